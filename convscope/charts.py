@@ -1,0 +1,121 @@
+"""Vega-Lite specifications (through Altair) that the chapters share: one description serves the page, PNG and SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+# Okabe & Ito 2008: told apart with every common kind of colour vision
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+SPLIT_COLOURS = {"train": "#0072B2", "validation": "#009E73", "test": "#D55E00"}
+WIDTH, HEIGHT = 340, 260
+
+
+def colour(field: str, title: str, domain: Sequence[str]) -> alt.Color:
+    return alt.Color(f"{field}:N", title=title, scale=alt.Scale(domain=list(domain), range=COLOURS[: len(domain)]))
+
+
+def size_axis(field: str, title: str, ticks: Sequence[float] | None = None) -> alt.X:
+    axis = alt.Axis(format="~s", values=list(ticks)) if ticks else alt.Axis(format="~s", tickCount=5)
+    return alt.X(f"{field}:Q", title=title, scale=alt.Scale(type="log", padding=12), axis=axis)
+
+
+def tooltip(fields: dict[str, tuple[str, str]]) -> list[alt.Tooltip]:
+    """field -> (title, format); an empty format shows the text as it is."""
+    return [alt.Tooltip(name, title=title, format=form) if form else alt.Tooltip(name, title=title) for name, (title, form) in fields.items()]
+
+
+def loss_against_size(rows: list[dict[str, Any]], field: str, title: str) -> dict[str, Any]:
+    """Loss with 95 % intervals against a size, a panel for the best epoch and one for the last; a colour a depth, train dashed, test solid.
+
+    rows: field, depth (text), split (train | test), when (best epoch | last epoch), loss, low, high, network.
+    """
+    frame = pd.DataFrame(rows)
+    depths = sorted(frame["depth"].unique())
+    base = alt.Chart(frame).encode(x=size_axis(field, title), color=colour("depth", "depth", depths))
+    value = alt.Y("loss:Q", title="cross-entropy (nats)", scale=alt.Scale(zero=False))
+    dash = alt.StrokeDash("split:N", title="split", scale=alt.Scale(domain=["test", "train"], range=[[1, 0], [5, 4]]))
+    shape = alt.Shape("split:N", title="split", scale=alt.Scale(domain=["test", "train"], range=["circle", "triangle-up"]))
+    shown = {"network": ("network", ""), "split": ("split", ""), "loss": ("loss", ".3f"), "low": ("95 % from", ".3f"), "high": ("to", ".3f")}
+    layers = alt.layer(
+        base.mark_line(strokeWidth=2).encode(y=value, strokeDash=dash),
+        base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", title="cross-entropy (nats)"), y2="high:Q"),
+        base.mark_point(filled=True, size=55, opacity=1).encode(y=value, shape=shape, tooltip=tooltip({field: (title, ","), **shown})),
+    ).properties(width=WIDTH, height=HEIGHT)
+    return finish(layers.facet(column=alt.Column("when:N", title=None, sort=["best epoch", "last epoch"])))
+
+
+def accuracy_against_size(rows: list[dict[str, Any]], marked: dict[str, Any] | None) -> dict[str, Any]:
+    """Test accuracy at the best epoch with 95 % intervals against parameters; `marked` is the smallest network within one SE.
+
+    rows: parameters, depth (text; what stands beside the sweep has its own), accuracy, low, high, network, sweep (bool).
+    """
+    frame = pd.DataFrame(rows)
+    kinds = list(dict.fromkeys(frame.sort_values("sweep", ascending=False, kind="stable")["depth"]))
+    base = alt.Chart(frame).encode(x=size_axis("parameters", "learnable parameters"), color=colour("depth", "network", kinds))
+    value = alt.Y("accuracy:Q", title="test accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False))
+    shown = {"network": ("network", ""), "parameters": ("parameters", ","), "accuracy": ("accuracy", ".1%"), "low": ("95 % from", ".1%"), "high": ("to", ".1%")}
+    layers = [
+        base.transform_filter("datum.sweep").mark_line(strokeWidth=2).encode(y=value),
+        base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", title="test accuracy"), y2="high:Q"),
+        base.mark_point(filled=True, size=60, opacity=1).encode(y=value, tooltip=tooltip(shown)),
+    ]
+    if marked:
+        point = alt.Chart(pd.DataFrame([marked]))
+        place = {"x": size_axis("parameters", "learnable parameters"), "y": value}
+        layers.append(point.mark_point(size=320, strokeWidth=2, color="#000000").encode(**place))
+        layers.append(point.mark_text(dy=26, fontSize=11, color="#000000").encode(text=alt.value("smallest within one SE"), **place))
+    return finish(alt.layer(*layers).properties(width=2 * WIDTH, height=HEIGHT))
+
+
+def gap_against_size(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Generalisation gap (validation − training loss) against parameters. rows: parameters, depth, when, gap, network."""
+    frame = pd.DataFrame(rows)
+    depths = sorted(frame["depth"].unique())
+    base = alt.Chart(frame).encode(
+        x=size_axis("parameters", "learnable parameters"),
+        y=alt.Y("gap:Q", title="validation − training loss (nats)"),
+        color=colour("depth", "depth", depths),
+    )
+    dash = alt.StrokeDash("when:N", title="epoch", scale=alt.Scale(domain=["last epoch", "best epoch"], range=[[1, 0], [5, 4]]))
+    shown = tooltip({"network": ("network", ""), "parameters": ("parameters", ","), "when": ("at", ""), "gap": ("gap", ".3f")})
+    return finish(
+        alt.layer(
+            base.mark_line(strokeWidth=2).encode(strokeDash=dash),
+            base.mark_point(filled=True, size=55, opacity=1).encode(tooltip=shown),
+        ).properties(width=2 * WIDTH, height=HEIGHT)
+    )
+
+
+def learning_curves(rows: list[dict[str, Any]], panels: Sequence[str], columns: int = 5) -> dict[str, Any]:
+    """Loss against epoch, a panel a network. rows: network, epoch, split (train | validation | test), loss (mean over seeds), best (bool)."""
+    frame = pd.DataFrame(rows)
+    splits = [name for name in SPLIT_COLOURS if name in set(frame["split"])]
+    scale = alt.Scale(domain=splits, range=[SPLIT_COLOURS[name] for name in splits])
+    base = alt.Chart(frame).encode(
+        x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d")),
+        y=alt.Y("loss:Q", title="loss (nats)", scale=alt.Scale(zero=False)),
+        color=alt.Color("split:N", title="split", scale=scale),
+        tooltip=tooltip({"network": ("network", ""), "epoch": ("epoch", ""), "split": ("split", ""), "loss": ("loss", ".3f")}),
+    )
+    layers = alt.layer(
+        base.mark_line(strokeWidth=1.8, point=alt.OverlayMarkDef(size=14)),
+        base.transform_filter("datum.best").mark_rule(strokeDash=[3, 3], color="#666666").encode(x="epoch:Q", y=alt.Y(), color=alt.value("#666666")),
+    ).properties(width=150, height=130)
+    facet = alt.Facet("network:N", title=None, sort=list(panels), header=alt.Header(labelFontSize=11))
+    return finish(layers.facet(facet=facet, columns=columns))
+
+
+def finish(chart: Any) -> dict[str, Any]:
+    """The specification as plain JSON, styled alike everywhere."""
+    styled = (
+        chart.configure_view(stroke="#dddddd")
+        .configure_axis(gridColor="#eeeeee", labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
+        .configure_legend(labelFontSize=11, titleFontSize=12)
+        .configure_header(labelFontSize=12, labelFontWeight="bold")
+    )
+    with alt.data_transformers.enable("default", max_rows=None):
+        return styled.to_dict()

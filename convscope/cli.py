@@ -1,0 +1,312 @@
+"""The command line: parse, call, print. Results go to standard output, progress and prose to standard error.
+
+Exit codes: 0 done; 1 some runs failed (named); 2 the input is wrong (one line that repeats it); 130 interrupted, resumable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from convscope.recipe import Recipe, UserError, one_line, read_recipe, to_json
+
+app = typer.Typer(
+    name="convscope",
+    help="How big a convolutional network do your images need, and what does each of its parts buy?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Data sets: bring them here, look at them.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+# typer brings its own click; the base of its public BadParameter is the same class wherever it comes from
+USAGE_ERROR = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+
+Data = Annotated[str | None, typer.Argument(help="cifar10, fashion-mnist, shapes, a folder of images or an .npz file", show_default="cifar10")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"convscope {version('convscope')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(_: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False) -> None: ...
+
+
+@app.command()
+def study(
+    data: Data = None,
+    preset: Annotated[str, typer.Option(help="quick, standard or full")] = "quick",
+    chapters: Annotated[str | None, typer.Option(help="Chapters joined by commas; all without it.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds for each network.", show_default="2, 3 or 5 by preset")] = None,
+    out: Annotated[str | None, typer.Option(help="The study's folder.", show_default="runs/DATA-PRESET")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Processes that train.", show_default="measured")] = None,
+    val: Annotated[float, typer.Option(help="Share of the training images held out for validation.")] = 0.1,
+    size: Annotated[int | None, typer.Option(help="Side of the images of a folder.", show_default="chosen from the images")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train, judge and write one report on a data set.
+
+    The same command goes on where it stopped.
+    """
+    from convscope import screen, studies
+
+    watcher = screen.watcher()
+    names = [name.strip() for name in chapters.split(",")] if chapters is not None else None
+    with watcher if isinstance(watcher, screen.Bar) else contextlib.nullcontext():
+        result = studies.study(
+            data, names, preset, seeds=seeds, out=out, device=device, workers=workers, val=val, size=size, watcher=watcher, command=typed()
+        )
+    if as_json:
+        print((result.path / "results.json").read_text(encoding="utf-8"), end="")
+    for run in result.failed:
+        print(f"failed: run {run.id}: {one_line(run.message)}", file=sys.stderr)
+    print(f"report: {result.path / 'report.html'}", file=sys.stderr)
+    print(result.sentence, file=sys.stderr if as_json else sys.stdout)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    data: Data = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe file (JSON); flags change it.")] = None,
+    model: Annotated[str | None, typer.Option(help="A known name, with changes: course-2,width=16; or package.module:factory")] = None,
+    epochs: Annotated[int | None, typer.Option()] = None,
+    batch: Annotated[int | None, typer.Option()] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd, adam or adamw")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant, cosine or onecycle")] = None,
+    weight_decay: Annotated[float | None, typer.Option()] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    limit: Annotated[int | None, typer.Option(help="Train on so many images.")] = None,
+    flip: Annotated[bool | None, typer.Option("--flip/--no-flip", help="Random mirror images.")] = None,
+    crop: Annotated[int | None, typer.Option(help="Random translation by up to so many pixels.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float64", show_default="measured")] = None,
+    out: Annotated[Path, typer.Option(help="The run goes to OUT/ID.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Train one network."""
+    base = read_recipe(recipe) if recipe is not None else Recipe()
+    given: dict[str, Any] = {
+        "data": data, "epochs": epochs, "batch": batch, "lr": lr, "optimizer": optimizer, "schedule": schedule, "weight_decay": weight_decay,
+        "seed": seed, "limit": limit, "flip": flip, "crop": crop, "precision": precision,
+    }  # fmt: skip
+    changed = replace(base, **{key: value for key, value in given.items() if value is not None})
+    from convscope import device as devices
+    from convscope import training
+    from convscope.models import parse_model
+
+    if model is not None:
+        changed = replace(changed, model=parse_model(model))
+    if recipe is None or device != "auto":
+        changed = replace(changed, device=devices.check_device(device))
+    if recipe is None and precision is None:
+        measured, layout, _ = devices.best_precision(changed.device)
+        changed = replace(changed, precision=measured, layout=layout, threads=devices.best_threads(changed.device, measured, layout))  # pyright: ignore[reportArgumentType]
+    check_writable(out)
+    run = training.train(changed, out, log=print_row)
+    print(json.dumps({"id": run.id, "path": str(run.path), "status": run.status, "size": run.size, "rows": run.rows}) if as_json else run)
+    if run.status in ("failed", "out_of_memory", "diverged"):
+        raise typer.Exit(1)
+
+
+def print_row(row: dict[str, Any]) -> None:
+    figures = [f"{split} {row[f'{split}_loss']:.4f} {100 * row[f'{split}_accuracy']:.2f} %" for split in ("train", "val", "test") if row.get(f"{split}_loss") is not None]
+    print(f"epoch {row['epoch']}: {', '.join(figures) or 'loss is not finite'} ({row['seconds']:.1f} s)", file=sys.stderr, flush=True)
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="A known name, with changes: course-2,width=16; or package.module:factory")],
+    input: Annotated[str, typer.Option(help="Channels × height × width.")] = "3x32x32",
+    classes: Annotated[int, typer.Option()] = 10,
+    as_json: Json = False,
+) -> None:
+    """Layers, parameters and FLOPs of a network."""
+    from dataclasses import asdict
+
+    parts = input.lower().replace("×", "x").split("x")
+    if len(parts) != 3 or not all(part.isdecimal() and 0 < int(part) <= 65_536 for part in parts):
+        raise UserError(f"input {one_line(input)!r}: write channels x height x width, as 3x32x32")
+    if not 1 <= classes <= 1_000_000:
+        raise UserError(f"classes = {classes}: from 1 to 1,000,000")
+    from convscope.models import parse_model, size_of
+
+    channels, height, width = map(int, parts)
+    size = size_of(parse_model(model), (channels, height, width), classes)
+    print(json.dumps(asdict(size)) if as_json else size)
+
+
+@app.command()
+def runs(
+    root: Annotated[Path, typer.Argument(help="A folder of runs, a study or a folder of studies.")] = Path("runs"),
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """The finished runs below a folder."""
+    from convscope.record import Run, list_runs
+
+    if not root.is_dir():
+        raise UserError(f"root {one_line(root)!r}: no such folder")
+    rows = []
+    for item in list_runs(root):
+        if isinstance(item, Run):
+            best = item.best if item.rows else {}
+            rows.append({"id": item.id, "data": item.recipe.data, "model": kind_of(item.recipe), "seed": item.recipe.seed, "status": item.status, **item.size,
+                         "epochs": len(item.rows), "val_loss": best.get("val_loss"), "test_accuracy": best.get("test_accuracy"), "path": str(item.path)})  # fmt: skip
+        else:
+            print(f"left out: {item}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(rows))
+    elif as_csv:
+        import csv
+
+        writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else ["id"])
+        writer.writeheader()
+        writer.writerows(rows)
+    elif not rows:
+        print(f"no finished runs below {one_line(root)}", file=sys.stderr)
+    else:
+        print_table(rows, ["id", "data", "model", "seed", "status", "parameters", "epochs", "val_loss", "test_accuracy"])
+
+
+def kind_of(recipe: Recipe) -> str:
+    tree = to_json(recipe.model)
+    if tree["kind"] != "convnet":
+        return tree.get("factory", tree["kind"])
+    return f"width {tree['width']} depth {tree['depth']}" + (f"×{tree['block_depth']}" if tree["block_depth"] > 1 else "")
+
+
+def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
+    def text(value: Any) -> str:
+        return "–" if value is None else f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else one_line(value, 40)
+
+    cells = [columns] + [[text(row[column]) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    for line in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+@app.command()
+def report(study: Annotated[Path, typer.Argument(help="The folder of a study.")]) -> None:
+    """Write a study's report again, without training."""
+    from convscope import studies
+
+    result = studies.render(study)
+    print(f"report: {result.path / 'report.html'}", file=sys.stderr)
+    print(result.sentence)
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """The data sets known by name, and whether they are here."""
+    from convscope.data import names
+
+    known = names()
+    if as_json:
+        print(json.dumps(known))
+        return
+    for name, line in known.items():
+        print(f"{name:<14}  {line}")
+
+
+@data_app.command("fetch")
+def data_fetch(data: Annotated[str, typer.Argument(help="A known name, a folder of images or an .npz file.")], size: Annotated[int | None, typer.Option()] = None) -> None:
+    """Bring a data set into the cache, checked."""
+    from convscope.data import fetch
+    from convscope.screen import Lines
+
+    print(fetch(data, size=size, progress=Lines().step))
+
+
+@data_app.command("info")
+def data_info(data: Annotated[str, typer.Argument(help="A known name, a folder of images or an .npz file.")], size: Annotated[int | None, typer.Option()] = None, as_json: Json = False) -> None:
+    """Counts, class balance, duplicates, mean and standard deviation."""
+    from convscope.data import info, load
+    from convscope.screen import Lines
+
+    loaded = load(data, size=size, progress=Lines().step)
+    found = info(loaded)
+    print(json.dumps(found.to_json()) if as_json else f"{loaded}\n\n{found}")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this machine can do, measured."""
+    from convscope import device as devices
+    from convscope.data import cache_folder
+
+    machine = devices.this_machine()
+    name = devices.check_device("auto")
+    precision, layout, rates = devices.best_precision(name)
+    if as_json:
+        print(json.dumps({"machine": devices.as_dict(machine), "device": name, "precision": precision, "layout": layout, "images_per_second": rates}))
+        return
+    print(f"machine    {machine}\ndevice     {name}\nprecision  {precision}, {layout}\ndata       {cache_folder()}")
+    for what, rate in rates.items():
+        print(f"measured   {what}: {rate:,.0f} images a second, one thread, whole training steps of a small network")
+
+
+def check_writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out {one_line(out)!r}: {error.strerror}; name a folder that can be written") from None
+    if not os.access(out, os.W_OK):
+        raise UserError(f"out {one_line(out)!r}: read-only; name a folder that can be written")
+
+
+def typed() -> str:
+    """The command as it was typed, for the report and for going on after an interruption."""
+    return shlex.join(["convscope", *sys.argv[1:]])
+
+
+def main() -> None:
+    """Entry point: every error that is the user's ends in one line."""
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except USAGE_ERROR as error:
+        message = error.format_message()
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(message)
+            sys.exit(0)
+        print(f"convscope: {one_line(' '.join(message.split()), 400)}", file=sys.stderr)
+        sys.exit(2)
+    except UserError as error:
+        print(f"convscope: {one_line(error, 2000)}", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        print(f"convscope: interrupted; what is finished is kept, go on with: {typed()}", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""What this machine can do: device, precision, layout, measured throughput. Nothing is assumed from a model name."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+
+from convscope.evaluate import autocast
+from convscope.fit import step
+from convscope.memory import keep_freed_memory
+from convscope.models import build
+from convscope.optim import optimiser
+from convscope.recipe import ConvNet, Recipe, UserError, one_line
+
+PROBE_MODEL = ConvNet(width=16, depth=3)
+PROBE_BATCH = 64
+TOLERANCE = 0.02  # bfloat16 is accurate where its logits differ from float32's by less, relative to their norm
+
+
+@dataclass(frozen=True)
+class Machine:
+    processor: str
+    cores: int
+    memory_gb: float
+    gpu: str
+    system: str
+    python: str
+    torch: str
+
+    def __str__(self) -> str:
+        gpu = f", {self.gpu}" if self.gpu else ""
+        return f"{self.processor}, {self.cores} cores, {self.memory_gb:.0f} GB{gpu}, {self.system}, Python {self.python}, torch {self.torch}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was resolved for a study by measurement; `measured` holds the images per second that decided."""
+
+    device: str
+    precision: str
+    layout: str
+    threads: int
+    workers: int
+    measured: dict[str, float]
+
+    def __str__(self) -> str:
+        shape = f"{self.workers} process{'es' if self.workers > 1 else ''} × {self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.device}, {self.precision}, {self.layout}, {shape}"
+
+
+def this_machine() -> Machine:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return Machine(processor(), cores(), memory_bytes() / 2**30, gpu, f"{platform.system()} {platform.machine()}", platform.python_version(), torch.__version__)
+
+
+def processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Cores that this process may use (its affinity, where the system tells)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def check_device(name: str) -> str:
+    """The device's full name; UserError where this machine hasn't it. `auto` is the GPU where there is one."""
+    have = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())] + (["mps"] if torch.backends.mps.is_available() else [])
+    if name == "auto":
+        return have[1] if len(have) > 1 else "cpu"
+    full = "cuda:0" if name == "cuda" else name
+    if full not in have:
+        raise UserError(f"device {one_line(name)!r}: this machine has {', '.join(have)}")
+    return full
+
+
+def throughput(device: str, precision: str, layout: str, threads: int, seconds: float = 0.4) -> float:
+    """Images per second of whole training steps of a small network (16/32/64 filters, batches of 64)."""
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    recipe = Recipe(model=PROBE_MODEL, device=device, precision=precision, layout=layout)  # pyright: ignore[reportArgumentType]
+    net = build(PROBE_MODEL, (3, 32, 32), 10).to(device)
+    if layout == "channels_last":
+        net.to(memory_format=torch.channels_last)
+    optimizer = optimiser(net, recipe)
+    x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
+    if layout == "channels_last":
+        x = x.contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(PROBE_BATCH, device=device) % 10
+    for _ in range(3):
+        step(net, optimizer, x, labels, recipe).item()
+    count, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        step(net, optimizer, x, labels, recipe).item()
+        count += 1
+    return count * PROBE_BATCH / (time.perf_counter() - started)
+
+
+def is_accurate(device: str, precision: str) -> bool:
+    """Whether a network's logits in this precision agree with float32 within TOLERANCE."""
+    net = build(PROBE_MODEL, (3, 32, 32), 10).to(device)
+    x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(1)).to(device)
+    with torch.no_grad():
+        exact = net(x)
+        with autocast(device, precision):
+            other = net(x).float()
+    return bool((other - exact).norm() <= TOLERANCE * exact.norm())
+
+
+def best_precision(device: str) -> tuple[str, str, dict[str, float]]:
+    """Precision and layout with the highest throughput among the accurate ones, and all the figures (images per second, one thread)."""
+    options = [("float32", "contiguous"), ("float32", "channels_last")]
+    if is_accurate(device, "bfloat16"):
+        options.append(("bfloat16", "channels_last"))
+    rates = {option: throughput(device, *option, threads=1) for option in options}
+    precision, layout = max(rates, key=lambda option: rates[option])
+    return precision, layout, {f"{p} {layout}": round(rate) for (p, layout), rate in rates.items()}
+
+
+def best_threads(device: str, precision: str, layout: str) -> int:
+    """One thread or one a core, whichever trains a small network faster now."""
+    if device != "cpu" or cores() == 1:
+        return 1
+    return max((1, cores()), key=lambda threads: throughput(device, precision, layout, threads))
+
+
+def as_dict(value: Machine | Choice) -> dict[str, object]:
+    return asdict(value)

@@ -1,0 +1,155 @@
+"""Processes of this machine: a pool of workers that import torch once and take one job at a time.
+
+A job is a top-level function called as function(report, *arguments) in a worker; `report(payload)` sends progress. The pool answers with
+events. A worker that dies fails its own job only, with the signal named, and is replaced; workers end when their parent does.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection
+from typing import Any
+
+PATIENCE = 5.0  # seconds that a worker has to end when asked, before it is killed
+
+
+@dataclass(frozen=True)
+class Job:
+    key: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Event:
+    """kind: "started", "progress" (value: what the job reported), "done" (value: its result), "failed" (value: why, in one line)."""
+
+    key: str
+    kind: str
+    value: Any = None
+    detail: str = ""  # the traceback of a failure
+
+
+class Worker:
+    def __init__(self, context: multiprocessing.context.SpawnContext) -> None:
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.job: Job | None = None
+
+    def give(self, job: Job) -> None:
+        self.job = job
+        self.pipe.send((job.function, job.arguments))
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.join(PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.pipe.close()
+
+
+class LocalEngine:
+    """A pool of processes; use it in a with statement."""
+
+    def __init__(self, workers: int) -> None:
+        self.context = multiprocessing.get_context("spawn")
+        self.workers = [Worker(self.context) for _ in range(workers)]
+
+    def __enter__(self) -> LocalEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.stop()
+        self.workers = []
+
+    def resize(self, workers: int) -> None:
+        """Stop workers that are not needed, start those that are missing; call it between runs."""
+        while len(self.workers) > workers:
+            self.workers.pop().stop()
+        while len(self.workers) < workers:
+            self.workers.append(Worker(self.context))
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
+        """Run the jobs in order, one a worker; every job ends in exactly one "done" or "failed"."""
+        waiting = list(reversed(jobs))
+        while waiting or any(worker.job for worker in self.workers):
+            for i, worker in enumerate(self.workers):
+                if worker.job is None and waiting:
+                    job = waiting.pop()
+                    try:
+                        worker.give(job)
+                    except (BrokenPipeError, ConnectionResetError):  # died between jobs: a fresh one takes the job
+                        worker.stop()
+                        worker = self.workers[i] = Worker(self.context)
+                        worker.give(job)
+                    yield Event(job.key, "started")
+            handles = [handle for worker in self.workers if worker.job for handle in (worker.pipe, worker.process.sentinel)]
+            ready = connection.wait(handles)
+            for i, worker in enumerate(self.workers):
+                if worker.job is None or (worker.pipe not in ready and worker.process.sentinel not in ready):
+                    continue
+                key = worker.job.key
+                try:
+                    kind, value, detail = worker.pipe.recv()
+                except (EOFError, OSError):
+                    worker.process.join(PATIENCE)
+                    self.workers[i] = Worker(self.context)
+                    worker.stop()
+                    yield Event(key, "failed", death(worker.process.exitcode))
+                    continue
+                if kind != "progress":
+                    worker.job = None
+                yield Event(key, kind, value, detail)
+
+    def gather(self, jobs: Sequence[Job]) -> dict[str, Any]:
+        """Results by key; RuntimeError with the first failure."""
+        results: dict[str, Any] = {}
+        for event in self.run(jobs):
+            if event.kind == "failed":
+                raise RuntimeError(f"{event.key}: {event.value}\n{event.detail}")
+            if event.kind == "done":
+                results[event.key] = event.value
+        return results
+
+
+def death(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"the worker died of {signal.Signals(-code).name}" + (" (often: out of memory)" if code == -9 else "")
+    return f"the worker ended with exit code {code}"
+
+
+def work(pipe: connection.Connection) -> None:
+    """A worker's life: take a job, run it, answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+    def report(payload: Any) -> None:
+        pipe.send(("progress", payload, ""))
+
+    while True:
+        try:
+            function, arguments = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer = ("done", function(report, *arguments), "")
+        except Exception as error:
+            answer = ("failed", f"{type(error).__name__}: {error}".strip().splitlines()[0], traceback.format_exc())
+        pipe.send(answer)
+
+
+def end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)

@@ -1,0 +1,51 @@
+"""Pure metrics of a network over a whole split, in eval mode."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Mean cross-entropy in nats, accuracy as a fraction, standard deviation of the images' losses, over `count` images."""
+
+    loss: float
+    accuracy: float
+    loss_sd: float
+    count: int
+
+
+def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[object]:
+    enabled = precision == "bfloat16"
+    return torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=enabled)
+
+
+def logits_of(net: nn.Module, count: int, batch_of: Callable[[int, int], Tensor], device: str, precision: str, batch: int) -> Tensor:
+    """Logits (count×K, float32 or float64) of images 0 … count−1; `batch_of(start, stop)` gives the prepared inputs."""
+    training = net.training
+    net.eval()
+    rows: list[Tensor] = []
+    try:
+        with torch.no_grad(), autocast(device, precision):
+            for start in range(0, count, batch):
+                out = net(batch_of(start, min(start + batch, count)))
+                rows.append(out if out.dtype == torch.float64 else out.float())
+    finally:
+        net.train(training)
+    return torch.cat(rows)
+
+
+def metrics_of(logits: Tensor, labels: Tensor) -> Metrics:
+    """Metrics from logits N×K and labels N; sums are taken in float64."""
+    losses = F.cross_entropy(logits, labels, reduction="none").double()
+    count = len(labels)
+    mean = losses.mean()
+    spread = losses.std(correction=1) if count > 1 else torch.zeros(())
+    right = (logits.argmax(1) == labels).double().mean()
+    return Metrics(loss=float(mean), accuracy=float(right), loss_sd=float(spread), count=count)

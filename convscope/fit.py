@@ -1,0 +1,235 @@
+"""The loop: fit(net, tensors, recipe, log). It knows neither disk nor screen.
+
+Every random choice of an epoch comes from generators seeded by (recipe.seed, epoch), so an epoch depends on nothing but the state that
+the one before left behind: resuming from a saved state continues to the bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convscope import augment
+from convscope.data import Dataset, Split
+from convscope.evaluate import autocast, logits_of, metrics_of
+from convscope.optim import learning_rate, optimiser
+from convscope.recipe import Recipe, UserError
+
+EVAL_BATCH = {"cpu": 125, "cuda": 2000, "mps": 1000}  # on a CPU the activations should stay in the cache
+Row = dict[str, float | int | None]
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """A data set on the device: uint8 images stored N×H×W×C, labels, and the training pixels' statistics.
+
+    `mean` and `scale` are C×1×1 in float32: (image − mean) · scale has mean 0 and standard deviation 1 on the training split.
+    """
+
+    splits: dict[str, Split]
+    mean: Tensor
+    scale: Tensor
+    in_shape: tuple[int, int, int]
+    num_classes: int
+
+    def batch(self, images: Tensor, recipe: Recipe) -> Tensor:
+        """uint8 images as normalised input of the recipe's precision and layout."""
+        x = images.float().sub_(self.mean).mul_(self.scale)
+        x = x.contiguous(memory_format=torch.channels_last if recipe.layout == "channels_last" else torch.contiguous_format)
+        if recipe.precision == "bfloat16":
+            return x.bfloat16()
+        return x.double() if recipe.precision == "float64" else x
+
+
+def to_device(data: Dataset, recipe: Recipe) -> Tensors:
+    """Move a data set to the recipe's device once: `limit` and `label_noise` applied, statistics taken from the training images."""
+    train = data.train
+    if recipe.limit is not None and recipe.limit < len(train):
+        keep = stratified_subset(train.labels, recipe.limit, recipe.split_seed)
+        train = Split(train.images[keep], train.labels[keep])
+    if recipe.label_noise:
+        train = Split(train.images, noisy(train.labels, data.num_classes, recipe))
+    mean, sd = pixel_statistics(train.images)
+    splits = {"train": train, "val": data.val, "test": data.test}
+    if recipe.device != "cpu":
+        splits = {k: Split(v.images.to(recipe.device), v.labels.to(recipe.device)) for k, v in splits.items()}
+    column = (data.in_shape[0], 1, 1)
+    return Tensors(
+        splits,
+        mean.float().reshape(column).to(recipe.device),
+        (1 / sd.clamp(min=1e-3)).float().reshape(column).to(recipe.device),
+        data.in_shape,
+        data.num_classes,
+    )
+
+
+def tensors_key(recipe: Recipe) -> tuple[object, ...]:
+    """What `to_device` depends on: runs with equal keys share their tensors."""
+    noise = (recipe.label_noise, recipe.seed) if recipe.label_noise else ()
+    return (recipe.data, recipe.data_hash, recipe.size, recipe.val, recipe.split_seed, recipe.limit, noise, recipe.device)
+
+
+def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel on the scale 0 … 255, from exact counts of the 256 values. images: uint8 N×C×H×W."""
+    channels = images.shape[1]
+    counts = torch.zeros(channels, 256, dtype=torch.int64)
+    offsets = 256 * torch.arange(channels)
+    for part in images.permute(0, 2, 3, 1).split(2000):
+        values = part.reshape(-1, channels).long() + offsets
+        counts += torch.bincount(values.reshape(-1), minlength=256 * channels).reshape(channels, 256)
+    values = torch.arange(256, dtype=torch.float64)
+    share = counts.double() / counts.sum(1, keepdim=True)
+    mean = share @ values
+    return mean, (share @ values.square() - mean.square()).clamp(min=0).sqrt()
+
+
+def stratified_subset(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Indices of `count` images in their order, each class with its share (largest remainders), drawn by `seed`."""
+    generator = torch.Generator().manual_seed(seed)
+    num_classes = int(labels.max()) + 1
+    totals = torch.bincount(labels, minlength=num_classes).double()
+    exact = totals * count / len(labels)
+    take = exact.floor()
+    for c in torch.argsort(exact - take, descending=True, stable=True)[: count - int(take.sum())]:
+        take[c] += 1
+    chosen = []
+    for c in range(num_classes):
+        members = torch.nonzero(labels == c).flatten()
+        chosen.append(members[torch.randperm(len(members), generator=generator)[: int(take[c])]])
+    return torch.cat(chosen).sort().values
+
+
+def noisy(labels: Tensor, num_classes: int, recipe: Recipe) -> Tensor:
+    """A share of the labels replaced by classes drawn uniformly, once, by the recipe's seed."""
+    generator = torch.Generator().manual_seed(derived_seed(recipe.seed, "label noise"))
+    hit = torch.rand(len(labels), generator=generator) < recipe.label_noise
+    drawn = torch.randint(0, num_classes, (len(labels),), generator=generator)
+    return torch.where(hit, drawn, labels)
+
+
+def derived_seed(*parts: object) -> int:
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+@dataclass
+class State:
+    """What an epoch leaves behind: everything that the next one needs. Tensors are on the CPU, contiguous."""
+
+    epoch: int
+    tensors: dict[str, Tensor]
+
+
+def fit(net: nn.Module, tensors: Tensors, recipe: Recipe, log: Callable[[Row, State], None], resume: State | None = None) -> str:
+    """Train `net` in place for recipe.epochs epochs; after each, call log(row, state).
+
+    A row has epoch (from 1), lr (of the last step), seconds, train_seconds, and for each split in recipe.evaluate its loss, accuracy and
+    loss_sd (standard deviation of the images' losses) over the whole split in eval mode. A number that is not finite is None and ends
+    the run: the answer is "finished" or "diverged". Labels of the training split are the ones trained on (with label_noise, noisy).
+    """
+    train = tensors.splits["train"]
+    count = len(train)
+    if recipe.batch > count:
+        raise UserError(f"batch = {recipe.batch}: larger than the {count:,} training images")
+    net.to(device=recipe.device, dtype=torch.float64 if recipe.precision == "float64" else torch.float32)
+    if recipe.layout == "channels_last":
+        net.to(memory_format=torch.channels_last)
+    optimizer = optimiser(net, recipe)
+    if resume is not None:
+        load_state(net, optimizer, resume)
+    num_batches = math.ceil(count / recipe.batch)
+    steps = recipe.epochs * num_batches
+
+    for epoch in range(resume.epoch + 1 if resume else 1, recipe.epochs + 1):
+        started = time.perf_counter()
+        seed = derived_seed(recipe.seed, epoch)
+        torch.manual_seed(seed)  # for modules of the user that draw, as dropout does
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(count, generator=generator).to(recipe.device)
+        net.train()
+        # nearly equal batches: every image once an epoch, no small last batch
+        for i, index in enumerate(order.tensor_split(num_batches)):
+            lr = learning_rate(recipe, (epoch - 1) * num_batches + i, steps)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            x = change(tensors.batch(train.images[index], recipe), recipe, generator)
+            step(net, optimizer, x, train.labels[index], recipe)
+        trained = time.perf_counter() - started
+        row = evaluate_splits(net, tensors, recipe)
+        whole = time.perf_counter() - started
+        row = {"epoch": epoch, "lr": lr, **row, "train_seconds": round(trained, 4), "seconds": round(whole, 4)}
+        log(row, state_of(net, optimizer, epoch))
+        if any(value is None for value in row.values()):
+            return "diverged"
+    return "finished"
+
+
+def step(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    """One update on a prepared batch; the loss is computed from logits in float32 (float64 for float64)."""
+    with autocast(recipe.device, recipe.precision):
+        out = net(x)
+    out = out if out.dtype == torch.float64 else out.float()
+    loss = F.cross_entropy(out, labels, label_smoothing=recipe.label_smoothing)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def change(x: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """The recipe's augmentation of a normalised batch."""
+    if recipe.crop:
+        x = augment.crop(x, recipe.crop, generator)
+    if recipe.flip:
+        x = augment.flip(x, generator)
+    return augment.cutout(x, recipe.cutout, generator) if recipe.cutout else x
+
+
+def predict(net: nn.Module, tensors: Tensors, images: Tensor, recipe: Recipe) -> Tensor:
+    """Logits N×K of uint8 images N×C×H×W, in eval mode."""
+    batch = EVAL_BATCH[recipe.device.partition(":")[0]]
+    return logits_of(net, len(images), lambda a, b: tensors.batch(images[a:b], recipe), recipe.device, recipe.precision, batch)
+
+
+def evaluate_splits(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Row:
+    row: Row = {}
+    for name in recipe.evaluate:
+        split = tensors.splits[name]
+        if len(split) == 0:  # no validation split was asked for
+            continue
+        metrics = metrics_of(predict(net, tensors, split.images, recipe), split.labels)
+        for key in ("loss", "accuracy", "loss_sd"):
+            value = getattr(metrics, key)
+            row[f"{name}_{key}"] = value if math.isfinite(value) else None
+    return row
+
+
+def state_of(net: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> State:
+    tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
+    for i, values in optimizer.state_dict()["state"].items():
+        for key, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{i}.{key}"] = value
+    return State(epoch, {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()})
+
+
+def load_state(net: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
+    net.load_state_dict({k.removeprefix("net."): v for k, v in state.tensors.items() if k.startswith("net.")})
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for name, value in state.tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimizer":
+            index, _, key = rest.partition(".")
+            parameter = parameters[int(index)]
+            # fused kernels walk parameter and state in one order: the state takes the parameter's strides
+            home = torch.empty_like(parameter, dtype=value.dtype) if value.shape == parameter.shape else torch.empty_like(value)
+            optimizer.state[parameter][key] = home.copy_(value)
+
+

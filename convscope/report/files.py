@@ -1,0 +1,108 @@
+"""results.json, results.csv and the charts as PNG and SVG: what programs and papers take from a study."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from convscope.findings import Finding
+from convscope.recipe import to_json
+from convscope.record import Run, write_bytes
+
+SCHEMA = 1
+MEASURES = [f"{split}_{what}" for split in ("train", "val", "test") for what in ("loss", "accuracy")]
+
+
+def results(about: dict[str, Any], findings: dict[str, Finding], runs: tuple[Run, ...], used: dict[str, list[str]], sentence: str) -> dict[str, Any]:
+    """The tree of results.json; its form is an interface (ARCHITECTURE.md)."""
+    return {
+        "schema": SCHEMA,
+        "convscope": version("convscope"),
+        "sentence": sentence,
+        "study": about,
+        "chapters": {name: chapter(finding) for name, finding in findings.items()},
+        "runs": [run_entry(run, used.get(run.id, [])) for run in runs],
+    }
+
+
+def chapter(finding: Finding) -> dict[str, Any]:
+    return {
+        "question": finding.question,
+        "verdict": finding.verdict,
+        "sentence": finding.sentence,
+        "numbers": finding.numbers,
+        "tables": [asdict(table) for table in finding.tables],
+        "charts": [{"name": c.name, "title": c.title, "alt": c.alt, "caption": c.caption, "png": f"charts/{finding.name}-{c.name}.png"} for c in finding.charts],
+    }
+
+
+def run_entry(run: Run, chapters: list[str]) -> dict[str, Any]:
+    def figures(row: dict[str, Any] | None) -> dict[str, Any] | None:
+        return {key: row.get(key) for key in ("epoch", *MEASURES)} if row else None
+
+    recipe = run.recipe
+    return {
+        "id": run.id,
+        "chapters": chapters,
+        "model": to_json(recipe.model),
+        "seed": recipe.seed,
+        "status": run.status,
+        "message": run.message,
+        "pilot": "test" not in recipe.evaluate,
+        "filters": run.size["filters"],
+        "parameters": run.size["parameters"],
+        "flops": run.size["flops"],
+        "lr": recipe.lr,
+        "epochs": len(run.rows),
+        "seconds": run.seconds,
+        "best": figures(run.best if run.rows else None),
+        "last": figures(run.last if run.rows else None),
+        "recipe": to_json(recipe),
+    }
+
+
+def write_results(path: Path, tree: dict[str, Any]) -> None:
+    write_bytes(path, (json.dumps(tree, indent=1, allow_nan=False, ensure_ascii=True) + "\n").encode())
+
+
+def write_csv(path: Path, runs: list[dict[str, Any]]) -> None:
+    """One row a run; model fields and figures as columns. Cells that a spreadsheet would take for formulas are quoted."""
+    plain = ("id", "status", "pilot", "seed", "filters", "parameters", "flops", "lr", "epochs", "seconds")
+    models = list(dict.fromkeys(key for run in runs for key in run["model"]))
+    heading = [*plain, *(f"model_{key}" for key in models), *(f"{when}_{key}" for when in ("best", "last") for key in ("epoch", *MEASURES))]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(heading)
+    for run in runs:
+        cells = [run[key] for key in plain] + [run["model"].get(key) for key in models]
+        for when in ("best", "last"):
+            cells += [(run[when] or {}).get(key) for key in ("epoch", *MEASURES)]
+        writer.writerow([safe_cell(cell) for cell in cells])
+    write_bytes(path, file.getvalue().encode())
+
+
+def safe_cell(cell: Any) -> Any:
+    if isinstance(cell, list | dict):
+        return json.dumps(cell)
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" else cell
+
+
+def write_charts(folder: Path, findings: dict[str, Finding]) -> None:
+    """Each chart as PNG (two pixels a point) and SVG, drawn without a browser."""
+    import altair
+    import vl_convert
+
+    folder.mkdir(exist_ok=True)
+    dialect = ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+    for finding in findings.values():
+        for chart in finding.charts:
+            stem = folder / f"{finding.name}-{chart.name}"
+            write_bytes(stem.with_suffix(".png"), vl_convert.vegalite_to_png(chart.spec, vl_version=dialect, scale=2))
+            write_bytes(stem.with_suffix(".svg"), vl_convert.vegalite_to_svg(chart.spec, vl_version=dialect).encode())
+
+

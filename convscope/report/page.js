@@ -1,0 +1,29 @@
+"use strict";
+// Charts: each is drawn by Vega from the JSON that stands beside it. Nothing is loaded from anywhere.
+for (const place of document.querySelectorAll(".chart")) {
+  const spec = JSON.parse(document.getElementById(place.dataset.spec).textContent);
+  const options = { renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false } };
+  vegaEmbed(place, spec, options).then(
+    () => place.setAttribute("data-drawn", "yes"),
+    (error) => { place.textContent = place.getAttribute("aria-label"); place.setAttribute("data-drawn", String(error)); },
+  );
+}
+// Tables: a click on a heading sorts by it, numbers as numbers; a second click turns the order round. Empty cells stay last.
+for (const table of document.querySelectorAll("table.sortable")) {
+  const body = table.tBodies[0];
+  table.tHead.querySelectorAll("th").forEach((heading, column) => {
+    heading.addEventListener("click", () => {
+      const down = heading.getAttribute("aria-sort") === "ascending";
+      table.tHead.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
+      heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const value = (row) => row.cells[column].dataset.value;
+      const compare = (a, b) => {
+        const x = value(a), y = value(b);
+        if (x === "" || y === "") return (x === "") - (y === "");
+        const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
+        return down ? -order : order;
+      };
+      body.append(...[...body.rows].sort(compare));
+    });
+  });
+}

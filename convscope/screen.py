@@ -1,0 +1,135 @@
+"""What a study shows while it works, on standard error: a bar with the time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from convscope.recipe import Recipe, one_line
+from convscope.record import Run
+from convscope.studies import duration
+from convscope.sweep import Silent, Watcher, describe
+
+LINE_EVERY = 15.0  # seconds between plain progress lines
+
+
+class Clock:
+    """Time left, from the measured costs and corrected by the pace so far."""
+
+    def __init__(self) -> None:
+        self.total = self.done = 0.0
+        self.workers = 1
+        self.started = time.monotonic()
+
+    def plan(self, cost: float, workers: int) -> None:
+        self.total, self.workers, self.done, self.started = cost, workers, 0.0, time.monotonic()
+
+    def left(self) -> float:
+        expected = max(0.0, self.total - self.done) / self.workers
+        spent = time.monotonic() - self.started
+        if self.done < 0.03 * self.total or spent < 5:
+            return expected
+        return expected * spent / (self.done / self.workers)
+
+
+class Lines(Silent):
+    """One line for each finished run that is no pilot, and now and then the time left."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.last = 0.0
+        self.task = ""
+
+    def say(self, text: str) -> None:
+        print(one_line(text, 1000), file=sys.stderr, flush=True)
+
+    def step(self, description: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if description != self.task or now - self.last > LINE_EVERY:
+            self.task, self.last = description, now
+            self.say(f"{description} …" if not total or not done else f"{description}: {100 * done // total} %")
+
+    def plan(self, runs: int, cost: float, workers: int) -> None:
+        self.clock.plan(cost, workers)
+
+    def skipped(self, cost: float) -> None:
+        self.clock.total -= cost
+
+    def epoch(self, recipe: Recipe, row: dict[str, Any], cost: float) -> None:
+        self.clock.done += cost
+        now = time.monotonic()
+        if now - self.last > LINE_EVERY:
+            self.last = now
+            self.say(f"{100 * self.clock.done / max(self.clock.total, 1e-9):.0f} %, about {duration(self.clock.left())} left")
+
+    def ended(self, recipe: Recipe, run: Run) -> None:
+        if run.status != "finished":
+            self.say(f"{describe(recipe)}: {run.status} {run.message}".strip())
+        elif "test" in recipe.evaluate:
+            self.say(f"{describe(recipe)}: {outcome(run)}")
+
+
+class Bar(Silent):
+    """A rich progress bar of the whole study; the runs go by above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self.clock = Clock()
+        self.console = Console(stderr=True, highlight=False)
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[left]}"))
+        self.progress = Progress(*columns, console=self.console, transient=True)
+        self.task: Any = None
+        self.task_name = ""
+
+    def __enter__(self) -> Bar:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def say(self, text: str) -> None:
+        self.console.print(one_line(text, 1000), markup=False)
+
+    def show(self, name: str, done: float, total: float | None, left: str = "") -> None:
+        if self.task is None or name != self.task_name:
+            if self.task is not None:
+                self.progress.remove_task(self.task)
+            self.task, self.task_name = self.progress.add_task(one_line(name), total=total, left=left), name
+        self.progress.update(self.task, completed=done, total=total, left=left)
+
+    def step(self, description: str, done: int, total: int | None) -> None:
+        self.show(description, done, total)
+
+    def refresh(self) -> None:
+        self.show("training", self.clock.done, max(self.clock.total, 1e-9), f"about {duration(self.clock.left())} left")
+
+    def plan(self, runs: int, cost: float, workers: int) -> None:
+        self.clock.plan(cost, workers)
+        self.refresh()
+
+    def skipped(self, cost: float) -> None:
+        self.clock.total -= cost
+
+    def epoch(self, recipe: Recipe, row: dict[str, Any], cost: float) -> None:
+        self.clock.done += cost
+        self.refresh()
+
+    def ended(self, recipe: Recipe, run: Run) -> None:
+        if run.status != "finished":
+            self.console.print(f"{describe(recipe)}: {run.status} {run.message}".strip(), style="red", markup=False)
+        elif "test" in recipe.evaluate:
+            self.console.print(f"{describe(recipe)}: {outcome(run)}", markup=False)
+
+
+def outcome(run: Run) -> str:
+    best = run.best
+    return f"test accuracy {100 * best['test_accuracy']:.1f} %, loss {best['test_loss']:.3f} (epoch {best['epoch']} of {len(run.rows)}, {run.seconds:.0f} s)"
+
+
+def watcher() -> Watcher:
+    """The one that suits standard error."""
+    return Bar() if sys.stderr.isatty() else Lines()

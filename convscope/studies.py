@@ -1,0 +1,313 @@
+"""A study: plans the chapters' recipes, has them trained, collects the findings, and writes the report.
+
+A study lives in one folder: study.json (what was asked, and what was measured and resolved once), runs/ID/…, report.html, results.json,
+results.csv, charts/. Nothing in it is ever trained twice: the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from convscope import data as datasets
+from convscope import device as devices
+from convscope.chapters import CHAPTERS
+from convscope.engines.local import LocalEngine
+from convscope.findings import Context, Finding
+from convscope.recipe import Recipe, UserError, did_you_mean, one_line, parse_json, recipe_from_json, to_json
+from convscope.record import Run, write_bytes, write_json
+from convscope.report import write_report
+from convscope.sweep import Silent, Watcher, choose, cost_key, epoch_costs, finished, resolve, run_all
+
+PRESETS = ("quick", "standard", "full")
+SEEDS = {"quick": 2, "standard": 3, "full": 5}
+BATCH = 64
+FALLBACK = ("cifar10", "shapes")  # without a DATA argument: the first, and where no source of it can be reached, the second
+
+
+@dataclass(frozen=True)
+class Study(Mapping[str, Finding]):
+    """The findings by chapter; `sentence` is the last line of report and terminal. `complete` is False after an interruption."""
+
+    path: Path
+    findings: dict[str, Finding]
+    runs: tuple[Run, ...]
+    sentence: str
+    complete: bool
+
+    def __getitem__(self, chapter: str) -> Finding:
+        return self.findings[chapter]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.findings)
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    @property
+    def failed(self) -> list[Run]:
+        return [run for run in self.runs if run.status == "failed"]
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.findings.values()), str(self.path / "report.html")])
+
+
+def study(
+    data: str | Path | None = None,
+    chapters: Sequence[str] | None = None,
+    preset: str = "quick",
+    *,
+    seeds: int | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    val: float = 0.1,
+    size: int | None = None,
+    watcher: Watcher | None = None,
+    command: str | None = None,
+) -> Study:
+    """Train what the chapters ask for and write report.html, results.json, results.csv and charts/ to the study's folder.
+
+    data: a known name, a folder of images or an .npz file; None takes cifar10, or the built-in `shapes` where cifar10 can't be had. The folder is
+    runs/DATA-PRESET unless `out` names another. Running again goes on where it stopped. Raises UserError for input that can't work,
+    KeyboardInterrupt after the report of what is there has been written.
+    """
+    started = time.perf_counter()
+    watcher = watcher or Silent()
+    names = chosen_chapters(chapters)
+    if preset not in PRESETS:
+        raise UserError(f"preset {one_line(preset)!r}{did_you_mean(preset, PRESETS)}")
+    if seeds is not None and not 1 <= seeds <= 1000:
+        raise UserError(f"seeds = {seeds}: from 1 to 1000")
+    if workers is not None and not 1 <= workers <= 4 * devices.cores():
+        raise UserError(f"workers = {workers:,}: from 1 to {4 * devices.cores()}, four for each of this machine's {devices.cores()} cores")
+    if not 0.01 <= val <= 0.9:
+        raise UserError(f"val = {val}: from 0.01 to 0.9; a study chooses by validation")
+    device = devices.check_device(device)
+    loaded, fallback = load(data, val, size, watcher)
+    root = study_folder(loaded, preset, out)
+    with ExitStack() as stack:
+        stack.enter_context(study_lock(root))
+        prepare_folder(root)
+        engine = stack.enter_context(LocalEngine(workers or 1))
+        choice = resolved(root, engine, device, workers, watcher)
+        source = str(data) if data is not None else loaded.name
+        base = Recipe(data=source, data_hash=loaded.hash, val=val, size=size, batch=min(BATCH, max(1, len(loaded.train) // 8)))
+        context = Context(loaded, preset, tuple(range(seeds or SEEDS[preset])), resolve(base, choice))
+        plan = list(dict.fromkeys(recipe for name in names for recipe in CHAPTERS[name].forecast(context)))
+        watcher.say(f"{loaded.name}: {len(loaded.train):,} training, {len(loaded.val):,} validation, {len(loaded.test):,} test images")
+        for note in loaded.notes:
+            watcher.say(note)
+        costs = measured_costs(root, engine, plan, watcher)
+        about = {
+            "data": loaded.name,
+            "data_hash": loaded.hash,
+            "source": loaded.source,
+            "licence": loaded.licence,
+            "notes": list(loaded.notes),
+            "fallback": fallback,
+            "preset": preset,
+            "chapters": list(names),
+            "seeds": list(context.seeds),
+            "val": val,
+            "split_seed": base.split_seed,
+            "images": {"train": len(loaded.train), "val": len(loaded.val), "test": len(loaded.test)},
+            "in_shape": list(loaded.in_shape),
+            "classes": list(loaded.classes),
+            "command": command or f"convscope study {shlex.quote(source)} --preset {preset}",
+            "machine": devices.as_dict(devices.this_machine()),
+            "choice": devices.as_dict(choice),
+        }
+        cost = sum(recipe.epochs * costs[cost_key(recipe)] for recipe in plan)
+        watcher.say(f"{len(plan)} runs, about {duration(cost / choice.workers)} of training by this machine's measured speed; results in {root}")
+        watcher.plan(len(plan), cost, choice.workers)
+        kept = {"base": to_json(context.base), "seeds": list(context.seeds)}
+        write_json(root / "study.json", {**read_study(root), "context": kept, "about": {**about, "complete": False}})
+        driver = Driver(engine, root / "runs", costs, watcher)
+        try:
+            findings = driver.collect({name: CHAPTERS[name].chapter(context) for name in names})
+        except KeyboardInterrupt:
+            watcher.say("interrupted: writing the report of what is there")
+            driver.only_finished = True
+            findings = driver.collect({name: CHAPTERS[name].chapter(context) for name in names})
+            save(root, about, findings, driver, time.perf_counter() - started, False, loaded)
+            raise
+        return save(root, about, findings, driver, time.perf_counter() - started, True, loaded)
+
+
+def load(name: str | Path | None, val: float, size: int | None, watcher: Watcher) -> tuple[datasets.Dataset, str]:
+    """(data, why it is not what one would expect, or an empty text)"""
+    if name is not None:
+        return datasets.load(str(name), val=val, size=size, progress=watcher.step), ""
+    try:
+        return datasets.load(FALLBACK[0], val=val, progress=watcher.step), ""
+    except datasets.DataUnavailable as error:
+        watcher.say(f"{error}; going on with the built-in data set {FALLBACK[1]!r}")
+        return datasets.load(FALLBACK[1], val=val, progress=watcher.step), str(error)
+
+
+def chosen_chapters(chapters: Sequence[str] | None) -> list[str]:
+    names = list(dict.fromkeys(chapters)) if chapters else list(CHAPTERS)
+    for name in names:
+        if name not in CHAPTERS:
+            raise UserError(f"chapter {one_line(name)!r}{did_you_mean(name, CHAPTERS)}")
+    return names
+
+
+def study_folder(data: datasets.Dataset, preset: str, out: str | Path | None) -> Path:
+    if out is None:
+        safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in data.name)[:80].strip(".-") or "data"
+        return Path("runs") / f"{safe}-{preset}"
+    path = Path(out)
+    text = str(out)
+    if any(not c.isprintable() for c in text) or any(len(part.encode("utf-8", "surrogateescape")) > 255 for part in path.parts):
+        raise UserError(f"out {one_line(text)!r}: a path of printable characters, each part at most 255 bytes")
+    if path.exists() and not path.is_dir():
+        raise UserError(f"out {one_line(text)}: a file stands there; name a folder")
+    if path.is_dir() and any(path.iterdir()) and not (path / "study.json").exists() and not (path / ".lock").exists():
+        raise UserError(f"out {one_line(text)}: not empty and not a study; name a new or empty folder")
+    return path
+
+
+def study_lock(root: Path) -> AbstractContextManager[object]:
+    """One process at a time works in a study; the lock dies with its owner."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return FileLock(root / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"study {one_line(root)}: another convscope is working there; wait for it, or name another folder with --out") from None
+    except OSError as error:
+        raise UserError(f"study {one_line(root)}: {error.strerror}; name another folder with --out") from None
+
+
+def duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def prepare_folder(root: Path) -> None:
+    try:
+        (root / "runs").mkdir(exist_ok=True)
+        if not (root / ".gitignore").exists():
+            write_bytes(root / ".gitignore", b"*\n")
+    except OSError as error:
+        raise UserError(f"study {one_line(root)}: {error.strerror}; name another folder with --out") from None
+
+
+def read_study(root: Path) -> dict[str, Any]:
+    path = root / "study.json"
+    if not path.exists():
+        return {}
+    try:
+        tree = parse_json(path.read_bytes())
+    except (UserError, OSError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def resolved(root: Path, engine: LocalEngine, device: str, workers: int | None, watcher: Watcher) -> devices.Choice:
+    """What was resolved when the study began, or a measurement now: resuming never measures again, so that recipes keep their ids."""
+    asked = {"device": device, "workers": workers}
+    known = read_study(root)
+    if known.get("asked") == asked and isinstance(known.get("choice"), dict):
+        choice = devices.Choice(**known["choice"])
+    else:
+        watcher.say("measuring this machine …")
+        choice = choose(engine, device, workers)
+        write_json(root / "study.json", {"asked": asked, "choice": devices.as_dict(choice), "costs": {}})
+    engine.resize(choice.workers)
+    rates = ", ".join(f"{what} {rate:,.0f}" for what, rate in choice.measured.items())
+    watcher.say(f"chosen: {choice} (images a second: {rates})")
+    return choice
+
+
+def measured_costs(root: Path, engine: LocalEngine, recipes: list[Recipe], watcher: Watcher) -> dict[Recipe, float]:
+    """Seconds an epoch of each kind of run, measured once and kept in study.json."""
+    known = read_study(root)
+    kept: dict[str, float] = known.get("costs", {})
+    wanted = {cost_key(recipe): recipe for recipe in recipes}
+    missing = [recipe for key, recipe in wanted.items() if key.id not in kept]
+    if missing:
+        watcher.say(f"timing {len(missing)} kinds of run …")
+        fresh = epoch_costs(engine, missing)
+        kept = {**kept, **{key.id: round(cost, 4) for key, cost in fresh.items()}}
+        write_json(root / "study.json", {**known, "costs": kept})
+    return {key: kept[key.id] for key in wanted}
+
+
+def render(root: Path) -> Study:
+    """Write the report of a study's folder again, from the runs that are there; nothing is trained or measured. Raises UserError."""
+    known = read_study(root)
+    about = known.get("about")
+    if not isinstance(about, dict) or "context" not in known:
+        raise UserError(f"study {one_line(root)}: {'no study.json there' if not (root / 'study.json').exists() else 'it has no finished run yet'}; name a study's folder")
+    kept = known["context"]
+    base = recipe_from_json(kept["base"])
+    loaded = datasets.load(base.data, val=base.val, size=base.size)
+    if loaded.hash != base.data_hash:
+        raise UserError(f"study {one_line(root)}: the data {one_line(base.data)!r} have changed since it was trained")
+    context = Context(loaded, about["preset"], tuple(kept["seeds"]), base)
+    with study_lock(root):
+        driver = Driver(None, root / "runs", {}, Silent())
+        findings = driver.collect({name: CHAPTERS[name].chapter(context) for name in about["chapters"]})
+        return save(root, about, findings, driver, 0.0, about["complete"], loaded)
+
+
+class Driver:
+    """Drives chapters: each asks for recipes and is sent their runs, until it returns its finding."""
+
+    def __init__(self, engine: LocalEngine | None, root: Path, costs: dict[Recipe, float], watcher: Watcher) -> None:
+        self.engine, self.root, self.costs, self.watcher = engine, root, costs, watcher
+        self.runs: dict[str, Run] = {}
+        self.used: dict[str, list[str]] = {}  # run id -> chapters
+        self.only_finished = engine is None  # then runs on disk are read and the others left out
+
+    def collect(self, chapters: dict[str, Generator[list[Recipe], list[Run], Finding]]) -> dict[str, Finding]:
+        findings: dict[str, Finding] = {}
+        wanted = {name: next(chapter) for name, chapter in chapters.items()}
+        while wanted:  # what all chapters want now is trained together, so that no core idles while one chapter thinks
+            recipes = [recipe for name in wanted for recipe in wanted[name]]
+            got = {run.recipe: run for run in self.fetch(recipes)}
+            self.runs |= {run.id: run for run in got.values()}
+            following: dict[str, list[Recipe]] = {}
+            for name, asked in wanted.items():
+                runs = [got[recipe] for recipe in asked if recipe in got]
+                for run in runs:
+                    names = self.used.setdefault(run.id, [])
+                    names += [name] if name not in names else []
+                try:
+                    following[name] = chapters[name].send(runs)
+                except StopIteration as end:
+                    findings[name] = end.value
+            wanted = following
+        return {name: findings[name] for name in chapters}
+
+    def fetch(self, recipes: list[Recipe]) -> list[Run]:
+        if self.engine is not None and not self.only_finished:
+            return run_all(self.engine, recipes, self.root, self.costs, self.watcher)
+        found = [finished(recipe, self.root, self.watcher) for recipe in dict.fromkeys(recipes)]
+        return [run for run in found if run is not None]
+
+
+def save(
+    root: Path, about: dict[str, Any], findings: dict[str, Finding], driver: Driver, seconds: float, complete: bool, data: datasets.Dataset
+) -> Study:
+    known = read_study(root)
+    spent = float(known.get("seconds", 0.0)) + seconds
+    about = {**about, "seconds": round(spent, 1), "complete": complete}
+    write_json(root / "study.json", {**known, "seconds": round(spent, 1), "about": about})
+    sentence = " ".join(finding.sentence for finding in findings.values())
+    if about["fallback"]:
+        sentence = f"(Built-in data, because cifar10 could not be had.) {sentence}"
+    runs = tuple(driver.runs.values())
+    write_report(root, about, findings, runs, driver.used, sentence, data)
+    return Study(root, findings, runs, sentence, complete)

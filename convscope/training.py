@@ -1,0 +1,124 @@
+"""THE MAIN PATH: a recipe becomes a run. Read it from top to bottom.
+
+    name ─ data ─▶ tensors ─ models ─▶ network ─ fit ─▶ a row an epoch ─ record ─▶ run folder
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+
+from convscope import data as datasets
+from convscope.fit import Row, State, Tensors, fit, tensors_key, to_device
+from convscope.memory import keep_freed_memory
+from convscope.models import build, size_of
+from convscope.recipe import Recipe, UserError, one_line
+from convscope.record import Run, RunFolder, is_finished, read_run, read_tensors, set_aside
+
+_resident: dict[tuple[object, ...], Tensors] = {}  # the last data set moved to the device, kept for the next run of this process
+
+
+def train(
+    recipe: Recipe,
+    root: Path | str = "runs",
+    *,
+    data: datasets.Dataset | None = None,
+    log: Callable[[Row], None] | None = None,
+) -> Run:
+    """Train one network and record it in root/ID; a finished run is read, a broken-off one goes on from its last epoch.
+
+    `data` spares loading what recipe.data names; `log` is called with each epoch's row. Raises UserError where recipe and data don't
+    fit or another process is at this very run; a network too large for memory and a loss that is not finite are results, not errors.
+    """
+    # data: a name or a path becomes uint8 tensors; their hash becomes part of the recipe
+    if data is None and not recipe.data_hash:
+        data = load(recipe)
+    if data is not None:
+        recipe = replace(recipe, data_hash=data.hash)
+    folder = RunFolder(Path(root) / recipe.id)
+    with run_lock(folder.path):
+        if is_finished(folder.path):
+            try:
+                run = read_run(folder.path)
+                if run.status != "failed":
+                    return run
+                (folder.path / "result.json").unlink()
+            except UserError as error:
+                set_aside(folder.path / "result.json", str(error))
+        tensors = resident(recipe, data)
+
+        # network: the same seed gives the same weights; its size is counted exactly
+        net = build(recipe.model, tensors.in_shape, tensors.num_classes, recipe.seed)
+        size = size_of(recipe.model, tensors.in_shape, tensors.num_classes)
+        counts = {"filters": size.filters, "parameters": size.parameters, "flops": size.flops}
+
+        # fit: every epoch is evaluated over whole splits, and on disk before the next one begins
+        folder.begin(recipe)
+        state = folder.resume()
+
+        def epoch(row: Row, state: State) -> None:
+            folder.epoch(row, state)
+            if log is not None:
+                log(row)
+
+        torch.set_num_threads(recipe.threads)
+        keep_freed_memory()
+        try:
+            status, message = fit(net, tensors, recipe, epoch, state), ""
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            status, message = "out_of_memory", one_line(error)
+
+        # record: result.json last, its presence means finished
+        return folder.finish(recipe, status, counts, message)
+
+
+def load(recipe: Recipe, verify: bool = True) -> datasets.Dataset:
+    return datasets.load(recipe.data, val=recipe.val, split_seed=recipe.split_seed, size=recipe.size, verify=verify)
+
+
+def resident(recipe: Recipe, data: datasets.Dataset | None = None) -> Tensors:
+    """The recipe's data on its device; consecutive runs on the same data share them."""
+    key = tensors_key(recipe)
+    if key not in _resident:
+        data = data or load(recipe, verify=False)
+        if recipe.data_hash not in ("", data.hash):
+            raise UserError(f"data {one_line(recipe.data)!r} changed since the recipe was written: {recipe.data_hash[:12]} then, {data.hash[:12]} now")
+        _resident.clear()
+        _resident[key] = to_device(data, recipe)
+    return _resident[key]
+
+
+def run_lock(path: Path) -> AbstractContextManager[object]:
+    """Held while a process trains the run; the operating system drops it when its owner dies."""
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        return FileLock(path / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"run {one_line(path)}: another process is training it; wait for it, or choose another folder") from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(sign in str(error) for sign in ("can't allocate memory", "not enough memory", "out of memory", "could not create a memory object"))
+
+
+def network(run: Run, which: str = "best") -> nn.Module:
+    """The trained network of a run, in eval mode: weights of the best epoch, or of the last one.
+
+    It takes normalised images (`Tensors.batch`); raises UserError where the weights are missing or altered.
+    """
+    data = load(run.recipe, verify=False)
+    net = build(run.recipe.model, data.in_shape, data.num_classes, run.recipe.seed)
+    name = "best.safetensors" if which == "best" else "checkpoint.safetensors"
+    tensors, _ = read_tensors(run.path / name)
+    net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+    return net.eval()
