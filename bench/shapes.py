@@ -58,7 +58,9 @@ def main() -> int:
     torch.set_num_threads(1)
     torch.manual_seed(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
     start = time.perf_counter()
-    (train_images, train_labels), (test_images, test_labels) = (shapes.generate(num, 0, split) for split, num in enumerate((shapes.NUM_TRAIN, shapes.NUM_TEST)))
+    (train_images, train_labels), (test_images, test_labels) = (
+        shapes.generate(num, 0, split) for split, num in enumerate((shapes.NUM_TRAIN, shapes.NUM_TEST))
+    )
     print(f"generated in {time.perf_counter() - start:.1f} s")
     x, x_test = (torch.from_numpy(a).permute(0, 3, 1, 2).float().div(255) for a in (train_images, test_images))
     mean, std = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)
@@ -72,7 +74,9 @@ def main() -> int:
         good = test >= -bound if bound < 0 else test <= bound
         failed |= not good
         wanted = f"{'at least' if bound < 0 else 'at most'} {abs(bound):.0%}"
-        print(f"{name:<40} test {test:6.1%}  train {accuracy(net, x, y):6.1%}  wanted {wanted}  {time.perf_counter() - start:.0f} s")
+        print(
+            f"{name:<40} test {test:6.1%}  train {accuracy(net, x, y):6.1%}  wanted {wanted}  {time.perf_counter() - start:.0f} s"
+        )
     return int(failed)
 
 

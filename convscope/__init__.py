@@ -40,7 +40,22 @@ _HOMES = {
     "study": "studies",
     "train": "training",
 }
-__all__ = sorted(_HOMES)
+__all__ = [
+    "ConvNet",
+    "Custom",
+    "Dataset",
+    "Finding",
+    "Recipe",
+    "Run",
+    "SoftmaxRegression",
+    "Study",
+    "UserError",
+    "load",
+    "network",
+    "size_of",
+    "study",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

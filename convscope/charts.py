@@ -25,7 +25,10 @@ def size_axis(field: str, title: str, ticks: Sequence[float] | None = None) -> a
 
 def tooltip(fields: dict[str, tuple[str, str]]) -> list[alt.Tooltip]:
     """field -> (title, format); an empty format shows the text as it is."""
-    return [alt.Tooltip(name, title=title, format=form) if form else alt.Tooltip(name, title=title) for name, (title, form) in fields.items()]
+    return [
+        alt.Tooltip(name, title=title, format=form) if form else alt.Tooltip(name, title=title)
+        for name, (title, form) in fields.items()
+    ]
 
 
 def loss_against_size(rows: list[dict[str, Any]], field: str, title: str) -> dict[str, Any]:
@@ -39,11 +42,19 @@ def loss_against_size(rows: list[dict[str, Any]], field: str, title: str) -> dic
     value = alt.Y("loss:Q", title="cross-entropy (nats)", scale=alt.Scale(zero=False))
     dash = alt.StrokeDash("split:N", title="split", scale=alt.Scale(domain=["test", "train"], range=[[1, 0], [5, 4]]))
     shape = alt.Shape("split:N", title="split", scale=alt.Scale(domain=["test", "train"], range=["circle", "triangle-up"]))
-    shown = {"network": ("network", ""), "split": ("split", ""), "loss": ("loss", ".3f"), "low": ("95 % from", ".3f"), "high": ("to", ".3f")}
+    shown = {
+        "network": ("network", ""),
+        "split": ("split", ""),
+        "loss": ("loss", ".3f"),
+        "low": ("95 % from", ".3f"),
+        "high": ("to", ".3f"),
+    }
     layers = alt.layer(
         base.mark_line(strokeWidth=2).encode(y=value, strokeDash=dash),
         base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", title="cross-entropy (nats)"), y2="high:Q"),
-        base.mark_point(filled=True, size=55, opacity=1).encode(y=value, shape=shape, tooltip=tooltip({field: (title, ","), **shown})),
+        base.mark_point(filled=True, size=55, opacity=1).encode(
+            y=value, shape=shape, tooltip=tooltip({field: (title, ","), **shown})
+        ),
     ).properties(width=WIDTH, height=HEIGHT)
     return finish(layers.facet(column=alt.Column("when:N", title=None, sort=["best epoch", "last epoch"])))
 
@@ -57,7 +68,13 @@ def accuracy_against_size(rows: list[dict[str, Any]], marked: dict[str, Any] | N
     kinds = list(dict.fromkeys(frame.sort_values("sweep", ascending=False, kind="stable")["depth"]))
     base = alt.Chart(frame).encode(x=size_axis("parameters", "learnable parameters"), color=colour("depth", "network", kinds))
     value = alt.Y("accuracy:Q", title="test accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False))
-    shown = {"network": ("network", ""), "parameters": ("parameters", ","), "accuracy": ("accuracy", ".1%"), "low": ("95 % from", ".1%"), "high": ("to", ".1%")}
+    shown = {
+        "network": ("network", ""),
+        "parameters": ("parameters", ","),
+        "accuracy": ("accuracy", ".1%"),
+        "low": ("95 % from", ".1%"),
+        "high": ("to", ".1%"),
+    }
     layers = [
         base.transform_filter("datum.sweep").mark_line(strokeWidth=2).encode(y=value),
         base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", title="test accuracy"), y2="high:Q"),
@@ -67,7 +84,9 @@ def accuracy_against_size(rows: list[dict[str, Any]], marked: dict[str, Any] | N
         point = alt.Chart(pd.DataFrame([marked]))
         place = {"x": size_axis("parameters", "learnable parameters"), "y": value}
         layers.append(point.mark_point(size=320, strokeWidth=2, color="#000000").encode(**place))
-        layers.append(point.mark_text(dy=26, fontSize=11, color="#000000").encode(text=alt.value("smallest within one SE"), **place))
+        layers.append(
+            point.mark_text(dy=26, fontSize=11, color="#000000").encode(text=alt.value("smallest within one SE"), **place)
+        )
     return finish(alt.layer(*layers).properties(width=2 * WIDTH, height=HEIGHT))
 
 
@@ -103,7 +122,7 @@ def learning_curves(rows: list[dict[str, Any]], panels: Sequence[str], columns: 
     )
     layers = alt.layer(
         base.mark_line(strokeWidth=1.8, point=alt.OverlayMarkDef(size=14)),
-        base.transform_filter("datum.best").mark_rule(strokeDash=[3, 3], color="#666666").encode(x="epoch:Q", y=alt.Y(), color=alt.value("#666666")),
+        alt.Chart(frame).transform_filter("datum.best").mark_rule(strokeDash=[3, 3], color="#666666").encode(x="epoch:Q"),
     ).properties(width=150, height=130)
     facet = alt.Facet("network:N", title=None, sort=list(panels), header=alt.Header(labelFontSize=11))
     return finish(layers.facet(facet=facet, columns=columns))

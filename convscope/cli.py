@@ -30,9 +30,13 @@ data_app = typer.Typer(help="Data sets: bring them here, look at them.", no_args
 app.add_typer(data_app, name="data")
 
 # typer brings its own click; the base of its public BadParameter is the same class wherever it comes from
-USAGE_ERROR = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+USAGE_ERROR: type[typer.BadParameter] = next(  # pyright: ignore[reportAssignmentType]
+    cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException"
+)
 
-Data = Annotated[str | None, typer.Argument(help="cifar10, fashion-mnist, shapes, a folder of images or an .npz file", show_default="cifar10")]
+Data = Annotated[
+    str | None, typer.Argument(help="cifar10, fashion-mnist, shapes, a folder of images or an .npz file", show_default="cifar10")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
@@ -45,7 +49,9 @@ def version(wanted: bool) -> None:
 
 
 @app.callback()
-def root(_: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False) -> None: ...
+def root(
+    _: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False,
+) -> None: ...
 
 
 @app.command()
@@ -58,7 +64,9 @@ def study(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Processes that train.", show_default="measured")] = None,
     val: Annotated[float, typer.Option(help="Share of the training images held out for validation.")] = 0.1,
-    size: Annotated[int | None, typer.Option(help="Side of the images of a folder.", show_default="chosen from the images")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the images of a folder.", show_default="chosen from the images")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train, judge and write one report on a data set.
@@ -71,7 +79,17 @@ def study(
     names = [name.strip() for name in chapters.split(",")] if chapters is not None else None
     with watcher if isinstance(watcher, screen.Bar) else contextlib.nullcontext():
         result = studies.study(
-            data, names, preset, seeds=seeds, out=out, device=device, workers=workers, val=val, size=size, watcher=watcher, command=typed()
+            data,
+            names,
+            preset,
+            seeds=seeds,
+            out=out,
+            device=device,
+            workers=workers,
+            val=val,
+            size=size,
+            watcher=watcher,
+            command=typed(),
         )
     if as_json:
         print((result.path / "results.json").read_text(encoding="utf-8"), end="")
@@ -87,7 +105,9 @@ def study(
 def train(
     data: Data = None,
     recipe: Annotated[Path | None, typer.Option(help="A recipe file (JSON); flags change it.")] = None,
-    model: Annotated[str | None, typer.Option(help="A known name, with changes: course-2,width=16; or package.module:factory")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A known name, with changes: course-2,width=16; or package.module:factory")
+    ] = None,
     epochs: Annotated[int | None, typer.Option()] = None,
     batch: Annotated[int | None, typer.Option()] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
@@ -120,17 +140,31 @@ def train(
         changed = replace(changed, device=devices.check_device(device))
     if recipe is None and precision is None:
         measured, layout, _ = devices.best_precision(changed.device)
-        changed = replace(changed, precision=measured, layout=layout, threads=devices.best_threads(changed.device, measured, layout))  # pyright: ignore[reportArgumentType]
+        changed = replace(
+            changed, precision=measured, layout=layout, threads=devices.best_threads(changed.device, measured, layout)
+        )  # pyright: ignore[reportArgumentType]
     check_writable(out)
     run = training.train(changed, out, log=print_row)
-    print(json.dumps({"id": run.id, "path": str(run.path), "status": run.status, "size": run.size, "rows": run.rows}) if as_json else run)
+    print(
+        json.dumps({"id": run.id, "path": str(run.path), "status": run.status, "size": run.size, "rows": run.rows})
+        if as_json
+        else run
+    )
     if run.status in ("failed", "out_of_memory", "diverged"):
         raise typer.Exit(1)
 
 
 def print_row(row: dict[str, Any]) -> None:
-    figures = [f"{split} {row[f'{split}_loss']:.4f} {100 * row[f'{split}_accuracy']:.2f} %" for split in ("train", "val", "test") if row.get(f"{split}_loss") is not None]
-    print(f"epoch {row['epoch']}: {', '.join(figures) or 'loss is not finite'} ({row['seconds']:.1f} s)", file=sys.stderr, flush=True)
+    figures = [
+        f"{split} {row[f'{split}_loss']:.4f} {100 * row[f'{split}_accuracy']:.2f} %"
+        for split in ("train", "val", "test")
+        if row.get(f"{split}_loss") is not None
+    ]
+    print(
+        f"epoch {row['epoch']}: {', '.join(figures) or 'loss is not finite'} ({row['seconds']:.1f} s)",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 @app.command()
@@ -197,7 +231,15 @@ def kind_of(recipe: Recipe) -> str:
 
 def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
     def text(value: Any) -> str:
-        return "–" if value is None else f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else one_line(value, 40)
+        return (
+            "–"
+            if value is None
+            else f"{value:.4f}"
+            if isinstance(value, float)
+            else f"{value:,}"
+            if isinstance(value, int)
+            else one_line(value, 40)
+        )
 
     cells = [columns] + [[text(row[column]) for column in columns] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
@@ -229,7 +271,10 @@ def data_list(as_json: Json = False) -> None:
 
 
 @data_app.command("fetch")
-def data_fetch(data: Annotated[str, typer.Argument(help="A known name, a folder of images or an .npz file.")], size: Annotated[int | None, typer.Option()] = None) -> None:
+def data_fetch(
+    data: Annotated[str, typer.Argument(help="A known name, a folder of images or an .npz file.")],
+    size: Annotated[int | None, typer.Option()] = None,
+) -> None:
     """Bring a data set into the cache, checked."""
     from convscope.data import fetch
     from convscope.screen import Lines
@@ -238,7 +283,11 @@ def data_fetch(data: Annotated[str, typer.Argument(help="A known name, a folder 
 
 
 @data_app.command("info")
-def data_info(data: Annotated[str, typer.Argument(help="A known name, a folder of images or an .npz file.")], size: Annotated[int | None, typer.Option()] = None, as_json: Json = False) -> None:
+def data_info(
+    data: Annotated[str, typer.Argument(help="A known name, a folder of images or an .npz file.")],
+    size: Annotated[int | None, typer.Option()] = None,
+    as_json: Json = False,
+) -> None:
     """Counts, class balance, duplicates, mean and standard deviation."""
     from convscope.data import info, load
     from convscope.screen import Lines
@@ -258,7 +307,17 @@ def doctor(as_json: Json = False) -> None:
     name = devices.check_device("auto")
     precision, layout, rates = devices.best_precision(name)
     if as_json:
-        print(json.dumps({"machine": devices.as_dict(machine), "device": name, "precision": precision, "layout": layout, "images_per_second": rates}))
+        print(
+            json.dumps(
+                {
+                    "machine": devices.as_dict(machine),
+                    "device": name,
+                    "precision": precision,
+                    "layout": layout,
+                    "images_per_second": rates,
+                }
+            )
+        )
         return
     print(f"machine    {machine}\ndevice     {name}\nprecision  {precision}, {layout}\ndata       {cache_folder()}")
     for what, rate in rates.items():

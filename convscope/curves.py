@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from convscope.data import Dataset
@@ -63,7 +63,10 @@ class Network:
 
     def curve(self, split: str) -> list[float]:
         """Mean loss over seeds after each epoch."""
-        return [math.fsum(values) / len(values) for values in zip(*([row[f"{split}_loss"] for row in run.rows] for run in self.runs), strict=True)]
+        return [
+            math.fsum(values) / len(values)
+            for values in zip(*([row[f"{split}_loss"] for row in run.rows] for run in self.runs), strict=True)
+        ]
 
     def curve_rows(self) -> list[dict[str, Any]]:
         val = self.curve("val")
@@ -89,7 +92,12 @@ class Network:
             "flops": self.flops,
             "lr": self.rate,
             "verdict": self.verdict,
-            "best": {"train_loss": both(self.train_best), "val_loss": both(self.val_best), "test_loss": both(self.test_best), "test_accuracy": both(self.accuracy)},
+            "best": {
+                "train_loss": both(self.train_best),
+                "val_loss": both(self.val_best),
+                "test_loss": both(self.test_best),
+                "test_accuracy": both(self.accuracy),
+            },
             "last": {"train_loss": both(self.train_last), "val_loss": both(self.val_last), "test_loss": both(self.test_last)},
             "gap_best": self.gap_best,
             "gap_last": self.gap_last,
@@ -122,13 +130,16 @@ def networks(sweep: Sequence[Run], beside: Sequence[Run], data: Dataset) -> tupl
     binomial = {model: math.sqrt(max(seen) * (1 - min(seen)) / counts["test"]) for model, seen in accuracies.items()}
     accuracy = estimates(accuracies, binomial)
     table = {(split, when): pooled(split, when) for split in ("train", "val", "test") for when in ("best", "last")}
+    losses: dict[ConvNet, dict[str, Any]] = {
+        model: {f"{split}_{when}": found[model] for (split, when), found in table.items()} for model in groups
+    }
     found = {
         model: Network(
-            model,
-            label_of(model),
-            tuple(runs),
-            *(table[split, when][model] for when in ("best", "last") for split in ("train", "val", "test")),
-            accuracy[model],
+            model=model,
+            label=label_of(model),
+            runs=tuple(runs),
+            accuracy=accuracy[model],
+            **losses[model],
         )
         for model, runs in groups.items()
     }
@@ -136,7 +147,7 @@ def networks(sweep: Sequence[Run], beside: Sequence[Run], data: Dataset) -> tupl
     if not swept:
         return [], []
     reference = min(swept, key=lambda n: n.val_best.mean)
-    judged = {n.model: Network(**{**vars(n), "verdict": verdict_of(n, reference)}) for n in found.values()}
+    judged = {n.model: replace(n, verdict=verdict_of(n, reference)) for n in found.values()}
     return [judged[n.model] for n in swept], [judged[n.model] for n in found.values() if n not in swept]
 
 

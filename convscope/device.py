@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from convscope.evaluate import autocast
-from convscope.fit import step
+from convscope.fit import place, step
 from convscope.memory import keep_freed_memory
 from convscope.models import build
 from convscope.optim import optimiser
@@ -48,13 +48,23 @@ class Choice:
     measured: dict[str, float]
 
     def __str__(self) -> str:
-        shape = f"{self.workers} process{'es' if self.workers > 1 else ''} × {self.threads} thread{'s' if self.threads > 1 else ''}"
+        shape = (
+            f"{self.workers} process{'es' if self.workers > 1 else ''} × {self.threads} thread{'s' if self.threads > 1 else ''}"
+        )
         return f"{self.device}, {self.precision}, {self.layout}, {shape}"
 
 
 def this_machine() -> Machine:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    return Machine(processor(), cores(), memory_bytes() / 2**30, gpu, f"{platform.system()} {platform.machine()}", platform.python_version(), torch.__version__)
+    return Machine(
+        processor(),
+        cores(),
+        memory_bytes() / 2**30,
+        gpu,
+        f"{platform.system()} {platform.machine()}",
+        platform.python_version(),
+        torch.__version__,
+    )
 
 
 def processor() -> str:
@@ -80,7 +90,9 @@ def memory_bytes() -> int:
 
 def check_device(name: str) -> str:
     """The device's full name; UserError where this machine hasn't it. `auto` is the GPU where there is one."""
-    have = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())] + (["mps"] if torch.backends.mps.is_available() else [])
+    have = (
+        ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())] + (["mps"] if torch.backends.mps.is_available() else [])
+    )
     if name == "auto":
         return have[1] if len(have) > 1 else "cpu"
     full = "cuda:0" if name == "cuda" else name
@@ -94,9 +106,7 @@ def throughput(device: str, precision: str, layout: str, threads: int, seconds: 
     keep_freed_memory()
     torch.set_num_threads(threads)
     recipe = Recipe(model=PROBE_MODEL, device=device, precision=precision, layout=layout)  # pyright: ignore[reportArgumentType]
-    net = build(PROBE_MODEL, (3, 32, 32), 10).to(device)
-    if layout == "channels_last":
-        net.to(memory_format=torch.channels_last)
+    net = place(build(PROBE_MODEL, (3, 32, 32), 10), recipe)
     optimizer = optimiser(net, recipe)
     x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
     if layout == "channels_last":

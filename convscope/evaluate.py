@@ -26,7 +26,9 @@ def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[o
     return torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=enabled)
 
 
-def logits_of(net: nn.Module, count: int, batch_of: Callable[[int, int], Tensor], device: str, precision: str, batch: int) -> Tensor:
+def logits_of(
+    net: nn.Module, count: int, batch_of: Callable[[int, int], Tensor], device: str, precision: str, batch: int
+) -> Tensor:
     """Logits (count×K, float32 or float64) of images 0 … count−1; `batch_of(start, stop)` gives the prepared inputs."""
     training = net.training
     net.eval()

@@ -138,9 +138,7 @@ def fit(net: nn.Module, tensors: Tensors, recipe: Recipe, log: Callable[[Row, St
     count = len(train)
     if recipe.batch > count:
         raise UserError(f"batch = {recipe.batch}: larger than the {count:,} training images")
-    net.to(device=recipe.device, dtype=torch.float64 if recipe.precision == "float64" else torch.float32)
-    if recipe.layout == "channels_last":
-        net.to(memory_format=torch.channels_last)
+    place(net, recipe)
     optimizer = optimiser(net, recipe)
     if resume is not None:
         load_state(net, optimizer, resume)
@@ -154,6 +152,7 @@ def fit(net: nn.Module, tensors: Tensors, recipe: Recipe, log: Callable[[Row, St
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(count, generator=generator).to(recipe.device)
         net.train()
+        lr = recipe.lr
         # nearly equal batches: every image once an epoch, no small last batch
         for i, index in enumerate(order.tensor_split(num_batches)):
             lr = learning_rate(recipe, (epoch - 1) * num_batches + i, steps)
@@ -169,6 +168,14 @@ def fit(net: nn.Module, tensors: Tensors, recipe: Recipe, log: Callable[[Row, St
         if any(value is None for value in row.values()):
             return "diverged"
     return "finished"
+
+
+def place(net: nn.Module, recipe: Recipe) -> nn.Module:
+    """Move a network to the recipe's device, weights' precision and layout, in place."""
+    net.to(device=recipe.device, dtype=torch.float64 if recipe.precision == "float64" else torch.float32)
+    if recipe.layout == "channels_last":
+        net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (torch's stubs lack this overload)
+    return net
 
 
 def step(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
@@ -231,5 +238,3 @@ def load_state(net: nn.Module, optimizer: torch.optim.Optimizer, state: State) -
             # fused kernels walk parameter and state in one order: the state takes the parameter's strides
             home = torch.empty_like(parameter, dtype=value.dtype) if value.shape == parameter.shape else torch.empty_like(value)
             optimizer.state[parameter][key] = home.copy_(value)
-
-

@@ -69,7 +69,11 @@ def scan(root: Path) -> Listing:
     skipped: list[str] = []
     tops = _entries(root, root, [])
     folders = [entry for entry in tops if os.path.isdir(entry.path)]
-    holds_folders = {e.name for e in folders if e.name.lower() in SPLITS and any(os.path.isdir(x.path) for x in _entries(root, Path(e.path), []))}
+    holds_folders = {
+        e.name
+        for e in folders
+        if e.name.lower() in SPLITS and any(os.path.isdir(x.path) for x in _entries(root, Path(e.path), []))
+    }
     if holds_folders and len(holds_folders) == len(folders):
         splits: dict[str, Path] = {}
         for name in sorted(holds_folders):
@@ -90,7 +94,9 @@ def scan(root: Path) -> Listing:
         if others != classes:
             ours, theirs = sorted(set(classes) - set(others)), sorted(set(others) - set(classes))
             parts = [f"{where} alone has {_some(map(_text, only))}" for where, only in (("train", ours), (split, theirs)) if only]
-            raise UserError(f"{shown}: train and {split} have different classes: {'; '.join(parts)}; give both the same class folders")
+            raise UserError(
+                f"{shown}: train and {split} have different classes: {'; '.join(parts)}; give both the same class folders"
+            )
     _check_class_names(shown, root, classes)
 
     files: list[File] = []
@@ -135,7 +141,9 @@ def _class_names(root: Path, folder: Path, skipped: list[str]) -> tuple[str, ...
 
 def _check_class_names(shown: str, root: Path, classes: tuple[str, ...]) -> None:
     if len(classes) == 1:
-        raise UserError(f"{shown}: one class alone, {one_line(_text(classes[0]))!r}; a classifier needs two or more class folders")
+        raise UserError(
+            f"{shown}: one class alone, {one_line(_text(classes[0]))!r}; a classifier needs two or more class folders"
+        )
     seen: dict[str, str] = {}
     for name in classes:
         key = unicodedata.normalize("NFC", name).casefold()
@@ -241,7 +249,9 @@ def read_images(listing: Listing, size: int | None, progress: Progress | None) -
         named = [f"{file.shown!r} ({bad[file]})" for file in listing.files if file in bad]
         more = f" and {len(named) - NUM_NAMED} more" if len(named) > NUM_NAMED else ""
         count = f"{len(named)} bad file{'s' if len(named) > 1 else ''}"
-        raise UserError(f"{shown}: {count}: {', '.join(named[:NUM_NAMED])}{more}; mend or remove {'them' if len(named) > 1 else 'it'}")
+        raise UserError(
+            f"{shown}: {count}: {', '.join(named[:NUM_NAMED])}{more}; mend or remove {'them' if len(named) > 1 else 'it'}"
+        )
     splits: dict[str, Pair] = {}
     for split in {file.split: None for file in listing.files}:
         rows = np.array([file.split == split for file in listing.files])
@@ -402,9 +412,15 @@ def read_npz(path: Path) -> tuple[dict[str, Pair], tuple[str, ...]]:
         with zipfile.ZipFile(path) as archive:
             needed, free = sum(member.file_size for member in archive.infolist()), free_memory()
         if free is not None and needed > free:
-            raise UserError(f"{shown}: unpacks to {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free; store fewer images")
+            raise UserError(
+                f"{shown}: unpacks to {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free; store fewer images"
+            )
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files if name == "classes" or any(name in p for n in _NAMES.values() for p in n)}
+            arrays = {
+                name: archive[name]
+                for name in archive.files
+                if name == "classes" or any(name in p for n in _NAMES.values() for p in n)
+            }
             present = sorted(archive.files)
     except UserError:
         raise
@@ -412,7 +428,9 @@ def read_npz(path: Path) -> tuple[dict[str, Pair], tuple[str, ...]]:
         raise UserError(f"{shown}: permission denied; make it readable") from None
     except Exception as error:  # zipfile, zlib and numpy raise many kinds on damaged files
         detail = "holds Python objects" if "allow_pickle" in str(error) else one_line(error, 80)
-        raise UserError(f"{shown}: not a readable .npz file ({detail}); write it with numpy.savez(x_train=…, y_train=…)") from None
+        raise UserError(
+            f"{shown}: not a readable .npz file ({detail}); write it with numpy.savez(x_train=…, y_train=…)"
+        ) from None
     splits: dict[str, Pair] = {}
     for split, candidates in _NAMES.items():
         for images, labels in candidates:
@@ -422,7 +440,9 @@ def read_npz(path: Path) -> tuple[dict[str, Pair], tuple[str, ...]]:
                     counts = f"{len(splits[split][0]):,} images in {images} and {len(splits[split][1]):,} labels in {labels}"
                     raise UserError(f"{shown}: {counts}; give each image one label")
     if "train" not in splits:
-        raise UserError(f"{shown}: holds {_some(present) or 'nothing'}; needs x_train and y_train (x_test, y_test), or images and labels")
+        raise UserError(
+            f"{shown}: holds {_some(present) or 'nothing'}; needs x_train and y_train (x_test, y_test), or images and labels"
+        )
     return splits, _npz_classes(shown, arrays.get("classes"), splits)
 
 
@@ -454,7 +474,9 @@ def _npz_classes(shown: str, given: NDArray[Any] | None, splits: dict[str, Pair]
         raise UserError(f"{shown}: classes is {given.dtype} of shape {given.shape}; needs a list of texts")
     num_classes = highest + 1 if given is None else len(given)
     if num_classes < 2 or highest >= num_classes:
-        raise UserError(f"{shown}: labels go to {highest} and there are {num_classes} classes; needs two or more, numbered from 0")
+        raise UserError(
+            f"{shown}: labels go to {highest} and there are {num_classes} classes; needs two or more, numbered from 0"
+        )
     if num_train < num_classes:
         raise UserError(f"{shown}: fewer images ({num_train}) than classes ({num_classes}); each class needs at least two")
     texts = [str(i) for i in range(num_classes)] if given is None else [_decoded(name) for name in given.tolist()]

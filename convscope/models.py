@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
+import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -108,9 +109,7 @@ class Block(nn.Module):
     def __init__(self, spec: ConvNet, in_channels: int, channels: int, pool: int) -> None:
         super().__init__()
         widths = [in_channels] + [channels] * spec.block_depth
-        self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, spec.kernel, padding=spec.kernel // 2) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, spec.kernel, padding=spec.kernel // 2) for a, b in itertools.pairwise(widths))
         self.norms = nn.ModuleList(normalisation(spec.norm, channels) for _ in self.convs)
         self.act = Act(spec.activation)
         self.pool = POOLS[spec.pool](pool) if pool > 1 else nn.Identity()
@@ -218,13 +217,15 @@ def check_memory(model: ConvNet, in_shape: tuple[int, int, int]) -> None:
     for hidden in model.hidden:
         total, features = total + features * hidden, hidden
     if total > MAX_PARAMETERS:
-        raise UserError(f"width = {model.width}, depth = {model.depth}: {total:,} parameters on {inputs} channels; at most {MAX_PARAMETERS:,}")
+        raise UserError(
+            f"width = {model.width}, depth = {model.depth}: {total:,} parameters on {inputs} channels; at most {MAX_PARAMETERS:,}"
+        )
 
 
 def build_custom(model: Custom, in_shape: tuple[int, int, int], num_classes: int, seed: int) -> nn.Module:
     module_name, _, name = model.factory.partition(":")
-    if os.getcwd() not in sys.path:  # a user's own file beside the shell's prompt, as with python -m
-        sys.path.insert(0, os.getcwd())
+    if str(Path.cwd()) not in sys.path:  # a user's own file beside the shell's prompt, as with python -m
+        sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
@@ -268,7 +269,13 @@ def parse_change(model: ConvNet, change: str) -> tuple[str, object]:
             return key, tuple(int(item) for item in value.split("+") if item)
         return key, type(current)(value)
     except (KeyError, ValueError):
-        expected = "true or false" if isinstance(current, bool) else "sizes joined by +" if isinstance(current, tuple) else type(current).__name__
+        expected = (
+            "true or false"
+            if isinstance(current, bool)
+            else "sizes joined by +"
+            if isinstance(current, tuple)
+            else type(current).__name__
+        )
         raise UserError(f"model option {one_line(change)!r}: {key} takes {expected}") from None
 
 
@@ -301,7 +308,9 @@ class Size:
         rows.append(("total", "", "", f"{self.filters:,}", f"{self.parameters:,}", f"{self.flops:,}"))
         widths = [max(len(row[i]) for row in rows) for i in range(6)]
         return "\n".join(
-            "  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
+            "  ".join(
+                cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
             for row in rows
         )
 

@@ -210,7 +210,9 @@ def _build(cls: type, tree: dict[str, Any]) -> Any:
     for key in tree:
         if key not in names:
             raise UserError(f"unknown key {one_line(key)!r} in {cls.__name__}{did_you_mean(key, names)}")
-    required = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+    required = [
+        f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
     for key in required:
         if key not in tree:
             raise UserError(f"{cls.__name__} lacks {key!r}")
@@ -299,7 +301,7 @@ def _matches(value: Any, hint: Any) -> bool:
     if origin is dict:
         return isinstance(value, dict) and all(isinstance(key, str) for key in value)
     if hint in (int, float, bool, str):
-        return type(value) is hint and (hint is not float or math.isfinite(value))
+        return type(value) is hint and not (isinstance(value, float) and not math.isfinite(value))
     return value is None if hint is type(None) else isinstance(value, hint)
 
 

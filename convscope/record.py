@@ -57,7 +57,9 @@ class Run:
         return self.rows[-1]
 
     def __str__(self) -> str:
-        head = f"run {self.id}: {self.status}, {self.size['parameters']:,} parameters, {len(self.rows)} epochs, {self.seconds:.1f} s"
+        head = (
+            f"run {self.id}: {self.status}, {self.size['parameters']:,} parameters, {len(self.rows)} epochs, {self.seconds:.1f} s"
+        )
         if self.status != "finished":
             return f"{head}\n{self.message}".strip()
         lines = [head]

@@ -79,7 +79,12 @@ class Bar(Silent):
 
         self.clock = Clock()
         self.console = Console(stderr=True, highlight=False)
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[left]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[left]}"),
+        )
         self.progress = Progress(*columns, console=self.console, transient=True)
         self.task: Any = None
         self.task_name = ""

@@ -87,7 +87,9 @@ def study(
     if seeds is not None and not 1 <= seeds <= 1000:
         raise UserError(f"seeds = {seeds}: from 1 to 1000")
     if workers is not None and not 1 <= workers <= 4 * devices.cores():
-        raise UserError(f"workers = {workers:,}: from 1 to {4 * devices.cores()}, four for each of this machine's {devices.cores()} cores")
+        raise UserError(
+            f"workers = {workers:,}: from 1 to {4 * devices.cores()}, four for each of this machine's {devices.cores()} cores"
+        )
     if not 0.01 <= val <= 0.9:
         raise UserError(f"val = {val}: from 0.01 to 0.9; a study chooses by validation")
     device = devices.check_device(device)
@@ -102,7 +104,9 @@ def study(
         base = Recipe(data=source, data_hash=loaded.hash, val=val, size=size, batch=min(BATCH, max(1, len(loaded.train) // 8)))
         context = Context(loaded, preset, tuple(range(seeds or SEEDS[preset])), resolve(base, choice))
         plan = list(dict.fromkeys(recipe for name in names for recipe in CHAPTERS[name].forecast(context)))
-        watcher.say(f"{loaded.name}: {len(loaded.train):,} training, {len(loaded.val):,} validation, {len(loaded.test):,} test images")
+        watcher.say(
+            f"{loaded.name}: {len(loaded.train):,} training, {len(loaded.val):,} validation, {len(loaded.test):,} test images"
+        )
         for note in loaded.notes:
             watcher.say(note)
         costs = measured_costs(root, engine, plan, watcher)
@@ -126,7 +130,9 @@ def study(
             "choice": devices.as_dict(choice),
         }
         cost = sum(recipe.epochs * costs[cost_key(recipe)] for recipe in plan)
-        watcher.say(f"{len(plan)} runs, about {duration(cost / choice.workers)} of training by this machine's measured speed; results in {root}")
+        watcher.say(
+            f"{len(plan)} runs, about {duration(cost / choice.workers)} of training by this machine's measured speed; results in {root}"
+        )
         watcher.plan(len(plan), cost, choice.workers)
         kept = {"base": to_json(context.base), "seeds": list(context.seeds)}
         write_json(root / "study.json", {**read_study(root), "context": kept, "about": {**about, "complete": False}})
@@ -182,7 +188,9 @@ def study_lock(root: Path) -> AbstractContextManager[object]:
         root.mkdir(parents=True, exist_ok=True)
         return FileLock(root / ".lock").acquire(timeout=0)
     except Timeout:
-        raise UserError(f"study {one_line(root)}: another convscope is working there; wait for it, or name another folder with --out") from None
+        raise UserError(
+            f"study {one_line(root)}: another convscope is working there; wait for it, or name another folder with --out"
+        ) from None
     except OSError as error:
         raise UserError(f"study {one_line(root)}: {error.strerror}; name another folder with --out") from None
 
@@ -249,7 +257,9 @@ def render(root: Path) -> Study:
     known = read_study(root)
     about = known.get("about")
     if not isinstance(about, dict) or "context" not in known:
-        raise UserError(f"study {one_line(root)}: {'no study.json there' if not (root / 'study.json').exists() else 'it has no finished run yet'}; name a study's folder")
+        raise UserError(
+            f"study {one_line(root)}: {'no study.json there' if not (root / 'study.json').exists() else 'it has no finished run yet'}; name a study's folder"
+        )
     kept = known["context"]
     base = recipe_from_json(kept["base"])
     loaded = datasets.load(base.data, val=base.val, size=base.size)
@@ -299,7 +309,13 @@ class Driver:
 
 
 def save(
-    root: Path, about: dict[str, Any], findings: dict[str, Finding], driver: Driver, seconds: float, complete: bool, data: datasets.Dataset
+    root: Path,
+    about: dict[str, Any],
+    findings: dict[str, Finding],
+    driver: Driver,
+    seconds: float,
+    complete: bool,
+    data: datasets.Dataset,
 ) -> Study:
     known = read_study(root)
     spent = float(known.get("seconds", 0.0)) + seconds

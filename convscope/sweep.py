@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from convscope import device
 from convscope.engines.local import Job, LocalEngine
 from convscope.evaluate import autocast
-from convscope.fit import EVAL_BATCH, step
+from convscope.fit import EVAL_BATCH, place, step
 from convscope.memory import keep_freed_memory
 from convscope.models import build
 from convscope.optim import optimiser
@@ -72,11 +72,7 @@ def time_job(_report: Report, recipe: Recipe) -> float:
     keep_freed_memory()
     torch.set_num_threads(recipe.threads)
     tensors = resident(replace(recipe, limit=None, evaluate=("train", "val", "test")))
-    net = build(recipe.model, tensors.in_shape, tensors.num_classes).to(recipe.device)
-    if recipe.layout == "channels_last":
-        net.to(memory_format=torch.channels_last)
-    if recipe.precision == "float64":
-        net.double()
+    net = place(build(recipe.model, tensors.in_shape, tensors.num_classes), recipe)
     optimizer = optimiser(net, recipe)
     train_split = tensors.splits["train"]
     batch, eval_batch = min(recipe.batch, len(train_split)), min(EVAL_BATCH[recipe.device.partition(":")[0]], len(train_split))
@@ -118,7 +114,9 @@ def choose(engine: LocalEngine, device_name: str, workers: int | None) -> device
     if workers is None and cores > 1:
         alone = engine.gather([Job("alone", throughput_job, (device_name, precision, layout, cores))])["alone"]
         engine.resize(cores)
-        together = sum(engine.gather([Job(str(i), throughput_job, (device_name, precision, layout, 1)) for i in range(cores)]).values())
+        together = sum(
+            engine.gather([Job(str(i), throughput_job, (device_name, precision, layout, 1)) for i in range(cores)]).values()
+        )
         measured |= {f"1 process × {cores} threads": round(alone), f"{cores} processes × 1 thread": round(together)}
         workers = cores if together > alone else 1
     workers = workers or 1
@@ -157,7 +155,9 @@ def finished(recipe: Recipe, root: Path, watcher: Watcher) -> Run | None:
     return run if run.status != "failed" else None
 
 
-def run_all(engine: LocalEngine, recipes: Sequence[Recipe], root: Path, costs: dict[Recipe, float], watcher: Watcher) -> list[Run]:
+def run_all(
+    engine: LocalEngine, recipes: Sequence[Recipe], root: Path, costs: dict[Recipe, float], watcher: Watcher
+) -> list[Run]:
     """A run for each recipe, in their order. A run that fails is recorded as failed, with its reason, and the others go on."""
     distinct = {recipe.id: recipe for recipe in recipes}
     runs: dict[str, Run] = {}
@@ -194,5 +194,9 @@ def describe(recipe: Recipe) -> str:
     """A short name for progress lines."""
     model = recipe.model
     if isinstance(model, ConvNet):
-        return f"width {model.width}, depth {model.depth}" + (f"×{model.block_depth}" if model.block_depth > 1 else "") + f", seed {recipe.seed}"
+        return (
+            f"width {model.width}, depth {model.depth}"
+            + (f"×{model.block_depth}" if model.block_depth > 1 else "")
+            + f", seed {recipe.seed}"
+        )
     return f"{type(model).__name__}, seed {recipe.seed}"

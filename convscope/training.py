@@ -1,6 +1,6 @@
 """THE MAIN PATH: a recipe becomes a run. Read it from top to bottom.
 
-    name ─ data ─▶ tensors ─ models ─▶ network ─ fit ─▶ a row an epoch ─ record ─▶ run folder
+name ─ data ─▶ tensors ─ models ─▶ network ─ fit ─▶ a row an epoch ─ record ─▶ run folder
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def resident(recipe: Recipe, data: datasets.Dataset | None = None) -> Tensors:
     if key not in _resident:
         data = data or load(recipe, verify=False)
         if recipe.data_hash not in ("", data.hash):
-            raise UserError(f"data {one_line(recipe.data)!r} changed since the recipe was written: {recipe.data_hash[:12]} then, {data.hash[:12]} now")
+            raise UserError(
+                f"data {one_line(recipe.data)!r} changed since the recipe was written: {recipe.data_hash[:12]} then, {data.hash[:12]} now"
+            )
         _resident.clear()
         _resident[key] = to_device(data, recipe)
     return _resident[key]
@@ -108,7 +110,10 @@ def run_lock(path: Path) -> AbstractContextManager[object]:
 def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return any(sign in str(error) for sign in ("can't allocate memory", "not enough memory", "out of memory", "could not create a memory object"))
+    return any(
+        sign in str(error)
+        for sign in ("can't allocate memory", "not enough memory", "out of memory", "could not create a memory object")
+    )
 
 
 def network(run: Run, which: str = "best") -> nn.Module:

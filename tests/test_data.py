@@ -281,7 +281,9 @@ def test_a_flipped_bit_is_found_and_the_copy_made_again(shapes_cache: Path, name
     assert data.load("shapes").notes == ()
 
 
-@pytest.mark.parametrize("harm", [lambda p: p.unlink(), lambda p: p.write_bytes(p.read_bytes()[:-1]), lambda p: p.write_bytes(b"")])
+@pytest.mark.parametrize(
+    "harm", [lambda p: p.unlink(), lambda p: p.write_bytes(p.read_bytes()[:-1]), lambda p: p.write_bytes(b"")]
+)
 def test_missing_and_cut_files_are_found_without_the_hash(shapes_cache: Path, harm: Callable[[Path], None]) -> None:
     good = data.load("shapes").hash
     for name in ("train_images.npy", "meta.json"):
@@ -445,7 +447,9 @@ def test_all_bad_files_are_named_at_once(root: Path) -> None:
     (root / "dog" / "text.png").write_text("not an image")
     noise = _image(root / "dog" / "z.jpg", (64, 64))
     noise.write_bytes(noise.read_bytes()[:-400])
-    _refused(root, "3 bad files", "cat/empty.png' (empty file)", "dog/text.png' (not an image", "dog/z.jpg' (truncated)", str(root))
+    _refused(
+        root, "3 bad files", "cat/empty.png' (empty file)", "dog/text.png' (not an image", "dog/z.jpg' (truncated)", str(root)
+    )
     for i in range(6):
         (root / "cat" / f"e{i}.png").write_bytes(b"")
     message = _refused(root, "9 bad files", "and 4 more")
@@ -640,7 +644,9 @@ def _arrays_of(num: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray
     return np.random.default_rng(0).integers(0, 256, (num, *shape), np.uint8), np.arange(num) % 3
 
 
-@pytest.mark.parametrize(("shape", "expected"), [((9, 8), (1, 9, 8)), ((9, 8, 3), (3, 9, 8)), ((3, 9, 8), (3, 9, 8)), ((9, 8, 1), (1, 9, 8))])
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((9, 8), (1, 9, 8)), ((9, 8, 3), (3, 9, 8)), ((3, 9, 8), (3, 9, 8)), ((9, 8, 1), (1, 9, 8))]
+)
 def test_npz_layouts(tmp_path: Path, cache: Path, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
     images, labels = _arrays_of(30, shape)
     np.savez_compressed(tmp_path / "d.npz", x_train=images, y_train=labels[:, None], x_test=images[:6], y_test=labels[:6])

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from convscope import charts, curves
 from convscope.curves import Network
 from convscope.findings import Chart, Context, Finding, Table
-from convscope.models import size_of
 from convscope.recipe import ConvNet, Recipe, UserError
 from convscope.record import Run
 from convscope.stats import Estimate, smallest_within_one_se, sweep_verdict
@@ -22,6 +21,8 @@ TITLE = "Capacity"
 QUESTION = "How many filters, layers and parameters do these images need; where do networks underfit, where do they overfit?"
 REFERENCE_IMAGES = 45_000  # presets give epochs for a training split of so many images
 MOST_EPOCHS = 60
+MOST_EXTENSIONS = 2  # how often a grid of learning rates is extended where its best rate lies at an end
+LOWEST_RATE, HIGHEST_RATE = 1e-5, 3.2e-2
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,25 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
-        {1: (4, 16), 2: (4, 16), 3: (2, 4, 8, 16, 24)}, 5, (1e-3, 2e-3, 4e-3), (64,), ConvNet(16, 3, block_depth=2, norm="batch", skip=True), 5, 1
+        {1: (4, 16), 2: (4, 16), 3: (2, 4, 8, 16, 24)},
+        5,
+        (1e-3, 2e-3, 4e-3),
+        (64,),
+        ConvNet(16, 3, block_depth=2, norm="batch", skip=True),
+        5,
+        1,
     ),
     "standard": Preset(
-        {d: (2, 4, 8, 16, 32, 64) for d in (1, 2, 3)}, 12, (5e-4, 1e-3, 2e-3, 4e-3), (64,), ConvNet(32, 3, block_depth=3, norm="batch", skip=True), 15, 3
+        dict.fromkeys((1, 2, 3), (2, 4, 8, 16, 32, 64)),
+        12,
+        (5e-4, 1e-3, 2e-3, 4e-3),
+        (64,),
+        ConvNet(32, 3, block_depth=3, norm="batch", skip=True),
+        15,
+        3,
     ),
     "full": Preset(
-        {d: (2, 4, 8, 16, 32, 64, 128) for d in (1, 2, 3, 4)},
+        dict.fromkeys((1, 2, 3, 4), (2, 4, 8, 16, 32, 64, 128)),
         30,
         (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
         (128,),
@@ -62,7 +75,9 @@ def models_of(context: Context) -> list[ConvNet]:
         if min(context.data.in_shape[1:]) >> depth >= 1:
             models += [ConvNet(width, depth, hidden=preset.hidden) for width in widths]
     if not models:
-        raise UserError(f"images of {context.data.in_shape[1]}×{context.data.in_shape[2]} pixels leave no room for a convolution with pooling")
+        raise UserError(
+            f"images of {context.data.in_shape[1]}×{context.data.in_shape[2]} pixels leave no room for a convolution with pooling"
+        )
     return models
 
 
@@ -88,7 +103,9 @@ def strong_of(context: Context) -> list[Recipe]:
     while model.depth > 1 and min(context.data.in_shape[1:]) >> model.depth < 1:
         model = replace(model, depth=model.depth - 1)
     epochs = epochs_of(context, preset.strong_epochs)
-    recipe = replace(context.base, model=model, epochs=epochs, lr=6e-3, schedule="onecycle", optimizer="adamw", weight_decay=1e-2, flip=True)
+    recipe = replace(
+        context.base, model=model, epochs=epochs, lr=6e-3, schedule="onecycle", optimizer="adamw", weight_decay=1e-2, flip=True
+    )
     return [replace(recipe, seed=seed) for seed in context.seeds[: preset.strong_seeds]]
 
 
@@ -107,6 +124,11 @@ def forecast(context: Context) -> list[Recipe]:
 
 def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
     pilots = yield pilots_of(context)
+    for _ in range(MOST_EXTENSIONS):
+        beyond = beyond_the_grid(pilots)
+        if not beyond:
+            break
+        pilots = [*pilots, *(yield beyond)]
     rates = chosen_rates(pilots)
     missing = [model for model in models_of(context) if model not in rates]
     fallback = sorted(PRESETS[context.preset].rates)[0]
@@ -114,6 +136,22 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
     runs = yield strong + sweep_of(context, {model: rates.get(model, fallback) for model in models_of(context)})
     sweep = [run for run in runs if run.recipe not in strong]
     return finding(context, pilots, sweep, [run for run in runs if run.recipe in strong], len(missing))
+
+
+def beyond_the_grid(pilots: Sequence[Run]) -> list[Recipe]:
+    """For each network whose best rate so far is the lowest or highest one tried, the pilot at half or twice that rate."""
+    tried: dict[ConvNet, list[float]] = {}
+    recipes: dict[ConvNet, Recipe] = {}
+    for run in pilots:
+        assert isinstance(run.recipe.model, ConvNet)
+        tried.setdefault(run.recipe.model, []).append(run.recipe.lr)
+        recipes[run.recipe.model] = run.recipe
+    more = []
+    for model, best in chosen_rates(pilots).items():
+        rate = best / 2 if best == min(tried[model]) else 2 * best if best == max(tried[model]) else None
+        if rate is not None and LOWEST_RATE <= rate <= HIGHEST_RATE:
+            more.append(replace(recipes[model], lr=rate))
+    return more
 
 
 def chosen_rates(pilots: Sequence[Run]) -> dict[ConvNet, float]:
@@ -170,6 +208,7 @@ def finding(context: Context, pilots: Sequence[Run], sweep: Sequence[Run], stron
 
 
 def words_of_sweep(members: Sequence[Network], verdict: str, index: int | None) -> str:
+    """The verdict on the networks of one depth, with the width it names."""
     if verdict == "plateau" and index is not None:
         return f"plateau from width {members[index].model.width}"
     if verdict == "non-monotone" and index is not None:
@@ -182,38 +221,53 @@ def words_of_sweep(members: Sequence[Network], verdict: str, index: int | None) 
     return f"cannot tell from {seeds} seed{'s' if seeds > 1 else ''}"
 
 
+def clause_of_sweep(verdict: str) -> str:
+    """The verdict as the predicate of 'the validation loss …'."""
+    kind, _, rest = verdict.partition(" width ")
+    return {
+        "plateau from": f"stops falling from width {rest} on",
+        "non-monotone at": f"is not monotone: width {rest} is worse than a smaller one",
+        "still improving at": f"is still falling at the largest width, {rest}",
+    }.get(kind, f"allows no verdict on the sweep ({verdict})")
+
+
 def percent(estimate: Estimate) -> str:
     return f"{100 * estimate.mean:.1f} % ± {100 * (estimate.high - estimate.mean):.1f}"
 
 
 def sentence_of(name: str, best: Network, small: Network, beside: list[Network], networks: list[Network], verdict: str) -> str:
     parts = [
-        f"On {name} the validation loss of depth {best.model.depth} is {verdict}; the best of {len(networks)} networks is {best.label} "
+        f"On {name} the validation loss at depth {best.model.depth} {clause_of_sweep(verdict)}; the best of {len(networks)} networks is {best.label} "
         f"({best.parameters:,} parameters, test accuracy {percent(best.accuracy)})"
     ]
     if small.model == best.model:
         parts.append("no smaller one is within one standard error of it")
     else:
-        parts.append(f"the smallest within one standard error of it is {small.label} ({small.parameters:,} parameters, {percent(small.accuracy)})")
+        parts.append(
+            f"the smallest within one standard error of it is {small.label} ({small.parameters:,} parameters, {percent(small.accuracy)})"
+        )
     under = [n for n in networks if n.verdict == "underfits"]
     over = [n for n in networks if n.verdict.startswith("overfits")]
-    if under:
-        parts.append(f"{len(under)} underfit, the largest of them {max(under, key=lambda n: n.parameters).label}")
-    else:
-        parts.append("none was found to underfit")
-    if over:
-        first = min(over, key=lambda n: n.parameters)
-        parts.append(f"{len(over)} overfit, the smallest of them {first.label} {first.verdict.removeprefix('overfits ')}")
-    else:
-        parts.append("none was found to overfit")
+    parts.append(counted(under, "underfit", max(under, key=lambda n: n.parameters) if under else None, "largest"))
+    parts.append(counted(over, "overfit", min(over, key=lambda n: n.parameters) if over else None, "smallest"))
     if beside:
         parts.append(f"beside the sweep {beside[0].label} reaches {percent(beside[0].accuracy)}")
     return "; ".join(parts) + "."
 
 
+def counted(found: Sequence[Network], verb: str, extreme: Network | None, which: str) -> str:
+    """How many networks underfit or overfit, and the one at the border."""
+    if extreme is None:
+        return f"none was found to {verb}"
+    when = extreme.verdict.removeprefix(f"{verb}s").strip()
+    named = f"{extreme.label}{f', {when}' if when else ''}"
+    return f"one {verb}s ({named})" if len(found) == 1 else f"{len(found)} {verb}, the {which} of them {named}"
+
+
 def networks_table(networks: Sequence[Network]) -> Table:
     columns = (
         ("network", "network", "text"),
+        ("verdict", "verdict", "text"),
         ("filters", "filters", "int"),
         ("parameters", "learnable parameters", "int"),
         ("flops", "FLOPs", "int"),
@@ -222,11 +276,10 @@ def networks_table(networks: Sequence[Network]) -> Table:
         ("val_loss", "val loss", "loss"),
         ("test_loss", "test loss", "loss"),
         ("test_accuracy", "test accuracy", "percent"),
-        ("interval", "± (95 %)", "percent"),
+        ("interval", "±", "percent"),
         ("gap", "gap at end", "loss"),
         ("best_epoch", "best epoch", "text"),
         ("seeds", "seeds", "int"),
-        ("verdict", "verdict", "text"),
     )
     rows = [
         {
@@ -247,21 +300,27 @@ def networks_table(networks: Sequence[Network]) -> Table:
         }
         for n in networks
     ]
-    caption = "Means over seeds at each run's best epoch (lowest validation loss). The gap is validation − training loss after the last epoch."
+    caption = "Means over seeds at each run's best epoch (lowest validation loss). ± is half of the 95 % interval of the accuracy. The gap is validation − training loss after the last epoch."
     return Table("networks", "The networks, their size and what became of them", columns, rows, caption)
 
 
 def rates_table(pilots: Sequence[Run]) -> Table:
     rates = sorted({run.recipe.lr for run in pilots})
-    columns = (("network", "network", "text"), *((f"{rate:g}", f"{rate:g}", "loss") for rate in rates), ("chosen", "chosen", "float"))
+    tried: dict[object, list[float]] = {}
+    columns = (
+        ("network", "network", "text"),
+        *((f"{rate:g}", f"{rate:g}", "loss") for rate in rates),
+        ("chosen", "chosen", "float"),
+    )
     rows: dict[ConvNet, dict[str, object]] = {}
     chosen = chosen_rates(pilots)
     for run in pilots:
         model = run.recipe.model
         assert isinstance(model, ConvNet)
         row = rows.setdefault(model, {"network": curves.label_of(model), "chosen": chosen.get(model)})
+        tried.setdefault(model, []).append(run.recipe.lr)
         row[f"{run.recipe.lr:g}"] = run.best["val_loss"] if run.status == "finished" else None
-    at_end = sum(1 for rate in chosen.values() if rate in (rates[0], rates[-1]))
+    at_end = sum(1 for model, rate in chosen.items() if rate in (min(tried[model]), max(tried[model])))
     caption = (
         "Validation loss after each pilot, a column a learning rate. "
         f"{at_end} of {len(chosen)} chosen rates lie at an end of the grid, so a rate beyond it might suit {'that network' if at_end == 1 else 'these'} still better."
@@ -274,20 +333,34 @@ def rates_table(pilots: Sequence[Run]) -> Table:
 def charts_of(networks: Sequence[Network], beside: Sequence[Network], small: Network) -> list[Chart]:
     losses, gaps, accuracies = [], [], []
     for n in networks:
-        size = {"filters": n.filters, "parameters": n.parameters, "flops": n.flops, "network": n.label, "depth": str(n.model.depth)}
+        size = {
+            "filters": n.filters,
+            "parameters": n.parameters,
+            "flops": n.flops,
+            "network": n.label,
+            "depth": str(n.model.depth),
+        }
         for split, when, e in (
             ("train", "best epoch", n.train_best),
             ("test", "best epoch", n.test_best),
             ("train", "last epoch", n.train_last),
             ("test", "last epoch", n.test_last),
         ):
-            losses.append({**size, "split": split, "when": when, "loss": e.mean, "low": e.low, "high": e.high})
+            losses.append({**size, "split": split, "when": when, "loss": e.mean, "low": max(0.0, e.low), "high": e.high})
         gaps += [{**size, "when": "best epoch", "gap": n.gap_best}, {**size, "when": "last epoch", "gap": n.gap_last}]
     for n in [*networks, *beside]:
         depth = "beside the sweep" if n in beside else f"depth {n.model.depth}"
         e = n.accuracy
         accuracies.append(
-            {"parameters": n.parameters, "depth": depth, "sweep": n not in beside, "network": n.label, "accuracy": e.mean, "low": e.low, "high": e.high}
+            {
+                "parameters": n.parameters,
+                "depth": depth,
+                "sweep": n not in beside,
+                "network": n.label,
+                "accuracy": e.mean,
+                "low": max(0.0, e.low),
+                "high": min(1.0, e.high),
+            }
         )
     low = min(networks, key=lambda n: n.test_best.mean)
     high = max(networks, key=lambda n: n.test_best.mean)
@@ -298,9 +371,13 @@ def charts_of(networks: Sequence[Network], beside: Sequence[Network], small: Net
             f"Loss against {title}",
             charts.loss_against_size(losses, field, title),
             f"Training and test loss of {len(networks)} networks against {title}, with 95 % intervals over seeds, at the best epoch and at the last. {span}",
-            "Bars are 95 % intervals: seeds and the finite evaluated set together. Where they can't be seen they are smaller than the marks.",
+            "Solid: test, dashed: training. Bars are 95 % intervals, from seeds and the finite evaluated set together.",
         )
-        for field, title in (("filters", "filters (all convolutions)"), ("parameters", "learnable parameters"), ("flops", "FLOPs of one image"))
+        for field, title in (
+            ("filters", "filters (all convolutions)"),
+            ("parameters", "learnable parameters"),
+            ("flops", "FLOPs of one image"),
+        )
     ]
     mark = {"parameters": small.parameters, "accuracy": small.accuracy.mean}
     best = max([*networks, *beside], key=lambda n: n.accuracy.mean)
@@ -323,7 +400,9 @@ def charts_of(networks: Sequence[Network], beside: Sequence[Network], small: Net
         )
     )
     rows = [row for n in [*networks, *beside] for row in n.curve_rows()]
-    counts = {v: sum(1 for n in networks if n.verdict.split(" ")[0] == v) for v in ("underfits", "undertrained", "overfits", "fits")}
+    counts = {
+        v: sum(1 for n in networks if n.verdict.split(" ")[0] == v) for v in ("underfits", "undertrained", "overfits", "fits")
+    }
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     out.append(
         Chart(
@@ -338,7 +417,12 @@ def charts_of(networks: Sequence[Network], beside: Sequence[Network], small: Net
 
 
 def paragraphs_of(
-    context: Context, networks: Sequence[Network], beside: Sequence[Network], depth_words: dict[int, str], pilots: Sequence[Run], no_pilot: int
+    context: Context,
+    networks: Sequence[Network],
+    beside: Sequence[Network],
+    depth_words: dict[int, str],
+    pilots: Sequence[Run],
+    no_pilot: int,
 ) -> list[str]:
     recipe = networks[0].runs[0].recipe
     pilot = pilots[0].recipe
@@ -351,7 +435,7 @@ def paragraphs_of(
         f"first block. Then flatten, a fully connected layer of {hidden} units with ReLU, and the classifier. By depth: {depths}.",
         f"Training. {recipe.epochs} epochs on all {len(context.data.train):,} training images, {recipe.optimizer}, batches of {recipe.batch}, a constant learning rate and no "
         f"augmentation, so that nothing hides overfitting; {len(context.seeds)} seeds. The learning rate was chosen for each network by "
-        f"itself: of {', '.join(f'{r:g}' for r in sorted({run.recipe.lr for run in pilots}))} the one with the lowest validation loss after {pilot.epochs} "
+        f"itself: of {', '.join(f'{r:g}' for r in PRESETS[context.preset].rates)} (and rates beyond, where the best lay at an end) the one with the lowest validation loss after {pilot.epochs} "
         f"epoch{'s' if pilot.epochs > 1 else ''} on {seen} (seed {pilot.seed}). A short pilot favours rates that learn fast at first.",
         "Verdicts. A network overfits from epoch e if from there on its validation loss stays more than 2 standard errors above its minimum while its training loss "
         f"falls; it is undertrained if its training loss still falls by more than {100 * curves.FALL:g} % an epoch; it underfits if it has converged with a small gap and a "
@@ -362,7 +446,7 @@ def paragraphs_of(
         b = beside[0].runs[0].recipe
         m = beside[0].model
         out.append(
-            f"Beside the sweep stands one network of another kind, trained otherwise: {m.depth} blocks of {m.block_depth} convolutions with batch normalisation and a skip connection, "
+            f"Beside the sweep. One network of another kind, trained otherwise: {m.depth} blocks of {m.block_depth} convolutions with batch normalisation and a skip connection, "
             f"{b.epochs} epochs of {b.optimizer} with a one-cycle learning rate (peak {b.lr:g}, weight decay {b.weight_decay:g}) and random flips; "
             f"{len(beside[0].runs)} seed{'s' if len(beside[0].runs) > 1 else ''}. It shows what is lost by keeping the sweep plain, and takes no part in its verdicts."
         )

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
+from multiprocessing.context import SpawnContext
 from typing import Any
 
 PATIENCE = 5.0  # seconds that a worker has to end when asked, before it is killed
@@ -37,7 +38,7 @@ class Event:
 
 
 class Worker:
-    def __init__(self, context: multiprocessing.context.SpawnContext) -> None:
+    def __init__(self, context: SpawnContext) -> None:
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(theirs,), daemon=True)
         self.process.start()

@@ -15,7 +15,13 @@ __all__ = ["write_report"]
 
 
 def write_report(
-    root: Path, about: dict[str, Any], findings: dict[str, Finding], runs: tuple[Run, ...], used: dict[str, list[str]], sentence: str, data: Dataset
+    root: Path,
+    about: dict[str, Any],
+    findings: dict[str, Finding],
+    runs: tuple[Run, ...],
+    used: dict[str, list[str]],
+    sentence: str,
+    data: Dataset,
 ) -> None:
     """Write all files of a report to the study's folder; the page comes last, so that it never speaks of files that are missing."""
     tree = results(about, findings, runs, used, sentence)

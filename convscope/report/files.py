@@ -18,7 +18,9 @@ SCHEMA = 1
 MEASURES = [f"{split}_{what}" for split in ("train", "val", "test") for what in ("loss", "accuracy")]
 
 
-def results(about: dict[str, Any], findings: dict[str, Finding], runs: tuple[Run, ...], used: dict[str, list[str]], sentence: str) -> dict[str, Any]:
+def results(
+    about: dict[str, Any], findings: dict[str, Finding], runs: tuple[Run, ...], used: dict[str, list[str]], sentence: str
+) -> dict[str, Any]:
     """The tree of results.json; its form is an interface (ARCHITECTURE.md)."""
     return {
         "schema": SCHEMA,
@@ -37,7 +39,10 @@ def chapter(finding: Finding) -> dict[str, Any]:
         "sentence": finding.sentence,
         "numbers": finding.numbers,
         "tables": [asdict(table) for table in finding.tables],
-        "charts": [{"name": c.name, "title": c.title, "alt": c.alt, "caption": c.caption, "png": f"charts/{finding.name}-{c.name}.png"} for c in finding.charts],
+        "charts": [
+            {"name": c.name, "title": c.title, "alt": c.alt, "caption": c.caption, "png": f"charts/{finding.name}-{c.name}.png"}
+            for c in finding.charts
+        ],
     }
 
 
@@ -74,7 +79,11 @@ def write_csv(path: Path, runs: list[dict[str, Any]]) -> None:
     """One row a run; model fields and figures as columns. Cells that a spreadsheet would take for formulas are quoted."""
     plain = ("id", "status", "pilot", "seed", "filters", "parameters", "flops", "lr", "epochs", "seconds")
     models = list(dict.fromkeys(key for run in runs for key in run["model"]))
-    heading = [*plain, *(f"model_{key}" for key in models), *(f"{when}_{key}" for when in ("best", "last") for key in ("epoch", *MEASURES))]
+    heading = [
+        *plain,
+        *(f"model_{key}" for key in models),
+        *(f"{when}_{key}" for when in ("best", "last") for key in ("epoch", *MEASURES)),
+    ]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(heading)
@@ -104,5 +113,3 @@ def write_charts(folder: Path, findings: dict[str, Finding]) -> None:
             stem = folder / f"{finding.name}-{chart.name}"
             write_bytes(stem.with_suffix(".png"), vl_convert.vegalite_to_png(chart.spec, vl_version=dialect, scale=2))
             write_bytes(stem.with_suffix(".svg"), vl_convert.vegalite_to_svg(chart.spec, vl_version=dialect).encode())
-
-

@@ -41,7 +41,11 @@ def write_page(path: Path, about: dict[str, Any], findings: dict[str, Finding], 
         samples=sample_rows(data),
         style=Markup((here / "page.css").read_text(encoding="utf-8")),
         script=Markup((here / "page.js").read_text(encoding="utf-8")),
-        vega=Markup(vl_convert.javascript_bundle(vl_version=dialect).replace("</script", "<\\/script")) if any(f.charts for f in findings.values()) else "",
+        vega=Markup(
+            vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=dialect).replace("</script", "<\\/script")
+        )
+        if any(f.charts for f in findings.values())
+        else "",
     )
     write_bytes(path, page.encode("utf-8", "backslashreplace"))
 
@@ -93,8 +97,20 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
             continue
         best = run["best"] or {}
         figures = {key: best.get(key) for key in ("train_loss", "val_loss", "test_loss", "test_accuracy")}
-        rows.append({**{key: run[key] for key in ("id", "status", "seed", "parameters", "lr", "epochs", "seconds")}, "best_epoch": best.get("epoch"), **figures})
-    return Table("runs", "All runs", columns, rows, "At each run's best epoch (lowest validation loss). The folder runs/ holds every epoch of each.")
+        rows.append(
+            {
+                **{key: run[key] for key in ("id", "status", "seed", "parameters", "lr", "epochs", "seconds")},
+                "best_epoch": best.get("epoch"),
+                **figures,
+            }
+        )
+    return Table(
+        "runs",
+        "All runs",
+        columns,
+        rows,
+        "At each run's best epoch (lowest validation loss). The folder runs/ holds every epoch of each.",
+    )
 
 
 def sample_rows(data: Dataset) -> list[dict[str, str]]:
@@ -109,5 +125,11 @@ def sample_rows(data: Dataset) -> list[dict[str, str]]:
         picture = Image.fromarray(strip[..., 0] if strip.shape[2] == 1 else strip)
         file = io.BytesIO()
         picture.save(file, "PNG")
-        rows.append({"name": name, "count": f"{len(members)}", "image": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()})
+        rows.append(
+            {
+                "name": name,
+                "count": f"{len(members)}",
+                "image": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(),
+            }
+        )
     return rows

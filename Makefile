@@ -1,0 +1,53 @@
+# The commands of convscope's house. Each target sets up what it needs and is quick the second time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PRESET ?= quick
+DATA ?=
+ARGS ?=
+
+.PHONY: help study demo test check bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make study            set up, then study CIFAR-10: runs/cifar10-quick/report.html'
+	@echo '                      DATA=folder-or-name PRESET=quick|standard|full ARGS="--seeds 3"'
+	@echo 'make demo             a study of the built-in data set, no network needed once set up'
+	@echo 'make test             all tests'
+	@echo 'make check            ruff, pyright, import contract, documentation'
+	@echo 'make bench            speed against peers, side by side in one run'
+
+$(VENV)/.core: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'setting up $(VENV) …' >&2
+	@$(PIP) "$$(grep '^torch==' constraints.txt)"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	@echo 'setting up the tests …' >&2
+	@$(PIP) -e '.[test,dev]'
+	@touch $@
+
+study: $(VENV)/.core
+	@$(BIN)/convscope study $(DATA) --preset $(PRESET) $(ARGS)
+
+demo: $(VENV)/.core
+	@$(BIN)/convscope study shapes --seeds 1 --out runs/demo $(ARGS)
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/test_docs.py
+
+bench: $(VENV)/.dev
+	@$(BIN)/python bench/run.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) build *.egg-info

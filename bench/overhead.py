@@ -1,0 +1,229 @@
+"""A run's loop costs at most 3 % more than the bare PyTorch step it wraps.
+
+One epoch of `convscope.fit.fit` (its train_seconds; evaluation and recording are not in it) against a loop written by hand that does the
+same arithmetic and nothing else: the same network and first weights, fused Adam, the same batches cut beforehand; gather, normalisation,
+forward, loss, backward, step. In turn in one process, one thread, the precision that convscope chooses on this machine. Afterwards
+both networks must have the same test loss. Then: what `convscope.memory.keep_freed_memory` buys the bare loop; it can't be undone in a
+process, so each side has processes of its own.
+
+Command: python bench/overhead.py [--images 6400] [--turns 9]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from figures import machine_line, markdown, median, ratios, spread
+from torch import Tensor, nn
+
+from convscope.data import Split, load
+from convscope.device import best_precision
+from convscope.fit import Row, State, Tensors, derived_seed, evaluate_splits, fit, to_device
+from convscope.memory import keep_freed_memory
+from convscope.models import build
+from convscope.recipe import ConvNet, Recipe
+
+LIMIT = 1.03
+MODEL = ConvNet(width=16, depth=3)
+BATCHES = (64, 256)
+TEST_IMAGES = 1000
+MEMORY_TURNS, MEMORY_EPOCHS = 3, 3
+
+
+@dataclass(frozen=True)
+class Loops:
+    """Times of one batch size, a figure a turn: seconds of the two loops; largest relative difference of the test losses."""
+
+    batch: int
+    ours: list[float]
+    bare: list[float]
+    difference: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Seconds an epoch of the bare loop, and page faults a step, with freed memory kept in the process and given back."""
+
+    batch: int
+    kept: list[float]
+    given_back: list[float]
+    faults_kept: float
+    faults_given_back: float
+
+
+def prepare(recipe: Recipe) -> Tensors:
+    """recipe.limit training images and the first TEST_IMAGES test images, resident."""
+    tensors = to_device(load("cifar10", val=0.0), recipe)
+    test = tensors.splits["test"]
+    return replace(tensors, splits={**tensors.splits, "test": Split(test.images[:TEST_IMAGES], test.labels[:TEST_IMAGES])})
+
+
+def bare_epoch(
+    net: nn.Module, images: Tensor, labels: Tensor, mean: Tensor, scale: Tensor, batches: list[Tensor], recipe: Recipe
+) -> float:
+    """Seconds of one epoch of plain PyTorch."""
+    layout = torch.channels_last if recipe.layout == "channels_last" else torch.contiguous_format
+    low = recipe.precision == "bfloat16"
+    net.to(memory_format=layout).train()  # pyright: ignore[reportCallIssue]  torch types it for 4-D inputs alone
+    optimizer = torch.optim.Adam(net.parameters(), lr=recipe.lr, fused=True)
+    started = time.perf_counter()
+    for index in batches:
+        x = images[index].float().sub_(mean).mul_(scale).contiguous(memory_format=layout)
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            out = net(x.bfloat16() if low else x)
+        loss = F.cross_entropy(out.float(), labels[index])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return time.perf_counter() - started
+
+
+def bare(tensors: Tensors, recipe: Recipe) -> tuple[float, nn.Module]:
+    """Seconds of the bare loop's epoch on the batches that `fit` would take, and the network it trained."""
+    train = tensors.splits["train"]
+    net = build(recipe.model, tensors.in_shape, tensors.num_classes, recipe.seed)
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(derived_seed(recipe.seed, 1)))
+    batches = list(order.tensor_split(-(-len(train) // recipe.batch)))
+    return bare_epoch(net, train.images, train.labels, tensors.mean, tensors.scale, batches, recipe), net
+
+
+def ours(tensors: Tensors, recipe: Recipe) -> tuple[float, float]:
+    """Seconds of `fit`'s epoch, and its test loss."""
+    rows: list[Row] = []
+
+    def log(row: Row, _: State) -> None:
+        rows.append(row)
+
+    net = build(recipe.model, tensors.in_shape, tensors.num_classes, recipe.seed)
+    assert fit(net, tensors, recipe, log) == "finished"
+    seconds, loss = rows[0]["train_seconds"], rows[0]["test_loss"]
+    assert seconds is not None and loss is not None
+    return seconds, loss
+
+
+def compare(recipe: Recipe, turns: int) -> Loops:
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    tensors = prepare(recipe)
+    result = Loops(recipe.batch, [], [], 0.0)
+    for turn in range(-1, turns):  # the first turn warms up and is dropped
+        sides = ("ours", "bare") if turn % 2 else ("bare", "ours")
+        loss = bare_loss = float("nan")
+        for side in sides:
+            if side == "ours":
+                seconds, loss = ours(tensors, recipe)
+            else:
+                seconds, net = bare(tensors, recipe)
+                bare_loss = evaluate_splits(net, tensors, recipe)["test_loss"] or float("nan")
+            if turn >= 0:
+                getattr(result, side).append(seconds)
+        difference = abs(loss - bare_loss) / bare_loss
+        assert difference < 1e-3, f"test loss {loss} by fit, {bare_loss} by the bare loop: they don't do the same work"
+        result = replace(result, difference=max(result.difference, difference))
+    return result
+
+
+def memory_child(recipe: Recipe, keep: bool) -> None:
+    """In a process of its own: the bare loop, a warm-up and MEMORY_EPOCHS epochs; prints the median and page faults a step as JSON."""
+    import resource
+
+    torch.set_num_threads(1)
+    if keep:
+        assert keep_freed_memory(), "this C library has no mallopt"
+    tensors = prepare(recipe)
+    bare(tensors, recipe)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    seconds = [bare(tensors, recipe)[0] for _ in range(MEMORY_EPOCHS)]
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+    steps = MEMORY_EPOCHS * -(-len(tensors.splits["train"]) // recipe.batch)
+    print(json.dumps({"seconds": median(seconds), "faults": faults / steps}))
+
+
+def compare_memory(recipe: Recipe) -> Memory:
+    found: dict[str, list[dict[str, float]]] = {"keep": [], "return": []}
+    for turn in range(MEMORY_TURNS):
+        for side in ("keep", "return") if turn % 2 else ("return", "keep"):
+            options = ["--memory-child", side, "--images", str(recipe.limit), "--batch", str(recipe.batch)]
+            machine = ["--precision", recipe.precision, "--layout", recipe.layout]
+            out = subprocess.run(
+                [sys.executable, __file__, *options, *machine], check=True, capture_output=True, text=True
+            ).stdout
+            found[side].append(json.loads(out))
+    seconds = {side: [one["seconds"] for one in all_turns] for side, all_turns in found.items()}
+    faults = {side: median([one["faults"] for one in all_turns]) for side, all_turns in found.items()}
+    return Memory(recipe.batch, seconds["keep"], seconds["return"], faults["keep"], faults["return"])
+
+
+def measure(images: int, turns: int) -> tuple[list[Loops], list[Memory], str]:
+    """All comparisons, and the precision that was chosen."""
+    precision, layout, _ = best_precision("cpu")
+    base = Recipe(model=MODEL, epochs=1, limit=images, val=0.0, evaluate=("test",), precision=precision, layout=layout)  # pyright: ignore[reportArgumentType]
+    loops = [compare(replace(base, batch=batch), turns) for batch in BATCHES]
+    memory = [compare_memory(replace(base, batch=batch)) for batch in BATCHES] if sys.platform.startswith("linux") else []
+    return loops, memory, f"{precision}, {layout}"
+
+
+def rows_of(loops: list[Loops], memory: list[Memory]) -> list[list[str]]:
+    """Rows of (what, batch, seconds, ratio) for a table."""
+    rows = []
+    for one in loops:
+        rows.append(["bare PyTorch loop, 1 thread", str(one.batch), spread(one.bare, 3), "1"])
+        rows.append(
+            ["`convscope.fit`, 1 thread", str(one.batch), spread(one.ours, 3), f"{spread(ratios(one.ours, one.bare), 3)} × bare"]
+        )
+    for one in memory:
+        rows.append(
+            [
+                "bare loop, freed memory kept",
+                str(one.batch),
+                spread(one.kept, 3),
+                f"1 ({one.faults_kept:,.0f} page faults a step)",
+            ]
+        )
+        what = f"{spread(ratios(one.given_back, one.kept))} × kept ({one.faults_given_back:,.0f} page faults a step)"
+        rows.append(["bare loop, freed memory given back", str(one.batch), spread(one.given_back, 3), what])
+    return rows
+
+
+def verdict(loops: list[Loops]) -> tuple[bool, str]:
+    worst = max(median(ratios(one.ours, one.bare)) for one in loops)
+    difference = max(one.difference for one in loops)
+    return (
+        worst <= LIMIT,
+        f"worst median ratio {worst:.3f}, wanted at most {LIMIT}; test losses differ by {difference:.1e} (relative)",
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images", type=int, default=6400)
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--batch", type=int, default=64, help=argparse.SUPPRESS)  # the rest: how it calls itself
+    parser.add_argument("--memory-child", choices=("keep", "return"), help=argparse.SUPPRESS)
+    parser.add_argument("--precision", help=argparse.SUPPRESS)
+    parser.add_argument("--layout", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.memory_child:
+        memory_child(
+            Recipe(model=MODEL, limit=given.images, val=0.0, batch=given.batch, precision=given.precision, layout=given.layout),
+            given.memory_child == "keep",
+        )
+        return 0
+    print(machine_line())
+    loops, memory, chosen = measure(given.images, given.turns)
+    print(f"16/32/64 filters, {given.images:,} CIFAR-10 images an epoch, {chosen}; seconds: median (least to most, turns)\n")
+    print(markdown(("what", "batch", "seconds an epoch", "ratio"), rows_of(loops, memory)))
+    good, text = verdict(loops)
+    print(f"\n{text}\ncommand: python bench/overhead.py --images {given.images} --turns {given.turns}")
+    return int(not good)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
