@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import time
 from collections.abc import Sequence
 
 
@@ -30,6 +31,45 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     """Turn by turn: both of a turn ran within seconds of each other, so that what else the machine did touches them alike."""
     return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def busy_seconds() -> float | None:
+    """Processor seconds that the whole machine has spent since it started, those taken by its host too; None where Linux isn't."""
+    try:
+        with open("/proc/stat", encoding="ascii") as file:
+            user, nice, system, _idle, _iowait, irq, soft, steal = map(int, file.readline().split()[1:9])
+    except (OSError, ValueError):
+        return None
+    return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
+
+
+class Others:
+    """What other processes took of the machine while a child process ran: a share of all cores, from start to stop."""
+
+    def __init__(self) -> None:
+        self.busy, self.own, self.started = busy_seconds(), self._own(), time.perf_counter()
+
+    @staticmethod
+    def _own() -> float:
+        used = os.times()
+        return used.user + used.system + used.children_user + used.children_system
+
+    def share(self) -> float | None:
+        busy = busy_seconds()
+        if busy is None or self.busy is None:
+            return None
+        spent = busy - self.busy - (self._own() - self.own)
+        return max(0.0, spent / (time.perf_counter() - self.started) / (os.cpu_count() or 1))
+
+
+def wait_for_quiet(most: float = 20.0) -> None:
+    """Wait until other processes take less than a tenth of the machine for a second, at most so many seconds."""
+    until = time.perf_counter() + most
+    while time.perf_counter() < until:
+        others = Others()
+        time.sleep(1)
+        if (others.share() or 0.0) < 0.1:
+            return
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

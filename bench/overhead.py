@@ -1,12 +1,12 @@
 """A run's loop costs at most 3 % more than the bare PyTorch step it wraps.
 
 One epoch of `convscope.fit.fit` (its train_seconds; evaluation and recording are not in it) against a loop written by hand that does the
-same arithmetic and nothing else: the same network and first weights, fused Adam, the same batches cut beforehand; gather, normalisation,
-forward, loss, backward, step. In turn in one process, one thread, the precision that convscope chooses on this machine. Afterwards
+same arithmetic and nothing else: the same network and first weights, the same resident normalised pixels, fused Adam, the same batches cut
+beforehand; gather, forward, loss, backward, step. In turn in one process, one thread, the precision that convscope chooses on this machine. Afterwards
 both networks must have the same test loss. Then: what `convscope.memory.keep_freed_memory` buys the bare loop; it can't be undone in a
 process, so each side has processes of its own.
 
-Command: python bench/overhead.py [--images 6400] [--turns 9]
+Command: python bench/overhead.py [--images 3200] [--turns 9]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from figures import machine_line, markdown, median, ratios, spread
 from torch import Tensor, nn
 
-from convscope.data import Split, load
+from convscope.data import load
 from convscope.device import best_precision
 from convscope.fit import Row, State, Tensors, derived_seed, evaluate_splits, fit, to_device
 from convscope.memory import keep_freed_memory
@@ -39,17 +39,19 @@ MEMORY_TURNS, MEMORY_EPOCHS = 3, 3
 
 @dataclass(frozen=True)
 class Loops:
-    """Times of one batch size, a figure a turn: seconds of the two loops; largest relative difference of the test losses."""
+    """Times of one batch size, a figure a turn: seconds by the clock and of the processor; largest relative difference of the test losses."""
 
     batch: int
     ours: list[float]
     bare: list[float]
+    ours_cpu: list[float]
+    bare_cpu: list[float]
     difference: float
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Seconds an epoch of the bare loop, and page faults a step, with freed memory kept in the process and given back."""
+    """Processor seconds an epoch of the bare loop, and page faults a step, with freed memory kept in the process and given back."""
 
     batch: int
     kept: list[float]
@@ -61,89 +63,105 @@ class Memory:
 def prepare(recipe: Recipe) -> Tensors:
     """recipe.limit training images and the first TEST_IMAGES test images, resident."""
     tensors = to_device(load("cifar10", val=0.0), recipe)
-    test = tensors.splits["test"]
-    return replace(tensors, splits={**tensors.splits, "test": Split(test.images[:TEST_IMAGES], test.labels[:TEST_IMAGES])})
+    rows = {**tensors.rows, "test": tensors.rows["test"][:TEST_IMAGES]}
+    labels = {**tensors.labels, "test": tensors.labels["test"][:TEST_IMAGES]}
+    assert rows["train"].dtype == tensors.dtype, "too many images to keep them normalised: take fewer"
+    return replace(tensors, rows=rows, labels=labels)
 
 
-def bare_epoch(
-    net: nn.Module, images: Tensor, labels: Tensor, mean: Tensor, scale: Tensor, batches: list[Tensor], recipe: Recipe
-) -> float:
-    """Seconds of one epoch of plain PyTorch."""
-    layout = torch.channels_last if recipe.layout == "channels_last" else torch.contiguous_format
-    low = recipe.precision == "bfloat16"
-    net.to(memory_format=layout).train()  # pyright: ignore[reportCallIssue]  torch types it for 4-D inputs alone
+def bare_epoch(net: nn.Module, pixels: Tensor, labels: Tensor, batches: list[Tensor], recipe: Recipe) -> tuple[float, float]:
+    """Seconds by the clock and of the processor of one epoch of plain PyTorch. pixels: normalised, N×H×W×C for channels_last, N×C×H×W otherwise."""
+    last = recipe.layout == "channels_last"
+    net.to(memory_format=torch.channels_last if last else torch.contiguous_format).train()  # pyright: ignore[reportCallIssue]  torch types it for 4-D inputs alone
     optimizer = torch.optim.Adam(net.parameters(), lr=recipe.lr, fused=True)
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     for index in batches:
-        x = images[index].float().sub_(mean).mul_(scale).contiguous(memory_format=layout)
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            out = net(x.bfloat16() if low else x)
+        x = pixels.index_select(0, index)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            out = net(x.permute(0, 3, 1, 2) if last else x)
         loss = F.cross_entropy(out.float(), labels[index])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return time.perf_counter() - started
+    return time.perf_counter() - started, time.process_time() - cpu_started
 
 
-def bare(tensors: Tensors, recipe: Recipe) -> tuple[float, nn.Module]:
-    """Seconds of the bare loop's epoch on the batches that `fit` would take, and the network it trained."""
-    train = tensors.splits["train"]
+def batches_of(count: int, recipe: Recipe) -> list[Tensor]:
+    """Indices of the batches that `fit` takes in its first epoch."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(derived_seed(recipe.seed, 1)))
+    return list(order.tensor_split(-(-count // recipe.batch)))
+
+
+def bare(tensors: Tensors, recipe: Recipe) -> tuple[float, float, float]:
+    """Seconds by the clock and of the processor of the bare loop's epoch, and the test loss of the network it trained."""
+    count = tensors.count("train")
     net = build(recipe.model, tensors.in_shape, tensors.num_classes, recipe.seed)
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(derived_seed(recipe.seed, 1)))
-    batches = list(order.tensor_split(-(-len(train) // recipe.batch)))
-    return bare_epoch(net, train.images, train.labels, tensors.mean, tensors.scale, batches, recipe), net
+    channels, height, width = tensors.in_shape
+    shape = (height, width, channels) if recipe.layout == "channels_last" else tensors.in_shape
+    pixels = tensors.rows["train"].view(count, *shape)
+    seconds, cpu = bare_epoch(net, pixels, tensors.labels["train"], batches_of(count, recipe), recipe)
+    return seconds, cpu, evaluate_splits(net, tensors, recipe)["test_loss"] or float("nan")
 
 
-def ours(tensors: Tensors, recipe: Recipe) -> tuple[float, float]:
-    """Seconds of `fit`'s epoch, and its test loss."""
+def ours(tensors: Tensors, recipe: Recipe) -> tuple[float, float, float]:
+    """The same of `fit`; its processor seconds are those of the call less those of one more evaluation."""
     rows: list[Row] = []
 
     def log(row: Row, _: State) -> None:
         rows.append(row)
 
     net = build(recipe.model, tensors.in_shape, tensors.num_classes, recipe.seed)
+    started = time.process_time()
     assert fit(net, tensors, recipe, log) == "finished"
+    trained = time.process_time()
+    evaluate_splits(net, tensors, recipe)
+    cpu = trained - started - (time.process_time() - trained)
     seconds, loss = rows[0]["train_seconds"], rows[0]["test_loss"]
     assert seconds is not None and loss is not None
-    return seconds, loss
+    return seconds, cpu, loss
 
 
 def compare(recipe: Recipe, turns: int) -> Loops:
     torch.set_num_threads(1)
     keep_freed_memory()
     tensors = prepare(recipe)
-    result = Loops(recipe.batch, [], [], 0.0)
-    for turn in range(-1, turns):  # the first turn warms up and is dropped
-        sides = ("ours", "bare") if turn % 2 else ("bare", "ours")
-        loss = bare_loss = float("nan")
-        for side in sides:
-            if side == "ours":
-                seconds, loss = ours(tensors, recipe)
-            else:
-                seconds, net = bare(tensors, recipe)
-                bare_loss = evaluate_splits(net, tensors, recipe)["test_loss"] or float("nan")
-            if turn >= 0:
-                getattr(result, side).append(seconds)
+    result = Loops(recipe.batch, [], [], [], [], 0.0)
+    for warm_up in (ours, bare):
+        warm_up(tensors, recipe)
+    for turn in range(turns):
+        found = {}
+        for side in ("ours", "bare") if turn % 2 else ("bare", "ours"):
+            found[side] = ours(tensors, recipe) if side == "ours" else bare(tensors, recipe)
+            seconds, cpu, _ = found[side]
+            getattr(result, side).append(seconds)
+            getattr(result, f"{side}_cpu").append(cpu)
+        loss, bare_loss = found["ours"][2], found["bare"][2]
         difference = abs(loss - bare_loss) / bare_loss
         assert difference < 1e-3, f"test loss {loss} by fit, {bare_loss} by the bare loop: they don't do the same work"
         result = replace(result, difference=max(result.difference, difference))
     return result
 
 
-def memory_child(recipe: Recipe, keep: bool) -> None:
-    """In a process of its own: the bare loop, a warm-up and MEMORY_EPOCHS epochs; prints the median and page faults a step as JSON."""
+def memory_child(recipe: Recipe, count: int, keep: bool) -> None:
+    """In a process of its own: the bare loop, a warm-up and MEMORY_EPOCHS epochs; prints median and page faults a step as JSON.
+
+    The pixels are random, drawn in one piece: blocks of 1 to 32 MiB freed earlier would teach glibc to keep such blocks.
+    """
     import resource
 
     torch.set_num_threads(1)
     if keep:
         assert keep_freed_memory(), "this C library has no mallopt"
-    tensors = prepare(recipe)
-    bare(tensors, recipe)
+    dtype = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
+    shape = (count, 32, 32, 3) if recipe.layout == "channels_last" else (count, 3, 32, 32)
+    pixels = torch.empty(shape, dtype=dtype).normal_()
+    batches, labels = batches_of(count, recipe), torch.arange(count) % 10
+    net = build(recipe.model, (3, 32, 32), 10)
+    bare_epoch(net, pixels, labels, batches, recipe)
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    seconds = [bare(tensors, recipe)[0] for _ in range(MEMORY_EPOCHS)]
+    seconds = [bare_epoch(net, pixels, labels, batches, recipe)[1] for _ in range(MEMORY_EPOCHS)]
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
-    steps = MEMORY_EPOCHS * -(-len(tensors.splits["train"]) // recipe.batch)
-    print(json.dumps({"seconds": median(seconds), "faults": faults / steps}))
+    print(json.dumps({"seconds": median(seconds), "faults": faults / (MEMORY_EPOCHS * len(batches))}))
 
 
 def compare_memory(recipe: Recipe) -> Memory:
@@ -174,36 +192,36 @@ def rows_of(loops: list[Loops], memory: list[Memory]) -> list[list[str]]:
     """Rows of (what, batch, seconds, ratio) for a table."""
     rows = []
     for one in loops:
+        ratio = f"{spread(ratios(one.ours, one.bare), 3)} × bare; of processor seconds {spread(ratios(one.ours_cpu, one.bare_cpu), 3)}"
         rows.append(["bare PyTorch loop, 1 thread", str(one.batch), spread(one.bare, 3), "1"])
-        rows.append(
-            ["`convscope.fit`, 1 thread", str(one.batch), spread(one.ours, 3), f"{spread(ratios(one.ours, one.bare), 3)} × bare"]
-        )
+        rows.append(["`convscope.fit`, 1 thread", str(one.batch), spread(one.ours, 3), ratio])
     for one in memory:
         rows.append(
             [
-                "bare loop, freed memory kept",
+                "bare loop, freed memory kept; processor seconds",
                 str(one.batch),
                 spread(one.kept, 3),
                 f"1 ({one.faults_kept:,.0f} page faults a step)",
             ]
         )
         what = f"{spread(ratios(one.given_back, one.kept))} × kept ({one.faults_given_back:,.0f} page faults a step)"
-        rows.append(["bare loop, freed memory given back", str(one.batch), spread(one.given_back, 3), what])
+        rows.append(["bare loop, freed memory given back; processor seconds", str(one.batch), spread(one.given_back, 3), what])
     return rows
 
 
 def verdict(loops: list[Loops]) -> tuple[bool, str]:
-    worst = max(median(ratios(one.ours, one.bare)) for one in loops)
+    """Judged by processor seconds: on a quiet machine they are the clock's, on a shared one the clock counts other people's work."""
+    worst = max(median(ratios(one.ours_cpu, one.bare_cpu)) for one in loops)
     difference = max(one.difference for one in loops)
     return (
         worst <= LIMIT,
-        f"worst median ratio {worst:.3f}, wanted at most {LIMIT}; test losses differ by {difference:.1e} (relative)",
+        f"worst median ratio of processor seconds {worst:.3f}, wanted at most {LIMIT}; test losses differ by {difference:.1e} (relative)",
     )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=6400)
+    parser.add_argument("--images", type=int, default=3200)
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--batch", type=int, default=64, help=argparse.SUPPRESS)  # the rest: how it calls itself
     parser.add_argument("--memory-child", choices=("keep", "return"), help=argparse.SUPPRESS)
@@ -211,10 +229,8 @@ def main() -> int:
     parser.add_argument("--layout", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.memory_child:
-        memory_child(
-            Recipe(model=MODEL, limit=given.images, val=0.0, batch=given.batch, precision=given.precision, layout=given.layout),
-            given.memory_child == "keep",
-        )
+        recipe = Recipe(model=MODEL, batch=given.batch, precision=given.precision, layout=given.layout)
+        memory_child(recipe, given.images, given.memory_child == "keep")
         return 0
     print(machine_line())
     loops, memory, chosen = measure(given.images, given.turns)

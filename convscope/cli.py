@@ -350,7 +350,7 @@ def main() -> None:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(message)
             sys.exit(0)
-        print(f"convscope: {one_line(' '.join(message.split()), 400)}", file=sys.stderr)
+        print(f"convscope: {one_line(with_value(error, ' '.join(message.split())), 400)}", file=sys.stderr)
         sys.exit(2)
     except UserError as error:
         print(f"convscope: {one_line(error, 2000)}", file=sys.stderr)
@@ -361,6 +361,16 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def with_value(error: Exception, message: str) -> str:
+    """The message with the value that was given, where the parser leaves it out."""
+    for option in getattr(getattr(error, "param", None), "opts", []):
+        for word, following in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
+            value = following if word == option else word.partition("=")[2] if word.startswith(f"{option}=") else ""
+            if value and value not in message:
+                return f"{option} {value!r}: {message}"
+    return message
 
 
 def interrupt(*_: object) -> None:

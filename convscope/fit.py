@@ -6,6 +6,7 @@ the one before left behind: resuming from a saved state continues to the bit.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import time
@@ -28,24 +29,46 @@ Row = dict[str, float | int | None]
 
 @dataclass(frozen=True)
 class Tensors:
-    """A data set on the device: uint8 images stored N×H×W×C, labels, and the training pixels' statistics.
+    """A data set on the device, ready for networks.
 
-    `mean` and `scale` are C×1×1 in float32: (image − mean) · scale has mean 0 and standard deviation 1 on the training split.
+    rows: for each split N×(H·W·C) values (N×(C·H·W) where the layout is contiguous), normalised in the recipe's precision; uint8 where
+    that would take more than RESIDENT_BYTES, and normalised a batch at a time. labels: int64 N. `mean` and `scale` are C×1×1 in float32:
+    (image − mean) · scale has mean 0 and standard deviation 1 on the training split.
     """
 
-    splits: dict[str, Split]
+    rows: dict[str, Tensor]
+    labels: dict[str, Tensor]
     mean: Tensor
     scale: Tensor
     in_shape: tuple[int, int, int]
     num_classes: int
+    dtype: torch.dtype
+    channels_last: bool
 
-    def batch(self, images: Tensor, recipe: Recipe) -> Tensor:
-        """uint8 images as normalised input of the recipe's precision and layout."""
-        x = images.float().sub_(self.mean).mul_(self.scale)
-        x = x.contiguous(memory_format=torch.channels_last if recipe.layout == "channels_last" else torch.contiguous_format)
-        if recipe.precision == "bfloat16":
-            return x.bfloat16()
-        return x.double() if recipe.precision == "float64" else x
+    def count(self, split: str) -> int:
+        return len(self.labels[split])
+
+    def inputs(self, split: str, index: Tensor | slice) -> Tensor:
+        """Network inputs N×C×H×W of a split's images, by their indices or a slice."""
+        stored = self.rows[split]
+        rows = stored[index] if isinstance(index, slice) else stored.index_select(0, index)
+        images = self.unfold(rows)
+        return images if images.dtype == self.dtype else self.normalise(images)
+
+    def unfold(self, rows: Tensor) -> Tensor:
+        channels, height, width = self.in_shape
+        if self.channels_last:
+            return rows.view(-1, height, width, channels).permute(0, 3, 1, 2)
+        return rows.view(-1, channels, height, width)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 images N×C×H×W as network inputs."""
+        x = images.to(self.mean.device).float().sub_(self.mean).mul_(self.scale).to(self.dtype)
+        return x.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
+
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+RESIDENT_BYTES = 600_000_000  # of normalised images, in each process
 
 
 def to_device(data: Dataset, recipe: Recipe) -> Tensors:
@@ -57,23 +80,37 @@ def to_device(data: Dataset, recipe: Recipe) -> Tensors:
     if recipe.label_noise:
         train = Split(train.images, noisy(train.labels, data.num_classes, recipe))
     mean, sd = pixel_statistics(train.images)
-    splits = {"train": train, "val": data.val, "test": data.test}
-    if recipe.device != "cpu":
-        splits = {k: Split(v.images.to(recipe.device), v.labels.to(recipe.device)) for k, v in splits.items()}
     column = (data.in_shape[0], 1, 1)
-    return Tensors(
-        splits,
-        mean.float().reshape(column).to(recipe.device),
-        (1 / sd.clamp(min=1e-3)).float().reshape(column).to(recipe.device),
-        data.in_shape,
-        data.num_classes,
+    splits = {"train": train, "val": data.val, "test": data.test}
+    tensors = Tensors(
+        rows={},
+        labels={name: split.labels.to(recipe.device) for name, split in splits.items()},
+        mean=mean.float().reshape(column).to(recipe.device),
+        scale=(1 / sd.clamp(min=1e-3)).float().reshape(column).to(recipe.device),
+        in_shape=data.in_shape,
+        num_classes=data.num_classes,
+        dtype=DTYPES[recipe.precision],
+        channels_last=recipe.layout == "channels_last",
     )
+    pixels = sum(split.images.numel() for split in splits.values())
+    fits = pixels * tensors.dtype.itemsize <= RESIDENT_BYTES
+    order = (0, 2, 3, 1) if tensors.channels_last else (0, 1, 2, 3)
+    for name, split in splits.items():
+        stored = torch.empty(
+            (len(split), math.prod(data.in_shape)), dtype=tensors.dtype if fits else torch.uint8, device=recipe.device
+        )
+        for start in range(0, len(split), 1000):
+            part = split.images[start : start + 1000]
+            stored[start : start + 1000] = (tensors.normalise(part) if fits else part).permute(order).flatten(1)
+        tensors.rows[name] = stored
+    return tensors
 
 
 def tensors_key(recipe: Recipe) -> tuple[object, ...]:
     """What `to_device` depends on: runs with equal keys share their tensors."""
     noise = (recipe.label_noise, recipe.seed) if recipe.label_noise else ()
-    return (recipe.data, recipe.data_hash, recipe.size, recipe.val, recipe.split_seed, recipe.limit, noise, recipe.device)
+    data = (recipe.data, recipe.data_hash, recipe.size, recipe.val, recipe.split_seed, recipe.limit, noise)
+    return (*data, recipe.device, recipe.precision, recipe.layout)
 
 
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,12 +171,12 @@ def fit(net: nn.Module, tensors: Tensors, recipe: Recipe, log: Callable[[Row, St
     loss_sd (standard deviation of the images' losses) over the whole split in eval mode. A number that is not finite is None and ends
     the run: the answer is "finished" or "diverged". Labels of the training split are the ones trained on (with label_noise, noisy).
     """
-    train = tensors.splits["train"]
-    count = len(train)
+    count = tensors.count("train")
     if recipe.batch > count:
         raise UserError(f"batch = {recipe.batch}: larger than the {count:,} training images")
     place(net, recipe)
     optimizer = optimiser(net, recipe)
+    labels = tensors.labels["train"]
     if resume is not None:
         load_state(net, optimizer, resume)
     num_batches = math.ceil(count / recipe.batch)
@@ -158,8 +195,8 @@ def fit(net: nn.Module, tensors: Tensors, recipe: Recipe, log: Callable[[Row, St
             lr = learning_rate(recipe, (epoch - 1) * num_batches + i, steps)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            x = change(tensors.batch(train.images[index], recipe), recipe, generator)
-            step(net, optimizer, x, train.labels[index], recipe)
+            x = change(tensors.inputs("train", index), recipe, generator)
+            step(net, optimizer, x, labels[index], recipe)
         trained = time.perf_counter() - started
         row = evaluate_splits(net, tensors, recipe)
         whole = time.perf_counter() - started
@@ -199,19 +236,23 @@ def change(x: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
     return augment.cutout(x, recipe.cutout, generator) if recipe.cutout else x
 
 
-def predict(net: nn.Module, tensors: Tensors, images: Tensor, recipe: Recipe) -> Tensor:
-    """Logits N×K of uint8 images N×C×H×W, in eval mode."""
+def predict(net: nn.Module, tensors: Tensors, split: str, recipe: Recipe) -> Tensor:
+    """Logits N×K of a split's images, in eval mode."""
     batch = EVAL_BATCH[recipe.device.partition(":")[0]]
-    return logits_of(net, len(images), lambda a, b: tensors.batch(images[a:b], recipe), recipe.device, recipe.precision, batch)
+    inputs = functools.partial(batch_of, tensors, split)
+    return logits_of(net, tensors.count(split), inputs, recipe.device, recipe.precision, batch)
+
+
+def batch_of(tensors: Tensors, split: str, start: int, stop: int) -> Tensor:
+    return tensors.inputs(split, slice(start, stop))
 
 
 def evaluate_splits(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Row:
     row: Row = {}
     for name in recipe.evaluate:
-        split = tensors.splits[name]
-        if len(split) == 0:  # no validation split was asked for
+        if tensors.count(name) == 0:  # no validation split was asked for
             continue
-        metrics = metrics_of(predict(net, tensors, split.images, recipe), split.labels)
+        metrics = metrics_of(predict(net, tensors, name, recipe), tensors.labels[name])
         for key in ("loss", "accuracy", "loss_sd"):
             value = getattr(metrics, key)
             row[f"{name}_{key}"] = value if math.isfinite(value) else None

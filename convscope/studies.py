@@ -94,6 +94,9 @@ def study(
         raise UserError(f"val = {val}: from 0.01 to 0.9; a study chooses by validation")
     device = devices.check_device(device)
     loaded, fallback = load(data, val, size, watcher)
+    if len(loaded.val) == 0 or len(loaded.test) == 0:
+        empty = "validation" if len(loaded.val) == 0 else "test"
+        raise UserError(f"data {one_line(loaded.name)!r}: no {empty} image is left of {len(loaded.train):,}; add images, or hold out more with --val")
     root = study_folder(loaded, preset, out)
     with ExitStack() as stack:
         stack.enter_context(study_lock(root))

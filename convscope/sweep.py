@@ -74,20 +74,22 @@ def time_job(_report: Report, recipe: Recipe) -> float:
     tensors = resident(replace(recipe, limit=None, evaluate=("train", "val", "test")))
     net = place(build(recipe.model, tensors.in_shape, tensors.num_classes), recipe)
     optimizer = optimiser(net, recipe)
-    train_split = tensors.splits["train"]
-    batch, eval_batch = min(recipe.batch, len(train_split)), min(EVAL_BATCH[recipe.device.partition(":")[0]], len(train_split))
+    count = tensors.count("train")
+    batch, eval_batch = min(recipe.batch, count), min(EVAL_BATCH[recipe.device.partition(":")[0]], count)
+    index = torch.arange(batch, device=recipe.device)
+    labels = tensors.labels["train"][index]
 
     def one_step() -> None:
-        step(net, optimizer, tensors.batch(train_split.images[:batch], recipe), train_split.labels[:batch], recipe).item()
+        step(net, optimizer, tensors.inputs("train", index), labels, recipe).item()
 
     def one_evaluation() -> None:
         net.eval()
         with torch.no_grad(), autocast(recipe.device, recipe.precision):
-            float(net(tensors.batch(train_split.images[:eval_batch], recipe)).sum())
+            net(tensors.inputs("train", slice(0, eval_batch))).sum().item()
         net.train()
 
-    trained = min(recipe.limit or len(train_split), len(train_split))
-    images = sum(trained if name == "train" else len(tensors.splits[name]) for name in recipe.evaluate)
+    trained = min(recipe.limit or count, count)
+    images = sum(trained if name == "train" else tensors.count(name) for name in recipe.evaluate)
     return seconds_of(one_step) * trained / batch + seconds_of(one_evaluation) * images / eval_batch
 
 

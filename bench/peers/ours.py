@@ -1,7 +1,8 @@
 """convscope itself in the place of the peers: `cs.train` for one epoch on CIFAR-10 with both full evaluations, timed.
 
 Precision, layout and threads are measured on the machine first, as `convscope train` does. `seconds` is the epoch with its evaluations;
-`call_seconds` is the whole call of cs.train on loaded data: pixel statistics, network, lock, checkpoint and records on disk as well.
+`call_seconds` is the whole call of cs.train on loaded data: pixel statistics, normalising (once for all epochs), network, lock, checkpoint and records on
+disk as well.
 
 Command: python bench/peers/ours.py --batch 64         prints JSON
 """

@@ -6,9 +6,11 @@ events. A worker that dies fails its own job only, with the signal named, and is
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +43,8 @@ class Worker:
     def __init__(self, context: SpawnContext) -> None:
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(theirs,), daemon=True)
-        self.process.start()
+        with no_main_module():
+            self.process.start()
         theirs.close()
         self.job: Job | None = None
 
@@ -121,6 +124,19 @@ class LocalEngine:
             if event.kind == "done":
                 results[event.key] = event.value
         return results
+
+
+@contextlib.contextmanager
+def no_main_module() -> Iterator[None]:
+    """Hide the program that is running: a spawned worker would import it, that is, run a user's script again."""
+    main = sys.modules["__main__"]
+    kept = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    vars(main).pop("__file__", None)
+    vars(main)["__spec__"] = None
+    try:
+        yield
+    finally:
+        vars(main).update(kept)
 
 
 def death(code: int | None) -> str:

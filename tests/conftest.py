@@ -1,0 +1,209 @@
+"""What the tests share: real CIFAR-10 images, a folder of pictures, one finished study, and the command line in this process."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two test processes share two cores
+
+import contextlib
+import io
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from PIL import Image
+
+from convscope import data
+from convscope.chapters import capacity
+from convscope.recipe import ConvNet, Recipe
+from convscope.record import Run
+
+torch.set_num_threads(1)
+hypothesis.settings.register_profile("convscope", deadline=None, derandomize=True, max_examples=60)
+hypothesis.settings.load_profile("convscope")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Measuring a machine, as the command line does, leaves another number of threads behind."""
+    yield
+    torch.set_num_threads(1)
+
+
+def _shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A file or folder that one process of the test session makes, and that all of them use."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(root / f"{name}.lock"):
+        if not (root / name).exists():
+            part = root / f"part-{name}"
+            make(part)
+            part.rename(root / name)
+    return root / name
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache for the data sets that tests make, so that they don't stay in the user's; the known ones there are linked into it."""
+    try:
+        known = data.fetch("cifar10").parent
+    except data.DataUnavailable as error:
+        pytest.skip(str(error))
+
+    def make(folder: Path) -> None:
+        (folder / "datasets").mkdir(parents=True)
+        for entry in known.glob("[!.]*.v*"):
+            (folder / "datasets" / entry.name).symlink_to(entry)
+
+    folder = _shared(tmp_path_factory, "cache", make)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVSCOPE_CACHE", str(folder))
+        yield folder
+
+
+def _stratified(split: data.Split, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `count` images of each class, in their order: N×H×W×C and labels."""
+    rows = torch.cat([(split.labels == label).nonzero().flatten()[:count] for label in range(10)]).sort().values
+    return split.images[rows].permute(0, 2, 3, 1).contiguous().numpy(), split.labels[rows].numpy()
+
+
+@pytest.fixture(scope="session")
+def cifar_slice(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1,200 training and 400 test images of CIFAR-10, the classes alike, as .npz."""
+
+    def make(path: Path) -> None:
+        whole = data.load("cifar10", val=0)
+        (x, y), (x_test, y_test) = _stratified(whole.train, 120), _stratified(whole.test, 40)
+        np.savez(path, x_train=x, y_train=y, x_test=x_test, y_test=y_test, classes=np.array(whole.classes))
+
+    return _shared(tmp_path_factory, "cifar-slice.npz", make)
+
+
+@pytest.fixture(scope="session")
+def micro(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The middle 8×8 pixels of 100 training and 20 test images: a run on it takes a blink."""
+
+    def make(path: Path) -> None:
+        with np.load(cifar_slice) as file:
+            x, y, x_test, y_test = (file[name] for name in ("x_train", "y_train", "x_test", "y_test"))
+        np.savez(path, x_train=x[:100, 12:20, 12:20], y_train=y[:100], x_test=x_test[:20, 12:20, 12:20], y_test=y_test[:20])
+
+    return _shared(tmp_path_factory, "micro.npz", make)
+
+
+@pytest.fixture(scope="session")
+def class_folder(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty PNG images of each of three classes, in folders."""
+
+    def make(folder: Path) -> None:
+        with np.load(cifar_slice) as file:
+            images, labels, classes = file["x_train"], file["y_train"], file["classes"]
+        for label in (3, 5, 8):
+            (folder / classes[label]).mkdir(parents=True)
+            for i, image in enumerate(images[labels == label][:30]):
+                Image.fromarray(image).save(folder / classes[label] / f"{i:02d}.png")
+
+    return _shared(tmp_path_factory, "class-folder", make)
+
+
+@contextlib.contextmanager
+def _tiny_preset() -> Iterator[None]:
+    """The quick preset with three widths at depth 2, one at depth 1, two epochs."""
+    strong = ConvNet(4, 2, block_depth=2, norm="batch", skip=True)
+    tiny = capacity.Preset({1: (4,), 2: (2, 4, 8)}, 2, (1e-3, 4e-3), (16,), strong, 2, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(capacity.PRESETS, "quick", tiny)
+        patch.setattr(capacity, "MOST_EPOCHS", 2)  # small sets get more epochs otherwise
+        yield
+
+
+@pytest.fixture
+def tiny_preset() -> Iterator[None]:
+    with _tiny_preset():
+        yield
+
+
+@pytest.fixture(scope="session")
+def _study_once(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from convscope.studies import study
+
+    def make(folder: Path) -> None:
+        with _tiny_preset():
+            study(cifar_slice, out=folder, workers=2)
+
+    return _shared(tmp_path_factory, "study", make)
+
+
+@pytest.fixture
+def finished_study(_study_once: Path, tmp_path: Path) -> Path:
+    """A copy, the test's own, of a study that was trained on the slice with the tiny preset."""
+    return Path(shutil.copytree(_study_once, tmp_path / "study"))
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Answer]]:
+    """cli("train", path, …) calls the command line in this process."""
+    import convscope.cli
+
+    before = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: object) -> Answer:
+        out, err = io.StringIO(), io.StringIO()
+        monkeypatch.setattr(sys, "argv", ["convscope", *map(str, arguments)])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
+            convscope.cli.main()
+        assert isinstance(end.value.code, int)
+        return Answer(end.value.code, out.getvalue(), err.getvalue())
+
+    yield call
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Run]:
+    """A run as it would be read from disk, from the losses of its epochs; test losses are the validation losses + 0.01 unless given."""
+
+    def make(
+        model: ConvNet,
+        train: list[float],
+        val: list[float],
+        test: list[float] | None = None,
+        *,
+        seed: int = 0,
+        sd: float = 0.0,
+        parameters: int = 0,
+        status: str = "finished",
+        accuracy: float = 0.5,
+        **recipe: object,
+    ) -> Run:
+        made = Recipe(model=model, seed=seed, **recipe)  # pyright: ignore[reportArgumentType]
+        rows = []
+        for i, losses in enumerate(zip(train, val, test or [v + 0.01 for v in val], strict=True), 1):
+            row: dict[str, float] = {"epoch": i, "lr": made.lr, "train_seconds": 0.5, "seconds": 1.0}
+            for split, loss in zip(("train", "val", "test"), losses, strict=True):
+                row |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy, f"{split}_loss_sd": sd}
+            rows.append(row)
+        size = {
+            "filters": sum(model.channels),
+            "parameters": parameters or 100 * sum(model.channels),
+            "flops": 1000 * model.width,
+        }
+        return Run(tmp_path / made.id, made, tuple(rows), status, size, 1.0 * len(rows))
+
+    return make
