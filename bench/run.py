@@ -29,9 +29,9 @@ def main() -> int:
     loops, memory, chosen = overhead.measure(OVERHEAD_IMAGES, OVERHEAD_TURNS)
 
     rows = [row[:4] for batch, found in results.items() for row in [*epoch.rows_of(batch, found), epoch.call_row(batch, found)]]
-    small = [[f"{what}, {OVERHEAD_IMAGES:,} images", *rest] for what, *rest in overhead.rows_of(loops, memory)]
+    rows += overhead.rows_of(OVERHEAD_IMAGES, loops, memory)
     print(f"\nMachine: {machine}.\nPrecision chosen for the loops on one thread: {chosen}.\n")
-    print(markdown(("what", "batch", "seconds: median (least to most, turns)", "ratio, turn by turn"), rows + small))
+    print(markdown(("what", "batch", "seconds: median (least to most, turns)", "ratio, turn by turn"), rows))
     print()
     verdicts = [(f"batch {batch}", *epoch.verdict(found)) for batch, found in results.items()]
     verdicts.append(("overhead", *overhead.verdict(loops)))

@@ -59,12 +59,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Context:
-    """What a chapter plans with: the data, the preset, the seeds, and a base recipe in which machine and data are filled in."""
+    """What a chapter plans with: the data, the preset, the seeds, and a base recipe in which machine and data are filled in.
+
+    `findings` holds what other chapters of the study have found so far, and `chapters` the names of all of them: a chapter that builds on
+    another one yields no recipes until that one's finding is there.
+    """
 
     data: Dataset
     preset: str
     seeds: tuple[int, ...]
     base: Recipe
+    chapters: tuple[str, ...] = ()
+    findings: dict[str, Finding] = field(default_factory=dict)
 
 
 # A chapter is a generator: it yields recipes, is sent their runs, as often as it likes, and returns its finding.

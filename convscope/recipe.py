@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import sys
 import types
 import typing
 from dataclasses import dataclass, field
@@ -100,6 +101,10 @@ class Custom:
 
     def __post_init__(self) -> None:
         check_types(self)
+        try:
+            json.dumps(self.arguments, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"arguments = {one_line(self.arguments)}: JSON values only ({one_line(error)})") from None
         module, colon, name = self.factory.partition(":")
         if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
             raise UserError(f"model {one_line(self.factory)!r}: write package.module:factory")
@@ -281,8 +286,10 @@ def check_types(value: Any) -> None:
     hints = typing.get_type_hints(type(value))
     for f in dataclasses.fields(value):
         given = getattr(value, f.name)
-        if isinstance(given, int) and not isinstance(given, bool) and hints[f.name] is float:
-            object.__setattr__(value, f.name, float(given))  # 1 and 1.0 are the same recipe
+        if hints[f.name] is float and isinstance(given, int | float) and not isinstance(given, bool):
+            if abs(given) > sys.float_info.max:
+                raise UserError(f"{f.name} = {one_line(given, 60)}: {_expected(float)}")
+            object.__setattr__(value, f.name, float(given) + 0.0)  # 1 and 1.0, -0.0 and 0.0 are the same recipe
         elif isinstance(given, list) and typing.get_origin(hints[f.name]) is tuple:
             object.__setattr__(value, f.name, tuple(given))
         given = getattr(value, f.name)

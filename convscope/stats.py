@@ -87,7 +87,8 @@ def sweep_verdict(loss: Sequence[Estimate]) -> tuple[str, int | None]:
 
     def gain(i: int, j: int) -> float:
         """How much lower the loss of j is, in standard errors of the difference."""
-        return (loss[i].mean - loss[j].mean) / difference_se(loss[i], loss[j])
+        difference, se = loss[i].mean - loss[j].mean, difference_se(loss[i], loss[j])
+        return difference / se if se else math.copysign(math.inf, difference) if difference else 0.0
 
     last = len(loss) - 1
     for j in range(1, len(loss)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from convscope import data as datasets
 from convscope import device as devices
 from convscope.chapters import CHAPTERS
 from convscope.engines.local import LocalEngine
-from convscope.findings import Context, Finding
+from convscope.findings import Chapter, Context, Finding
 from convscope.recipe import Recipe, UserError, did_you_mean, one_line, parse_json, recipe_from_json, to_json
 from convscope.record import Run, write_bytes, write_json
 from convscope.report import write_report
@@ -96,7 +96,9 @@ def study(
     loaded, fallback = load(data, val, size, watcher)
     if len(loaded.val) == 0 or len(loaded.test) == 0:
         empty = "validation" if len(loaded.val) == 0 else "test"
-        raise UserError(f"data {one_line(loaded.name)!r}: no {empty} image is left of {len(loaded.train):,}; add images, or hold out more with --val")
+        raise UserError(
+            f"data {one_line(loaded.name)!r}: no {empty} image is left of {len(loaded.train):,}; add images, or hold out more with --val"
+        )
     root = study_folder(loaded, preset, out)
     with ExitStack() as stack:
         stack.enter_context(study_lock(root))
@@ -105,7 +107,7 @@ def study(
         choice = resolved(root, engine, device, workers, watcher)
         source = str(data) if data is not None else loaded.name
         base = Recipe(data=source, data_hash=loaded.hash, val=val, size=size, batch=min(BATCH, max(1, len(loaded.train) // 8)))
-        context = Context(loaded, preset, tuple(range(seeds or SEEDS[preset])), resolve(base, choice))
+        context = Context(loaded, preset, tuple(range(seeds or SEEDS[preset])), resolve(base, choice), tuple(names))
         plan = list(dict.fromkeys(recipe for name in names for recipe in CHAPTERS[name].forecast(context)))
         watcher.say(
             f"{loaded.name}: {len(loaded.train):,} training, {len(loaded.val):,} validation, {len(loaded.test):,} test images"
@@ -141,11 +143,12 @@ def study(
         write_json(root / "study.json", {**read_study(root), "context": kept, "about": {**about, "complete": False}})
         driver = Driver(engine, root / "runs", costs, watcher)
         try:
-            findings = driver.collect({name: CHAPTERS[name].chapter(context) for name in names})
+            findings = driver.collect(context)
         except KeyboardInterrupt:
+            engine.resize(0)
             watcher.say("interrupted: writing the report of what is there")
             driver.only_finished = True
-            findings = driver.collect({name: CHAPTERS[name].chapter(context) for name in names})
+            findings = driver.collect(context)
             save(root, about, findings, driver, time.perf_counter() - started, False, loaded)
             raise
         return save(root, about, findings, driver, time.perf_counter() - started, True, loaded)
@@ -268,10 +271,10 @@ def render(root: Path) -> Study:
     loaded = datasets.load(base.data, val=base.val, size=base.size)
     if loaded.hash != base.data_hash:
         raise UserError(f"study {one_line(root)}: the data {one_line(base.data)!r} have changed since it was trained")
-    context = Context(loaded, about["preset"], tuple(kept["seeds"]), base)
+    context = Context(loaded, about["preset"], tuple(kept["seeds"]), base, tuple(about["chapters"]))
     with study_lock(root):
         driver = Driver(None, root / "runs", {}, Silent())
-        findings = driver.collect({name: CHAPTERS[name].chapter(context) for name in about["chapters"]})
+        findings = driver.collect(context)
         return save(root, about, findings, driver, 0.0, about["complete"], loaded)
 
 
@@ -284,12 +287,13 @@ class Driver:
         self.used: dict[str, list[str]] = {}  # run id -> chapters
         self.only_finished = engine is None  # then runs on disk are read and the others left out
 
-    def collect(self, chapters: dict[str, Generator[list[Recipe], list[Run], Finding]]) -> dict[str, Finding]:
-        findings: dict[str, Finding] = {}
+    def collect(self, context: Context) -> dict[str, Finding]:
+        chapters: dict[str, Chapter] = {name: CHAPTERS[name].chapter(context) for name in context.chapters}
+        context.findings.clear()
         wanted = {name: next(chapter) for name, chapter in chapters.items()}
         while wanted:  # what all chapters want now is trained together, so that no core idles while one chapter thinks
-            recipes = [recipe for name in wanted for recipe in wanted[name]]
-            got = {run.recipe: run for run in self.fetch(recipes)}
+            before = len(context.findings), sum(map(len, wanted.values()))
+            got = {run.recipe: run for run in self.fetch([recipe for asked in wanted.values() for recipe in asked])}
             self.runs |= {run.id: run for run in got.values()}
             following: dict[str, list[Recipe]] = {}
             for name, asked in wanted.items():
@@ -300,9 +304,10 @@ class Driver:
                 try:
                     following[name] = chapters[name].send(runs)
                 except StopIteration as end:
-                    findings[name] = end.value
+                    context.findings[name] = end.value
             wanted = following
-        return {name: findings[name] for name in chapters}
+            assert before != (len(context.findings), 0) or not wanted, f"chapters wait for each other: {', '.join(wanted)}"
+        return {name: context.findings[name] for name in context.chapters}
 
     def fetch(self, recipes: list[Recipe]) -> list[Run]:
         if self.engine is not None and not self.only_finished:

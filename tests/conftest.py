@@ -138,7 +138,7 @@ def _study_once(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
     def make(folder: Path) -> None:
         with _tiny_preset():
-            study(cifar_slice, out=folder, workers=2)
+            study(cifar_slice, ["capacity"], out=folder, workers=2)
 
     return _shared(tmp_path_factory, "study", make)
 
@@ -192,7 +192,7 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
         accuracy: float = 0.5,
         **recipe: object,
     ) -> Run:
-        made = Recipe(model=model, seed=seed, **recipe)  # pyright: ignore[reportArgumentType]
+        made = Recipe(model=model, seed=seed, **recipe)
         rows = []
         for i, losses in enumerate(zip(train, val, test or [v + 0.01 for v in val], strict=True), 1):
             row: dict[str, float] = {"epoch": i, "lr": made.lr, "train_seconds": 0.5, "seconds": 1.0}

@@ -47,7 +47,9 @@ def loaded(cifar_slice: Path) -> Dataset:
     whole = data.load(cifar_slice)
     parts = {"train": whole.train, "val": whole.val, "test": whole.test}
     counts = {"train": 310, "val": 60, "test": 100}
-    return replace(whole, **{name: Split(part.images[: counts[name]], part.labels[: counts[name]]) for name, part in parts.items()})
+    return replace(
+        whole, **{name: Split(part.images[: counts[name]], part.labels[: counts[name]]) for name, part in parts.items()}
+    )
 
 
 def figures(row: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def run(loaded: Dataset, recipe: Recipe, resume: State | None = None) -> tuple[n
     net = build(recipe.model, tensors.in_shape, tensors.num_classes, recipe.seed)
     rows: list[Row] = []
     states: list[State] = []
-    status = fit(net, tensors, recipe, lambda row, state: (rows.append(row), states.append(state)), resume)  # type: ignore[func-returns-value]
+    status = fit(net, tensors, recipe, lambda row, state: (rows.append(row), states.append(state)), resume)
     return net, rows, states, status
 
 
@@ -131,10 +133,12 @@ def plain_loop(loaded: Dataset, recipe: Recipe) -> list[dict[str, float]]:
         ("sgd", "float32", 0.01, 0.01, 0.0),
     ],
 )
-def test_a_run_is_plain_torch(loaded: Dataset, layout: str, optimizer: str, precision: str, lr: float, decay: float, smoothing: float) -> None:
+def test_a_run_is_plain_torch(
+    loaded: Dataset, layout: str, optimizer: str, precision: str, lr: float, decay: float, smoothing: float
+) -> None:
     recipe = Recipe(
-        model=SMALL, epochs=2, batch=50, optimizer=optimizer, precision=precision, lr=lr, weight_decay=decay, schedule="cosine",  # pyright: ignore[reportArgumentType]
-        label_smoothing=smoothing, layout=layout, seed=3,  # pyright: ignore[reportArgumentType]
+        model=SMALL, epochs=2, batch=50, optimizer=optimizer, precision=precision, lr=lr, weight_decay=decay, schedule="cosine",
+        label_smoothing=smoothing, layout=layout, seed=3,
     )  # fmt: skip
     _, rows, _, status = run(loaded, recipe)
     expected = plain_loop(loaded, recipe)
@@ -194,7 +198,7 @@ def test_only_the_splits_asked_for_are_evaluated(loaded: Dataset, cifar_slice: P
 
 def test_schedules_at_their_corners() -> None:
     def rates(name: str, steps: int = 100) -> list[float]:
-        recipe = Recipe(lr=0.5, schedule=name)  # pyright: ignore[reportArgumentType]
+        recipe = Recipe(lr=0.5, schedule=name)
         return [learning_rate(recipe, step, steps) for step in range(steps + 1)]
 
     assert rates("constant") == [0.5] * 101
@@ -206,7 +210,7 @@ def test_schedules_at_their_corners() -> None:
     assert (onecycle[0], onecycle[25], onecycle[100]) == pytest.approx((0.02, 0.5, 0.0), abs=1e-15)
     assert np.diff(onecycle[:26]) == pytest.approx(0.48 / 25)  # a straight rise …
     assert np.diff(onecycle[25:]) == pytest.approx(-0.5 / 75)  # … and a straight fall
-    assert [learning_rate(Recipe(lr=0.5, schedule=name), 0, 1) for name in ("constant", "cosine")] == [0.5, 0.5]  # pyright: ignore[reportArgumentType]
+    assert [learning_rate(Recipe(lr=0.5, schedule=name), 0, 1) for name in ("constant", "cosine")] == [0.5, 0.5]
 
 
 def test_a_row_tells_the_rate_of_its_last_step(loaded: Dataset) -> None:
@@ -222,7 +226,7 @@ def test_weight_decay_acts_on_weights_alone(optimizer: str, decoupled: bool) -> 
         p.data.add_(0.5)
         p.grad = torch.zeros_like(p)
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
-    optimiser(net, Recipe(optimizer=optimizer, momentum=0.0, lr=0.1, weight_decay=0.2)).step()  # pyright: ignore[reportArgumentType]
+    optimiser(net, Recipe(optimizer=optimizer, momentum=0.0, lr=0.1, weight_decay=0.2)).step()
     for name, p in net.named_parameters():
         if before[name].ndim == 1:
             assert torch.equal(p, before[name]), name  # biases, and the weights of normalisation
@@ -259,12 +263,14 @@ def test_frozen_parameters_stay(loaded: Dataset) -> None:
 def test_resuming_after_each_epoch_is_identical_to_the_bit(
     loaded: Dataset, tmp_path: Path, optimizer: str, precision: str, layout: str, norm: str, more: dict[str, Any]
 ) -> None:
-    model = ConvNet(width=8, depth=2, block_depth=2, skip=True, norm=norm, hidden=(12,))  # pyright: ignore[reportArgumentType]
-    recipe = Recipe(model=model, epochs=3, batch=64, optimizer=optimizer, precision=precision, layout=layout, **more)  # pyright: ignore[reportArgumentType]
+    model = ConvNet(width=8, depth=2, block_depth=2, skip=True, norm=norm, hidden=(12,))
+    recipe = Recipe(model=model, epochs=3, batch=64, optimizer=optimizer, precision=precision, layout=layout, **more)
     _, rows, states, _ = run(loaded, recipe)
     assert [state.epoch for state in states] == [1, 2, 3]
     kinds = {name.rpartition(".")[2] for name in states[0].tensors if name.startswith("optimizer.")}
-    assert kinds == ({"exp_avg", "exp_avg_sq", "step"} if optimizer != "sgd" else {"momentum_buffer"} if recipe.momentum else set())
+    assert kinds == (
+        {"exp_avg", "exp_avg_sq", "step"} if optimizer != "sgd" else {"momentum_buffer"} if recipe.momentum else set()
+    )
     for stop in (1, 2):
         write_tensors(tmp_path / "state", states[stop - 1].tensors, {})
         _, later, after, status = run(loaded, recipe, State(stop, read_tensors(tmp_path / "state")[0]))
@@ -292,7 +298,7 @@ def test_inputs_are_the_normalised_images_in_any_order(
     loaded: Dataset, monkeypatch: pytest.MonkeyPatch, layout: str, precision: str, resident_bytes: int
 ) -> None:
     monkeypatch.setattr(convscope.fit, "RESIDENT_BYTES", resident_bytes)  # too large a set is normalised a batch at a time
-    recipe = Recipe(precision=precision, layout=layout)  # pyright: ignore[reportArgumentType]
+    recipe = Recipe(precision=precision, layout=layout)
     tensors = to_device(loaded, recipe)
     index = torch.tensor([5, 0, 309, 5])
     memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
@@ -343,12 +349,21 @@ def test_only_training_labels_are_noisy(loaded: Dataset) -> None:
 def test_tensors_are_shared_only_by_recipes_that_may_share_them() -> None:
     base = tensors_key(Recipe())
     assert base == tensors_key(Recipe(seed=1, lr=0.1, model=SMALL, epochs=1, batch=1))
-    for other in (Recipe(val=0.2), Recipe(split_seed=1), Recipe(limit=10), Recipe(label_noise=0.1), Recipe(data="x"), Recipe(size=8)):
+    for other in (
+        Recipe(val=0.2),
+        Recipe(split_seed=1),
+        Recipe(limit=10),
+        Recipe(label_noise=0.1),
+        Recipe(data="x"),
+        Recipe(size=8),
+    ):
         assert tensors_key(other) != base
     assert tensors_key(Recipe(label_noise=0.1)) != tensors_key(Recipe(label_noise=0.1, seed=1))
 
 
-def test_data_that_were_split_otherwise_than_the_recipe_says_are_refused(loaded: Dataset, cifar_slice: Path, tmp_path: Path) -> None:
+def test_data_that_were_split_otherwise_than_the_recipe_says_are_refused(
+    loaded: Dataset, cifar_slice: Path, tmp_path: Path
+) -> None:
     """A run is a pure function of its recipe: its numbers can't depend on a split that the recipe does not name."""
     recipe = Recipe(data=str(cifar_slice), model=SMALL, epochs=1, evaluate=("val",))
     run = train(recipe, tmp_path / "a")
@@ -376,7 +391,10 @@ def test_a_batch_larger_than_the_data_is_refused(loaded: Dataset) -> None:
 
 @given(st.lists(st.floats(0, 10) | st.none(), min_size=1, max_size=12).filter(any), st.randoms(use_true_random=False))
 def test_the_best_epoch_is_found_without_the_test_columns(losses: list[float | None], random: Any) -> None:
-    rows = [{"epoch": i, "val_loss": loss, "test_loss": random.random(), "test_accuracy": random.random()} for i, loss in enumerate(losses, 1)]
+    rows = [
+        {"epoch": i, "val_loss": loss, "test_loss": random.random(), "test_accuracy": random.random()}
+        for i, loss in enumerate(losses, 1)
+    ]
     best = best_row(rows)
     assert best["val_loss"] == min(loss for loss in losses if loss is not None)
     assert best["epoch"] == 1 + losses.index(best["val_loss"])
@@ -391,7 +409,12 @@ def test_the_best_epoch_is_found_without_the_test_columns(losses: list[float | N
 
 def pictures(count: int = 64, height: int = 9, width: int = 12, dtype: torch.dtype = torch.float32) -> Tensor:
     """Every pixel of an image is another number, never 0, that bfloat16 can hold."""
-    return (torch.arange(1, height * width + 1).reshape(1, 1, height, width) + 128 * torch.arange(2).reshape(1, 2, 1, 1)).expand(count, -1, -1, -1).to(dtype).clone()
+    return (
+        (torch.arange(1, height * width + 1).reshape(1, 1, height, width) + 128 * torch.arange(2).reshape(1, 2, 1, 1))
+        .expand(count, -1, -1, -1)
+        .to(dtype)
+        .clone()
+    )
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -402,7 +425,11 @@ def generator(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 def test_augmentation_repeats_with_its_generator_and_keeps_form(dtype: torch.dtype, memory: torch.memory_format) -> None:
     x = pictures(dtype=dtype).contiguous(memory_format=memory)
-    for name, change in (("flip", augment.flip), ("crop", lambda x, g: augment.crop(x, 3, g)), ("cutout", lambda x, g: augment.cutout(x, 4, g))):
+    for name, change in (
+        ("flip", augment.flip),
+        ("crop", lambda x, g: augment.crop(x, 3, g)),
+        ("cutout", lambda x, g: augment.cutout(x, 4, g)),
+    ):
         before = x.clone()
         one, same, other = (change(x, generator(seed)) for seed in (1, 1, 2))
         assert one.shape == x.shape and one.dtype == dtype, name
@@ -421,9 +448,13 @@ def test_a_flip_mirrors_about_half_of_the_images() -> None:
 def test_a_crop_is_one_of_the_windows_of_the_padded_image(pixels: int, mode: str) -> None:
     x = pictures(300, 9, 12)
     padded = F.pad(x[:1], (pixels,) * 4, mode=mode)[0]
-    windows = {padded[:, i : i + 9, j : j + 12].numpy().tobytes(): (i, j) for i in range(2 * pixels + 1) for j in range(2 * pixels + 1)}
+    windows = {
+        padded[:, i : i + 9, j : j + 12].numpy().tobytes(): (i, j) for i in range(2 * pixels + 1) for j in range(2 * pixels + 1)
+    }
     found = Counter(windows[image.contiguous().numpy().tobytes()] for image in augment.crop(x, pixels, generator()))
-    for axis in (0, 1) if mode == "reflect" else ():  # every offset occurs, both axes on their own; windows in the padding look alike
+    for axis in (
+        (0, 1) if mode == "reflect" else ()
+    ):  # every offset occurs, both axes on their own; windows in the padding look alike
         assert {place[axis] for place in found} == set(range(2 * pixels + 1))
     assert len(found) > 2 * pixels + 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -103,7 +104,7 @@ def by_hand(model: ConvNet, in_shape: tuple[int, int, int], classes: int) -> tup
         if not height or not width:
             return None
     sizes = [channels * (1 if model.head == "gap" else height * width), *model.hidden, classes]
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in itertools.pairwise(sizes):
         parameters += a * b + b
         flops += 2 * a * b
     return filters, parameters, flops
@@ -126,9 +127,9 @@ def test_sizes_and_shapes_of_random_networks(drawn: tuple[ConvNet, tuple[int, in
 
 @pytest.mark.parametrize("pool", ["max", "avg", "stride"])
 def test_too_deep_for_the_images_names_the_depth_that_fits(pool: str) -> None:
-    message = refused(lambda: build(ConvNet(width=1, depth=7, pool=pool), CIFAR, 10))  # pyright: ignore[reportArgumentType]
+    message = refused(lambda: build(ConvNet(width=1, depth=7, pool=pool), CIFAR, 10))
     assert "depth = 7" in message and "depth at most 5" in message and "32×32" in message
-    build(ConvNet(width=1, depth=5, pool=pool), CIFAR, 10)  # pyright: ignore[reportArgumentType]
+    build(ConvNet(width=1, depth=5, pool=pool), CIFAR, 10)
     build(ConvNet(width=1, depth=7, pool="none"), CIFAR, 10)
 
 
@@ -172,7 +173,7 @@ def test_forward_equals_plain_torch(activation: str, pool: str) -> None:
     x = torch.randn(4, 3, 13, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for block_depth, skip in ((1, False), (1, True), (2, True), (3, True), (3, False)):
         model = ConvNet(
-            width=4, depth=2, block_depth=block_depth, kernel=5, activation=activation, pool=pool, skip=skip, hidden=(7,),  # pyright: ignore[reportArgumentType]
+            width=4, depth=2, block_depth=block_depth, kernel=5, activation=activation, pool=pool, skip=skip, hidden=(7,),
             head="gap" if skip else "flatten",
         )  # fmt: skip
         net = build(model, (3, 13, 10), 5).double()
@@ -184,7 +185,7 @@ def test_forward_equals_plain_torch(activation: str, pool: str) -> None:
 
 def test_a_skip_adds_the_first_activation_to_the_input_of_the_last_one() -> None:
     net = build(ConvNet(width=4, depth=1, block_depth=3, skip=True, pool="none", head="gap"), (3, 8, 8), 2).double()
-    for conv in net.get_submodule("blocks.0.convs")[1:]:  # type: ignore[index]
+    for conv in net.get_submodule("blocks.0.convs")[1:]:
         conv.weight.data.zero_()
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     first = F.relu(F.conv2d(x, net.get_parameter("blocks.0.convs.0.weight"), padding=1))
@@ -272,7 +273,7 @@ def test_the_seed_decides_the_weights(model: Model) -> None:
 
 @pytest.mark.parametrize(("activation", "gain"), [("relu", math.sqrt(2)), ("identity", 1.0)])
 def test_weights_are_he_normal_and_biases_zero(activation: str, gain: float) -> None:
-    net = build(ConvNet(width=64, depth=3, hidden=(128,), activation=activation), CIFAR, 100)  # pyright: ignore[reportArgumentType]
+    net = build(ConvNet(width=64, depth=3, hidden=(128,), activation=activation), CIFAR, 100)
     layers = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(layers) == 5
     for layer in layers:

@@ -136,8 +136,8 @@ def test_every_field_counts() -> None:
         (Recipe(lr=1), Recipe(lr=1.0)),
         (Recipe(weight_decay=0), Recipe(weight_decay=0.0)),
         (Recipe(weight_decay=-0.0), Recipe(weight_decay=0.0)),
-        (Recipe(evaluate=["val", "test"]), Recipe(evaluate=("val", "test"))),  # type: ignore[arg-type]
-        (Recipe(model=ConvNet(hidden=[64])), Recipe(model=ConvNet(hidden=(64,)))),  # type: ignore[arg-type]
+        (Recipe(evaluate=["val", "test"]), Recipe(evaluate=("val", "test"))),
+        (Recipe(model=ConvNet(hidden=[64])), Recipe(model=ConvNet(hidden=(64,)))),
         (Recipe(model=ConvNet(growth=2)), Recipe(model=ConvNet(growth=2.0))),
     ],
 )

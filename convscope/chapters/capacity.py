@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from convscope import charts, curves
 from convscope.curves import Network
 from convscope.findings import Chart, Context, Finding, Table
-from convscope.recipe import ConvNet, Recipe, UserError
+from convscope.recipe import ConvNet, Recipe, UserError, one_line
 from convscope.record import Run
 from convscope.stats import Estimate, smallest_within_one_se, sweep_verdict
 
@@ -171,8 +171,8 @@ def finding(context: Context, pilots: Sequence[Run], sweep: Sequence[Run], stron
     data = context.data
     networks, beside = curves.networks(sweep, strong, data)
     if not networks:
-        broken = ", ".join(sorted({run.status for run in sweep}))
-        sentence = f"On {data.name} no network of the sweep finished ({broken}), so nothing can be said about capacity."
+        broken = ", ".join(sorted({run.status for run in sweep})) or "none has been trained yet"
+        sentence = f"On {one_line(data.name)} no network of the sweep finished ({broken}), so nothing can be said about capacity."
         return Finding("capacity", TITLE, QUESTION, "cannot tell", sentence, {"networks": []}, [rates_table(pilots)])
     loss = {n.model: n.val_best for n in networks}
     best_model, small_model = smallest_within_one_se(loss, {n.model: n.parameters for n in networks})
@@ -237,7 +237,7 @@ def percent(estimate: Estimate) -> str:
 
 def sentence_of(name: str, best: Network, small: Network, beside: list[Network], networks: list[Network], verdict: str) -> str:
     parts = [
-        f"On {name} the validation loss at depth {best.model.depth} {clause_of_sweep(verdict)}; the best of {len(networks)} networks is {best.label} "
+        f"On {one_line(name)} the validation loss at depth {best.model.depth} {clause_of_sweep(verdict)}; the best of {len(networks)} networks is {best.label} "
         f"({best.parameters:,} parameters, test accuracy {percent(best.accuracy)})"
     ]
     if small.model == best.model:
