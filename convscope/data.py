@@ -58,6 +58,7 @@ class Dataset:
     source: str
     licence: str
     notes: tuple[str, ...]  # sentences to show to the user
+    held_out: tuple[float, int] | None = None  # (val, split_seed) that `load` was given; None for data made by hand
 
     @property
     def in_shape(self) -> tuple[int, int, int]:
@@ -127,7 +128,8 @@ def load(
     train, valid, test = (
         Split(torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y)) for x, y in (kept, held, stored["test"])
     )
-    return Dataset(request.name, train, valid, test, classes, meta["hash"], meta["source"], meta["licence"], tuple(notes))
+    made = (meta["hash"], meta["source"], meta["licence"], tuple(notes), (float(val), split_seed))
+    return Dataset(request.name, train, valid, test, classes, *made)
 
 
 def fetch(name_or_path: str | Path, *, size: int | None = None, progress: Progress | None = None) -> Path:

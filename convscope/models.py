@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import itertools
 import sys
 from collections.abc import Callable
@@ -270,14 +271,17 @@ def build_custom(model: Custom, in_shape: tuple[int, int, int], num_classes: int
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UserError(f"model {model.factory!r}: {one_line(error)}") from None
+    except Exception as error:  # the user's code: whatever it raises is named
+        raise UserError(f"model {model.factory!r}: {type(error).__name__}: {one_line(error)}") from error
     if not hasattr(module, name):
         public = [n for n in dir(module) if not n.startswith("_")]
         raise UserError(f"model {model.factory!r}: {module_name} has no {name!r}{did_you_mean(name, public)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = getattr(module, name)(in_shape, num_classes, **model.arguments)
+        try:
+            net = getattr(module, name)(in_shape, num_classes, **model.arguments)
+        except Exception as error:
+            raise UserError(f"model {model.factory!r}: {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(net, nn.Module):
         raise UserError(f"model {model.factory!r}: gave {type(net).__name__}, not a torch.nn.Module")
     return net
@@ -287,7 +291,7 @@ def parse_model(text: str) -> Model:
     """A model from the command line: a known name, package.module:factory, or name with changes as `course-2,width=16`."""
     name, *changes = text.split(",")
     if ":" in name:
-        return Custom(name)
+        return Custom(name, dict(parse_argument(change) for change in changes))
     if name not in NAMED and name != "convnet":
         raise UserError(f"model {one_line(name)!r}{did_you_mean(name, ['convnet', *NAMED])}; or package.module:factory")
     model = ConvNet() if name == "convnet" else NAMED[name]()
@@ -296,6 +300,17 @@ def parse_model(text: str) -> Model:
     if not isinstance(model, ConvNet):
         raise UserError(f"model {one_line(text)!r}: {name} has nothing to change")
     return replace(model, **dict(parse_change(model, change) for change in changes))
+
+
+def parse_argument(change: str) -> tuple[str, object]:
+    """name=value of a factory's argument; the value is JSON, or a text where it is not."""
+    key, equals, value = change.partition("=")
+    if not equals or not key.isidentifier():
+        raise UserError(f"model option {one_line(change)!r}: write name=value")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
 
 
 def parse_change(model: ConvNet, change: str) -> tuple[str, object]:
@@ -387,7 +402,8 @@ def size_of_module(net: nn.Module, in_shape: tuple[int, ...]) -> Size:
         own = [p for p in module.parameters() if p.requires_grad and p not in seen]
         seen.update(own)
         shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
-        filters = module.out_channels if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) else 0
+        again = any(layer.name == names[module] for layer in layers)  # a layer used twice has its filters once
+        filters = module.out_channels if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and not again else 0
         layers.append(Layer(names[module], type(module).__name__, shape, filters, sum(p.numel() for p in own), flops))
 
     leaves = [m for m in net.modules() if not any(m.children()) and not isinstance(m, nn.Identity)]

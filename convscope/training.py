@@ -40,6 +40,10 @@ def train(
     if data is None and not recipe.data_hash:
         data = load(recipe)
     if data is not None:
+        if data.held_out not in (None, (recipe.val, recipe.split_seed)):
+            raise UserError(
+                f"val, split_seed = {recipe.val:g}, {recipe.split_seed} in the recipe: the data were loaded with {data.held_out}"
+            )
         recipe = replace(recipe, data_hash=data.hash)
     folder = RunFolder(Path(root) / recipe.id)
     with run_lock(folder.path):

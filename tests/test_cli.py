@@ -260,7 +260,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "unknown precision": (["train", "{micro}", "--precision", "float8"], ["'float8'", "bfloat16"]),
     "too deep": (["train", "{micro}", "--model", "convnet,depth=5", "--batch", "30", *FAST], ["depth = 5", "at most 3", "8×8"]),
     "unknown model": (["train", "{micro}", "--model", "resnet", *FAST], ["'resnet'", "convnet"]),
-    "a factory that is not there": (["train", "{micro}", "--model", "nowhere_at_all:net", *FAST], ["nowhere_at_all:net"]),
+    "a factory that is not there": (["train", "{micro}", "--model", "nowhere_at_all:net", "--batch", "30", *FAST], ["nowhere_at_all:net"]),
     "a factory that fails": (["train", "{micro}", "--model", "users_module:fails", "--batch", "30", *FAST], ["users_module:fails", "at home"]),
     "too few outputs": (["train", "{micro}", "--model", "users_module:few", "--batch", "30", *FAST], ["users_module:few", "10"]),
     "10,000 workers": (["study", "{micro}", "--workers", "10000"], ["10,000"]),

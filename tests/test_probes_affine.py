@@ -26,7 +26,9 @@ def test_softmax_regression_gives_its_own_weights() -> None:
     assert found.templates.shape == (10, *SHAPE) and found.rank == 10
 
 
-@pytest.mark.parametrize("spec", [LINEAR, ConvNet(width=3, depth=2, activation="identity", pool="stride", norm="batch", hidden=(5,))])
+@pytest.mark.parametrize(
+    "spec", [LINEAR, ConvNet(width=3, depth=2, activation="identity", pool="stride", norm="batch", hidden=(5,))]
+)
 def test_linear_networks_collapse_exactly(spec: ConvNet) -> None:
     net = build(spec, SHAPE, 10)
     for buffer in net.buffers():
@@ -43,7 +45,9 @@ def test_linear_networks_collapse_exactly(spec: ConvNet) -> None:
 
 def test_a_global_average_head_has_less_rank() -> None:
     """Three channels of circular convolutions, averaged: the map sees the three channel means alone."""
-    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular"), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular"), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
+    )
     found = collapse(net, SHAPE)
     assert found.rank == 3 and found.singular_values[3] < 1e-12
 
@@ -93,7 +97,9 @@ def test_the_part_that_is_not_affine_is_named(net: nn.Module, part: str) -> None
 
 
 def test_parts_are_judged_in_place_and_mode() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(36, 3))
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(36, 3)
+    )
     assert [p.name for p in parts(net.train(), SHAPE) if not p.affine] == ["1", "2", "3", "4"]
     assert [p.name for p in parts(net.eval(), SHAPE) if not p.affine] == ["2", "3"]
     assert [p.out_shape for p in parts(net.eval(), SHAPE)][:2] == [(4, 6, 6), (4, 6, 6)]

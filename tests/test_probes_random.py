@@ -43,7 +43,9 @@ def windows(x: Tensor) -> Tensor:
 
 def circular_conv(g: torch.Generator, c: int, n: int) -> Piece:
     weight = normal(g, c, c, int(torch.randint(0, min(3, n // 2), (), generator=g)) * 2 + 1)
-    return Piece(lambda x: F.conv1d(F.pad(x, (weight.shape[-1] // 2,) * 2, mode="circular"), weight), radius=weight.shape[-1] // 2)
+    return Piece(
+        lambda x: F.conv1d(F.pad(x, (weight.shape[-1] // 2,) * 2, mode="circular"), weight), radius=weight.shape[-1] // 2
+    )
 
 
 def zero_padded_conv(g: torch.Generator, c: int, n: int) -> Piece:
@@ -178,7 +180,9 @@ def test_no_false_verdict(chain: tuple[list[str], str | None, list[str]], n: int
     if not any(p.padded for p in pieces):
         assert moves.period == period and moves.border == 0 and not moves.invariant, shown
         assert moves.equivariant == (period == 1 and size == n), shown
-        assert (found.impulse_response is not None) == (expected == "linear" and period == math.prod(p.step for p in pieces)), shown
+        assert (found.impulse_response is not None) == (expected == "linear" and period == math.prod(p.step for p in pieces)), (
+            shown
+        )
     elif period is None:
         assert moves.period is None, shown
     elif special is None and all(p.moves == "with" for p in pieces):

@@ -19,6 +19,7 @@ from multiprocessing import connection
 from multiprocessing.context import SpawnContext
 from typing import Any
 
+ROUND = 1.0  # seconds after which the pool looks whether its workers live, where nothing tells it
 PATIENCE = 5.0  # seconds that a worker has to end when asked, before it is killed
 
 
@@ -98,12 +99,17 @@ class LocalEngine:
                         worker.give(job)
                     yield Event(job.key, "started")
             handles = [handle for worker in self.workers if worker.job for handle in (worker.pipe, worker.process.sentinel)]
-            ready = connection.wait(handles)
+            ready = connection.wait(handles, timeout=ROUND)
             for i, worker in enumerate(self.workers):
-                if worker.job is None or (worker.pipe not in ready and worker.process.sentinel not in ready):
+                quiet = worker.pipe not in ready and worker.process.sentinel not in ready
+                if worker.job is None or (quiet and worker.process.is_alive()):  # a grandchild may keep pipe and sentinel open
                     continue
                 key = worker.job.key
                 try:
+                    if (
+                        not worker.pipe.poll()
+                    ):  # the process has ended and left no answer; a child of its own may keep the pipe open
+                        raise EOFError
                     kind, value, detail = worker.pipe.recv()
                 except (EOFError, OSError):
                     worker.process.join(PATIENCE)
@@ -162,7 +168,10 @@ def work(pipe: connection.Connection) -> None:
             answer = ("done", function(report, *arguments), "")
         except Exception as error:
             answer = ("failed", f"{type(error).__name__}: {error}".strip().splitlines()[0], traceback.format_exc())
-        pipe.send(answer)
+        try:
+            pipe.send(answer)
+        except Exception as error:  # a result that does not pickle is the job's failure, not the worker's
+            pipe.send(("failed", f"{type(error).__name__}: {error}".strip().splitlines()[0], traceback.format_exc()))
 
 
 def end_with_parent() -> None:

@@ -84,21 +84,28 @@ def convolution(
     wraps = [
         s * m == t * n for (s, t), n, m in zip(maps, sizes, outs, strict=True)
     ]  # the strict kind, where circular shifts of outputs mean something
-    circular = all(wraps) and not any(borders)
+    circular = all(wraps)
     centres = tuple((n // 2) // s for (s, _), n in zip(maps, sizes, strict=True))  # blocks m₀ in which the impulses stand
     responses = _responses(operator, zero, maps, centres)
-
     signals = torch.randn(SIGNALS, *operator.shape, generator=torch.Generator().manual_seed(seed + 2), dtype=torch.float64)
     measured = operator(signals) - zero
-    kernel, first = _kernel(responses, maps, centres, outs, circular, wraps)
-    rebuilt = _rebuild(signals, responses, maps, centres, outs, circular)
-    keep = (..., *(slice(b, m - b) for b, m in zip(borders, outs, strict=True)))
     largest = float(measured.abs().max())
-    difference = float((rebuilt - measured)[keep].abs().max())
-    error = difference / largest if largest > 0 else difference
     allowed = operator.tolerance * (1 + operator.floor * float(signals.abs().max()) / max(largest, 1e-300))
+    keep = (..., *(slice(b, m - b) for b, m in zip(borders, outs, strict=True)))
+
+    def error_of(responses: Tensor) -> float:
+        difference = float((_rebuild(signals, responses, maps, centres, outs, circular) - measured)[keep].abs().max())
+        return difference / largest if largest > 0 else difference
+
+    error = error_of(responses)
+    if (
+        error > allowed and circular and any(borders)
+    ):  # responses reach all around, and impulses in the middle don't show their ends
+        responses = _patched(operator, zero, responses, maps, centres, borders)
+        error = error_of(responses)
     if error > allowed:
         return no(f"its response to an impulse does not give its outputs: relative error {error:.3g}", maps)
+    kernel, first = _kernel(responses, maps, centres, outs, circular, wraps)
     spread = tuple(range(1, zero.ndim))
     bias = (
         zero.mean(spread)
@@ -130,6 +137,35 @@ def _responses(operator: Operator, zero: Tensor, maps: tuple[tuple[int, int], ..
             impulses.append(x)
     found = operator(torch.stack(impulses)) - zero
     return found.reshape(-1, operator.shape[0], *found.shape[1:]).transpose(1, 2).contiguous()
+
+
+def _patched(
+    operator: Operator,
+    zero: Tensor,
+    responses: Tensor,
+    maps: tuple[tuple[int, int], ...],
+    centres: tuple[int, ...],
+    borders: tuple[int, ...],
+) -> Tensor:
+    """Circular responses, what falls on the border taken from impulses half the circle away."""
+    axes, sizes = len(maps), operator.shape[1:]
+    half = [(n // 2) // s for (s, _), n in zip(maps, sizes, strict=True)]
+    patched = responses.clone()
+    for away in itertools.product((False, True), repeat=axes):
+        if not any(away):
+            continue
+        moved = [h if far else 0 for h, far in zip(half, away, strict=True)]
+        there = tuple((m + d) % (n // s) for m, d, n, (s, _) in zip(centres, moved, sizes, maps, strict=True))
+        aligned = _responses(operator, zero, maps, there).roll(
+            [-d * t for d, (_, t) in zip(moved, maps, strict=True)], tuple(range(-axes, 0))
+        )
+        mask = torch.ones(responses.shape[-axes:], dtype=torch.bool)
+        for axis, (far, border) in enumerate(zip(away, borders, strict=True)):
+            j = torch.arange(mask.shape[axis])
+            edge = (j < border) | (j >= mask.shape[axis] - border)
+            mask &= (edge if far else ~edge).reshape([-1 if a == axis else 1 for a in range(axes)])
+        patched = torch.where(mask, aligned, patched)
+    return patched
 
 
 def _rebuild(

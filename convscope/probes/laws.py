@@ -182,7 +182,9 @@ def shrink(
     error = float(operator.error(left, right, largest, size).max())
     if not error > operator.tolerance:
         raise UserError(f"{operator.name} breaks a law and then keeps it on the same input: it is random or keeps a state")
-    return Counterexample(law, statement, x_small, y_small, numbers, left[0], right[0], error, operator.tolerance, operator.shape, operator.floor)
+    return Counterexample(
+        law, statement, x_small, y_small, numbers, left[0], right[0], error, operator.tolerance, operator.shape, operator.floor
+    )
 
 
 def _simpler(now: Tensor) -> Iterator[Tensor]:

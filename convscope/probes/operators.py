@@ -39,7 +39,9 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def _conv(channels: tuple[int, int], kernel: int, mode: Literal["zeros", "circular"] = "zeros", stride: int = 1, bias: bool = False) -> nn.Module:
+def _conv(
+    channels: tuple[int, int], kernel: int, mode: Literal["zeros", "circular"] = "zeros", stride: int = 1, bias: bool = False
+) -> nn.Module:
     layer = nn.Conv2d(*channels, kernel, stride, kernel // 2, bias=bias, padding_mode=mode).double()
     with torch.no_grad():
         layer.weight.copy_(_random(*layer.weight.shape))
