@@ -34,6 +34,8 @@ USAGE_ERROR: type[typer.BadParameter] = next(  # pyright: ignore[reportAssignmen
     cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException"
 )
 
+INTERRUPTED = 130
+
 Data = Annotated[
     str | None, typer.Argument(help="cifar10, fashion-mnist, shapes, a folder of images or an .npz file", show_default="cifar10")
 ]
@@ -132,12 +134,13 @@ def train(
     changed = replace(base, **{key: value for key, value in given.items() if value is not None})
     from convscope import device as devices
     from convscope import training
+    from convscope.fit import check_device
     from convscope.models import parse_model
 
     if model is not None:
         changed = replace(changed, model=parse_model(model))
     if recipe is None or device != "auto":
-        changed = replace(changed, device=devices.check_device(device))
+        changed = replace(changed, device=check_device(device))
     if recipe is None and precision is None:
         measured, layout, _ = devices.best_precision(changed.device)
         changed = replace(
@@ -302,9 +305,10 @@ def doctor(as_json: Json = False) -> None:
     """What this machine can do, measured."""
     from convscope import device as devices
     from convscope.data import cache_folder
+    from convscope.fit import check_device
 
     machine = devices.this_machine()
-    name = devices.check_device("auto")
+    name = check_device("auto")
     precision, layout, rates = devices.best_precision(name)
     if as_json:
         print(
@@ -325,11 +329,10 @@ def doctor(as_json: Json = False) -> None:
 
 
 def check_writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"out {one_line(out)!r}: {error.strerror}; name a folder that can be written") from None
-    if not os.access(out, os.W_OK):
+    there = next(folder for folder in [out.absolute(), *out.absolute().parents] if folder.exists())
+    if not there.is_dir():
+        raise UserError(f"out {one_line(out)!r}: {one_line(there)} is a file; name a folder")
+    if not os.access(there, os.W_OK):
         raise UserError(f"out {one_line(out)!r}: read-only; name a folder that can be written")
 
 
@@ -344,6 +347,8 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
+        if code == INTERRUPTED:  # typer has caught it first
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except USAGE_ERROR as error:
         message = error.format_message()
@@ -357,7 +362,7 @@ def main() -> None:
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         print(f"convscope: interrupted; what is finished is kept, go on with: {typed()}", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -14,7 +14,7 @@ from convscope.fit import place, step
 from convscope.memory import keep_freed_memory
 from convscope.models import build
 from convscope.optim import optimiser
-from convscope.recipe import ConvNet, Recipe, UserError, one_line
+from convscope.recipe import ConvNet, Recipe
 
 PROBE_MODEL = ConvNet(width=16, depth=3)
 PROBE_BATCH = 64
@@ -86,19 +86,6 @@ def memory_bytes() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 0
-
-
-def check_device(name: str) -> str:
-    """The device's full name; UserError where this machine hasn't it. `auto` is the GPU where there is one."""
-    have = (
-        ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())] + (["mps"] if torch.backends.mps.is_available() else [])
-    )
-    if name == "auto":
-        return have[1] if len(have) > 1 else "cpu"
-    full = "cuda:0" if name == "cuda" else name
-    if full not in have:
-        raise UserError(f"device {one_line(name)!r}: this machine has {', '.join(have)}")
-    return full
 
 
 def throughput(device: str, precision: str, layout: str, threads: int, seconds: float = 0.4) -> float:

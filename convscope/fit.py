@@ -21,7 +21,7 @@ from convscope import augment
 from convscope.data import Dataset, Split
 from convscope.evaluate import autocast, logits_of, metrics_of
 from convscope.optim import learning_rate, optimiser
-from convscope.recipe import Recipe, UserError
+from convscope.recipe import Recipe, UserError, one_line
 
 EVAL_BATCH = {"cpu": 125, "cuda": 2000, "mps": 1000}  # on a CPU the activations should stay in the cache
 Row = dict[str, float | int | None]
@@ -71,8 +71,50 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch
 RESIDENT_BYTES = 600_000_000  # of normalised images, in each process
 
 
+def check_device(name: str) -> str:
+    """The device's full name; UserError where this machine hasn't it. `auto` is the GPU where there is one."""
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    have = ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
+    if name == "auto":
+        return have[1] if len(have) > 1 else "cpu"
+    full = "cuda:0" if name == "cuda" else name
+    if full not in have:
+        raise UserError(f"device {one_line(name)!r}: this machine has {', '.join(have)}")
+    return full
+
+
+def check_fits(net: nn.Module, tensors: Tensors, recipe: Recipe) -> None:
+    """UserError where batch, network and images don't go together; called before anything is written."""
+    if recipe.batch > tensors.count("train"):
+        raise UserError(f"batch = {recipe.batch}: larger than the {tensors.count('train'):,} training images")
+    training = {module: module.training for module in net.modules()}
+    try:
+        with torch.no_grad():
+            out = net.eval()(torch.zeros(2, *tensors.in_shape))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"the network does not take {'×'.join(map(str, tensors.in_shape))} images: {one_line(error)}") from None
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    if not isinstance(out, Tensor) or out.shape != (2, tensors.num_classes):
+        shape = "×".join(map(str, out.shape)) if isinstance(out, Tensor) else type(out).__name__
+        raise UserError(f"the network answers two images with {shape}, not with 2×{tensors.num_classes} logits")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(
+        sign in str(error)
+        for sign in ("can't allocate memory", "not enough memory", "out of memory", "could not create a memory object")
+    )
+
+
 def to_device(data: Dataset, recipe: Recipe) -> Tensors:
     """Move a data set to the recipe's device once: `limit` and `label_noise` applied, statistics taken from the training images."""
+    check_device(recipe.device)
     train = data.train
     if recipe.limit is not None and recipe.limit < len(train):
         keep = stratified_subset(train.labels, recipe.limit, recipe.split_seed)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 import itertools
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -12,6 +12,7 @@ from convscope.studies import duration
 from convscope.sweep import Silent, Watcher, describe
 
 LINE_EVERY = 15.0  # seconds between plain progress lines
+FIRST_LINE_AFTER = 2.0  # seconds that a step may take without a line
 
 
 class Clock:
@@ -46,9 +47,11 @@ class Lines(Silent):
 
     def step(self, description: str, done: int, total: int | None) -> None:
         now = time.monotonic()
-        if description != self.task or now - self.last > LINE_EVERY:
-            self.task, self.last = description, now
-            self.say(f"{description} …" if not total or not done else f"{description}: {100 * done // total} %")
+        if description != self.task:  # what is done in a moment is not worth a line
+            self.task, self.last = description, now - LINE_EVERY + FIRST_LINE_AFTER
+        elif now - self.last > LINE_EVERY:
+            self.last = now
+            self.say(f"{description}: {100 * done // total} %" if total else f"{description}: {done:,}")
 
     def plan(self, runs: int, cost: float, workers: int) -> None:
         self.clock.plan(cost, workers)

@@ -21,15 +21,20 @@ from convscope import device as devices
 from convscope.chapters import CHAPTERS
 from convscope.engines.local import LocalEngine
 from convscope.findings import Chapter, Context, Finding
+from convscope.fit import check_device
 from convscope.recipe import Recipe, UserError, did_you_mean, one_line, parse_json, recipe_from_json, to_json
 from convscope.record import Run, write_bytes, write_json
 from convscope.report import write_report
-from convscope.sweep import Silent, Watcher, choose, cost_key, epoch_costs, finished, resolve, run_all
+from convscope.sweep import Silent, Watcher, choose, cost_key, epoch_costs, resolve, run_all
+from convscope.training import finished_run
 
 PRESETS = ("quick", "standard", "full")
 SEEDS = {"quick": 2, "standard": 3, "full": 5}
 BATCH = 64
 FALLBACK = ("cifar10", "shapes")  # without a DATA argument: the first, and where no source of it can be reached, the second
+
+ABOUT = ("data", "data_hash", "source", "licence", "notes", "fallback", "preset", "chapters", "seeds", "val", "split_seed", "images",
+         "in_shape", "classes", "command", "machine", "choice", "complete")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def study(
         )
     if not 0.01 <= val <= 0.9:
         raise UserError(f"val = {val}: from 0.01 to 0.9; a study chooses by validation")
-    device = devices.check_device(device)
+    device = check_device(device)
     loaded, fallback = load(data, val, size, watcher)
     if len(loaded.val) == 0 or len(loaded.test) == 0:
         empty = "validation" if len(loaded.val) == 0 else "test"
@@ -232,9 +237,8 @@ def resolved(root: Path, engine: LocalEngine, device: str, workers: int | None, 
     """What was resolved when the study began, or a measurement now: resuming never measures again, so that recipes keep their ids."""
     asked = {"device": device, "workers": workers}
     known = read_study(root)
-    if known.get("asked") == asked and isinstance(known.get("choice"), dict):
-        choice = devices.Choice(**known["choice"])
-    else:
+    choice = known_choice(known) if known.get("asked") == asked else None
+    if choice is None:
         watcher.say("measuring this machine …")
         choice = choose(engine, device, workers)
         write_json(root / "study.json", {"asked": asked, "choice": devices.as_dict(choice), "costs": {}})
@@ -244,10 +248,26 @@ def resolved(root: Path, engine: LocalEngine, device: str, workers: int | None, 
     return choice
 
 
+def known_choice(known: dict[str, Any]) -> devices.Choice | None:
+    """The choice in study.json; None where there is none that a recipe could take."""
+    try:
+        choice = devices.Choice(**known["choice"])
+        resolve(Recipe(), choice)
+        whole = (
+            isinstance(choice.workers, int)
+            and choice.workers >= 1
+            and all(isinstance(rate, int | float) for rate in choice.measured.values())
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return choice if whole else None
+
+
 def measured_costs(root: Path, engine: LocalEngine, recipes: list[Recipe], watcher: Watcher) -> dict[Recipe, float]:
     """Seconds an epoch of each kind of run, measured once and kept in study.json."""
     known = read_study(root)
-    kept: dict[str, float] = known.get("costs", {})
+    costs = known.get("costs")
+    kept = {key: cost for key, cost in costs.items() if isinstance(cost, float)} if isinstance(costs, dict) else {}
     wanted = {cost_key(recipe): recipe for recipe in recipes}
     missing = [recipe for key, recipe in wanted.items() if key.id not in kept]
     if missing:
@@ -260,20 +280,26 @@ def measured_costs(root: Path, engine: LocalEngine, recipes: list[Recipe], watch
 
 def render(root: Path) -> Study:
     """Write the report of a study's folder again, from the runs that are there; nothing is trained or measured. Raises UserError."""
+    if not (root / "study.json").exists():
+        raise UserError(f"study {one_line(root)}: no study.json there; name a study's folder")
     known = read_study(root)
-    about = known.get("about")
-    if not isinstance(about, dict) or "context" not in known:
-        raise UserError(
-            f"study {one_line(root)}: {'no study.json there' if not (root / 'study.json').exists() else 'it has no finished run yet'}; name a study's folder"
-        )
-    kept = known["context"]
-    base = recipe_from_json(kept["base"])
+    try:
+        about, kept = known["about"], known["context"]
+        base = recipe_from_json(kept["base"])
+        names, preset = chosen_chapters(about["chapters"]), about["preset"]
+        if preset not in PRESETS or not set(ABOUT) <= set(about):
+            raise UserError("its description is not whole")
+        seeds = tuple(int(seed) for seed in kept["seeds"])
+        asked = {name: [[str(key) for key in step] for step in steps] for name, steps in known["requests"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        why = f"lacks {error}" if isinstance(error, KeyError) else one_line(error)
+        raise UserError(f"study {one_line(root)}: study.json {why}; the study's own command writes it again") from None
     loaded = datasets.load(base.data, val=base.val, size=base.size)
     if loaded.hash != base.data_hash:
         raise UserError(f"study {one_line(root)}: the data {one_line(base.data)!r} have changed since it was trained")
-    context = Context(loaded, about["preset"], tuple(kept["seeds"]), base, tuple(about["chapters"]))
+    context = Context(loaded, preset, seeds, base, tuple(names))
     with study_lock(root):
-        driver = Driver(None, root / "runs", {}, Silent())
+        driver = Driver(None, root / "runs", {}, Silent(), asked)
         findings = driver.collect(context)
         return save(root, about, findings, driver, 0.0, about["complete"], loaded)
 
@@ -281,23 +307,35 @@ def render(root: Path) -> Study:
 class Driver:
     """Drives chapters: each asks for recipes and is sent their runs, until it returns its finding."""
 
-    def __init__(self, engine: LocalEngine | None, root: Path, costs: dict[Recipe, float], watcher: Watcher) -> None:
+    def __init__(
+        self,
+        engine: LocalEngine | None,
+        root: Path,
+        costs: dict[Recipe, float],
+        watcher: Watcher,
+        recorded: dict[str, list[list[str]]] | None = None,
+    ) -> None:
         self.engine, self.root, self.costs, self.watcher = engine, root, costs, watcher
         self.runs: dict[str, Run] = {}
         self.used: dict[str, list[str]] = {}  # run id -> chapters
+        self.asked: dict[str, list[list[str]]] = {}  # chapter -> for each of its requests the ids of the runs
+        self.recorded = recorded  # what an earlier process asked for: then that is read, whatever today's presets would ask for
         self.only_finished = engine is None  # then runs on disk are read and the others left out
 
     def collect(self, context: Context) -> dict[str, Finding]:
         chapters: dict[str, Chapter] = {name: CHAPTERS[name].chapter(context) for name in context.chapters}
         context.findings.clear()
+        self.asked.clear()
         wanted = {name: next(chapter) for name, chapter in chapters.items()}
         while wanted:  # what all chapters want now is trained together, so that no core idles while one chapter thinks
             before = len(context.findings), sum(map(len, wanted.values()))
-            got = {run.recipe: run for run in self.fetch([recipe for asked in wanted.values() for recipe in asked])}
-            self.runs |= {run.id: run for run in got.values()}
+            got = {run.id: run for run in self.fetch([recipe for asked in wanted.values() for recipe in asked])}
             following: dict[str, list[Recipe]] = {}
             for name, asked in wanted.items():
-                runs = [got[recipe] for recipe in asked if recipe in got]
+                steps = self.asked.setdefault(name, [])
+                steps.append([recipe.id for recipe in asked])
+                runs = [got[key] for key in steps[-1] if key in got] if self.recorded is None else self.read(name, len(steps) - 1)
+                self.runs |= {run.id: run for run in runs}
                 for run in runs:
                     names = self.used.setdefault(run.id, [])
                     names += [name] if name not in names else []
@@ -310,9 +348,19 @@ class Driver:
         return {name: context.findings[name] for name in context.chapters}
 
     def fetch(self, recipes: list[Recipe]) -> list[Run]:
+        if self.recorded is not None:
+            return []
         if self.engine is not None and not self.only_finished:
             return run_all(self.engine, recipes, self.root, self.costs, self.watcher)
-        found = [finished(recipe, self.root, self.watcher) for recipe in dict.fromkeys(recipes)]
+        return self.finished([recipe.id for recipe in recipes])
+
+    def read(self, chapter: str, step: int) -> list[Run]:
+        """The runs of a chapter's request as an earlier process recorded it."""
+        steps = (self.recorded or {}).get(chapter, [])
+        return self.finished(steps[step]) if step < len(steps) else []
+
+    def finished(self, ids: list[str]) -> list[Run]:
+        found = [finished_run(self.root / key, self.watcher.say) for key in dict.fromkeys(ids)]
         return [run for run in found if run is not None]
 
 
@@ -326,9 +374,12 @@ def save(
     data: datasets.Dataset,
 ) -> Study:
     known = read_study(root)
-    spent = float(known.get("seconds", 0.0)) + seconds
+    earlier = known.get("seconds", 0.0)
+    spent = (earlier if isinstance(earlier, int | float) else 0.0) + seconds
     about = {**about, "seconds": round(spent, 1), "complete": complete}
-    write_json(root / "study.json", {**known, "seconds": round(spent, 1), "about": about})
+    write_json(
+        root / "study.json", {**known, "seconds": round(spent, 1), "about": about, "requests": driver.recorded or driver.asked}
+    )
     sentence = " ".join(finding.sentence for finding in findings.values())
     if about["fallback"]:
         sentence = f"(Built-in data, because cifar10 could not be had.) {sentence}"

@@ -15,9 +15,9 @@ from convscope.fit import EVAL_BATCH, place, step
 from convscope.memory import keep_freed_memory
 from convscope.models import build
 from convscope.optim import optimiser
-from convscope.recipe import ConvNet, Recipe, UserError
-from convscope.record import Run, RunFolder, is_finished, read_run, set_aside
-from convscope.training import resident, train
+from convscope.recipe import ConvNet, Recipe
+from convscope.record import Run, RunFolder, read_run
+from convscope.training import finished_run, resident, train
 
 Report = Callable[[Any], None]
 
@@ -143,20 +143,6 @@ def epoch_costs(engine: LocalEngine, recipes: Sequence[Recipe]) -> dict[Recipe, 
     return {key: found[str(i)] for i, key in enumerate(keys)}
 
 
-def finished(recipe: Recipe, root: Path, watcher: Watcher) -> Run | None:
-    """The recipe's run where it is on disk, whole and not failed; an altered one is set aside and named."""
-    path = root / recipe.id
-    if not is_finished(path):
-        return None
-    try:
-        run = read_run(path)
-    except UserError as error:
-        aside = set_aside(path / "result.json", str(error))
-        watcher.say(f"{error}; set aside as {aside.name}")
-        return None
-    return run if run.status != "failed" else None
-
-
 def run_all(
     engine: LocalEngine, recipes: Sequence[Recipe], root: Path, costs: dict[Recipe, float], watcher: Watcher
 ) -> list[Run]:
@@ -164,7 +150,7 @@ def run_all(
     distinct = {recipe.id: recipe for recipe in recipes}
     runs: dict[str, Run] = {}
     for key, recipe in distinct.items():
-        run = finished(recipe, root, watcher)
+        run = finished_run(root / recipe.id, watcher.say)
         if run is not None:
             runs[key] = run
             watcher.skipped(recipe.epochs * costs.get(cost_key(recipe), 0.0))

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from convscope import data as datasets
-from convscope.fit import Row, State, Tensors, fit, tensors_key, to_device
+from convscope.fit import Row, State, Tensors, check_fits, fit, is_out_of_memory, tensors_key, to_device
 from convscope.memory import keep_freed_memory
 from convscope.models import build, size_of
 from convscope.recipe import Recipe, UserError, one_line
@@ -46,21 +46,26 @@ def train(
             )
         recipe = replace(recipe, data_hash=data.hash)
     folder = RunFolder(Path(root) / recipe.id)
-    with run_lock(folder.path):
-        if is_finished(folder.path):
-            try:
-                run = read_run(folder.path)
-                if run.status != "failed":
-                    return run
-                (folder.path / "result.json").unlink()
-            except UserError as error:
-                set_aside(folder.path / "result.json", str(error))
-        tensors = resident(recipe, data)
+    if (run := finished_run(folder.path)) is not None:
+        return run
 
-        # network: the same seed gives the same weights; its size is counted exactly
+    # network: the same seed gives the same weights; its size is counted exactly
+    tensors = resident(recipe, data)
+    size = size_of(recipe.model, tensors.in_shape, tensors.num_classes)
+    counts = {"filters": size.filters, "parameters": size.parameters, "flops": size.flops}
+    try:
         net = build(recipe.model, tensors.in_shape, tensors.num_classes, recipe.seed)
-        size = size_of(recipe.model, tensors.in_shape, tensors.num_classes)
-        counts = {"filters": size.filters, "parameters": size.parameters, "flops": size.flops}
+        check_fits(net, tensors, recipe)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        net = None
+
+    with run_lock(folder.path):
+        if is_finished(folder.path):  # by another process since we looked; or it failed or was altered, and is trained again
+            if (run := finished_run(folder.path)) is not None:
+                return run
+            set_aside(folder.path / "result.json", "failed or altered")
 
         # fit: every epoch is evaluated over whole splits, and on disk before the next one begins
         folder.begin(recipe)
@@ -73,6 +78,8 @@ def train(
 
         torch.set_num_threads(recipe.threads)
         keep_freed_memory()
+        if net is None:
+            return folder.finish(recipe, "out_of_memory", counts, f"the network's {size.parameters:,} parameters don't fit")
         try:
             status, message = fit(net, tensors, recipe, epoch, state), ""
         except (MemoryError, RuntimeError) as error:
@@ -82,6 +89,19 @@ def train(
 
         # record: result.json last, its presence means finished
         return folder.finish(recipe, status, counts, message)
+
+
+def finished_run(path: Path, say: Callable[[str], None] | None = None) -> Run | None:
+    """The run in this folder; None where there is none, where it failed and where it was altered, which `say` is told."""
+    if not is_finished(path):
+        return None
+    try:
+        run = read_run(path)
+    except UserError as error:
+        if say is not None:
+            say(f"{error}; it is set aside and trained again")
+        return None
+    return run if run.status != "failed" else None
 
 
 def load(recipe: Recipe, verify: bool = True) -> datasets.Dataset:
@@ -109,15 +129,6 @@ def run_lock(path: Path) -> AbstractContextManager[object]:
         return FileLock(path / ".lock").acquire(timeout=0)
     except Timeout:
         raise UserError(f"run {one_line(path)}: another process is training it; wait for it, or choose another folder") from None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(
-        sign in str(error)
-        for sign in ("can't allocate memory", "not enough memory", "out of memory", "could not create a memory object")
-    )
 
 
 def network(run: Run, which: str = "best") -> nn.Module:

@@ -129,6 +129,17 @@ def test_two_standard_errors_of_the_difference_are_the_border_of_underfitting(ma
     assert verdict_of(replace(network, train_last=replace(network.train_last, mean=1.5 + 1e-9)), reference) == "underfits"
 
 
+def test_networks_are_measured_against_the_best_by_validation_not_by_test(make_run: Maker, data: Dataset) -> None:
+    flat = [2.0, 1.5, 1.5, 1.5]
+    runs = [
+        make_run(ConvNet(2, 1), flat, [2.0, 1.55, 1.55, 1.55]),
+        make_run(ConvNet(4, 1), *BEST),
+        make_run(ConvNet(8, 1), flat, [2.0, 1.9, 1.9, 1.9], [0.1, 0.1, 0.1, 0.1]),  # lowest on the test set
+    ]
+    swept, _ = curves.networks(runs, [], data)
+    assert [n.verdict for n in swept] == ["underfits", "fits", "fits"]
+
+
 def test_the_best_network_never_underfits(make_run: Maker, data: Dataset) -> None:
     for seed in range(20):
         draw = random.Random(seed)

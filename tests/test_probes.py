@@ -87,7 +87,7 @@ def test_affine_layers_keep_their_linear_part() -> None:
     found = probe(layer, (1, 12, 12))
     assert found.linearity == "affine" and found.impulse_response is None and "f(0)" in found.convolution.reason
     torch.testing.assert_close(found.convolution.linear_part, layer.weight.detach().double().flip(-1, -2))
-    torch.testing.assert_close(found.convolution.bias, layer.bias.detach().double())
+    torch.testing.assert_close(found.convolution.bias, layer.bias.detach().double())  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_layers_of_a_network() -> None:

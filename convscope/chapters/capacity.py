@@ -132,10 +132,9 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
     rates = chosen_rates(pilots)
     missing = [model for model in models_of(context) if model not in rates]
     fallback = sorted(PRESETS[context.preset].rates)[0]
-    strong = strong_of(context)
-    runs = yield strong + sweep_of(context, {model: rates.get(model, fallback) for model in models_of(context)})
-    sweep = [run for run in runs if run.recipe not in strong]
-    return finding(context, pilots, sweep, [run for run in runs if run.recipe in strong], len(missing))
+    runs = yield strong_of(context) + sweep_of(context, {model: rates.get(model, fallback) for model in models_of(context)})
+    sweep = [run for run in runs if run.recipe.schedule == "constant"]  # what stands beside it has a schedule
+    return finding(context, pilots, sweep, [run for run in runs if run not in sweep], len(missing))
 
 
 def beyond_the_grid(pilots: Sequence[Run]) -> list[Recipe]:

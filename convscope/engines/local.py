@@ -106,9 +106,7 @@ class LocalEngine:
                     continue
                 key = worker.job.key
                 try:
-                    if (
-                        not worker.pipe.poll()
-                    ):  # the process has ended and left no answer; a child of its own may keep the pipe open
+                    if not worker.pipe.poll():  # the process has ended and left no answer
                         raise EOFError
                     kind, value, detail = worker.pipe.recv()
                 except (EOFError, OSError):

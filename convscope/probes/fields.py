@@ -10,7 +10,8 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
-from convscope.probes.propagation import CircularPadding, Tracker, fields_of
+from convscope.probes.atoms import fields_of
+from convscope.probes.propagation import CircularPadding, Tracker
 from convscope.probes.trials import Shown, check_shape, device_of, name_of, private, show_shape
 from convscope.recipe import UserError, did_you_mean, one_line
 

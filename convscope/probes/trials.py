@@ -106,12 +106,15 @@ class Operator:
         self.out_shape = tuple(first.shape[1:])
         if not first.isfinite().all():
             raise UserError(f"{self.name} returns {_bad_value(first)} on ordinary (normally distributed) inputs")
-        self.precision = self._precision(x, first)
+        self.precision = self._precision(x)
         self.tolerance = TOLERANCES[self.precision]
         self.check_repeats()
         self.coupled = self._mixes_samples(x)
         self.point_shape = (SAMPLES, *self.shape) if self.coupled else self.shape
-        self.floor = 100 * self._noise(generator) / self.tolerance
+        many = min(
+            100.0, 0.1 * self.tolerance / torch.finfo(self.precision).eps
+        )  # rounding adds up; less so where the tolerance is a few roundings
+        self.floor = many * self._noise(generator) / self.tolerance
 
     def _call(self, x: Tensor) -> Tensor:
         """One call on a batch, on a fresh tensor (a callable may write into its input): float64 on the CPU, complex parts as channels."""
@@ -167,16 +170,16 @@ class Operator:
         scale = (largest + self.floor * size).clamp_min(torch.finfo(torch.float64).tiny)
         return (left - right).abs() / scale.reshape(-1, *[1] * (left.ndim - 1))
 
-    def _precision(self, x: Tensor, first: Tensor) -> torch.dtype:
+    def _precision(self, x: Tensor) -> torch.dtype:
         """The precision that shows: the output's, and that of inputs beyond which the callable does not look."""
         if self.out_dtype in TOLERANCES and self.out_dtype is not torch.float64:
             return self.out_dtype
+        x = x * torch.tensor([1.0, 30.0, 1e3, 1e-2], dtype=x.dtype).reshape(-1, *[1] * len(self.shape))
+        out = self._call(x)
         for dtype in (torch.bfloat16, torch.float16):
-            if torch.equal(first.to(dtype).double(), first) and torch.equal(self._call(x.to(dtype).double()), first):
+            if torch.equal(out.to(dtype).double(), out) and torch.equal(self._call(x.to(dtype).double()), out):
                 return dtype
-        return (
-            torch.float32 if self.dtype is torch.float32 or torch.equal(self._call(x.float().double()), first) else torch.float64
-        )
+        return torch.float32 if self.dtype is torch.float32 or torch.equal(self._call(x.float().double()), out) else torch.float64
 
     def _mixes_samples(self, x: Tensor) -> bool:
         x = x * torch.tensor([1.0, 1.0, 1e3, 1e-3], dtype=x.dtype).reshape(-1, *[1] * len(self.shape))
