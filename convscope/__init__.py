@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from convscope.data import load as load
     from convscope.findings import Finding as Finding
     from convscope.models import size_of as size_of
+    from convscope.probes import NotAffineError as NotAffineError
+    from convscope.probes import collapse as collapse
+    from convscope.probes import effective_field as effective_field
+    from convscope.probes import flatten_order as flatten_order
+    from convscope.probes import probe as probe
+    from convscope.probes import receptive_field as receptive_field
     from convscope.recipe import ConvNet as ConvNet
     from convscope.recipe import Custom as Custom
     from convscope.recipe import Recipe as Recipe
@@ -29,13 +35,19 @@ _HOMES = {
     "Custom": "recipe",
     "Dataset": "data",
     "Finding": "findings",
+    "NotAffineError": "probes",
     "Recipe": "recipe",
     "Run": "record",
     "SoftmaxRegression": "recipe",
     "Study": "studies",
     "UserError": "recipe",
+    "collapse": "probes",
+    "effective_field": "probes",
+    "flatten_order": "probes",
     "load": "data",
     "network": "training",
+    "probe": "probes",
+    "receptive_field": "probes",
     "size_of": "models",
     "study": "studies",
     "train": "training",
@@ -45,13 +57,19 @@ __all__ = [
     "Custom",
     "Dataset",
     "Finding",
+    "NotAffineError",
     "Recipe",
     "Run",
     "SoftmaxRegression",
     "Study",
     "UserError",
+    "collapse",
+    "effective_field",
+    "flatten_order",
     "load",
     "network",
+    "probe",
+    "receptive_field",
     "size_of",
     "study",
     "train",

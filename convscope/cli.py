@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 some runs failed (named); 2 the input is wrong (one line t
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shlex
@@ -35,6 +36,15 @@ USAGE_ERROR: type[typer.BadParameter] = next(  # pyright: ignore[reportAssignmen
 )
 
 INTERRUPTED = 130
+DISK_ERRORS = {
+    errno.ENOSPC,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    getattr(errno, "EDQUOT", errno.ENOSPC),
+}
 
 Data = Annotated[
     str | None, typer.Argument(help="cifar10, fashion-mnist, shapes, a folder of images or an .npz file", show_default="cifar10")
@@ -193,6 +203,45 @@ def inspect(
 
 
 @app.command()
+def probe(
+    target: Annotated[str, typer.Argument(help="A built-in operator's name, or module:attribute")],
+    shape: Annotated[
+        str | None, typer.Option(help="One sample's, channels first: 3x16x16 or 1x64.", show_default="1x16x16, or the operator's")
+    ] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+    as_json: Json = False,
+) -> None:
+    """Linear? Equivariant? A convolution? Measured."""
+    from convscope import probes
+    from convscope.probes.operators import operator_named
+
+    if ":" in target:
+        function, size = attribute_of(target), (1, 16, 16)
+    else:
+        function, size = operator_named(target)
+    if shape is not None:
+        parts = shape.lower().replace("×", "x").split("x")
+        if len(parts) not in (2, 3) or not all(part.isdecimal() and 0 < int(part) <= 4096 for part in parts):
+            raise UserError(f"shape {one_line(shape)!r}: write channels x height x width or channels x length, as 3x16x16")
+        size = tuple(map(int, parts))
+    found = probes.probe(function, size, seed=seed)
+    print(json.dumps(found.to_json()) if as_json else found)
+
+
+def attribute_of(target: str) -> Any:
+    """What module:attribute names; a class of modules is called without arguments."""
+    import importlib
+
+    module_name, _, name = target.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+        return found() if isinstance(found, type) else found
+    except Exception as error:  # the user's code: whatever it raises is named
+        raise UserError(f"target {one_line(target)!r}: {type(error).__name__}: {one_line(error)}") from error
+
+
+@app.command()
 def runs(
     root: Annotated[Path, typer.Argument(help="A folder of runs, a study or a folder of studies.")] = Path("runs"),
     as_json: Json = False,
@@ -329,7 +378,10 @@ def doctor(as_json: Json = False) -> None:
 
 
 def check_writable(out: Path) -> None:
-    there = next(folder for folder in [out.absolute(), *out.absolute().parents] if folder.exists())
+    try:
+        there = next(folder for folder in [out.absolute(), *out.absolute().parents] if folder.exists())
+    except OSError as error:
+        raise UserError(f"out {one_line(out)!r}: {error.strerror}; name another folder") from None
     if not there.is_dir():
         raise UserError(f"out {one_line(out)!r}: {one_line(there)} is a file; name a folder")
     if not os.access(there, os.W_OK):
@@ -366,6 +418,12 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        place = f" {one_line(error.filename)}" if error.filename else ""
+        print(f"convscope:{place} {error.strerror}; what was written before is unchanged, go on with: {typed()}", file=sys.stderr)
+        sys.exit(1)
 
 
 def with_value(error: Exception, message: str) -> str:

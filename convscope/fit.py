@@ -21,7 +21,7 @@ from convscope import augment
 from convscope.data import Dataset, Split
 from convscope.evaluate import autocast, logits_of, metrics_of
 from convscope.optim import learning_rate, optimiser
-from convscope.recipe import Recipe, UserError, one_line
+from convscope.recipe import Custom, Recipe, UserError, one_line
 
 EVAL_BATCH = {"cpu": 125, "cuda": 2000, "mps": 1000}  # on a CPU the activations should stay in the cache
 Row = dict[str, float | int | None]
@@ -87,6 +87,7 @@ def check_fits(net: nn.Module, tensors: Tensors, recipe: Recipe) -> None:
     """UserError where batch, network and images don't go together; called before anything is written."""
     if recipe.batch > tensors.count("train"):
         raise UserError(f"batch = {recipe.batch}: larger than the {tensors.count('train'):,} training images")
+    name = recipe.model.factory if isinstance(recipe.model, Custom) else type(recipe.model).__name__
     training = {module: module.training for module in net.modules()}
     try:
         with torch.no_grad():
@@ -94,13 +95,13 @@ def check_fits(net: nn.Module, tensors: Tensors, recipe: Recipe) -> None:
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         if is_out_of_memory(error):
             raise
-        raise UserError(f"the network does not take {'×'.join(map(str, tensors.in_shape))} images: {one_line(error)}") from None
+        raise UserError(f"model {name}: does not take {'×'.join(map(str, tensors.in_shape))} images: {one_line(error)}") from None
     finally:
         for module, mode in training.items():
             module.training = mode
     if not isinstance(out, Tensor) or out.shape != (2, tensors.num_classes):
         shape = "×".join(map(str, out.shape)) if isinstance(out, Tensor) else type(out).__name__
-        raise UserError(f"the network answers two images with {shape}, not with 2×{tensors.num_classes} logits")
+        raise UserError(f"model {name}: answers two images with {shape}, not with 2×{tensors.num_classes} logits")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

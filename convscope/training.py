@@ -63,9 +63,10 @@ def train(
 
     with run_lock(folder.path):
         if is_finished(folder.path):  # by another process since we looked; or it failed or was altered, and is trained again
-            if (run := finished_run(folder.path)) is not None:
+            reasons: list[str] = []
+            if (run := finished_run(folder.path, reasons.append)) is not None:
                 return run
-            set_aside(folder.path / "result.json", "failed or altered")
+            set_aside(folder.path / "result.json", " ".join(reasons) or "the run had failed")
 
         # fit: every epoch is evaluated over whole splits, and on disk before the next one begins
         folder.begin(recipe)
@@ -81,7 +82,8 @@ def train(
         if net is None:
             return folder.finish(recipe, "out_of_memory", counts, f"the network's {size.parameters:,} parameters don't fit")
         try:
-            status, message = fit(net, tensors, recipe, epoch, state), ""
+            diverged = bool(folder.rows) and None in folder.rows[-1].values()  # before it was broken off
+            status, message = "diverged" if diverged else fit(net, tensors, recipe, epoch, state), ""
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

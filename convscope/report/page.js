@@ -13,6 +13,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   table.tHead.querySelectorAll("th").forEach((heading, column) => {
     heading.addEventListener("click", () => {
+      const words = heading.classList.contains("text");
       const down = heading.getAttribute("aria-sort") === "ascending";
       table.tHead.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
       heading.setAttribute("aria-sort", down ? "descending" : "ascending");
@@ -20,7 +21,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const compare = (a, b) => {
         const x = value(a), y = value(b);
         if (x === "" || y === "") return (x === "") - (y === "");
-        const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
+        const order = words || isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
         return down ? -order : order;
       };
       body.append(...[...body.rows].sort(compare));
