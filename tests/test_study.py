@@ -127,7 +127,7 @@ def test_results_are_those_of_the_run_folders(finished_study: Path) -> None:
 def test_the_plan_is_the_presets(finished_study: Path) -> None:
     runs = runs_of(finished_study).values()
     sweep = [run for run in runs if "test" in run.recipe.evaluate and run.recipe.schedule == "constant"]
-    pilots = [run for run in runs if run.recipe.evaluate == ("val",)]
+    pilots = [run for run in runs if is_pilot(run)]
     strong = [run for run in runs if run.recipe.optimizer == "adamw"]
     assert len(sweep) + len(pilots) + len(strong) == len(runs)
     expected = {(width, depth, seed) for width, depth in ((4, 1), (2, 2), (4, 2), (8, 2)) for seed in (0, 1)}
@@ -232,19 +232,39 @@ def test_an_altered_run_is_set_aside_and_made_again(finished_study: Path, cifar_
     assert read_run(file.parent).rows == before[victim].rows
 
 
-def test_altered_bits_anywhere_in_the_runs_change_no_verdict(finished_study: Path) -> None:
-    """Forty bits of files that a report reads are flipped at once: the runs they belong to are left out or unchanged."""
+@pytest.mark.parametrize("victims", ["forty bits", "pilots of the grid", "all pilots", "sweep"])
+def test_altered_files_of_runs_change_no_verdict(finished_study: Path, victims: str) -> None:
+    """Bits of files that a report reads are flipped: the runs they belong to are left out, the others are as they were."""
     draw, known = random.Random(5), runs_of(finished_study)
     files = [path for path in sorted(finished_study.rglob("*")) if path.name in ("result.json", "recipe.json", "metrics.jsonl")]
-    for path in draw.sample(files, 40):
+    chosen = {
+        "forty bits": draw.sample(files, 40),
+        "pilots of the grid": [
+            run.path / "metrics.jsonl" for run in known.values() if is_pilot(run) and run.recipe.lr in (1e-3, 4e-3)
+        ],
+        "all pilots": [run.path / "metrics.jsonl" for run in known.values() if is_pilot(run)],
+        "sweep": [run.path / "result.json" for run in known.values() if not is_pilot(run) and run.recipe.schedule == "constant"],
+    }
+    for path in chosen[victims]:
         content = bytearray(path.read_bytes())
         content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         path.write_bytes(content)
-    sound = [item for item in list_runs(finished_study) if isinstance(item, Run)]
-    assert 0 < len(sound) < len(known) and all(run == known[run.id] for run in sound)
+    sound = {item.id: item for item in list_runs(finished_study) if isinstance(item, Run)}
+    assert 0 < len(sound) < len(known) and all(run == known[key] for key, run in sound.items())
     study = studies.render(finished_study)
-    assert {run.id for run in study.runs} <= {run.id for run in sound}
+    assert {run.id for run in study.runs} <= set(sound)
+    numbers = study["capacity"].numbers
+    for network in numbers["networks"] + numbers.get("beside", []):
+        members = [known[key] for key in network["runs"]]
+        assert set(network["runs"]) <= set(sound) and not any(map(is_pilot, members))
+        assert network["best"]["val_loss"]["mean"] == pytest.approx(sum(run.best["val_loss"] for run in members) / len(members))
+    if victims == "sweep":
+        assert study["capacity"].verdict == "cannot tell" and numbers["networks"] == []
     assert (finished_study / "report.html").stat().st_size > 10_000
+
+
+def is_pilot(run: Run) -> bool:
+    return run.recipe.evaluate == ("val",)
 
 
 def edit(tree: dict[str, Any], *path: str, value: Any = None, drop: bool = False) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 for (const place of document.querySelectorAll(".chart")) {
   const spec = JSON.parse(document.getElementById(place.dataset.spec).textContent);
   const options = { renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false } };
-  vegaEmbed(place, spec, options).then(
+  const inner = place.appendChild(document.createElement("div")); // Vega styles what it is given, and the place has to scroll
+  vegaEmbed(inner, spec, options).then(
     () => place.setAttribute("data-drawn", "yes"),
     (error) => { place.textContent = place.getAttribute("aria-label"); place.setAttribute("data-drawn", String(error)); },
   );
