@@ -32,7 +32,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 MONOTONE = {"relu", "tanh", "leaky_relu", "identity"}  # these commute with max pooling
 
-# The networks of the literature and of the course, each with its source. A model is named on the command line as one of these, as JSON, or
+# The networks of the literature and of the course, each with its source. A model is named on the command line as one of these or
 # as package.module:factory.
 NAMED: dict[str, Callable[[], Model]] = {
     # multinomial logistic regression on pixels: 37–41 % on CIFAR-10 (Krizhevsky 2009)

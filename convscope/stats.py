@@ -79,8 +79,8 @@ def sweep_verdict(loss: Sequence[Estimate]) -> tuple[str, int | None]:
     """What happens to the loss as networks grow, from estimates ordered by size: (verdict, index).
 
     "cannot tell": fewer than three sizes or fewer than two seeds. "non-monotone": some larger network is more than 2 SE worse than a
-    smaller one (index: the larger). "plateau" (index: the first network of it): no larger network differs by more than 2 SE from
-    this one, and it is not the last. "still improving": otherwise.
+    smaller one (index: the larger). "plateau" (index: the first network of it): from this one on no two
+    networks differ by more than 2 SE, and it is not the last. "still improving": otherwise.
     """
     if len(loss) < 3 or min(e.n for e in loss) < 2:
         return "cannot tell", None

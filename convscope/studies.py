@@ -23,7 +23,7 @@ from convscope.engines.local import LocalEngine
 from convscope.findings import Chapter, Context, Finding
 from convscope.fit import check_device
 from convscope.recipe import Recipe, UserError, did_you_mean, one_line, parse_json, recipe_from_json, to_json
-from convscope.record import Run, write_bytes, write_json
+from convscope.record import Run, list_runs, seal, set_aside, write_bytes, write_json
 from convscope.report import write_report
 from convscope.sweep import Silent, Watcher, choose, cost_key, epoch_costs, resolve, run_all
 from convscope.training import finished_run
@@ -145,7 +145,7 @@ def study(
         )
         watcher.plan(len(plan), cost, choice.workers)
         kept = {"base": to_json(context.base), "seeds": list(context.seeds)}
-        write_json(root / "study.json", {**read_study(root), "context": kept, "about": {**about, "complete": False}})
+        write_study(root, {**read_study(root), "context": kept, "about": {**about, "complete": False}})
         driver = Driver(engine, root / "runs", costs, watcher)
         try:
             findings = driver.collect(context)
@@ -222,26 +222,52 @@ def prepare_folder(root: Path) -> None:
         raise UserError(f"study {one_line(root)}: {error.strerror}; name another folder with --out") from None
 
 
+def write_study(root: Path, tree: dict[str, Any]) -> None:
+    content = {key: value for key, value in tree.items() if key != "seal"}
+    write_json(root / "study.json", {**content, "seal": seal(content)})
+
+
 def read_study(root: Path) -> dict[str, Any]:
+    """What study.json holds; nothing where there is none. UserError where it does not read or was altered."""
     path = root / "study.json"
     if not path.exists():
         return {}
     try:
         tree = parse_json(path.read_bytes())
-    except (UserError, OSError):
-        return {}
-    return tree if isinstance(tree, dict) else {}
+    except (UserError, OSError) as error:
+        raise UserError(f"study {one_line(root)}: study.json does not read: {one_line(error)}") from None
+    if not isinstance(tree, dict) or tree.get("seal") != seal(tree):
+        raise UserError(f"study {one_line(root)}: study.json was altered")
+    return tree
+
+
+def mend_study(root: Path, asked: dict[str, Any], watcher: Watcher) -> None:
+    """Set an altered study.json aside; the choice that the study's runs were trained with is read from one of them."""
+    try:
+        read_study(root)
+        return
+    except UserError as error:
+        aside = set_aside(root / "study.json", str(error))
+        watcher.say(f"{error}; set aside as {aside.name}")
+    for run in list_runs(root / "runs"):
+        if isinstance(run, Run):
+            recipe = run.recipe
+            workers = max(1, devices.cores() // recipe.threads) if recipe.device == "cpu" else 1
+            choice = devices.Choice(recipe.device, recipe.precision, recipe.layout, recipe.threads, workers, {})
+            write_study(root, {"asked": asked, "choice": devices.as_dict(choice), "costs": {}})
+            return
 
 
 def resolved(root: Path, engine: LocalEngine, device: str, workers: int | None, watcher: Watcher) -> devices.Choice:
     """What was resolved when the study began, or a measurement now: resuming never measures again, so that recipes keep their ids."""
     asked = {"device": device, "workers": workers}
+    mend_study(root, asked, watcher)
     known = read_study(root)
     choice = known_choice(known) if known.get("asked") == asked else None
     if choice is None:
         watcher.say("measuring this machine …")
         choice = choose(engine, device, workers)
-        write_json(root / "study.json", {"asked": asked, "choice": devices.as_dict(choice), "costs": {}})
+        write_study(root, {"asked": asked, "choice": devices.as_dict(choice), "costs": {}})
     engine.resize(choice.workers)
     rates = ", ".join(f"{what} {rate:,.0f}" for what, rate in choice.measured.items())
     watcher.say(f"chosen: {choice} (images a second: {rates})")
@@ -274,7 +300,7 @@ def measured_costs(root: Path, engine: LocalEngine, recipes: list[Recipe], watch
         watcher.say(f"timing {len(missing)} kinds of run …")
         fresh = epoch_costs(engine, missing)
         kept = {**kept, **{key.id: round(cost, 4) for key, cost in fresh.items()}}
-        write_json(root / "study.json", {**known, "costs": kept})
+        write_study(root, {**known, "costs": kept})
     return {key: kept[key.id] for key in wanted}
 
 
@@ -377,9 +403,7 @@ def save(
     earlier = known.get("seconds", 0.0)
     spent = (earlier if isinstance(earlier, int | float) else 0.0) + seconds
     about = {**about, "seconds": round(spent, 1), "complete": complete}
-    write_json(
-        root / "study.json", {**known, "seconds": round(spent, 1), "about": about, "requests": driver.recorded or driver.asked}
-    )
+    write_study(root, {**known, "seconds": round(spent, 1), "about": about, "requests": driver.recorded or driver.asked})
     sentence = " ".join(finding.sentence for finding in findings.values())
     if about["fallback"]:
         sentence = f"(Built-in data, because cifar10 could not be had.) {sentence}"

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from convscope import device
 from convscope.engines.local import Job, LocalEngine
 from convscope.evaluate import autocast
-from convscope.fit import EVAL_BATCH, place, step
+from convscope.fit import eval_batch, place, step
 from convscope.memory import keep_freed_memory
 from convscope.models import build
 from convscope.optim import optimiser
@@ -75,7 +75,7 @@ def time_job(_report: Report, recipe: Recipe) -> float:
     net = place(build(recipe.model, tensors.in_shape, tensors.num_classes), recipe)
     optimizer = optimiser(net, recipe)
     count = tensors.count("train")
-    batch, eval_batch = min(recipe.batch, count), min(EVAL_BATCH[recipe.device.partition(":")[0]], count)
+    batch, evaluated = min(recipe.batch, count), min(eval_batch(recipe), count)
     index = torch.arange(batch, device=recipe.device)
     labels = tensors.labels["train"][index]
 
@@ -85,12 +85,12 @@ def time_job(_report: Report, recipe: Recipe) -> float:
     def one_evaluation() -> None:
         net.eval()
         with torch.no_grad(), autocast(recipe.device, recipe.precision):
-            net(tensors.inputs("train", slice(0, eval_batch))).sum().item()
+            net(tensors.inputs("train", slice(0, evaluated))).sum().item()
         net.train()
 
     trained = min(recipe.limit or count, count)
     images = sum(trained if name == "train" else tensors.count(name) for name in recipe.evaluate)
-    return seconds_of(one_step) * trained / batch + seconds_of(one_evaluation) * images / eval_batch
+    return seconds_of(one_step) * trained / batch + seconds_of(one_evaluation) * images / evaluated
 
 
 def seconds_of(call: Callable[[], None], turns: int = 6) -> float:
@@ -166,9 +166,13 @@ def run_all(
             if event.kind == "done":
                 runs[event.key] = read_run(Path(event.value))
             else:
-                runs[event.key] = record_failure(recipe, root, event.value)
+                try:
+                    runs[event.key] = record_failure(recipe, root, event.value)
+                except OSError as error:  # a disk that is full fails this run's record, not the others
+                    watcher.say(f"{describe(recipe)}: {event.value}; it could not be recorded: {error.strerror}")
+                    continue
             watcher.ended(recipe, runs[event.key])
-    return [runs[recipe.id] for recipe in recipes]
+    return [runs[recipe.id] for recipe in recipes if recipe.id in runs]
 
 
 def record_failure(recipe: Recipe, root: Path, why: str) -> Run:

@@ -301,24 +301,30 @@ def test_an_altered_study_json_is_refused_in_one_line(finished_study: Path, chan
     assert str(finished_study) in str(error.value) or "/nowhere.npz" in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda tree: edit(tree, "choice", "threads", drop=True),
-        lambda tree: edit(tree, "choice", "precision", value="float31"),
-        lambda tree: edit(tree, "costs", value=3),
-    ],
-)
-def test_a_study_goes_on_from_an_altered_study_json_or_names_it(
-    finished_study: Path, cifar_slice: Path, change: Callable[[dict[str, Any]], Any]
-) -> None:
+@pytest.mark.parametrize("threads", [None, 3])
+def test_an_altered_study_json_costs_no_run_silently(finished_study: Path, cifar_slice: Path, threads: int | None) -> None:
+    """The number of threads is part of every recipe: another one trains all of them again, so a change of it must be noticed."""
     path, before = finished_study / "study.json", stamps(finished_study)
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    path.write_text(json.dumps(edit(json.loads(path.read_text()), "choice", "threads", value=threads)))
     try:
-        again(finished_study, cifar_slice)
+        _, listener = again(finished_study, cifar_slice)
+        assert listener.trained == [] or any("study.json" in line for line in listener.said)
     except UserError as error:
         assert "study.json" in str(error) and str(error).isprintable()
-    assert stamps(finished_study).items() >= before.items()  # no run is lost
+    assert stamps(finished_study).items() >= before.items()
+
+
+def test_a_figure_altered_in_study_json_is_not_reported(finished_study: Path) -> None:
+    path = finished_study / "study.json"
+    path.write_text(json.dumps(edit(json.loads(path.read_text()), "about", "images", "train", value=9999)))
+    try:
+        studies.render(finished_study)
+    except UserError as error:
+        assert str(finished_study) in str(error)
+    assert (
+        "9,999" not in (finished_study / "report.html").read_text()
+        and results(finished_study)["study"]["images"]["train"] != 9999
+    )
 
 
 # --- two at once, and failures

@@ -39,7 +39,7 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
         widths={1: (8,), 2: (16,), 3: (1, 2, 4, 8, 16)},
-        epochs=8,
+        epochs=7,
         rates=(1e-3, 2e-3, 4e-3),
         hidden=(256,),
         strong=ConvNet(16, 3, block_depth=2, norm="batch", skip=True),
@@ -123,18 +123,25 @@ def forecast(context: Context) -> list[Recipe]:
 
 
 def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
-    pilots = yield pilots_of(context)
+    runs = yield pilots_of(context)
     for _ in range(MOST_EXTENSIONS):
-        beyond = beyond_the_grid(pilots)
+        beyond = beyond_the_grid(pilots_among(runs))
         if not beyond:
             break
-        pilots = [*pilots, *(yield beyond)]
-    rates = chosen_rates(pilots)
+        runs = [*runs, *(yield beyond)]
+    rates = chosen_rates(pilots_among(runs))
     missing = [model for model in models_of(context) if model not in rates]
-    fallback = sorted(PRESETS[context.preset].rates)[0]
-    runs = yield strong_of(context) + sweep_of(context, {model: rates.get(model, fallback) for model in models_of(context)})
-    sweep = [run for run in runs if run.recipe.schedule == "constant"]  # what stands beside it has a schedule
-    return finding(context, pilots, sweep, [run for run in runs if run not in sweep], len(missing))
+    fallback = min(PRESETS[context.preset].rates)
+    runs = [*runs, *(yield strong_of(context) + sweep_of(context, {m: rates.get(m, fallback) for m in models_of(context)}))]
+    # told apart by what they are, so that a report on an older or damaged study never takes one kind for another
+    whole = [run for run in runs if "test" in run.recipe.evaluate]
+    sweep = [run for run in whole if run.recipe.schedule == "constant"]
+    beside = [run for run in whole if run.recipe.schedule != "constant"]
+    return finding(context, pilots_among(runs), sweep, beside, len(missing))
+
+
+def pilots_among(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if "test" not in run.recipe.evaluate]
 
 
 def beyond_the_grid(pilots: Sequence[Run]) -> list[Recipe]:

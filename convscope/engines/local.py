@@ -145,7 +145,8 @@ def no_main_module() -> Iterator[None]:
 
 def death(code: int | None) -> str:
     if code is not None and code < 0:
-        return f"the worker died of {signal.Signals(-code).name}" + (" (often: out of memory)" if code == -9 else "")
+        known = {member.value: member.name for member in signal.Signals}
+        return f"the worker died of {known.get(-code, f'signal {-code}')}" + (" (often: out of memory)" if code == -9 else "")
     return f"the worker ended with exit code {code}"
 
 
