@@ -370,8 +370,9 @@ def test_a_killed_worker_fails_its_run_only(
 
     monkeypatch.setattr(screen, "watcher", Killer)
     arguments = ("study", cifar_slice, "--chapters", "capacity", "--out", finished_study, "--workers", 1)
-    path = finished_study / "study.json"
-    path.write_text(path.read_text().replace('"workers": 2', '"workers": 1'))  # one worker, so that one run is under way
+    tree = json.loads((finished_study / "study.json").read_text())
+    tree["asked"]["workers"] = tree["choice"]["workers"] = 1  # one worker, so that one run is under way
+    studies.write_study(finished_study, tree)
     answer = cli(*arguments)
     assert answer.code == 1 and "Traceback" not in answer.err
     (failed,) = [line for line in answer.err.splitlines() if line.startswith("failed: ")]
