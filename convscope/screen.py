@@ -9,7 +9,7 @@ from typing import Any
 from convscope.recipe import Recipe, one_line
 from convscope.record import Run
 from convscope.studies import duration
-from convscope.sweep import Silent, Watcher, describe
+from convscope.sweep import Watcher, describe
 
 LINE_EVERY = 15.0  # seconds between plain progress lines
 FIRST_LINE_AFTER = 2.0  # seconds that a step may take without a line
@@ -34,7 +34,7 @@ class Clock:
         return expected * spent / (self.done / self.workers)
 
 
-class Lines(Silent):
+class Lines(Watcher):
     """One line for each finished run that is no pilot, and now and then the time left."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Lines(Silent):
             self.say(f"{describe(recipe)}: {outcome(run)}")
 
 
-class Bar(Silent):
+class Bar(Watcher):
     """A rich progress bar of the whole study; the runs go by above it."""
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ from convscope.fit import check_device
 from convscope.recipe import Recipe, UserError, did_you_mean, one_line, parse_json, recipe_from_json, to_json
 from convscope.record import Run, list_runs, seal, set_aside, write_bytes, write_json
 from convscope.report import write_report
-from convscope.sweep import Silent, Watcher, choose, cost_key, epoch_costs, resolve, run_all
+from convscope.sweep import Watcher, choose, cost_key, epoch_costs, resolve, run_all
 from convscope.training import finished_run
 
 PRESETS = ("quick", "standard", "full")
@@ -85,7 +85,7 @@ def study(
     KeyboardInterrupt after the report of what is there has been written.
     """
     started = time.perf_counter()
-    watcher = watcher or Silent()
+    watcher = watcher or Watcher()
     names = chosen_chapters(chapters)
     if preset not in PRESETS:
         raise UserError(f"preset {one_line(preset)!r}{did_you_mean(preset, PRESETS)}")
@@ -325,7 +325,7 @@ def render(root: Path) -> Study:
         raise UserError(f"study {one_line(root)}: the data {one_line(base.data)!r} have changed since it was trained")
     context = Context(loaded, preset, seeds, base, tuple(names))
     with study_lock(root):
-        driver = Driver(None, root / "runs", {}, Silent(), asked)
+        driver = Driver(None, root / "runs", {}, Watcher(), asked)
         findings = driver.collect(context)
         return save(root, about, findings, driver, 0.0, about["complete"], loaded)
 

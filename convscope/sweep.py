@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from convscope import device
 from convscope.engines.local import Job, LocalEngine
@@ -22,20 +22,8 @@ from convscope.training import finished_run, resident, train
 Report = Callable[[Any], None]
 
 
-class Watcher(Protocol):
-    """Who wants to see a study go by: a progress bar, lines, or nobody. Costs are seconds of one worker, as measured at the start."""
-
-    def say(self, text: str) -> None: ...
-    def step(self, description: str, done: int, total: int | None) -> None: ...
-    def plan(self, runs: int, cost: float, workers: int) -> None: ...
-    def skipped(self, cost: float) -> None: ...
-    def started(self, recipe: Recipe) -> None: ...
-    def epoch(self, recipe: Recipe, row: dict[str, Any], cost: float) -> None: ...
-    def ended(self, recipe: Recipe, run: Run) -> None: ...
-
-
-class Silent:
-    """A watcher that looks away."""
+class Watcher:
+    """Who sees a study go by: this one looks away, a progress bar and lines are in screen.py. Costs are seconds of one worker, as measured at the start."""
 
     def say(self, text: str) -> None: ...
     def step(self, description: str, done: int, total: int | None) -> None: ...

@@ -349,7 +349,7 @@ def test_sigkill_at_random_moments_changes_no_bit(trainer: Trainer, recipe: Reci
     longer = replace(recipe, epochs=25, lr=0.002)
     whole = train(longer, tmp_path / "whole")
     draw, kills = random.Random(3), 0
-    for attempt in range(4):
+    for attempt in range(40):  # how many kills a run takes depends on the machine's speed: go on until there were enough
         root = tmp_path / str(attempt)
         while trainer.train(longer, root, kill_after=draw.uniform(0.02, 0.3)) != 0:
             kills += 1
@@ -357,6 +357,8 @@ def test_sigkill_at_random_moments_changes_no_bit(trainer: Trainer, recipe: Reci
         (run,) = list_runs(root)
         assert isinstance(run, Run), run
         assert_same(run, whole)
+        if kills >= 8:
+            break
     assert kills >= 8
 
 

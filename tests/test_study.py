@@ -25,7 +25,7 @@ from PIL import Image
 from convscope import data, screen, studies
 from convscope.recipe import ConvNet, Recipe, UserError, recipe_from_json
 from convscope.record import Run, list_runs, read_run
-from convscope.sweep import Silent
+from convscope.sweep import Watcher
 
 pytestmark = pytest.mark.usefixtures("tiny_preset")
 
@@ -34,7 +34,7 @@ RUN_KEYS = {"id", "chapters", "model", "seed", "status", "filters", "parameters"
 FIGURES = {"epoch", *(f"{split}_{what}" for split in ("train", "val", "test") for what in ("loss", "accuracy"))}
 
 
-class Listener(Silent):
+class Listener(Watcher):
     """Keeps what a study says."""
 
     def __init__(self) -> None:
