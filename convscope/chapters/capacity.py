@@ -454,7 +454,7 @@ def paragraphs_of(
         out.append(
             f"Beside the sweep. One network of another kind, trained otherwise: {m.depth} blocks of {m.block_depth} convolutions with batch normalisation and a skip connection, "
             f"{b.epochs} epochs of {b.optimizer} with a one-cycle learning rate (peak {b.lr:g}, weight decay {b.weight_decay:g}) and random flips; "
-            f"{len(beside[0].runs)} seed{'s' if len(beside[0].runs) > 1 else ''}. It shows what is lost by keeping the sweep plain, and takes no part in its verdicts."
+            f"{len(beside[0].runs)} seed{'s' if len(beside[0].runs) > 1 else ''}. It is there for comparison and takes no part in the verdicts on the sweep."
         )
     if no_pilot:
         out.append(f"For {no_pilot} networks no pilot finished; they were trained at the lowest rate of the grid.")

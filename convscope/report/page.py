@@ -106,7 +106,7 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
         )
     return Table(
         "runs",
-        "All runs",
+        "All runs but the pilots",
         columns,
         rows,
         "At each run's best epoch (lowest validation loss). The folder runs/ holds every epoch of each.",
