@@ -1,9 +1,10 @@
-"""What a chapter finds: a verdict with its numbers, charts and tables. Plain data; the report draws it, results.json stores it."""
+"""What a chapter finds: a verdict with its numbers, charts, tables and pictures. Plain data; the report draws it, results.json stores it."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from convscope.data import Dataset
@@ -34,8 +35,23 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """Small pictures side by side: (PNG bytes, the words below it). `alt` says in words what they show; `width` is a picture's on the page, in pixels."""
+
+    name: str
+    title: str
+    items: tuple[tuple[bytes, str], ...]
+    alt: str
+    caption: str = ""
+    width: int = 96
+
+
+@dataclass(frozen=True)
 class Finding:
-    """A chapter's answer. `sentence` is the verdict in one sentence, computed from `numbers`; `paragraphs` explain the method."""
+    """A chapter's answer. `sentence` is the verdict in one sentence, computed from `numbers`; `paragraphs` explain the method ("Head. Text").
+
+    `proof` are the numbered steps of an argument. `runs` names runs that later chapters build on; they are not part of the report.
+    """
 
     name: str
     title: str
@@ -46,6 +62,9 @@ class Finding:
     tables: list[Table] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
     paragraphs: list[str] = field(default_factory=list)
+    galleries: list[Gallery] = field(default_factory=list)
+    proof: list[str] = field(default_factory=list)
+    runs: dict[str, Run] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.title}: {self.sentence}"
@@ -58,11 +77,34 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Search:
+    """How the search chapter looks: sampler tpe, random or grid; its budget in trials or minutes (None: the preset's)."""
+
+    sampler: str = "tpe"
+    trials: int | None = None
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a study was made to fit a time budget: factors on epochs, trials and training images, and the most seeds (None: as many as asked)."""
+
+    epochs: float = 1.0
+    images: float = 1.0
+    seeds: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self == Fit()
+
+
+@dataclass(frozen=True)
 class Context:
     """What a chapter plans with: the data, the preset, the seeds, and a base recipe in which machine and data are filled in.
 
     `findings` holds what other chapters of the study have found so far, and `chapters` the names of all of them: a chapter that builds on
-    another one yields no recipes until that one's finding is there.
+    another one yields no recipes until that one's finding is there. `folder` is the study's, for files that a chapter leaves there. `workers` is
+    the number of processes that train. What a chapter measures with a clock goes through `measure`, so that writing a report again measures nothing.
     """
 
     data: Dataset
@@ -71,6 +113,18 @@ class Context:
     base: Recipe
     chapters: tuple[str, ...] = ()
     findings: dict[str, Finding] = field(default_factory=dict)
+    folder: Path | None = None
+    workers: int = 1
+    search: Search = Search()
+    fit: Fit = Fit()
+    measured: dict[str, Any] = field(default_factory=dict)
+    live: bool = True  # False: an earlier study's report is written again, nothing is trained or measured
+
+    def measure(self, key: str, what: Callable[[], Any]) -> Any:
+        """A figure (a plain JSON value) measured once a study and kept in study.json; None where an earlier study has not measured it."""
+        if key not in self.measured and self.live:
+            self.measured[key] = what()
+        return self.measured.get(key)
 
 
 # A chapter is a generator: it yields recipes, is sent their runs, as often as it likes, and returns its finding.

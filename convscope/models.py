@@ -13,25 +13,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convscope.layers import MONOTONE, POOLS, Act, PermutePixels, normalisation, ordering
 from convscope.recipe import ConvNet, Custom, Model, SoftmaxRegression, UserError, did_you_mean, one_line
 
 MAX_PARAMETERS = 2_000_000_000
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "tanh": torch.tanh,
-    "leaky_relu": F.leaky_relu,
-    "identity": lambda x: x,
-}
-MONOTONE = {"relu", "tanh", "leaky_relu", "identity"}  # these commute with max pooling
-
 # The networks of the literature and of the course, each with its source. A model is named on the command line as one of these or
 # as package.module:factory.
 NAMED: dict[str, Callable[[], Model]] = {
@@ -47,100 +36,6 @@ NAMED: dict[str, Callable[[], Model]] = {
     # five-layer CNN of Nakkiran et al. 2019 (Deep Double Descent, appendix B) at k = 64: 1,558,026 parameters
     "double-descent": lambda: ConvNet(width=64, depth=4, norm="batch", pool_sizes=(1, 2, 2, 8)),
 }
-
-
-class Act(nn.Module):
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-        self.function = ACTIVATIONS[name]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
-
-    def extra_repr(self) -> str:
-        return self.name
-
-
-class FewChannelsMaxPool(torch.autograd.Function):
-    """2×2 max pooling of a channels_last batch with few channels, where the library's kernel, which vectorises over channels, is slow.
-
-    Rows are compared first (runs of W·C values), then neighbours in a row. In a tie the gradient goes to one of the equal pixels, as
-    in the library, but not always to the same one.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        count, channels, height, width = x.shape
-        rows = x.permute(0, 2, 3, 1).contiguous().view(count, height // 2, 2, width * channels)
-        taller = torch.maximum(rows[:, :, 0], rows[:, :, 1])
-        pairs = taller.view(count, height // 2, width // 2, 2, channels)
-        ctx.save_for_backward(rows, pairs)
-        return torch.maximum(pairs[..., 0, :], pairs[..., 1, :]).permute(0, 3, 1, 2)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        rows, pairs = ctx.saved_tensors
-        count, half, _, run = rows.shape
-        width, channels = 2 * pairs.shape[2], pairs.shape[4]
-        grad = grad.permute(0, 2, 3, 1)
-        grad_pairs = torch.empty_like(pairs)
-        # threshold_backward passes a gradient where its second argument is positive, and is vectorised where torch.where is not
-        right = torch.ops.aten.threshold_backward(grad, pairs[..., 1, :] - pairs[..., 0, :], 0)
-        grad_pairs[..., 1, :] = right
-        torch.sub(grad, right, out=grad_pairs[..., 0, :])
-        taller = grad_pairs.view(count, half, run)
-        grad_rows = torch.empty_like(rows)
-        below = torch.ops.aten.threshold_backward(taller, rows[:, :, 1] - rows[:, :, 0], 0)
-        grad_rows[:, :, 1] = below
-        torch.sub(taller, below, out=grad_rows[:, :, 0])
-        return grad_rows.view(count, 2 * half, width, channels).permute(0, 3, 1, 2)
-
-
-class MaxPool(nn.Module):
-    """Max pooling of non-overlapping size×size windows, equal to torch's.
-
-    The library's kernel keeps an index of every maximum and is slow for few channels. Where no gradient is asked for, the maximum of the
-    four strided slices of a 2×2 window gives the same values at half the cost (measured on CPUs, bf16, channels_last).
-    """
-
-    FEW_CHANNELS = 4
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, x: Tensor) -> Tensor:
-        plain = self.size == 2 and x.shape[-1] % 2 == 0 and x.shape[-2] % 2 == 0 and x.device.type == "cpu"
-        if not plain:
-            return F.max_pool2d(x, self.size)
-        if not (torch.is_grad_enabled() and x.requires_grad):
-            rows = torch.maximum(x[..., ::2, :], x[..., 1::2, :])
-            return torch.maximum(rows[..., ::2], rows[..., 1::2])
-        if x.shape[1] <= self.FEW_CHANNELS and x.is_contiguous(memory_format=torch.channels_last):
-            return FewChannelsMaxPool.apply(x)
-        return F.max_pool2d(x, self.size)
-
-    def extra_repr(self) -> str:
-        return str(self.size)
-
-
-class PickOne(nn.Module):
-    """Strided pooling that keeps the first pixel of each size×size window: linear, and equivariant only to shifts by multiples of size."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2] // self.size * self.size, x.shape[-1] // self.size * self.size
-        return x[..., : height : self.size, : width : self.size]
-
-    def extra_repr(self) -> str:
-        return str(self.size)
-
-
-POOLS: dict[str, Callable[[int], nn.Module]] = {"max": MaxPool, "avg": nn.AvgPool2d, "stride": PickOne}
 
 
 class Block(nn.Module):
@@ -171,21 +66,13 @@ class Block(nn.Module):
         return self.act(self.pool(x)) if self.swap else self.pool(self.act(x))
 
 
-def normalisation(name: str, channels: int) -> nn.Module:
-    if name == "batch":
-        return nn.BatchNorm2d(channels)
-    if name == "group":  # Wu & He 2018; groups of at least two channels where there are two, 8 groups at the most
-        groups = max((g for g in range(1, 9) if channels % g == 0 and channels // g >= 2), default=1)
-        return nn.GroupNorm(groups, channels)
-    return nn.Identity()
-
-
 class ConvNetModule(nn.Module):
     """The network of a `ConvNet` recipe: N×C×H×W -> N×K logits."""
 
     def __init__(self, spec: ConvNet, in_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         channels, height, width = in_shape
+        self.pixels = PermutePixels(height, width) if spec.pixels == "random" else nn.Identity()
         blocks = []
         for d, (out, pool) in enumerate(zip(spec.channels, spec.pools, strict=True), 1):
             if height // pool < 1 or width // pool < 1:
@@ -199,6 +86,7 @@ class ConvNetModule(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         features = channels if spec.head == "gap" else channels * height * width
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if spec.head == "gap" else nn.Flatten()
+        self.order = ordering(spec.order, (channels, height, width))
         layers: list[nn.Module] = []
         for size in spec.hidden:
             layers += [nn.Linear(features, size), Act(spec.activation)]
@@ -206,7 +94,7 @@ class ConvNetModule(nn.Module):
         self.fc = nn.Sequential(*layers, nn.Linear(features, num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.head(self.blocks(x)))
+        return self.fc(self.order(self.head(self.blocks(self.pixels(x)))))
 
 
 def iter_fitting(spec: ConvNet, in_shape: tuple[int, int, int]):

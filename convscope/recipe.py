@@ -21,6 +21,9 @@ REVISION = 1
 MAX_RECIPE_BYTES = 1_000_000
 MAX_DEPTH = 200
 MAX_CHANNELS = 65_536
+ADDED = {
+    "added": True
+}  # metadata of a field that came after the first release of a recipe's form: at its default it is left out of JSON, so that ids stay
 
 
 class UserError(ValueError):
@@ -40,7 +43,9 @@ class ConvNet:
     Block d has round(width · growth^d) filters in each of its convolutions. Every convolution is followed by
     normalisation and activation; with `skip`, a block of two or more convolutions adds the output of its first
     activation to the input of its last one. The head is flatten or global average pooling ("gap"), fully
-    connected layers of the `hidden` sizes with the activation between them, and the classifier.
+    connected layers of the `hidden` sizes with the activation between them, and the classifier. `norm` "affine" is batch normalisation's
+    scale and bias without its statistics. `order` is that of the flattened vector ("per-sample": another random one for every image), `pixels` that
+    of the input's pixels; random ones are drawn once, the same for all images.
     """
 
     width: int = 32
@@ -51,10 +56,12 @@ class ConvNet:
     activation: Literal["relu", "gelu", "silu", "tanh", "leaky_relu", "identity"] = "relu"
     pool: Literal["max", "avg", "stride", "none"] = "max"
     pool_sizes: tuple[int, ...] = ()  # one a block; empty: 2 everywhere (1 where pool is "none")
-    norm: Literal["none", "batch", "group"] = "none"
+    norm: Literal["none", "batch", "group", "affine"] = "none"
     skip: bool = False
     head: Literal["flatten", "gap"] = "flatten"
     hidden: tuple[int, ...] = ()
+    order: Literal["natural", "reversed", "random", "channel-last", "per-sample"] = field(default="natural", metadata=ADDED)
+    pixels: Literal["natural", "random"] = field(default="natural", metadata=ADDED)
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -71,6 +78,8 @@ class ConvNet:
             raise UserError(f"pool_sizes = {list(self.pool_sizes)}: each from 1 to 255")
         if any(not 1 <= size <= MAX_CHANNELS for size in self.hidden):
             raise UserError(f"hidden = {list(self.hidden)}: each from 1 to {MAX_CHANNELS}")
+        if self.order != "natural" and self.head != "flatten":
+            raise UserError(f"order = {self.order}: of a flattened vector; head = {self.head} has none")
         if max(self.channels) > MAX_CHANNELS:
             raise UserError(f"width {self.width} grown by {self.growth} over {self.depth} blocks is over {MAX_CHANNELS} channels")
 
@@ -183,7 +192,11 @@ MODELS: dict[str, type] = {"convnet": ConvNet, "softmax": SoftmaxRegression, "cu
 def to_json(value: Any) -> Any:
     """A recipe or one of its parts as plain JSON values; models carry their kind."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {
+            f.name: to_json(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if not (f.metadata.get("added") and getattr(value, f.name) == f.default)
+        }
         kind = next((name for name, cls in MODELS.items() if type(value) is cls), None)
         return {"kind": kind, **fields} if kind else fields
     if isinstance(value, tuple | list):

@@ -15,16 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convscope.layers import ORDERS
 from convscope.probes.trials import Shown, device_of, show_shape
 from convscope.recipe import UserError, did_you_mean, one_line
 
-# Flattened order of a C×H×W map: position j of the vector takes the natural position order[j] (natural: channel after channel, row after row).
-ORDERS: dict[str, Callable[[tuple[int, ...], torch.Generator], Tensor]] = {
-    "natural": lambda shape, _: torch.arange(torch.Size(shape).numel()),
-    "reversed": lambda shape, _: torch.arange(torch.Size(shape).numel()).flip(0),
-    "random": lambda shape, generator: torch.randperm(torch.Size(shape).numel(), generator=generator),
-    "channel-last": lambda shape, _: torch.arange(torch.Size(shape).numel()).reshape(shape).movedim(0, -1).flatten(),
-}
 OPTIMIZERS: dict[str, Callable[[Any, float], torch.optim.Optimizer]] = {
     "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9, nesterov=True),
     "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),

@@ -1,0 +1,166 @@
+"""What the chapters' plans have in common: epochs that suit the data and the budget, learning rates from pilots, the strong recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from convscope.findings import Context, Table
+from convscope.labels import label_of
+from convscope.recipe import ConvNet, Model, Recipe
+from convscope.record import Run
+
+REFERENCE_IMAGES = 45_000  # presets give epochs for a training split of so many images
+MOST_EPOCHS = 60
+MOST_EXTENSIONS = 2  # how often a grid of learning rates is extended where its best rate lies at an end
+LOWEST_RATE, HIGHEST_RATE = 1e-5, 6.4e-2
+
+
+def epochs_of(context: Context, epochs: int) -> int:
+    """Fewer images make an epoch shorter: the number of epochs grows with the square root of what is missing to REFERENCE_IMAGES.
+
+    Under a time budget it shrinks by the budget's factor.
+    """
+    scale = math.sqrt(REFERENCE_IMAGES / max(1, len(context.data.train)))
+    return max(1, min(MOST_EPOCHS, math.floor(max(epochs, round(epochs * scale)) * context.fit.epochs)))
+
+
+def images_of(context: Context) -> int | None:
+    """How many training images a time budget leaves; None: all."""
+    return None if context.fit.images == 1.0 else max(1, round(context.fit.images * len(context.data.train)))
+
+
+def fits(model: ConvNet, in_shape: tuple[int, int, int]) -> bool:
+    """Whether every pooling of the network leaves a feature map of at least 1×1."""
+    return min(in_shape[1:]) // math.prod(model.pools) >= 1
+
+
+def shallower(model: ConvNet, in_shape: tuple[int, int, int]) -> ConvNet:
+    """The network with as many blocks as the images leave room for."""
+    while model.depth > 1 and not fits(model, in_shape):
+        model = replace(model, depth=model.depth - 1, pool_sizes=model.pool_sizes[: model.depth - 1])
+    return model
+
+
+# the strong recipe: batch normalisation, skips, AdamW with a one-cycle rate (Smith 2018; Loshchilov & Hutter 2019), flips and shifts
+
+
+@dataclass(frozen=True)
+class Strong:
+    model: ConvNet
+    epochs: int
+    crop: int = 0
+
+
+STRONG = {
+    "quick": Strong(ConvNet(24, 3, block_depth=2, norm="batch", skip=True), 5),
+    "standard": Strong(ConvNet(48, 3, block_depth=2, norm="batch", skip=True), 15, crop=2),
+    "full": Strong(ConvNet(64, 3, block_depth=3, norm="batch", skip=True), 40, crop=4),
+}
+
+
+def strong_of(context: Context) -> Recipe:
+    """The strong recipe of a preset, with the study's first seed: the search begins with it, and capacity shows it beside its sweep."""
+    strong = STRONG[context.preset]
+    model = shallower(strong.model, context.data.in_shape)
+    return replace(
+        context.base, model=model, epochs=epochs_of(context, strong.epochs), lr=6e-3, schedule="onecycle", optimizer="adamw",
+        weight_decay=1e-2, flip=True, crop=strong.crop, seed=context.seeds[0], limit=images_of(context),
+    )  # fmt: skip
+
+
+# learning rates: a short run for each network and rate
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The learning rate of each model with the lowest validation loss of its pilots (`fallback` where none finished), and the pilots."""
+
+    rates: Mapping[Model, float]
+    pilots: tuple[Run, ...]
+    fallback: float
+
+    def rate(self, model: Model) -> float:
+        return self.rates.get(model, self.fallback)
+
+
+def pilots_of(context: Context, recipes: Iterable[Recipe], rates: Sequence[float]) -> list[Recipe]:
+    """One short run for each recipe's model and each rate: a quarter of the training images (all, of small sets), one epoch, judged on validation."""
+    available = images_of(context) or len(context.data.train)
+    limit = available // 4 if available >= 20_000 else images_of(context)
+    out = []
+    for recipe in recipes:
+        epochs = 1 if limit != images_of(context) else max(1, recipe.epochs // 4)
+        short = replace(recipe, epochs=epochs, limit=limit, evaluate=("val",), seed=context.seeds[0])
+        out += [replace(short, lr=rate) for rate in rates]
+    return out
+
+
+def tuned(context: Context, recipes: Sequence[Recipe], rates: Sequence[float]) -> Generator[list[Recipe], list[Run], Tuned]:
+    """Pilots of every recipe's model; where the best rate lies at an end of the grid, the grid is extended beyond it. Use with `yield from`."""
+    runs = yield pilots_of(context, recipes, rates)
+    for _ in range(MOST_EXTENSIONS):
+        beyond = beyond_the_grid(runs)
+        if not beyond:
+            break
+        runs = [*runs, *(yield beyond)]
+    return Tuned(chosen_rates(runs), tuple(runs), min(rates))
+
+
+def is_pilot(run: Run) -> bool:
+    return "test" not in run.recipe.evaluate
+
+
+def beyond_the_grid(pilots: Sequence[Run]) -> list[Recipe]:
+    """For each network whose best rate so far is the lowest or highest one tried, the pilot at half or twice that rate."""
+    tried: dict[Model, list[float]] = {}
+    recipes: dict[Model, Recipe] = {}
+    for run in pilots:
+        tried.setdefault(run.recipe.model, []).append(run.recipe.lr)
+        recipes[run.recipe.model] = run.recipe
+    more = []
+    for model, best in chosen_rates(pilots).items():
+        rate = best / 2 if best == min(tried[model]) else 2 * best if best == max(tried[model]) else None
+        if rate is not None and LOWEST_RATE <= rate <= HIGHEST_RATE:
+            more.append(replace(recipes[model], lr=rate))
+    return more
+
+
+def chosen_rates(pilots: Iterable[Run]) -> dict[Model, float]:
+    """For each network the learning rate with the lowest validation loss of its pilots."""
+    best: dict[Model, tuple[float, float]] = {}
+    for run in pilots:
+        if run.status != "finished":
+            continue
+        model, loss = run.recipe.model, run.best["val_loss"]
+        if model not in best or loss < best[model][0]:
+            best[model] = (loss, run.recipe.lr)
+    return {model: rate for model, (_, rate) in best.items()}
+
+
+def rates_table(pilots: Sequence[Run], labels: Mapping[Model, str] | None = None) -> Table:
+    """Every rate that was tried and the loss it led to; `labels` names the networks where their own description does not tell them apart."""
+    rates = sorted({run.recipe.lr for run in pilots})
+    tried: dict[Model, list[float]] = {}
+    columns = (
+        ("network", "network", "text"),
+        *((f"{rate:g}", f"{rate:g}", "loss") for rate in rates),
+        ("chosen", "chosen", "float"),
+    )
+    rows: dict[Model, dict[str, Any]] = {}
+    chosen = chosen_rates(pilots)
+    for run in pilots:
+        model = run.recipe.model
+        row = rows.setdefault(model, {"network": (labels or {}).get(model) or label_of(model), "chosen": chosen.get(model)})
+        tried.setdefault(model, []).append(run.recipe.lr)
+        row[f"{run.recipe.lr:g}"] = run.best["val_loss"] if run.status == "finished" else None
+    at_end = sum(1 for model, rate in chosen.items() if rate in (min(tried[model]), max(tried[model])))
+    caption = (
+        "Validation loss after each pilot, a column a learning rate. "
+        f"{at_end} of {len(chosen)} chosen rates lie at an end of the grid, so a rate beyond it might suit {'that network' if at_end == 1 else 'these'} still better."
+        if at_end
+        else "Validation loss after each pilot, a column a learning rate. No chosen rate lies at an end of the grid."
+    )
+    return Table("learning_rates", "Learning rates tried", columns, list(rows.values()), caption)
