@@ -27,7 +27,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.core
 	@echo 'setting up the tests …' >&2
-	@$(PIP) -e '.[test,dev]'
+	@$(PIP) -e '.[test,dev,wandb]'
 	@touch $@
 
 study: $(VENV)/.core

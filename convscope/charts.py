@@ -15,6 +15,10 @@ WIDTH, HEIGHT = 340, 260
 
 
 def colour(field: str, title: str, domain: Sequence[str]) -> alt.Color:
+    if len(domain) > len(COLOURS):  # more than can be told apart safely: the tooltip names them
+        return alt.Color(
+            f"{field}:N", title=title, scale=alt.Scale(domain=list(domain), scheme="tableau20"), legend=alt.Legend(symbolLimit=0)
+        )
     return alt.Color(f"{field}:N", title=title, scale=alt.Scale(domain=list(domain), range=COLOURS[: len(domain)]))
 
 
@@ -38,7 +42,7 @@ def loss_against_size(rows: list[dict[str, Any]], field: str, title: str) -> dic
     """
     frame = pd.DataFrame(rows)
     depths = sorted(frame["depth"].unique())
-    base = alt.Chart(frame).encode(x=size_axis(field, title), color=colour("depth", "depth", depths))
+    base = alt.Chart(frame).encode(x=size_axis(field, title), color=colour("depth", "sweep", depths))
     value = alt.Y("loss:Q", title="cross-entropy (nats)", scale=alt.Scale(zero=False))
     dash = alt.StrokeDash("split:N", title="split", scale=alt.Scale(domain=["test", "train"], range=[[1, 0], [5, 4]]))
     shape = alt.Shape("split:N", title="split", scale=alt.Scale(domain=["test", "train"], range=["circle", "triangle-up"]))
@@ -97,7 +101,7 @@ def gap_against_size(rows: list[dict[str, Any]]) -> dict[str, Any]:
     base = alt.Chart(frame).encode(
         x=size_axis("parameters", "learnable parameters"),
         y=alt.Y("gap:Q", title="validation − training loss (nats)"),
-        color=colour("depth", "depth", depths),
+        color=colour("depth", "sweep", depths),
     )
     dash = alt.StrokeDash("when:N", title="epoch", scale=alt.Scale(domain=["last epoch", "best epoch"], range=[[1, 0], [5, 4]]))
     shown = tooltip({"network": ("network", ""), "parameters": ("parameters", ","), "when": ("at", ""), "gap": ("gap", ".3f")})
@@ -126,6 +130,113 @@ def learning_curves(rows: list[dict[str, Any]], panels: Sequence[str], columns: 
     ).properties(width=150, height=130)
     facet = alt.Facet("network:N", title=None, sort=list(panels), header=alt.Header(labelFontSize=11))
     return finish(layers.facet(facet=facet, columns=columns))
+
+
+def arms(rows: list[dict[str, Any]], group: str, groups: Sequence[str], field: str = "arm") -> dict[str, Any]:
+    """Test accuracy of each arm as a point with its 95 % interval, a line an arm, in the order of the rows, coloured by group. rows: field, group, accuracy, low, high, parameters, seeds."""
+    frame = pd.DataFrame(rows)
+    used = [name for name in groups if name in set(frame[group])]
+    base = alt.Chart(frame).encode(
+        y=alt.Y(f"{field}:N", title=None, sort=[row[field] for row in rows], axis=alt.Axis(labelLimit=330)),
+        color=colour(group, "", used),
+    )
+    value = alt.X("accuracy:Q", title="test accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False, padding=12))
+    shown = tooltip(
+        {
+            field: ("network", ""),
+            "parameters": ("parameters", ","),
+            "accuracy": ("accuracy", ".1%"),
+            "low": ("95 % from", ".1%"),
+            "high": ("to", ".1%"),
+            "seeds": ("seeds", ""),
+        }
+    )
+    return finish(
+        alt.layer(
+            base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title="test accuracy"), x2="high:Q"),
+            base.mark_point(filled=True, size=80, opacity=1).encode(x=value, tooltip=shown),
+            base.mark_text(dy=-11, fontSize=11).encode(x="accuracy:Q", text=alt.Text("accuracy:Q", format=".1%")),
+        ).properties(width=440, height=max(60, 34 * len(rows)))
+    )
+
+
+def effects(rows: list[dict[str, Any]], field: str, group: str, groups: Sequence[str]) -> dict[str, Any]:
+    """Differences of accuracy in points with 95 % intervals around a line at 0. rows: field, group, difference, low, high (fractions), from, to."""
+    frame = pd.DataFrame(rows)
+    frame[["difference", "low", "high"]] *= 100
+    used = [name for name in groups if name in set(frame[group])]
+    title = "points of test accuracy"
+    base = alt.Chart(frame).encode(
+        y=alt.Y(f"{field}:N", title=None, sort=[row[field] for row in rows], axis=alt.Axis(labelLimit=330)),
+        color=colour(group, "", used),
+    )
+    shown = tooltip(
+        {
+            "from": ("from", ""),
+            "to": ("to", ""),
+            "difference": ("points", ".1f"),
+            "low": ("95 % from", ".1f"),
+            "high": ("to", ".1f"),
+        }
+    )
+    zero = alt.Chart(pd.DataFrame([{"x": 0}])).mark_rule(color="#666666", strokeDash=[3, 3]).encode(x="x:Q")
+    return finish(
+        alt.layer(
+            zero,
+            base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
+            base.mark_point(filled=True, size=80, opacity=1).encode(x=alt.X("difference:Q", title=title), tooltip=shown),
+            base.mark_text(dy=-11, fontSize=11).encode(x="difference:Q", text=alt.Text("difference:Q", format="+.1f")),
+        ).properties(width=440, height=max(60, 34 * len(rows)))
+    )
+
+
+def accuracy_against_field(rows: list[dict[str, Any]], panels: Sequence[str], kinds: Sequence[str]) -> dict[str, Any]:
+    """Test accuracy against receptive field, a row of panels a family, a column for the theoretical and the effective field. rows: panel, measure, field, kind, accuracy, low, high, network."""
+    frame = pd.DataFrame(rows)
+    used = [kind for kind in kinds if kind in set(frame["kind"])]
+    base = alt.Chart(frame).encode(
+        x=alt.X("field:Q", title="pixels a side", scale=alt.Scale(zero=True, padding=10)), color=colour("kind", "", used)
+    )
+    shown = tooltip(
+        {
+            "network": ("network", ""),
+            "field": ("field", ".1f"),
+            "parameters": ("parameters", ","),
+            "accuracy": ("accuracy", ".1%"),
+        }
+    )
+    value = alt.Y("accuracy:Q", title="test accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False))
+    layers = alt.layer(
+        base.transform_filter("datum.kind == 'one convolution'").mark_line(strokeWidth=1.5).encode(y=value),
+        base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", title="test accuracy"), y2="high:Q"),
+        base.mark_point(filled=True, size=70, opacity=1).encode(y=value, tooltip=shown),
+    ).properties(width=WIDTH - 40, height=200)
+    return finish(
+        layers.facet(
+            row=alt.Row(
+                "panel:N", title=None, sort=list(panels), header=alt.Header(labelAngle=0, labelOrient="top", labelAnchor="start")
+            ),
+            column=alt.Column("measure:N", title=None, sort=["theoretical field", "effective field"]),
+        ).resolve_scale(y="independent")
+    )
+
+
+def spectrum(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Singular values on a logarithmic scale against their number, a line a network. rows: network, index, value (positive)."""
+    frame = pd.DataFrame(rows)
+    names = list(dict.fromkeys(frame["network"]))
+    shown = tooltip({"network": ("network", ""), "index": ("number", ""), "value": ("singular value", ".4g")})
+    return finish(
+        alt.Chart(frame)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("index:Q", title="number", axis=alt.Axis(tickMinStep=1, format="d")),
+            y=alt.Y("value:Q", title="singular value", scale=alt.Scale(type="log")),
+            color=colour("network", "", names),
+            tooltip=shown,
+        )
+        .properties(width=440, height=220)
+    )
 
 
 def finish(chart: Any) -> dict[str, Any]:

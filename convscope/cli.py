@@ -79,6 +79,11 @@ def study(
     size: Annotated[
         int | None, typer.Option(help="Side of the images of a folder.", show_default="chosen from the images")
     ] = None,
+    budget: Annotated[str | None, typer.Option(help="Make the preset fit into a time, as 90s, 10m or 1h30m.")] = None,
+    sampler: Annotated[str, typer.Option(help="How the search proposes networks: tpe, random or grid")] = "tpe",
+    trials: Annotated[int | None, typer.Option(help="Trials of the search.", show_default="by preset")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Or minutes of the search.")] = None,
+    track: Annotated[str | None, typer.Option(help="Mirror every run in a tracker: wandb")] = None,
     as_json: Json = False,
 ) -> None:
     """Train, judge and write one report on a data set.
@@ -86,6 +91,7 @@ def study(
     The same command goes on where it stopped.
     """
     from convscope import screen, studies
+    from convscope.findings import Search
 
     watcher = screen.watcher()
     names = [name.strip() for name in chapters.split(",")] if chapters is not None else None
@@ -100,6 +106,9 @@ def study(
             workers=workers,
             val=val,
             size=size,
+            budget=budget,
+            search=Search(sampler, trials, minutes),
+            track=track,
             watcher=watcher,
             command=typed(),
         )
@@ -133,6 +142,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float64", show_default="measured")] = None,
     out: Annotated[Path, typer.Option(help="The run goes to OUT/ID.")] = Path("runs"),
+    track: Annotated[str | None, typer.Option(help="Mirror the run in a tracker: wandb")] = None,
     as_json: Json = False,
 ) -> None:
     """Train one network."""
@@ -143,7 +153,7 @@ def train(
     }  # fmt: skip
     changed = replace(base, **{key: value for key, value in given.items() if value is not None})
     from convscope import device as devices
-    from convscope import training
+    from convscope import trackers
     from convscope.fit import check_device
     from convscope.models import parse_model
 
@@ -157,7 +167,7 @@ def train(
             changed, precision=measured, layout=layout, threads=devices.best_threads(changed.device, measured, layout)
         )  # pyright: ignore[reportArgumentType]
     check_writable(out)
-    run = training.train(changed, out, log=print_row)
+    run = trackers.train_tracked(changed, out, track, log=print_row, say=lambda text: print(text, file=sys.stderr))
     print(
         json.dumps({"id": run.id, "path": str(run.path), "status": run.status, "size": run.size, "rows": run.rows})
         if as_json
@@ -297,6 +307,27 @@ def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+@app.command()
+def explain(
+    key: Annotated[str | None, typer.Argument(help="A verdict or a measure of the report; without it, all are listed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Definition, formula, caveat and source of a verdict or measure."""
+    from dataclasses import asdict
+
+    from convscope import glossary
+
+    if key is None:
+        entries = glossary.ENTRIES.values()
+        if as_json:
+            print(json.dumps([asdict(entry) for entry in entries]))
+        else:
+            print("\n".join(f"{entry.key:<34}  {entry.title}" for entry in entries))
+        return
+    entry = glossary.explain(key)
+    print(json.dumps(asdict(entry)) if as_json else entry)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from convscope.data import Dataset
+from convscope.labels import label_of
 from convscope.recipe import ConvNet
 from convscope.record import Run
 from convscope.stats import Estimate, estimates
@@ -103,12 +104,6 @@ class Network:
             "gap_last": self.gap_last,
             "fall_per_epoch": fall_per_epoch(self.curve("train")),
         }
-
-
-def label_of(model: ConvNet) -> str:
-    blocks = f"×{model.block_depth}" if model.block_depth > 1 else ""
-    extras = ", batch norm" if model.norm == "batch" else ""
-    return f"width {model.width}, depth {model.depth}{blocks}{extras}"
 
 
 def networks(sweep: Sequence[Run], beside: Sequence[Run], data: Dataset) -> tuple[list[Network], list[Network]]:

@@ -50,7 +50,8 @@ class Gallery:
 class Finding:
     """A chapter's answer. `sentence` is the verdict in one sentence, computed from `numbers`; `paragraphs` explain the method ("Head. Text").
 
-    `proof` are the numbered steps of an argument. `runs` names runs that later chapters build on; they are not part of the report.
+    `brief` is the verdict as a clause, for the one sentence on the whole study. `proof` are the numbered steps of an argument. `runs` names runs that later
+    chapters build on; they are not part of the report.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Finding:
     charts: list[Chart] = field(default_factory=list)
     paragraphs: list[str] = field(default_factory=list)
     galleries: list[Gallery] = field(default_factory=list)
+    brief: str = ""
     proof: list[str] = field(default_factory=list)
     runs: dict[str, Run] = field(default_factory=dict)
 

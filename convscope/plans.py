@@ -44,6 +44,16 @@ def shallower(model: ConvNet, in_shape: tuple[int, int, int]) -> ConvNet:
     return model
 
 
+def smallest_of_capacity(context: Context) -> ConvNet | None:
+    """The smallest network within one standard error of the capacity sweep's best; None where that chapter has not found one."""
+    finding = context.findings.get("capacity")
+    smallest = finding.numbers.get("smallest_within_one_se") if finding is not None else None
+    if finding is None or smallest is None:
+        return None
+    model = finding.runs[smallest["runs"][0]].recipe.model
+    return model if isinstance(model, ConvNet) else None
+
+
 # the strong recipe: batch normalisation, skips, AdamW with a one-cycle rate (Smith 2018; Loshchilov & Hutter 2019), flips and shifts
 
 
@@ -55,7 +65,7 @@ class Strong:
 
 
 STRONG = {
-    "quick": Strong(ConvNet(24, 3, block_depth=2, norm="batch", skip=True), 5),
+    "quick": Strong(ConvNet(16, 3, block_depth=2, norm="batch", skip=True), 6),
     "standard": Strong(ConvNet(48, 3, block_depth=2, norm="batch", skip=True), 15, crop=2),
     "full": Strong(ConvNet(64, 3, block_depth=3, norm="batch", skip=True), 40, crop=4),
 }
@@ -107,6 +117,20 @@ def tuned(context: Context, recipes: Sequence[Recipe], rates: Sequence[float]) -
             break
         runs = [*runs, *(yield beyond)]
     return Tuned(chosen_rates(runs), tuple(runs), min(rates))
+
+
+def whole(context: Context, recipes: list[Recipe]) -> Generator[list[Recipe], list[Run], list[Run]]:
+    """The runs of these recipes. Use with `yield from`.
+
+    In a report that is written again requests are answered in their recorded order; where pilots were lost, an extension of the grid that was asked for then is
+    not asked for now, and so is answered here: it is skipped.
+    """
+    runs = yield recipes
+    for _ in range(0 if context.live else MOST_EXTENSIONS):
+        if any(not is_pilot(run) for run in runs):
+            break
+        runs = yield recipes
+    return [run for run in runs if not is_pilot(run)]
 
 
 def is_pilot(run: Run) -> bool:

@@ -6,9 +6,9 @@ import sys
 import time
 from typing import Any
 
+from convscope.budgets import duration
 from convscope.recipe import Recipe, one_line
 from convscope.record import Run
-from convscope.studies import duration
 from convscope.sweep import Watcher, describe
 
 LINE_EVERY = 15.0  # seconds between plain progress lines

@@ -10,7 +10,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,17 @@ from filelock import FileLock, Timeout
 
 from convscope import data as datasets
 from convscope import device as devices
+from convscope.budgets import CHAPTER_OVERHEAD, OVERHEAD, duration, levels, parse_budget
 from convscope.chapters import CHAPTERS
 from convscope.engines.local import LocalEngine
-from convscope.findings import Chapter, Context, Finding
+from convscope.findings import Chapter, Context, Finding, Fit, Search
 from convscope.fit import check_device
 from convscope.recipe import Recipe, UserError, did_you_mean, one_line, parse_json, recipe_from_json, to_json
 from convscope.record import Run, list_runs, seal, set_aside, write_bytes, write_json
 from convscope.report import write_report
-from convscope.sweep import Watcher, choose, cost_key, epoch_costs, resolve, run_all
+from convscope.search import check as check_search
+from convscope.sweep import Costs, Watcher, choose, kind_of, resolve, run_all, timed
+from convscope.trackers import check_tracker, tracked
 from convscope.training import finished_run
 
 PRESETS = ("quick", "standard", "full")
@@ -75,14 +78,18 @@ def study(
     workers: int | None = None,
     val: float = 0.1,
     size: int | None = None,
+    budget: str | float | None = None,
+    search: Search | None = None,
+    track: str | None = None,
     watcher: Watcher | None = None,
     command: str | None = None,
 ) -> Study:
     """Train what the chapters ask for and write report.html, results.json, results.csv and charts/ to the study's folder.
 
     data: a known name, a folder of images or an .npz file; None takes cifar10, or the built-in `shapes` where cifar10 can't be had. The folder is
-    runs/DATA-PRESET unless `out` names another. Running again goes on where it stopped. Raises UserError for input that can't work,
-    KeyboardInterrupt after the report of what is there has been written.
+    runs/DATA-PRESET unless `out` names another. Running again goes on where it stopped. `budget` ("10m", "1h30m", "90s" or seconds) makes the preset fit into a
+    time: fewer epochs and trials, then fewer seeds, then fewer training images. `search` is how the chapter `best` looks. `track` names a tracker ("wandb") that
+    mirrors every run. Raises UserError for input that can't work, KeyboardInterrupt after the report of what is there has been written.
     """
     started = time.perf_counter()
     watcher = watcher or Watcher()
@@ -97,6 +104,11 @@ def study(
         )
     if not 0.01 <= val <= 0.9:
         raise UserError(f"val = {val}: from 0.01 to 0.9; a study chooses by validation")
+    seconds = None if budget is None else parse_budget(budget)
+    search = search or Search()
+    check_search(search)
+    if track is not None:
+        check_tracker(track)
     device = check_device(device)
     loaded, fallback = load(data, val, size, watcher)
     if len(loaded.val) == 0 or len(loaded.test) == 0:
@@ -112,14 +124,19 @@ def study(
         choice = resolved(root, engine, device, workers, watcher)
         source = str(data) if data is not None else loaded.name
         base = Recipe(data=source, data_hash=loaded.hash, val=val, size=size, batch=min(BATCH, max(1, len(loaded.train) // 8)))
-        context = Context(loaded, preset, tuple(range(seeds or SEEDS[preset])), resolve(base, choice), tuple(names))
-        plan = list(dict.fromkeys(recipe for name in names for recipe in CHAPTERS[name].forecast(context)))
+        context = Context(
+            loaded, preset, tuple(range(seeds or SEEDS[preset])), resolve(base, choice), tuple(names), folder=root, workers=choice.workers, search=search,
+            measured=dict(read_study(root).get("measured", {})),
+        )  # fmt: skip
         watcher.say(
             f"{loaded.name}: {len(loaded.train):,} training, {len(loaded.val):,} validation, {len(loaded.test):,} test images"
         )
         for note in loaded.notes:
             watcher.say(note)
-        costs = measured_costs(root, engine, plan, watcher)
+        costs = measured_costs(root, engine, loaded, forecast(context), watcher)
+        if seconds is not None:
+            context = fitted(root, context, costs, seconds, choice.workers, watcher)
+        plan = forecast(context)
         about = {
             "data": loaded.name,
             "data_hash": loaded.hash,
@@ -139,13 +156,15 @@ def study(
             "machine": devices.as_dict(devices.this_machine()),
             "choice": devices.as_dict(choice),
         }
-        cost = sum(recipe.epochs * costs[cost_key(recipe)] for recipe in plan)
+        cost = sum(costs.run(recipe) for recipe in plan)
         watcher.say(
             f"{len(plan)} runs, about {duration(cost / choice.workers)} of training by this machine's measured speed; results in {root}"
         )
         watcher.plan(len(plan), cost, choice.workers)
-        kept = {"base": to_json(context.base), "seeds": list(context.seeds)}
+        kept = {"base": to_json(context.base), "seeds": list(context.seeds), "fit": asdict(context.fit), "search": asdict(search)}
         write_study(root, {**read_study(root), "context": kept, "about": {**about, "complete": False}})
+        if track is not None:
+            watcher = stack.enter_context(tracked(track, watcher, root, loaded.in_shape, loaded.num_classes))
         driver = Driver(engine, root / "runs", costs, watcher)
         try:
             findings = driver.collect(context)
@@ -153,10 +172,44 @@ def study(
             engine.resize(0)
             watcher.say("interrupted: writing the report of what is there")
             driver.only_finished = True
-            findings = driver.collect(context)
-            save(root, about, findings, driver, time.perf_counter() - started, False, loaded)
+            findings = driver.collect(replace(context, live=False))
+            save(root, about, findings, driver, time.perf_counter() - started, False, context)
             raise
-        return save(root, about, findings, driver, time.perf_counter() - started, True, loaded)
+        return save(root, about, findings, driver, time.perf_counter() - started, True, context)
+
+
+def forecast(context: Context) -> list[Recipe]:
+    """The recipes that the chapters will ask for, as far as is known before anything is trained."""
+    return list(dict.fromkeys(recipe for name in context.chapters for recipe in CHAPTERS[name].forecast(context)))
+
+
+def fitted(root: Path, context: Context, costs: Costs, budget: float, workers: int, watcher: Watcher) -> Context:
+    """The context whose plan fits into the budget by the measured speed; what an earlier process chose for the same budget is kept."""
+    known = read_study(root)
+
+    def with_(fit: Fit) -> Context:
+        return replace(context, fit=fit, seeds=context.seeds[: fit.seeds])
+
+    kept = known.get("fitted")
+    if isinstance(kept, dict) and kept.get("budget") == budget:
+        return with_(Fit(**kept["fit"]))
+    fixed = OVERHEAD + CHAPTER_OVERHEAD * len(context.chapters)
+    seconds = 0.0
+    for fit in levels(len(context.seeds)):
+        seconds = fixed + sum(costs.run(recipe) for recipe in forecast(with_(fit))) / workers
+        if seconds <= budget:
+            write_study(root, {**known, "fitted": {"budget": budget, "fit": asdict(fit)}})
+            if not fit.whole:
+                told = [
+                    f"{100 * fit.epochs:g} % of the epochs and trials",
+                    *([f"{fit.seeds} seed{'s' if fit.seeds > 1 else ''}"] if fit.seeds else []),
+                ]
+                told += [f"{100 * fit.images:g} % of the training images"] if fit.images < 1 else []
+                watcher.say(f"to fit into {duration(budget)}: {', '.join(told)} of the preset {context.preset}")
+            return with_(fit)
+    raise UserError(
+        f"budget = {duration(budget)}: the smallest plan takes about {duration(seconds)} here; give more time or name fewer chapters"
+    )
 
 
 def load(name: str | Path | None, val: float, size: int | None, watcher: Watcher) -> tuple[datasets.Dataset, str]:
@@ -204,13 +257,6 @@ def study_lock(root: Path) -> AbstractContextManager[object]:
         ) from None
     except OSError as error:
         raise UserError(f"study {one_line(root)}: {error.strerror}; name another folder with --out") from None
-
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def prepare_folder(root: Path) -> None:
@@ -289,19 +335,21 @@ def known_choice(known: dict[str, Any]) -> devices.Choice | None:
     return choice if whole else None
 
 
-def measured_costs(root: Path, engine: LocalEngine, recipes: list[Recipe], watcher: Watcher) -> dict[Recipe, float]:
-    """Seconds an epoch of each kind of run, measured once and kept in study.json."""
+def measured_costs(root: Path, engine: LocalEngine, data: datasets.Dataset, recipes: Sequence[Recipe], watcher: Watcher) -> Costs:
+    """Seconds an image of each kind of run, measured once and kept in study.json."""
     known = read_study(root)
     costs = known.get("costs")
-    kept = {key: cost for key, cost in costs.items() if isinstance(cost, float)} if isinstance(costs, dict) else {}
-    wanted = {cost_key(recipe): recipe for recipe in recipes}
-    missing = [recipe for key, recipe in wanted.items() if key.id not in kept]
+    kept: dict[str, tuple[float, float]] = {}
+    for key, pair in costs.items() if isinstance(costs, dict) else ():
+        if isinstance(pair, list) and len(pair) == 2 and all(isinstance(value, float) for value in pair):
+            kept[key] = (pair[0], pair[1])
+    kinds = list(dict.fromkeys(kind_of(recipe) for recipe in recipes))
+    missing = [kind for kind in kinds if kind.id not in kept]
     if missing:
         watcher.say(f"timing {len(missing)} kinds of run …")
-        fresh = epoch_costs(engine, missing)
-        kept = {**kept, **{key.id: round(cost, 4) for key, cost in fresh.items()}}
-        write_study(root, {**known, "costs": kept})
-    return {key: kept[key.id] for key in wanted}
+        kept |= timed(engine, missing)
+        write_study(root, {**known, "costs": {key: list(pair) for key, pair in kept.items()}})
+    return Costs(data, kept, kinds)
 
 
 def render(root: Path) -> Study:
@@ -316,6 +364,8 @@ def render(root: Path) -> Study:
         if preset not in PRESETS or not set(ABOUT) <= set(about):
             raise UserError("its description is not whole")
         seeds = tuple(int(seed) for seed in kept["seeds"])
+        fit, search = Fit(**kept.get("fit", {})), Search(**kept.get("search", {}))
+        measured = dict(known.get("measured", {}))
         asked = {name: [[str(key) for key in step] for step in steps] for name, steps in known["requests"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         why = f"lacks {error}" if isinstance(error, KeyError) else one_line(error)
@@ -323,11 +373,13 @@ def render(root: Path) -> Study:
     loaded = datasets.load(base.data, val=base.val, size=base.size)
     if loaded.hash != base.data_hash:
         raise UserError(f"study {one_line(root)}: the data {one_line(base.data)!r} have changed since it was trained")
-    context = Context(loaded, preset, seeds, base, tuple(names))
+    context = Context(
+        loaded, preset, seeds, base, tuple(names), folder=root, search=search, fit=fit, measured=measured, live=False
+    )
     with study_lock(root):
-        driver = Driver(None, root / "runs", {}, Watcher(), asked)
+        driver = Driver(None, root / "runs", None, Watcher(), asked)
         findings = driver.collect(context)
-        return save(root, about, findings, driver, 0.0, about["complete"], loaded)
+        return save(root, about, findings, driver, 0.0, about["complete"], context)
 
 
 class Driver:
@@ -337,7 +389,7 @@ class Driver:
         self,
         engine: LocalEngine | None,
         root: Path,
-        costs: dict[Recipe, float],
+        costs: Costs | None,
         watcher: Watcher,
         recorded: dict[str, list[list[str]]] | None = None,
     ) -> None:
@@ -355,6 +407,8 @@ class Driver:
         wanted = {name: next(chapter) for name, chapter in chapters.items()}
         while wanted:  # what all chapters want now is trained together, so that no core idles while one chapter thinks
             before = len(context.findings), sum(map(len, wanted.values()))
+            for name, asked in wanted.items():
+                self.watcher.asked(name, asked)
             got = {run.id: run for run in self.fetch([recipe for asked in wanted.values() for recipe in asked])}
             following: dict[str, list[Recipe]] = {}
             for name, asked in wanted.items():
@@ -376,7 +430,7 @@ class Driver:
     def fetch(self, recipes: list[Recipe]) -> list[Run]:
         if self.recorded is not None:
             return []
-        if self.engine is not None and not self.only_finished:
+        if self.engine is not None and self.costs is not None and not self.only_finished:
             return run_all(self.engine, recipes, self.root, self.costs, self.watcher)
         return self.finished([recipe.id for recipe in recipes])
 
@@ -397,16 +451,29 @@ def save(
     driver: Driver,
     seconds: float,
     complete: bool,
-    data: datasets.Dataset,
+    context: Context,
 ) -> Study:
     known = read_study(root)
     earlier = known.get("seconds", 0.0)
     spent = (earlier if isinstance(earlier, int | float) else 0.0) + seconds
     about = {**about, "seconds": round(spent, 1), "complete": complete}
-    write_study(root, {**known, "seconds": round(spent, 1), "about": about, "requests": driver.recorded or driver.asked})
-    sentence = " ".join(finding.sentence for finding in findings.values())
+    changed = {
+        "seconds": round(spent, 1),
+        "about": about,
+        "requests": driver.recorded or driver.asked,
+        "measured": context.measured,
+    }
+    write_study(root, {**known, **changed})
+    sentence = sentence_of(about["data"], findings)
     if about["fallback"]:
         sentence = f"(Built-in data, because cifar10 could not be had.) {sentence}"
     runs = tuple(driver.runs.values())
-    write_report(root, about, findings, runs, driver.used, sentence, data)
+    write_report(root, about, findings, runs, driver.used, sentence, context.data)
     return Study(root, findings, runs, sentence, complete)
+
+
+def sentence_of(name: str, findings: Mapping[str, Finding]) -> str:
+    """What was found in one sentence: a chapter's own, or a clause of each."""
+    if len(findings) == 1:
+        return next(iter(findings.values())).sentence
+    return f"On {one_line(name)}: " + "; ".join(f.brief or f"{f.title.lower()}: {f.verdict}" for f in findings.values()) + "."

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from convscope import device
+from convscope.data import Dataset
 from convscope.engines.local import Job, LocalEngine
 from convscope.evaluate import autocast
 from convscope.fit import eval_batch, place, step
+from convscope.labels import label_of
 from convscope.memory import keep_freed_memory
-from convscope.models import build
+from convscope.models import build, size_of
 from convscope.optim import optimiser
-from convscope.recipe import ConvNet, Recipe
+from convscope.recipe import Recipe, UserError, one_line
 from convscope.record import Run, RunFolder, read_run
 from convscope.training import finished_run, resident, train
 
@@ -29,6 +32,7 @@ class Watcher:
     def step(self, description: str, done: int, total: int | None) -> None: ...
     def plan(self, runs: int, cost: float, workers: int) -> None: ...
     def skipped(self, cost: float) -> None: ...
+    def asked(self, chapter: str, recipes: Sequence[Recipe]) -> None: ...
     def started(self, recipe: Recipe) -> None: ...
     def epoch(self, recipe: Recipe, row: dict[str, Any], cost: float) -> None: ...
     def ended(self, recipe: Recipe, run: Run) -> None: ...
@@ -53,13 +57,13 @@ def warm_job(_report: Report, recipe: Recipe) -> None:
     resident(recipe)
 
 
-def time_job(_report: Report, recipe: Recipe) -> float:
-    """Seconds of one epoch with its evaluations, extrapolated from a few steps and evaluation batches."""
+def time_job(_report: Report, recipe: Recipe) -> tuple[float, float]:
+    """Seconds of one image's training and of one image's evaluation, from a few steps and evaluation batches."""
     import torch
 
     keep_freed_memory()
     torch.set_num_threads(recipe.threads)
-    tensors = resident(replace(recipe, limit=None, evaluate=("train", "val", "test")))
+    tensors = resident(recipe)
     net = place(build(recipe.model, tensors.in_shape, tensors.num_classes), recipe)
     optimizer = optimiser(net, recipe)
     count = tensors.count("train")
@@ -76,12 +80,10 @@ def time_job(_report: Report, recipe: Recipe) -> float:
             net(tensors.inputs("train", slice(0, evaluated))).sum().item()
         net.train()
 
-    trained = min(recipe.limit or count, count)
-    images = sum(trained if name == "train" else tensors.count(name) for name in recipe.evaluate)
-    return seconds_of(one_step) * trained / batch + seconds_of(one_evaluation) * images / evaluated
+    return seconds_of(one_step) / batch, seconds_of(one_evaluation) / evaluated
 
 
-def seconds_of(call: Callable[[], None], turns: int = 6) -> float:
+def seconds_of(call: Callable[[], None], turns: int = 5) -> float:
     """The median of a few calls after a warm-up."""
     call()
     times = []
@@ -117,23 +119,58 @@ def resolve(recipe: Recipe, choice: device.Choice) -> Recipe:
     return replace(recipe, device=choice.device, precision=choice.precision, layout=choice.layout, threads=choice.threads)  # pyright: ignore[reportArgumentType]
 
 
-def cost_key(recipe: Recipe) -> Recipe:
-    """Recipes with the same key cost the same an epoch."""
-    return replace(recipe, seed=0, epochs=1, lr=1.0, schedule="constant", weight_decay=0.0, label_smoothing=0.0)
+def kind_of(recipe: Recipe) -> Recipe:
+    """Recipes of one kind cost the same an image."""
+    plain = Recipe()
+    return replace(
+        recipe, seed=0, epochs=1, lr=1.0, schedule="constant", weight_decay=0.0, label_smoothing=0.0, limit=None, label_noise=0.0, evaluate=plain.evaluate,
+        flip=False, crop=0, cutout=0,
+    )  # fmt: skip
 
 
-def epoch_costs(engine: LocalEngine, recipes: Sequence[Recipe]) -> dict[Recipe, float]:
-    """Seconds an epoch of each distinct cost key, measured in the workers as they will train."""
-    keys = list(dict.fromkeys(cost_key(recipe) for recipe in recipes))
-    if keys:  # each worker loads the data before anything is timed
-        engine.gather([Job(f"warm {i}", warm_job, (replace(keys[0], limit=None),)) for i in range(len(engine.workers))])
-    found = engine.gather([Job(str(i), time_job, (key,)) for i, key in enumerate(keys)])
-    return {key: found[str(i)] for i, key in enumerate(keys)}
+class Costs:
+    """Seconds that runs take in one worker: measured for some kinds of run, estimated by FLOPs for others."""
+
+    def __init__(self, data: Dataset, seconds: Mapping[str, tuple[float, float]], kinds: Sequence[Recipe]) -> None:
+        self.counts = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
+        self.seconds = dict(seconds)  # kind's id -> (an image's training, an image's evaluation)
+        self.flops = {kind.id: self._flops(kind, data) for kind in kinds if kind.id in self.seconds}
+        self.data = data
+
+    @staticmethod
+    def _flops(recipe: Recipe, data: Dataset) -> int:
+        try:
+            return size_of(recipe.model, data.in_shape, data.num_classes).flops
+        except UserError:  # its run will say so
+            return 0
+
+    def epoch(self, recipe: Recipe) -> float:
+        """One epoch with its evaluations."""
+        key = kind_of(recipe).id
+        scale = 1.0
+        if key not in self.seconds:
+            if not self.flops:
+                return 0.0
+            flops = self._flops(recipe, self.data)
+            key = min(self.flops, key=lambda known: abs(math.log((self.flops[known] + 1) / (flops + 1))))
+            scale = (flops + 1) / (self.flops[key] + 1)
+        train, evaluate = self.seconds[key]
+        trained = min(recipe.limit or self.counts["train"], self.counts["train"])
+        images = sum(trained if name == "train" else self.counts[name] for name in recipe.evaluate)
+        return scale * (train * trained + evaluate * images)
+
+    def run(self, recipe: Recipe) -> float:
+        return recipe.epochs * self.epoch(recipe)
 
 
-def run_all(
-    engine: LocalEngine, recipes: Sequence[Recipe], root: Path, costs: dict[Recipe, float], watcher: Watcher
-) -> list[Run]:
+def timed(engine: LocalEngine, kinds: Sequence[Recipe]) -> dict[str, tuple[float, float]]:
+    """Seconds an image of each kind of run (training, evaluation), measured in the workers as they will train."""
+    if kinds:  # each worker loads the data before anything is timed
+        engine.gather([Job(f"warm {i}", warm_job, (kinds[0],)) for i in range(len(engine.workers))])
+    return engine.gather([Job(kind.id, time_job, (kind,)) for kind in kinds])
+
+
+def run_all(engine: LocalEngine, recipes: Sequence[Recipe], root: Path, costs: Costs, watcher: Watcher) -> list[Run]:
     """A run for each recipe, in their order. A run that fails is recorded as failed, with its reason, and the others go on."""
     distinct = {recipe.id: recipe for recipe in recipes}
     runs: dict[str, Run] = {}
@@ -141,15 +178,15 @@ def run_all(
         run = finished_run(root / recipe.id, watcher.say)
         if run is not None:
             runs[key] = run
-            watcher.skipped(recipe.epochs * costs.get(cost_key(recipe), 0.0))
+            watcher.skipped(costs.run(recipe))
     missing = [recipe for key, recipe in distinct.items() if key not in runs]
-    missing.sort(key=lambda recipe: -recipe.epochs * costs.get(cost_key(recipe), 0.0))
+    missing.sort(key=lambda recipe: -costs.run(recipe))
     for event in engine.run([Job(recipe.id, train_job, (recipe, str(root))) for recipe in missing]):
         recipe = distinct[event.key]
         if event.kind == "started":
             watcher.started(recipe)
         elif event.kind == "progress":
-            watcher.epoch(recipe, event.value, costs.get(cost_key(recipe), 0.0))
+            watcher.epoch(recipe, event.value, costs.epoch(recipe))
         else:
             if event.kind == "done":
                 runs[event.key] = read_run(Path(event.value))
@@ -172,11 +209,4 @@ def record_failure(recipe: Recipe, root: Path, why: str) -> Run:
 
 def describe(recipe: Recipe) -> str:
     """A short name for progress lines."""
-    model = recipe.model
-    if isinstance(model, ConvNet):
-        return (
-            f"width {model.width}, depth {model.depth}"
-            + (f"×{model.block_depth}" if model.block_depth > 1 else "")
-            + f", seed {recipe.seed}"
-        )
-    return f"{type(model).__name__}, seed {recipe.seed}"
+    return f"{one_line(label_of(recipe.model), 80)}, seed {recipe.seed}"

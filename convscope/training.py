@@ -133,12 +133,12 @@ def run_lock(path: Path) -> AbstractContextManager[object]:
         raise UserError(f"run {one_line(path)}: another process is training it; wait for it, or choose another folder") from None
 
 
-def network(run: Run, which: str = "best") -> nn.Module:
+def network(run: Run, which: str = "best", *, data: datasets.Dataset | None = None) -> nn.Module:
     """The trained network of a run, in eval mode: weights of the best epoch, or of the last one.
 
-    It takes normalised images (`Tensors.batch`); raises UserError where the weights are missing or altered.
+    It takes normalised images (`Tensors.inputs`); `data` spares loading what the recipe names. Raises UserError where the weights are missing or altered.
     """
-    data = load(run.recipe, verify=False)
+    data = data or load(run.recipe, verify=False)
     net = build(run.recipe.model, data.in_shape, data.num_classes, run.recipe.seed)
     name = "best.safetensors" if which == "best" else "checkpoint.safetensors"
     tensors, _ = read_tensors(run.path / name)

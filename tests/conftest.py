@@ -22,7 +22,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from convscope import data
+from convscope import data, plans
 from convscope.chapters import capacity
 from convscope.recipe import ConvNet, Recipe
 from convscope.record import Run
@@ -118,11 +118,12 @@ def class_folder(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @contextlib.contextmanager
 def _tiny_preset() -> Iterator[None]:
     """The quick preset with three widths at depth 2, one at depth 1, two epochs."""
-    strong = ConvNet(4, 2, block_depth=2, norm="batch", skip=True)
-    tiny = capacity.Preset({1: (4,), 2: (2, 4, 8)}, 2, (1e-3, 4e-3), (16,), strong, 2, 1)
+    strong = plans.Strong(ConvNet(4, 2, block_depth=2, norm="batch", skip=True), 2)
+    sweeps = (capacity.widths(capacity.first(1, (16,)), 4), capacity.widths(capacity.first(2, (16,)), 2, 4, 8))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(capacity.PRESETS, "quick", tiny)
-        patch.setattr(capacity, "MOST_EPOCHS", 2)  # small sets get more epochs otherwise
+        patch.setitem(capacity.PRESETS, "quick", capacity.Preset(sweeps, 2, (1e-3, 4e-3), 1))
+        patch.setitem(plans.STRONG, "quick", strong)
+        patch.setattr(plans, "MOST_EPOCHS", 2)  # small sets get more epochs otherwise
         yield
 
 

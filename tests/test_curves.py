@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from convscope import curves
+from convscope import curves, plans
 from convscope.chapters import capacity
-from convscope.curves import fall_per_epoch, label_of, overfits_from, verdict_of
+from convscope.curves import fall_per_epoch, overfits_from, verdict_of
 from convscope.data import Dataset, load
 from convscope.findings import Context
+from convscope.labels import label_of
 from convscope.recipe import ConvNet, Recipe
 from convscope.record import Run
 from convscope.stats import estimates
@@ -210,7 +211,7 @@ def chosen(finding: Any) -> Any:
     networks = [
         (n["network"], n["verdict"], n["best"]["val_loss"], n["lr"], n["runs"]) for n in numbers["networks"] + numbers["beside"]
     ]
-    return finding.verdict, picked, networks, numbers["verdict_by_depth"]
+    return finding.verdict, picked, networks, numbers["verdicts"]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -222,8 +223,8 @@ def test_no_choice_reads_the_test_columns(make_run: Maker, data: Dataset, seed: 
     changed = [[other_test_figures(run, draw) for run in runs] for runs in (pilots, sweep, strong)]
     second = capacity.finding(context, *changed, 0)
     assert chosen(first) == chosen(second)
-    assert capacity.chosen_rates(pilots) == capacity.chosen_rates(changed[0])
-    assert capacity.beyond_the_grid(pilots) == capacity.beyond_the_grid(changed[0])
+    assert plans.chosen_rates(pilots) == plans.chosen_rates(changed[0])
+    assert plans.beyond_the_grid(pilots) == plans.beyond_the_grid(changed[0])
     assert first.numbers["best"]["best"]["test_loss"] != second.numbers["best"]["best"]["test_loss"]
 
 
@@ -238,10 +239,10 @@ def test_the_rate_with_the_lowest_validation_loss_is_chosen_and_the_grid_extende
         for model, all_of in losses.items()
         for loss, lr in zip(all_of, (1e-3, 2e-3, 4e-3), strict=True)
     ]
-    assert capacity.chosen_rates(pilots) == {inner: 2e-3, low: 1e-3, high: 4e-3}
-    assert [(recipe.model, recipe.lr) for recipe in capacity.beyond_the_grid(pilots)] == [(low, 5e-4), (high, 8e-3)]
+    assert plans.chosen_rates(pilots) == {inner: 2e-3, low: 1e-3, high: 4e-3}
+    assert [(recipe.model, recipe.lr) for recipe in plans.beyond_the_grid(pilots)] == [(low, 5e-4), (high, 8e-3)]
     failed = [replace(run, status="diverged") if run.recipe.lr == 1e-3 else run for run in pilots]
-    assert capacity.chosen_rates(failed)[low] == 2e-3
+    assert plans.chosen_rates(failed)[low] == 2e-3
 
 
 def test_a_sentence_shows_no_control_characters(make_run: Maker, data: Dataset) -> None:

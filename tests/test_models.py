@@ -14,17 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from convscope.models import (
-    ACTIVATIONS,
-    MONOTONE,
-    NAMED,
-    MaxPool,
-    PickOne,
-    build,
-    parse_model,
-    size_of,
-    size_of_module,
-)
+from convscope.layers import ACTIVATIONS, MONOTONE, MaxPool, PickOne
+from convscope.models import NAMED, build, parse_model, size_of, size_of_module
 from convscope.recipe import ConvNet, Custom, Model, SoftmaxRegression, UserError
 
 CIFAR = (3, 32, 32)

@@ -15,15 +15,16 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from convscope import charts
+from convscope import charts, pictures
 from convscope.chapters import capacity
 from convscope.data import Dataset, Split
-from convscope.findings import Chart, Context, Finding, Table
-from convscope.recipe import ConvNet, Recipe
+from convscope.findings import Chart, Context, Finding, Gallery, Table
+from convscope.glossary import explain
+from convscope.recipe import ConvNet, Custom, Recipe, SoftmaxRegression
 from convscope.record import Run
 from convscope.report import write_report
 from convscope.report.files import results, safe_cell
-from convscope.report.page import cell, script_json, sort_value, write_page
+from convscope.report.page import cell, png_address, script_json, sort_value, write_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -184,6 +185,110 @@ def test_numbers_sort_as_numbers_and_texts_as_texts(study_of: Callable[..., Path
     assert column(page, "made", 0) == sorted(ids)  # hexadecimal ids are texts, even where they look like 1e5…
 
 
+# --- what was found, pictures, proofs, long tables, the glossary
+
+
+def test_the_page_begins_with_what_was_found(opened: Opened, finished_study: Path) -> None:
+    chapters = json.loads((finished_study / "results.json").read_text())["chapters"]
+    items = opened.page.locator("#found li")
+    assert items.count() == len(chapters) and opened.page.locator("h2").first.text_content() == "What was found"
+    for item, (name, chapter) in zip(items.all(), chapters.items(), strict=True):
+        assert item.locator("a").get_attribute("href") == f"#{name}"
+        assert item.locator(".badge").text_content() == chapter["verdict"]
+        assert chapter["sentence"] in item.inner_text()
+
+
+def test_galleries_and_proofs_are_on_the_page_and_in_the_json(
+    study_of: Callable[..., Path], show: Callable[[Path], Opened]
+) -> None:
+    path = study_of(page_only=False)
+    opened = show(path)
+    images = opened.page.locator("#more .gallery figure img")
+    assert images.count() == 4 and opened.errors == []
+    assert (
+        images.evaluate_all("(all) => all.map((i) => [i.naturalWidth, i.width, getComputedStyle(i).imageRendering])")
+        == [[64, 64, "pixelated"]] * 4
+    )
+    assert images.nth(0).get_attribute("alt") == "gallery plain: picture plain 0"
+    assert images.nth(3).get_attribute("alt") == "gallery plain: pictures in words plain"
+    assert opened.page.locator("#more .gallery figcaption").all_text_contents() == [f"picture plain {i}" for i in range(3)]
+    group = opened.page.locator("#more-pictures")
+    assert group.get_attribute("aria-label") == "pictures in words plain" and "below plain" in group.inner_text()
+    tops = images.evaluate_all("(all) => all.map((i) => i.getBoundingClientRect().top)")
+    assert len(set(tops)) == 1  # side by side
+    assert opened.page.locator("#more ol.proof li").all_text_contents() == ["step plain", "L[x(i+k)](j) = L[x(i)](j+k)"]
+    assert opened.page.locator("#capacity .gallery, #capacity ol.proof").count() == 0
+    chapters = json.loads((path.parent / "results.json").read_text())["chapters"]
+    assert chapters["more"]["proof"] == ["step plain", "L[x(i+k)](j) = L[x(i)](j+k)"]
+    assert chapters["capacity"]["galleries"] == chapters["capacity"]["proof"] == []
+    (gallery,) = chapters["more"]["galleries"]
+    assert {key: gallery[key] for key in ("name", "title", "alt", "caption")} == {
+        "name": "pictures", "title": "gallery plain", "alt": "pictures in words plain", "caption": "below plain",
+    }  # fmt: skip
+    assert [picture["png"] for picture in gallery["pictures"]] == [f"charts/more-pictures-{i:02d}.png" for i in (1, 2, 3, 4)]
+    assert [picture["text"] for picture in gallery["pictures"]] == [*(f"picture plain {i}" for i in range(3)), ""]
+    for picture, address in zip(gallery["pictures"], images.evaluate_all("(all) => all.map((i) => i.src)"), strict=True):
+        assert png_address((path.parent / picture["png"]).read_bytes()) == address
+
+
+@pytest.mark.parametrize(("rows", "folded"), [(15, False), (16, True)])
+def test_a_long_table_is_folded_and_sorts_all_the_same(
+    study_of: Callable[..., Path], show: Callable[[Path], Opened], rows: int, folded: bool
+) -> None:
+    table = Table(
+        "long", "A long one", (("value", "value", "int"),), [{"value": value} for value in range(rows)], "caption below"
+    )
+    page = show(study_of(tables=[table])).page
+    assert page.locator("details.long:has(#table-long)").count() == folded
+    assert page.locator("#table-long").is_visible() != folded
+    if folded:
+        assert page.locator("details.long:has(#table-long) summary").text_content() == "A long one: 16 rows"
+        page.locator("details.long:has(#table-long) summary").click()
+    for _ in range(2):
+        page.locator("#table-long button").click()
+    assert column(page, "long", 0) == [str(value) for value in reversed(range(rows))]
+
+
+def test_paper_shows_what_is_folded(study_of: Callable[..., Path], show: Callable[[Path], Opened]) -> None:
+    table = Table("long", "A long one", (("value", "value", "int"),), [{"value": value} for value in range(40)])
+    page = show(study_of(tables=[table])).page
+    page.evaluate(
+        "window.addEventListener('beforeprint', () => { window.open_on_paper = document.querySelectorAll('details.long[open]').length; })"
+    )
+    assert page.pdf()[:4] == b"%PDF"
+    assert page.evaluate("window.open_on_paper") == page.locator("details.long").count() >= 2
+    assert page.locator("details.long[open]").count() == 0  # as it was
+
+
+def test_the_glossary_explains_the_words_of_the_report(opened: Opened) -> None:
+    page = opened.page
+    keys = page.locator("#glossary dt").evaluate_all("(all) => all.map((dt) => dt.id)")
+    assert {"glossary-parameters", "glossary-standard-error", "glossary-pilot", "glossary-depth"} <= set(keys)
+    assert len(set(keys)) == len(keys) and not page.locator("#glossary-standard-error").is_visible()
+    page.evaluate("location.hash = '#glossary-standard-error'")
+    page.wait_for_function("document.querySelector('#glossary details').open")
+    assert page.locator("#glossary-standard-error").is_visible()
+    text = page.locator("#glossary-standard-error + dd").inner_text()
+    entry = explain("standard error")
+    assert entry.definition in text and entry.formula in text and entry.caveat in text and entry.computed in text
+
+
+def test_the_table_of_runs_names_networks_and_chapters(study_of: Callable[..., Path], show: Callable[[Path], Opened]) -> None:
+    page = show(study_of()).page
+    rows = [row.locator("td").all_text_contents()[:4] for row in page.locator("#table-runs tbody tr").all()]
+    assert ["softmax", "softmax regression", "capacity, more", "finished"] in rows
+    assert ["custom", "package.module:factory", "capacity", "finished"] in rows
+    assert any(row[1:] == ["width 16, depth 1", "capacity", "failed"] for row in rows)
+
+
+def test_pictures_long_verdicts_and_tables_fit_a_telephone(study_of: Callable[..., Path], show: Callable[[Path], Opened]) -> None:
+    opened = show(study_of(told="a rather long verdict, as they are where several networks are named; " * 3 + "x" * 90))
+    opened.page.set_viewport_size({"width": 390, "height": 800})
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
+    opened.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 # --- names from outside
 
 HARMLESS = "plain"
@@ -257,10 +362,14 @@ def study_of(tmp_path: Path, make_run: Callable[..., Run]) -> Callable[..., Path
             f"words {told}",
             f"caption {told}",
         )
+        shown = [(pictures.image(image, 64), f"picture {told} {i}") for i, image in enumerate(images[:3])]
+        shown.append((pictures.map_of(torch.eye(8), 64), ""))  # grey, and nothing below it
+        gallery = Gallery("pictures", f"gallery {told}", tuple(shown), f"pictures in words {told}", f"below {told}", 64)
         more = Finding(
             "more", f"title {told}", f"question {told}", f"verdict {told}", f"sentence {told}", {"x": told},
             tables or [Table("names", f"table {told}", (("name", f"heading {told}", "text"),), [{"name": told}], f"caption {told}")],
-            [named], [f"head {told}. paragraph {told}"],
+            [named], [f"head {told}. paragraph {told}"], galleries=[gallery],
+            proof=[f"step {told}", "L[x(i+k)](j) = L[x(i)](j+k)"],
         )  # fmt: skip
         finding = replace(finding, charts=[]) if page_only else finding
         about: dict[str, Any] = {
@@ -271,8 +380,12 @@ def study_of(tmp_path: Path, make_run: Callable[..., Run]) -> Callable[..., Path
             "machine": {"processor": told, "cores": 2, "memory_gb": 8.0, "gpu": told, "system": "Linux", "python": "3", "torch": "2"},
             "choice": {"device": "cpu", "precision": "float32", "layout": "contiguous", "threads": 1, "workers": 2, "measured": {told: 1.0}},
         }  # fmt: skip
-        runs = (*pilots, *sweep, failed)
-        used = {run.id: ["capacity"] for run in runs}
+        base = sweep[0]
+        others = [replace(base, recipe=replace(base.recipe, model=model), path=base.path.with_name(key)) for key, model in (
+            ("softmax", SoftmaxRegression()), ("custom", Custom("package.module:factory")),
+        )]  # fmt: skip
+        runs = (*pilots, *sweep, failed, *others)
+        used = {run.id: ["capacity"] for run in runs} | {others[0].id: ["capacity", "more"]}
         findings, sentence = {"capacity": finding, "more": more}, f"last sentence {told}"
         if page_only:
             write_page(tmp_path / "report.html", about, findings, results(about, findings, runs, used, sentence), data)
@@ -345,6 +458,9 @@ def test_payloads_in_every_other_place_stay_text(
         and page.locator("#table-names td").text_content() == payload
     )
     assert (page.locator("#failures li").text_content() or "").endswith(f"broken {payload}")
+    assert page.locator("#more .gallery img").nth(1).get_attribute("alt") == f"gallery {payload}: picture {payload} 1"
+    assert page.locator("#more ol.proof li").nth(0).text_content() == f"step {payload}"
+    assert page.locator("#found li").nth(1).locator(".badge").text_content() == f"verdict {payload}"
     assert page.locator("#more .chart").evaluate("(chart) => chart.dataset.drawn") == "yes"
     assert f"{payload} 1" in (page.locator("#more .chart svg.marks").text_content() or "")
     assert page.title().startswith(payload)

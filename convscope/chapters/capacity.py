@@ -6,74 +6,85 @@ docs/concepts.md. A stronger network with blocks, batch normalisation and augmen
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from convscope import charts, curves
+from convscope import charts, curves, plans
 from convscope.curves import Network
 from convscope.findings import Chart, Context, Finding, Table
+from convscope.labels import hidden_of, label_of
 from convscope.recipe import ConvNet, Recipe, UserError, one_line
 from convscope.record import Run
 from convscope.stats import Estimate, smallest_within_one_se, sweep_verdict
 
 TITLE = "Capacity"
 QUESTION = "How many filters, layers and parameters do these images need; where do networks underfit, where do they overfit?"
-REFERENCE_IMAGES = 45_000  # presets give epochs for a training split of so many images
-MOST_EPOCHS = 60
-MOST_EXTENSIONS = 2  # how often a grid of learning rates is extended where its best rate lies at an end
-LOWEST_RATE, HIGHEST_RATE = 1e-5, 3.2e-2
 
 
 @dataclass(frozen=True)
 class Preset:
-    widths: dict[int, tuple[int, ...]]  # depth -> widths
+    """A sweep is a series of networks that differ in width alone."""
+
+    sweeps: tuple[tuple[ConvNet, ...], ...]
     epochs: int
     rates: tuple[float, ...]  # learning rates tried in the pilots
-    hidden: tuple[int, ...]
-    strong: ConvNet
-    strong_epochs: int
     strong_seeds: int
+
+
+def widths(model: ConvNet, *sizes: int) -> tuple[ConvNet, ...]:
+    return tuple(replace(model, width=width) for width in sizes)
+
+
+def first(depth: int, hidden: tuple[int, ...] = (256,), pool: Literal["max", "avg"] = "max") -> ConvNet:
+    """The report's first architecture: each convolution with ReLU and pooling, then fully connected layers."""
+    return ConvNet(1, depth, hidden=hidden, pool=pool)
+
+
+def second(depth: int, block_depth: int) -> ConvNet:
+    """Its second one: blocks of convolutions with one pooling each, a skip where a block is deep, one fully connected layer."""
+    return ConvNet(1, depth, block_depth=block_depth, skip=block_depth > 1)
 
 
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
-        widths={1: (8,), 2: (16,), 3: (1, 2, 4, 8, 16)},
+        sweeps=(widths(first(1), 8), widths(first(2), 16), widths(first(3), 1, 2, 4, 8, 16)),
         epochs=7,
         rates=(1e-3, 2e-3, 4e-3),
-        hidden=(256,),
-        strong=ConvNet(16, 3, block_depth=2, norm="batch", skip=True),
-        strong_epochs=3,
         strong_seeds=1,
     ),
     "standard": Preset(
-        widths=dict.fromkeys((1, 2, 3), (2, 4, 8, 16, 32, 64)),
-        epochs=12,
-        rates=(5e-4, 1e-3, 2e-3, 4e-3),
-        hidden=(256,),
-        strong=ConvNet(32, 3, block_depth=3, norm="batch", skip=True),
-        strong_epochs=15,
+        sweeps=(
+            *(widths(first(depth), 2, 8, 24) for depth in (1, 2)),
+            widths(first(3), 2, 4, 8, 16, 32),
+            widths(first(3, pool="avg"), 8, 32),
+            widths(second(1, 3), 4, 16),
+            widths(second(3, 3), 4, 8, 16),
+        ),
+        epochs=8,
+        rates=(1e-3, 2e-3, 4e-3),
         strong_seeds=3,
     ),
     "full": Preset(
-        widths=dict.fromkeys((1, 2, 3, 4), (2, 4, 8, 16, 32, 64, 128)),
+        sweeps=(
+            *(
+                widths(first(depth, hidden, pool), 2, 4, 8, 16, 32, 64, 128)
+                for depth in (1, 2, 3, 4)
+                for hidden in ((256,), (256, 64))
+                for pool in ("max", "avg")
+            ),
+            *(widths(second(depth, blocks), 2, 4, 8, 16, 32, 64, 128) for depth in (1, 2, 3) for blocks in (1, 2, 3)),
+        ),
         epochs=30,
         rates=(2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
-        hidden=(256,),
-        strong=ConvNet(64, 3, block_depth=3, norm="batch", skip=True),
-        strong_epochs=40,
         strong_seeds=5,
     ),
 }
 
 
 def models_of(context: Context) -> list[ConvNet]:
-    """The sweep's networks that fit the images, by depth and width."""
-    preset = PRESETS[context.preset]
-    models = []
-    for depth, widths in preset.widths.items():
-        if min(context.data.in_shape[1:]) >> depth >= 1:
-            models += [ConvNet(width, depth, hidden=preset.hidden) for width in widths]
+    """The sweeps' networks that fit the images."""
+    models = [m for sweep in PRESETS[context.preset].sweeps for m in sweep if plans.fits(m, context.data.in_shape)]
     if not models:
         raise UserError(
             f"images of {context.data.in_shape[1]}×{context.data.in_shape[2]} pixels leave no room for a convolution with pooling"
@@ -81,96 +92,34 @@ def models_of(context: Context) -> list[ConvNet]:
     return models
 
 
-def epochs_of(context: Context, epochs: int) -> int:
-    """Fewer images make an epoch shorter: the number of epochs grows with the square root of what is missing to REFERENCE_IMAGES."""
-    scale = math.sqrt(REFERENCE_IMAGES / max(1, len(context.data.train)))
-    return min(MOST_EPOCHS, max(epochs, round(epochs * scale)))
-
-
-def pilots_of(context: Context) -> list[Recipe]:
-    """One short run for each network and learning rate: a quarter of the training images (all, of small sets), one epoch, judged on validation."""
-    preset = PRESETS[context.preset]
-    count = len(context.data.train)
-    limit = count // 4 if count >= 20_000 else None
-    epochs = 1 if limit else max(1, epochs_of(context, preset.epochs) // 4)
-    short = replace(context.base, epochs=epochs, limit=limit, evaluate=("val",), seed=context.seeds[0])
-    return [replace(short, model=model, lr=rate) for model in models_of(context) for rate in preset.rates]
+def sweep_of(context: Context) -> list[Recipe]:
+    """One recipe a network: a constant learning rate, no augmentation, so that nothing hides overfitting. Rate and seed are filled in later."""
+    epochs = plans.epochs_of(context, PRESETS[context.preset].epochs)
+    base = replace(context.base, epochs=epochs, schedule="constant", limit=plans.images_of(context))
+    return [replace(base, model=model) for model in models_of(context)]
 
 
 def strong_of(context: Context) -> list[Recipe]:
-    preset = PRESETS[context.preset]
-    model = preset.strong
-    while model.depth > 1 and min(context.data.in_shape[1:]) >> model.depth < 1:
-        model = replace(model, depth=model.depth - 1)
-    epochs = epochs_of(context, preset.strong_epochs)
-    recipe = replace(
-        context.base, model=model, epochs=epochs, lr=6e-3, schedule="onecycle", optimizer="adamw", weight_decay=1e-2, flip=True
-    )
-    return [replace(recipe, seed=seed) for seed in context.seeds[: preset.strong_seeds]]
-
-
-def sweep_of(context: Context, rates: dict[ConvNet, float]) -> list[Recipe]:
-    """Constant learning rate, no augmentation: nothing hides overfitting."""
-    epochs = epochs_of(context, PRESETS[context.preset].epochs)
-    base = replace(context.base, epochs=epochs, schedule="constant")
-    return [replace(base, model=model, lr=rate, seed=seed) for model, rate in rates.items() for seed in context.seeds]
+    return [replace(plans.strong_of(context), seed=seed) for seed in context.seeds[: PRESETS[context.preset].strong_seeds]]
 
 
 def forecast(context: Context) -> list[Recipe]:
     """The recipes that the chapter will ask for, for the estimate of its time; learning rates are not yet known and cost nothing."""
-    rate = PRESETS[context.preset].rates[0]
-    return pilots_of(context) + strong_of(context) + sweep_of(context, dict.fromkeys(models_of(context), rate))
+    rates, sweep = PRESETS[context.preset].rates, sweep_of(context)
+    whole = [replace(recipe, lr=rates[0], seed=seed) for recipe in sweep for seed in context.seeds]
+    return plans.pilots_of(context, sweep, rates) + strong_of(context) + whole
 
 
 def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
-    runs = yield pilots_of(context)
-    for _ in range(MOST_EXTENSIONS):
-        beyond = beyond_the_grid(pilots_among(runs))
-        if not beyond:
-            break
-        runs = [*runs, *(yield beyond)]
-    rates = chosen_rates(pilots_among(runs))
-    missing = [model for model in models_of(context) if model not in rates]
-    fallback = min(PRESETS[context.preset].rates)
-    runs = [*runs, *(yield strong_of(context) + sweep_of(context, {m: rates.get(m, fallback) for m in models_of(context)}))]
+    sweep = sweep_of(context)
+    tuned = yield from plans.tuned(context, sweep, PRESETS[context.preset].rates)
+    missing = [recipe for recipe in sweep if recipe.model not in tuned.rates]
+    tried = [replace(recipe, lr=tuned.rate(recipe.model), seed=seed) for recipe in sweep for seed in context.seeds]
+    runs = yield from plans.whole(context, strong_of(context) + tried)
     # told apart by what they are, so that a report on an older or damaged study never takes one kind for another
-    whole = [run for run in runs if "test" in run.recipe.evaluate]
-    sweep = [run for run in whole if run.recipe.schedule == "constant"]
-    beside = [run for run in whole if run.recipe.schedule != "constant"]
-    return finding(context, pilots_among(runs), sweep, beside, len(missing))
-
-
-def pilots_among(runs: Sequence[Run]) -> list[Run]:
-    return [run for run in runs if "test" not in run.recipe.evaluate]
-
-
-def beyond_the_grid(pilots: Sequence[Run]) -> list[Recipe]:
-    """For each network whose best rate so far is the lowest or highest one tried, the pilot at half or twice that rate."""
-    tried: dict[ConvNet, list[float]] = {}
-    recipes: dict[ConvNet, Recipe] = {}
-    for run in pilots:
-        assert isinstance(run.recipe.model, ConvNet)
-        tried.setdefault(run.recipe.model, []).append(run.recipe.lr)
-        recipes[run.recipe.model] = run.recipe
-    more = []
-    for model, best in chosen_rates(pilots).items():
-        rate = best / 2 if best == min(tried[model]) else 2 * best if best == max(tried[model]) else None
-        if rate is not None and LOWEST_RATE <= rate <= HIGHEST_RATE:
-            more.append(replace(recipes[model], lr=rate))
-    return more
-
-
-def chosen_rates(pilots: Sequence[Run]) -> dict[ConvNet, float]:
-    """For each network the learning rate with the lowest validation loss of its pilots."""
-    best: dict[ConvNet, tuple[float, float]] = {}
-    for run in pilots:
-        if run.status != "finished":
-            continue
-        model, loss = run.recipe.model, run.best["val_loss"]
-        assert isinstance(model, ConvNet)
-        if model not in best or loss < best[model][0]:
-            best[model] = (loss, run.recipe.lr)
-    return {model: rate for model, (_, rate) in best.items()}
+    swept = [run for run in runs if run.recipe.schedule == "constant"]
+    beside = [run for run in runs if run.recipe.schedule != "constant"]
+    return finding(context, tuned.pilots, swept, beside, len(missing))
 
 
 def finding(context: Context, pilots: Sequence[Run], sweep: Sequence[Run], strong: Sequence[Run], no_pilot: int) -> Finding:
@@ -179,19 +128,18 @@ def finding(context: Context, pilots: Sequence[Run], sweep: Sequence[Run], stron
     if not networks:
         broken = ", ".join(sorted({run.status for run in sweep})) or "none has been trained yet"
         sentence = f"On {one_line(data.name)} no network of the sweep finished ({broken}), so nothing can be said about capacity."
-        return Finding("capacity", TITLE, QUESTION, "cannot tell", sentence, {"networks": []}, [rates_table(pilots)])
+        return Finding("capacity", TITLE, QUESTION, "cannot tell", sentence, {"networks": []}, [plans.rates_table(pilots)])
     loss = {n.model: n.val_best for n in networks}
     best_model, small_model = smallest_within_one_se(loss, {n.model: n.parameters for n in networks})
     by_model = {n.model: n for n in networks}
     best, small = by_model[best_model], by_model[small_model]
-    by_depth = {depth: [n for n in networks if n.model.depth == depth] for depth in sorted({n.model.depth for n in networks})}
-    sweeps = {depth: sweep_verdict([n.val_best for n in members]) for depth, members in by_depth.items()}
-    depth_words = {depth: words_of_sweep(by_depth[depth], *sweeps[depth]) for depth in by_depth}
-    verdict = depth_words[best.model.depth]
+    groups = sweeps_among(networks)
+    words = {kind: words_of_sweep(members, *sweep_verdict([n.val_best for n in members])) for kind, members in groups.items()}
+    verdict = words[kind_of(best.model, networks)]
     every = networks + beside
     top = max(every, key=lambda n: -n.val_best.mean)
     numbers = {
-        "verdict_by_depth": {str(depth): words for depth, words in depth_words.items()},
+        "verdicts": words,
         "best": best.numbers(),
         "smallest_within_one_se": small.numbers(),
         "best_of_all": top.numbers(),
@@ -199,7 +147,7 @@ def finding(context: Context, pilots: Sequence[Run], sweep: Sequence[Run], stron
         "beside": [n.numbers() for n in beside],
         "seeds": len(context.seeds),
     }
-    sentence = sentence_of(data.name, best, small, beside, networks, verdict)
+    sentence = sentence_of(data.name, kind_of(best.model, networks), best, small, beside, networks, verdict)
     return Finding(
         "capacity",
         TITLE,
@@ -207,14 +155,31 @@ def finding(context: Context, pilots: Sequence[Run], sweep: Sequence[Run], stron
         verdict,
         sentence,
         numbers,
-        tables=[networks_table(every), rates_table(pilots)],
+        tables=[networks_table(every), plans.rates_table(pilots)],
         charts=charts_of(networks, beside, small),
-        paragraphs=paragraphs_of(context, networks, beside, depth_words, pilots, no_pilot),
+        paragraphs=paragraphs_of(context, networks, beside, words, pilots, no_pilot),
+        runs={run.id: run for n in networks for run in n.runs},
+        brief=f"{'the best of the sweep' if small.model == best.model else 'the smallest network as good as the best of the sweep'} is {small.label} ({small.parameters:,} parameters, {percent(small.accuracy)})",
     )
 
 
+def kind_of(model: ConvNet, networks: Sequence[Network]) -> str:
+    """The name of the sweep that a network belongs to: what it has beside its width, the fully connected layers where sweeps differ in them."""
+    name = label_of(replace(model, width=1)).removeprefix("width 1, ")
+    several = len({n.model.hidden for n in networks}) > 1
+    return f"{name}, hidden {hidden_of(model)}" if several else name
+
+
+def sweeps_among(networks: Sequence[Network]) -> dict[str, list[Network]]:
+    """The networks of each sweep, ordered by width."""
+    groups: dict[str, list[Network]] = {}
+    for n in sorted(networks, key=lambda n: (n.model.depth, n.model.block_depth, n.model.width)):
+        groups.setdefault(kind_of(n.model, networks), []).append(n)
+    return groups
+
+
 def words_of_sweep(members: Sequence[Network], verdict: str, index: int | None) -> str:
-    """The verdict on the networks of one depth, with the width it names."""
+    """The verdict on the networks of one sweep, with the width it names."""
     if verdict == "plateau" and index is not None:
         return f"plateau from width {members[index].model.width}"
     if verdict == "non-monotone" and index is not None:
@@ -241,9 +206,11 @@ def percent(estimate: Estimate) -> str:
     return f"{100 * estimate.mean:.1f} % ± {100 * (estimate.high - estimate.mean):.1f}"
 
 
-def sentence_of(name: str, best: Network, small: Network, beside: list[Network], networks: list[Network], verdict: str) -> str:
+def sentence_of(
+    name: str, kind: str, best: Network, small: Network, beside: list[Network], networks: list[Network], verdict: str
+) -> str:
     parts = [
-        f"On {one_line(name)} the validation loss at depth {best.model.depth} {clause_of_sweep(verdict)}; the best of {len(networks)} networks is {best.label} "
+        f"On {one_line(name)} the validation loss at {kind} {clause_of_sweep(verdict)}; the best of {len(networks)} networks is {best.label} "
         f"({best.parameters:,} parameters, test accuracy {percent(best.accuracy)})"
     ]
     if small.model == best.model:
@@ -310,32 +277,6 @@ def networks_table(networks: Sequence[Network]) -> Table:
     return Table("networks", "The networks, their size and what became of them", columns, rows, caption)
 
 
-def rates_table(pilots: Sequence[Run]) -> Table:
-    rates = sorted({run.recipe.lr for run in pilots})
-    tried: dict[object, list[float]] = {}
-    columns = (
-        ("network", "network", "text"),
-        *((f"{rate:g}", f"{rate:g}", "loss") for rate in rates),
-        ("chosen", "chosen", "float"),
-    )
-    rows: dict[ConvNet, dict[str, object]] = {}
-    chosen = chosen_rates(pilots)
-    for run in pilots:
-        model = run.recipe.model
-        assert isinstance(model, ConvNet)
-        row = rows.setdefault(model, {"network": curves.label_of(model), "chosen": chosen.get(model)})
-        tried.setdefault(model, []).append(run.recipe.lr)
-        row[f"{run.recipe.lr:g}"] = run.best["val_loss"] if run.status == "finished" else None
-    at_end = sum(1 for model, rate in chosen.items() if rate in (min(tried[model]), max(tried[model])))
-    caption = (
-        "Validation loss after each pilot, a column a learning rate. "
-        f"{at_end} of {len(chosen)} chosen rates lie at an end of the grid, so a rate beyond it might suit {'that network' if at_end == 1 else 'these'} still better."
-        if at_end
-        else "Validation loss after each pilot, a column a learning rate. No chosen rate lies at an end of the grid."
-    )
-    return Table("learning_rates", "Learning rates tried", columns, list(rows.values()), caption)
-
-
 def charts_of(networks: Sequence[Network], beside: Sequence[Network], small: Network) -> list[Chart]:
     losses, gaps, accuracies = [], [], []
     for n in networks:
@@ -344,7 +285,7 @@ def charts_of(networks: Sequence[Network], beside: Sequence[Network], small: Net
             "parameters": n.parameters,
             "flops": n.flops,
             "network": n.label,
-            "depth": str(n.model.depth),
+            "depth": kind_of(n.model, networks),
         }
         for split, when, e in (
             ("train", "best epoch", n.train_best),
@@ -355,7 +296,7 @@ def charts_of(networks: Sequence[Network], beside: Sequence[Network], small: Net
             losses.append({**size, "split": split, "when": when, "loss": e.mean, "low": max(0.0, e.low), "high": e.high})
         gaps += [{**size, "when": "best epoch", "gap": n.gap_best}, {**size, "when": "last epoch", "gap": n.gap_last}]
     for n in [*networks, *beside]:
-        depth = "beside the sweep" if n in beside else f"depth {n.model.depth}"
+        depth = "beside the sweep" if n in beside else kind_of(n.model, networks)
         e = n.accuracy
         accuracies.append(
             {
@@ -422,27 +363,47 @@ def charts_of(networks: Sequence[Network], beside: Sequence[Network], small: Net
     return out
 
 
+def pilots_told(pilots: Sequence[Run]) -> str:
+    """How learning rates were chosen, from the pilots that there are."""
+    if not pilots:
+        return "No pilot finished, so the learning rate is the lowest of the preset."
+    pilot = pilots[0].recipe
+    seen = f"{pilot.limit:,} training images" if pilot.limit else "all training images"
+    rates = sorted({run.recipe.lr for run in pilots})
+    return (
+        f"The learning rate was chosen for each network by itself, from rates between {rates[0]:g} and {rates[-1]:g} (the table lists all): the one with the lowest validation loss after {pilot.epochs} "
+        f"epoch{'s' if pilot.epochs > 1 else ''} on {seen} (seed {pilot.seed}), the grid extended where the best lay at an end. A short pilot favours rates that learn fast at first."
+    )
+
+
 def paragraphs_of(
     context: Context,
     networks: Sequence[Network],
     beside: Sequence[Network],
-    depth_words: dict[int, str],
+    words: dict[str, str],
     pilots: Sequence[Run],
     no_pilot: int,
 ) -> list[str]:
     recipe = networks[0].runs[0].recipe
-    pilot = pilots[0].recipe
-    model = networks[0].model
-    hidden = " and ".join(map(str, model.hidden))
-    seen = f"{pilot.limit:,} training images" if pilot.limit else "all training images"
-    depths = "; ".join(f"depth {depth}: {words}" for depth, words in depth_words.items())
+    told = "; ".join(f"{kind}: {verdict}" for kind, verdict in words.items())
+    hidden = [n.model for n in networks if n.model.hidden]
+    blocks = [n.model for n in networks if n.model.block_depth > 1]
+    kernel = networks[0].model.kernel
+    layers = ", or ".join(dict.fromkeys(hidden_of(m) for m in hidden))
+    images = f"{recipe.limit:,} of the {len(context.data.train):,}" if recipe.limit else f"all {len(context.data.train):,}"
     out = [
-        f"The sweep. Each block is one 3×3 convolution, ReLU and 2×2 max pooling, and doubles the filters of the one before; width is the number of filters in the "
-        f"first block. Then flatten, a fully connected layer of {hidden} units with ReLU, and the classifier. By depth: {depths}.",
-        f"Training. {recipe.epochs} epochs on all {len(context.data.train):,} training images, {recipe.optimizer}, batches of {recipe.batch}, a constant learning rate and no "
-        f"augmentation, so that nothing hides overfitting; {len(context.seeds)} seeds. The learning rate was chosen for each network by "
-        f"itself: of {', '.join(f'{r:g}' for r in PRESETS[context.preset].rates)} (and rates beyond, where the best lay at an end) the one with the lowest validation loss after {pilot.epochs} "
-        f"epoch{'s' if pilot.epochs > 1 else ''} on {seen} (seed {pilot.seed}). A short pilot favours rates that learn fast at first.",
+        f"The sweep. A network has blocks of {kernel}×{kernel} convolutions with ReLU, each block closed by 2×2 pooling and with twice the filters of the one before; width is the number of filters in "
+        "the first block, depth the number of blocks"
+        + (", and depth×n means n convolutions a block, with a skip connection" if blocks else "")
+        + ". Then flatten"
+        + (
+            f", fully connected layers of {layers} units with ReLU{' (the plain sweeps; none after blocks)' if any(not n.model.hidden for n in networks) else ''}"
+            if hidden
+            else ""
+        )
+        + f", and the classifier. Verdicts by sweep: {told}.",
+        f"Training. {recipe.epochs} epochs on {images} training images, {recipe.optimizer}, batches of {recipe.batch}, a constant learning rate and no "
+        f"augmentation, so that nothing hides overfitting; {len({run.recipe.seed for n in networks for run in n.runs})} seeds. {pilots_told(pilots)}",
         "Verdicts. A network overfits from epoch e if from there on its validation loss stays more than 2 standard errors above its minimum while its training loss "
         f"falls; it is undertrained if its training loss still falls by more than {100 * curves.FALL:g} % an epoch; it underfits if it has converged with a small gap and a "
         "training loss more than 2 standard errors above that of the best network; otherwise it fits. The standard error joins the seeds' variance, pooled "
@@ -453,7 +414,7 @@ def paragraphs_of(
         m = beside[0].model
         out.append(
             f"Beside the sweep. One network of another kind, trained otherwise: {m.depth} blocks of {m.block_depth} convolutions with batch normalisation and a skip connection, "
-            f"{b.epochs} epochs of {b.optimizer} with a one-cycle learning rate (peak {b.lr:g}, weight decay {b.weight_decay:g}) and random flips; "
+            f"{b.epochs} epochs of {b.optimizer} with a one-cycle learning rate (peak {b.lr:g}, weight decay {b.weight_decay:g}) and random flips{f' and shifts of up to {b.crop} pixels' if b.crop else ''}; "
             f"{len(beside[0].runs)} seed{'s' if len(beside[0].runs) > 1 else ''}. It is there for comparison and takes no part in the verdicts on the sweep."
         )
     if no_pilot:

@@ -1,4 +1,4 @@
-"""results.json, results.csv and the charts as PNG and SVG: what programs and papers take from a study."""
+"""results.json, results.csv, the charts as PNG and SVG, the pictures as PNG: what programs and papers take from a study."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from convscope.findings import Finding
+from convscope.findings import Finding, Gallery
 from convscope.recipe import to_json
 from convscope.record import Run, write_bytes
 
@@ -43,7 +43,19 @@ def chapter(finding: Finding) -> dict[str, Any]:
             {"name": c.name, "title": c.title, "alt": c.alt, "caption": c.caption, "png": f"charts/{finding.name}-{c.name}.png"}
             for c in finding.charts
         ],
-    }
+        "galleries": [
+            {
+                "name": g.name, "title": g.title, "alt": g.alt, "caption": g.caption,
+                "pictures": [{"png": f"charts/{name}", "text": text} for name, (_, text) in zip(picture_names(finding, g), g.items, strict=True)],
+            }
+            for g in finding.galleries
+        ],
+        "proof": list(finding.proof),
+    }  # fmt: skip
+
+
+def picture_names(finding: Finding, gallery: Gallery) -> list[str]:
+    return [f"{finding.name}-{gallery.name}-{i:02d}.png" for i in range(1, len(gallery.items) + 1)]
 
 
 def run_entry(run: Run, chapters: list[str]) -> dict[str, Any]:
@@ -102,7 +114,7 @@ def safe_cell(cell: Any) -> Any:
 
 
 def write_charts(folder: Path, findings: dict[str, Finding]) -> None:
-    """Each chart as PNG (two pixels a point) and SVG, drawn without a browser."""
+    """Each chart as PNG (two pixels a point) and SVG, drawn without a browser; the pictures of galleries as they are."""
     import altair
     import vl_convert
 
@@ -113,3 +125,6 @@ def write_charts(folder: Path, findings: dict[str, Finding]) -> None:
             stem = folder / f"{finding.name}-{chart.name}"
             write_bytes(stem.with_suffix(".png"), vl_convert.vegalite_to_png(chart.spec, vl_version=dialect, scale=2))
             write_bytes(stem.with_suffix(".svg"), vl_convert.vegalite_to_svg(chart.spec, vl_version=dialect).encode())
+        for gallery in finding.galleries:
+            for name, (picture, _) in zip(picture_names(finding, gallery), gallery.items, strict=True):
+                write_bytes(folder / name, picture)

@@ -29,3 +29,15 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+// Long tables and the glossary are folded up, but not on paper, and not where a link leads into them.
+const folded = () => document.querySelectorAll("details.long:not([open])");
+let unfolded = [];
+window.addEventListener("beforeprint", () => { unfolded = [...folded()]; unfolded.forEach((details) => { details.open = true; }); });
+window.addEventListener("afterprint", () => { unfolded.forEach((details) => { details.open = false; }); });
+const reveal = () => {
+  const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const details = place && place.closest("details.long");
+  if (details) { details.open = true; place.scrollIntoView(); }
+};
+window.addEventListener("hashchange", reveal);
+reveal();

@@ -11,11 +11,14 @@ from typing import Any
 
 from convscope.data import Dataset, info
 from convscope.findings import Finding, Table
-from convscope.recipe import one_line
+from convscope.glossary import used
+from convscope.labels import label_of
+from convscope.recipe import model_from_json, one_line
 from convscope.record import write_bytes
 
 SAMPLES = 10  # of each class
 MOST_CLASSES = 20
+MOST_ROWS = 15  # a longer table is folded up
 
 
 def write_page(path: Path, about: dict[str, Any], findings: dict[str, Finding], tree: dict[str, Any], data: Dataset) -> None:
@@ -29,6 +32,7 @@ def write_page(path: Path, about: dict[str, Any], findings: dict[str, Finding], 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["cell"] = cell
     environment.filters["one_line"] = one_line
+    environment.filters["png_address"] = png_address
     environment.filters["script_json"] = lambda value: Markup(script_json(value))
     environment.filters["sort_value"] = sort_value
     page = environment.from_string((here / "page.html").read_text(encoding="utf-8")).render(
@@ -36,6 +40,8 @@ def write_page(path: Path, about: dict[str, Any], findings: dict[str, Finding], 
         findings=findings,
         tree=tree,
         runs=runs_table(tree["runs"]),
+        glossary=used(findings.values()),
+        most_rows=MOST_ROWS,
         failures=[run for run in tree["runs"] if run["status"] != "finished"],
         info=info(data),
         samples=sample_rows(data),
@@ -54,6 +60,10 @@ def script_json(value: Any) -> str:
     """JSON that can stand inside a script element: no character of it ends the element or starts a comment."""
     text = json.dumps(value, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def png_address(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def cell(value: Any, form: str) -> str:
@@ -79,6 +89,8 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
     """Every run that is no pilot."""
     columns = (
         ("id", "run", "text"),
+        ("network", "network", "text"),
+        ("chapters", "chapters", "text"),
         ("status", "status", "text"),
         ("seed", "seed", "int"),
         ("parameters", "parameters", "int"),
@@ -100,6 +112,8 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
         rows.append(
             {
                 **{key: run[key] for key in ("id", "status", "seed", "parameters", "lr", "epochs", "seconds")},
+                "network": label_of(model_from_json(run["model"])),
+                "chapters": ", ".join(run["chapters"]),
                 "best_epoch": best.get("epoch"),
                 **figures,
             }
@@ -129,7 +143,7 @@ def sample_rows(data: Dataset) -> list[dict[str, str]]:
             {
                 "name": name,
                 "count": f"{len(members)}",
-                "image": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(),
+                "image": png_address(file.getvalue()),
             }
         )
     return rows

@@ -1,0 +1,185 @@
+"""Arms of an experiment: one configuration each, trained over seeds, compared image by image on the same test set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from convscope.data import Dataset
+from convscope.findings import Context, Table
+from convscope.fit import predict
+from convscope.labels import label_of
+from convscope.recipe import Model, UserError
+from convscope.record import Run
+from convscope.stats import Difference, Estimate, estimates, paired_difference, pooled_sd
+from convscope.training import network, resident
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One configuration over its seeds, at each run's best epoch (by validation loss). `right`: for each seed which test images it got right."""
+
+    model: Model
+    label: str
+    runs: tuple[Run, ...]
+    accuracy: Estimate  # on the test images
+    val_loss: Estimate
+    test_loss: Estimate
+    train_accuracy: float
+    right: tuple[NDArray[np.floating], ...]
+
+    @property
+    def parameters(self) -> int:
+        return self.runs[0].size["parameters"]
+
+    @property
+    def flops(self) -> int:
+        return self.runs[0].size["flops"]
+
+    @property
+    def run(self) -> Run:
+        """The seed of lowest validation loss, for pictures and probes."""
+        return min(self.runs, key=lambda run: run.best["val_loss"])
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "network": self.label,
+            "parameters": self.parameters,
+            "flops": self.flops,
+            "lr": self.runs[0].recipe.lr,
+            "train_accuracy": self.train_accuracy,
+            "val_loss": self.val_loss.mean,
+            "test_loss": self.test_loss.mean,
+            "test_accuracy": self.accuracy.mean,
+            "interval": self.accuracy.high - self.accuracy.mean,
+            "seeds": self.accuracy.n,
+        }
+
+    def point(self) -> dict[str, Any]:
+        """For charts: accuracy with its interval."""
+        e = self.accuracy
+        return {
+            "network": self.label,
+            "parameters": self.parameters,
+            "accuracy": e.mean,
+            "low": max(0.0, e.low),
+            "high": min(1.0, e.high),
+            "seeds": e.n,
+        }
+
+    def numbers(self) -> dict[str, Any]:
+        e = self.accuracy
+        return {**self.row(), "test_accuracy_interval": [e.low, e.high], "runs": [run.id for run in self.runs]}
+
+
+COLUMNS = (
+    ("network", "network", "text"),
+    ("parameters", "learnable parameters", "int"),
+    ("flops", "FLOPs", "int"),
+    ("lr", "learning rate", "float"),
+    ("train_accuracy", "train accuracy", "percent"),
+    ("val_loss", "val loss", "loss"),
+    ("test_loss", "test loss", "loss"),
+    ("test_accuracy", "test accuracy", "percent"),
+    ("interval", "±", "percent"),
+    ("seeds", "seeds", "int"),
+)
+CAPTION = "Means over seeds at each run's best epoch (lowest validation loss). ± is half of the 95 % interval of the accuracy."
+
+
+def table(name: str, title: str, arms: Iterable[Arm], more: Sequence[tuple[str, str, str]] = (), extra: Callable[[Arm], dict[str, Any]] | None = None, caption: str = "") -> Table:  # fmt: skip
+    """A row an arm; `more` are further columns (after the network's name), whose values `extra` gives."""
+    rows = [{**arm.row(), **(extra(arm) if extra else {})} for arm in arms]
+    return Table(name, title, (COLUMNS[0], *more, *COLUMNS[1:]), rows, f"{caption} {CAPTION}".strip())
+
+
+def arms_of(context: Context, runs: Sequence[Run], label: Callable[[Model], str] = label_of) -> dict[Model, Arm]:
+    """The finished runs that saw all splits, by model, in their order. Runs whose weights can't be read count with their recorded figures alone."""
+    groups: dict[Model, list[Run]] = {}
+    for run in runs:
+        if run.status == "finished" and "test" in run.recipe.evaluate:
+            groups.setdefault(run.recipe.model, []).append(run)
+    if not groups:
+        return {}
+    counts = {"val": len(context.data.val), "test": len(context.data.test)}
+
+    def losses(split: str) -> dict[Model, Estimate]:
+        values = {model: [run.best[f"{split}_loss"] for run in seen] for model, seen in groups.items()}
+        errors = {m: max(run.best[f"{split}_loss_sd"] for run in seen) / math.sqrt(counts[split]) for m, seen in groups.items()}
+        return estimates(values, errors)
+
+    accuracies = {model: [run.best["test_accuracy"] for run in seen] for model, seen in groups.items()}
+    accuracy = estimates(
+        accuracies, {m: math.sqrt(max(seen) * (1 - min(seen)) / counts["test"]) for m, seen in accuracies.items()}
+    )
+    val_loss, test_loss = losses("val"), losses("test")
+    return {
+        model: Arm(
+            model, label(model), tuple(seen), accuracy[model], val_loss[model], test_loss[model],
+            math.fsum(run.best["train_accuracy"] for run in seen) / len(seen), tuple(right(run, context.data) for run in seen),
+        )
+        for model, seen in groups.items()
+    }  # fmt: skip
+
+
+def right(run: Run, data: Dataset) -> NDArray[np.floating]:
+    """1 for each test image that the run's best weights get right, else 0; an empty array where they can't be read."""
+    try:
+        net = network(run, data=data)
+    except UserError:
+        return np.zeros(0)
+    tensors = resident(run.recipe, data)
+    with torch.no_grad():
+        answers = predict(place_for(net, run), tensors, "test", run.recipe).argmax(1)
+    return (answers == tensors.labels["test"]).double().cpu().numpy()
+
+
+def place_for(net: nn.Module, run: Run) -> nn.Module:
+    from convscope.fit import place
+
+    return place(net, run.recipe)
+
+
+def compare(a: Arm, b: Arm, arms: Iterable[Arm]) -> Difference:
+    """Test accuracy of a minus that of b: image by image, with the seeds' standard deviation pooled over all arms."""
+    seed_sd, degrees = pooled_sd([[run.best["test_accuracy"] for run in arm.runs] for arm in arms])
+    if all(len(values) for values in (*a.right, *b.right)):
+        return paired_difference(a.right, b.right, seed_sd, degrees)
+    # weights are missing: the shared images are ignored, which errs on the careful side
+    mean, se = a.accuracy.mean - b.accuracy.mean, math.hypot(a.accuracy.se, b.accuracy.se)
+    found = Difference(mean, se, 0.0, 0.0, degrees, (len(a.runs), len(b.runs)))
+    low, high = found.within(0.95)
+    return replace(found, low=low, high=high)
+
+
+def points(difference: Difference) -> str:
+    """As "27.3 points (26.1 to 28.5)"."""
+    return f"{100 * difference.mean:.1f} points ({100 * difference.low:.1f} to {100 * difference.high:.1f})"
+
+
+def buys(difference: Difference) -> str:
+    """As "buys 27.3 points (26.1 to 28.5)"; "costs" where it is negative."""
+    if difference.mean >= 0:
+        return f"buys {points(difference)}"
+    turned = replace(difference, mean=-difference.mean, low=-difference.high, high=-difference.low)
+    return f"costs {points(turned)}"
+
+
+def numbers(difference: Difference) -> dict[str, Any]:
+    return {
+        "difference": difference.mean,
+        "interval": [difference.low, difference.high],
+        "se": difference.se,
+        "seeds": list(difference.n),
+    }
+
+
+def percent(estimate: Estimate) -> str:
+    return f"{100 * estimate.mean:.1f} % ± {100 * (estimate.high - estimate.mean):.1f}"
