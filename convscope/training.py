@@ -21,7 +21,8 @@ from convscope.models import build, size_of
 from convscope.recipe import Recipe, UserError, one_line
 from convscope.record import Run, RunFolder, is_finished, read_run, read_tensors, set_aside
 
-_resident: dict[tuple[object, ...], Tensors] = {}  # the last data set moved to the device, kept for the next run of this process
+_resident: dict[tuple[object, ...], Tensors] = {}  # data sets moved to the device, kept for the next runs of this process, the last used last
+KEPT_BYTES = 550_000_000  # of them, before another one is added
 
 
 def train(
@@ -111,17 +112,24 @@ def load(recipe: Recipe, verify: bool = True) -> datasets.Dataset:
 
 
 def resident(recipe: Recipe, data: datasets.Dataset | None = None) -> Tensors:
-    """The recipe's data on its device; consecutive runs on the same data share them."""
+    """The recipe's data on its device; runs on the same data share them, and a study's pilots on a part of them don't drive out the whole."""
     key = tensors_key(recipe)
-    if key not in _resident:
+    if key in _resident:
+        _resident[key] = _resident.pop(key)
+    else:
         data = data or load(recipe, verify=False)
         if recipe.data_hash not in ("", data.hash):
             raise UserError(
                 f"data {one_line(recipe.data)!r} changed since the recipe was written: {recipe.data_hash[:12]} then, {data.hash[:12]} now"
             )
-        _resident.clear()
+        while _resident and sum(map(bytes_of, _resident.values())) > KEPT_BYTES:
+            _resident.pop(next(iter(_resident)))
         _resident[key] = to_device(data, recipe)
     return _resident[key]
+
+
+def bytes_of(tensors: Tensors) -> int:
+    return sum(rows.numel() * rows.element_size() for rows in tensors.rows.values())
 
 
 def run_lock(path: Path) -> AbstractContextManager[object]:

@@ -23,7 +23,7 @@ from filelock import FileLock
 from PIL import Image
 
 from convscope import data, plans
-from convscope.chapters import capacity
+from convscope.chapters import best, capacity, nonlinearity, ordering, receptive_field
 from convscope.recipe import ConvNet, Recipe
 from convscope.record import Run
 
@@ -123,6 +123,10 @@ def _tiny_preset() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(capacity.PRESETS, "quick", capacity.Preset(sweeps, 2, (1e-3, 4e-3), 1))
         patch.setitem(plans.STRONG, "quick", strong)
+        patch.setitem(best.PRESETS, "quick", best.Preset(3, (1,), 1))
+        patch.setitem(nonlinearity.PRESETS, "quick", nonlinearity.Preset(2, (1e-3, 4e-3), (2,), ConvNet(4, 2, hidden=(16,)), False))
+        patch.setitem(receptive_field.PRESETS, "quick", receptive_field.Preset(2, (4e-3,), (3, 5), ConvNet(2, 2, head="gap"), None))
+        patch.setitem(ordering.PRESETS, "quick", ordering.Preset(ConvNet(2, 2), 2, (4e-3,), 2, None))
         patch.setattr(plans, "MOST_EPOCHS", 2)  # small sets get more epochs otherwise
         yield
 

@@ -356,3 +356,19 @@ def test_a_study_with_a_broken_tracker_has_all_its_runs(
     with LocalEngine(1) as engine, tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher:
         runs = run_all(engine, recipes, tmp_path / "runs", Costs(loaded, {}, []), watcher)
     assert [run.status for run in runs] == ["finished", "finished"] and len(noted.said) == 1
+
+
+def test_a_study_is_mirrored_whole(
+    offline: None, tiny_preset: None, micro: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from convscope.studies import study
+
+    done = study(micro, ["capacity"], out=tmp_path / "study", workers=1, seeds=1, track="wandb")
+    assert capfd.readouterr() == ("", "")
+    found = mirrored(tmp_path / "study")
+    assert set(found) == {run.id for run in done.runs} and {run["group"] for run in found.values()} == {"capacity"}
+    for run in done.runs:
+        seen = found[run.id]
+        assert [row["val_loss"] for row in seen["history"]] == [row["val_loss"] for row in run.rows]
+        assert {key: seen["config"][key] for key in run.size} == run.size
+        assert ("pilot" in seen["tags"]) == ("test" not in run.recipe.evaluate)
