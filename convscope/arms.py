@@ -132,10 +132,9 @@ def arms_of(context: Context, runs: Sequence[Run], label: Callable[[Model], str]
 def right(run: Run, data: Dataset) -> NDArray[np.floating]:
     """1 for each test image that the run's best weights get right, else 0; an empty array where they can't be read."""
     try:
-        net = network(run, data=data)
-    except UserError:
+        net, tensors = network(run, data=data), resident(run.recipe, data)
+    except UserError:  # or the report is written again on a machine without the device
         return np.zeros(0)
-    tensors = resident(run.recipe, data)
     with torch.no_grad():
         answers = predict(place_for(net, run), tensors, "test", run.recipe).argmax(1)
     return (answers == tensors.labels["test"]).double().cpu().numpy()
@@ -170,6 +169,16 @@ def buys(difference: Difference) -> str:
         return f"buys {points(difference)}"
     turned = replace(difference, mean=-difference.mean, low=-difference.high, high=-difference.low)
     return f"costs {points(turned)}"
+
+
+def caveat(difference: Difference) -> str:
+    """What has to be said of a difference when no arm has two seeds; else nothing."""
+    return "" if difference.degrees else " (one seed an arm: the intervals leave out how much runs differ by chance)"
+
+
+def counted(count: int, what: str) -> str:
+    """As "1 seed", "2 seeds"."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def numbers(difference: Difference) -> dict[str, Any]:

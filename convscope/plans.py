@@ -27,9 +27,20 @@ def epochs_of(context: Context, epochs: int) -> int:
     return max(1, min(MOST_EPOCHS, math.floor(max(epochs, round(epochs * scale)) * context.fit.epochs)))
 
 
+def base_of(context: Context, most: int | None = None) -> Recipe:
+    """What the chapters beside capacity train with: batches twice as large, which is quicker, on as many images as a time budget leaves, `most` at the most.
+
+    Capacity keeps the small batches: more steps an epoch, in which overfitting shows sooner.
+    """
+    limit = min(images_of(context) or len(context.data.train), most or len(context.data.train))
+    return replace(context.base, batch=2 * context.base.batch, limit=limit if limit < len(context.data.train) else None)
+
+
 def images_of(context: Context) -> int | None:
-    """How many training images a time budget leaves; None: all."""
-    return None if context.fit.images == 1.0 else max(1, round(context.fit.images * len(context.data.train)))
+    """How many training images a time budget leaves, a batch at least; None: all."""
+    if context.fit.images == 1.0:
+        return None
+    return min(len(context.data.train), max(context.base.batch, round(context.fit.images * len(context.data.train))))
 
 
 def fits(model: ConvNet, in_shape: tuple[int, int, int]) -> bool:
@@ -65,7 +76,7 @@ class Strong:
 
 
 STRONG = {
-    "quick": Strong(ConvNet(16, 3, block_depth=2, norm="batch", skip=True), 6),
+    "quick": Strong(ConvNet(16, 3, block_depth=2, norm="batch", skip=True), 5),
     "standard": Strong(ConvNet(48, 3, block_depth=2, norm="batch", skip=True), 15, crop=2),
     "full": Strong(ConvNet(64, 3, block_depth=3, norm="batch", skip=True), 40, crop=4),
 }
@@ -76,8 +87,8 @@ def strong_of(context: Context) -> Recipe:
     strong = STRONG[context.preset]
     model = shallower(strong.model, context.data.in_shape)
     return replace(
-        context.base, model=model, epochs=epochs_of(context, strong.epochs), lr=6e-3, schedule="onecycle", optimizer="adamw",
-        weight_decay=1e-2, flip=True, crop=strong.crop, seed=context.seeds[0], limit=images_of(context),
+        base_of(context), model=model, epochs=epochs_of(context, strong.epochs), lr=8e-3, schedule="onecycle", optimizer="adamw",
+        weight_decay=1e-2, flip=True, crop=strong.crop, seed=context.seeds[0],
     )  # fmt: skip
 
 
@@ -86,11 +97,15 @@ def strong_of(context: Context) -> Recipe:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The learning rate of each model with the lowest validation loss of its pilots (`fallback` where none finished), and the pilots."""
+    """The learning rate of each model with the lowest validation loss of its pilots (`fallback` where none finished), and the pilots.
+
+    `early`: runs of the next request that came in answer to an extension of the grid (see `whole`).
+    """
 
     rates: Mapping[Model, float]
     pilots: tuple[Run, ...]
     fallback: float
+    early: tuple[Run, ...] = ()
 
     def rate(self, model: Model) -> float:
         return self.rates.get(model, self.fallback)
@@ -111,20 +126,25 @@ def pilots_of(context: Context, recipes: Iterable[Recipe], rates: Sequence[float
 def tuned(context: Context, recipes: Sequence[Recipe], rates: Sequence[float]) -> Generator[list[Recipe], list[Run], Tuned]:
     """Pilots of every recipe's model; where the best rate lies at an end of the grid, the grid is extended beyond it. Use with `yield from`."""
     runs = yield pilots_of(context, recipes, rates)
+    early: list[Run] = []
     for _ in range(MOST_EXTENSIONS):
         beyond = beyond_the_grid(runs)
-        if not beyond:
+        if not beyond or early:
             break
-        runs = [*runs, *(yield beyond)]
-    return Tuned(chosen_rates(runs), tuple(runs), min(rates))
+        answer = yield beyond
+        runs = [*runs, *(run for run in answer if is_pilot(run))]
+        early = [run for run in answer if not is_pilot(run)]
+    return Tuned(chosen_rates(runs), tuple(runs), min(rates), tuple(early))
 
 
-def whole(context: Context, recipes: list[Recipe]) -> Generator[list[Recipe], list[Run], list[Run]]:
-    """The runs of these recipes. Use with `yield from`.
+def whole(context: Context, recipes: list[Recipe], early: Sequence[Run] = ()) -> Generator[list[Recipe], list[Run], list[Run]]:
+    """The runs of these recipes. Use with `yield from`, and give it the `early` of what was tuned.
 
-    In a report that is written again requests are answered in their recorded order; where pilots were lost, an extension of the grid that was asked for then is
-    not asked for now, and so is answered here: it is skipped.
+    In a report that is written again requests are answered in their recorded order. Where pilots were lost, an extension of the grid that was asked for then may
+    not be asked for now: then it is answered here, and skipped. Or one is asked for now that was not then: then these runs came early, and are not asked for again.
     """
+    if early:
+        return list(early)
     runs = yield recipes
     for _ in range(0 if context.live else MOST_EXTENSIONS):
         if any(not is_pilot(run) for run in runs):

@@ -7,6 +7,7 @@ revision number of the training code: raise it whenever the same recipe would gi
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -294,9 +295,15 @@ def did_you_mean(word: object, known: typing.Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
 
 
+@functools.cache
+def hints_of(cls: type) -> dict[str, Any]:
+    """Annotations as types: evaluating them takes most of the time of making a recipe, and a plan makes thousands."""
+    return typing.get_type_hints(cls)
+
+
 def check_types(value: Any) -> None:
     """Each field has the type that its annotation says: "10" is not 10, and True is not a count."""
-    hints = typing.get_type_hints(type(value))
+    hints = hints_of(type(value))
     for f in dataclasses.fields(value):
         given = getattr(value, f.name)
         if hints[f.name] is float and isinstance(given, int | float) and not isinstance(given, bool):

@@ -1,33 +1,29 @@
 """Proposes configurations of networks and training, and trains nothing: Optuna's samplers and pruner behind ask and tell.
 
-The only file that imports optuna, and only when a search begins. A trial is one configuration. Its rungs are runs of their own, each with
-more epochs than the one before and with a one-cycle schedule of its own length: a one-cycle run that is cut off in the middle, at
-its highest rates, says little about a finished one, and a run stays a pure function of its recipe. So pruning means that a configuration is not
-trained again at the next rung; no run is ever stopped, and nothing outside this search can be pruned.
+This file and search_space.py are the only ones that import optuna, and only when a search begins. A trial is one configuration. Its rungs
+are runs of their own, each with more epochs than the one before and with a one-cycle schedule of its own length: a one-cycle run that is cut off
+in the middle, at its highest rates, says little about a finished one, and a run stays a pure function of its recipe. So pruning means that a
+configuration is not trained again at the next rung; no run is ever stopped, and nothing outside this search can be pruned.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convscope import plans
 from convscope.findings import Context, Search
-from convscope.labels import hidden_of, label_of
-from convscope.models import size_of
-from convscope.recipe import ConvNet, Recipe, UserError, did_you_mean, one_line
+from convscope.recipe import Recipe, UserError, did_you_mean, one_line
 from convscope.record import Run
+from convscope.search_space import contains, describe, space_of
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
 SAMPLERS = ("tpe", "random", "grid")
@@ -41,33 +37,6 @@ IMPORTANCE_TRIALS = 20  # the best quarter then holds five, which PED-ANOVA's au
 TOP_QUARTER = 0.25
 
 
-@dataclass(frozen=True)
-class Ranges:
-    """What is searched: inclusive ranges and choices, and the largest network that is trained."""
-
-    width: tuple[int, int]
-    depth: int
-    block_depth: int
-    kernel: int
-    crop: int
-    flops: float  # of one 32×32 image's forward pass; larger images are allowed as much more as they have pixels
-    parameters: int
-    memory: float  # bytes of one batch's feature maps and their gradients in float32, about
-    activations: tuple[str, ...] = ("relu", "leaky_relu", "gelu", "silu", "tanh")
-    pools: tuple[str, ...] = ("max", "avg", "stride", "none")
-    norms: tuple[str, ...] = ("none", "batch", "group")
-    growth: tuple[float, float] = (1.0, 2.0)
-    lr: tuple[float, float] = (1e-3, 3e-2)
-    weight_decay: tuple[float, float] = (1e-4, 1e-1)
-
-
-RANGES = {
-    "quick": Ranges((8, 32), 4, 3, 5, 3, flops=24e6, parameters=1_000_000, memory=1e9),
-    "standard": Ranges((8, 96), 4, 3, 7, 4, flops=250e6, parameters=10_000_000, memory=2e9),
-    "full": Ranges((8, 192), 5, 4, 7, 4, flops=1.5e9, parameters=50_000_000, memory=8e9),
-}
-
-
 def check(search: Search) -> None:
     """UserError where sampler, trials or minutes can't be searched with."""
     if search.sampler not in SAMPLERS:
@@ -79,147 +48,6 @@ def check(search: Search) -> None:
         number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
         if not number or not 0 < minutes < math.inf:
             raise UserError(f"minutes = {one_line(minutes)}: a number above 0")
-
-
-# the space: parameters of a trial <-> a recipe
-
-
-@dataclass(frozen=True)
-class Space:
-    """The settings that are searched, limited by what fits the images, and always holding the strong recipe's."""
-
-    ranges: Ranges
-    strong: Recipe
-    in_shape: tuple[int, int, int]
-    num_classes: int
-
-    def distributions(self) -> dict[str, BaseDistribution]:
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-        r, model, side = self.ranges, self.model, min(self.in_shape[1:])
-        kernel = max(model.kernel, min(r.kernel, side if side % 2 else side - 1))
-        pools = [pool for pool in r.pools if side > 1 or pool == "none"]
-        return {
-            "width": IntDistribution(min(r.width[0], model.width), max(r.width[1], model.width), log=True),
-            "depth": IntDistribution(1, max(model.depth, min(r.depth, side.bit_length() - 1))),
-            "block_depth": IntDistribution(1, max(model.block_depth, r.block_depth)),
-            "growth": FloatDistribution(*r.growth, step=0.5),
-            "kernel": IntDistribution(min(3, kernel), kernel, step=2),
-            "activation": CategoricalDistribution(r.activations),
-            "pool": CategoricalDistribution(pools),
-            "norm": CategoricalDistribution(r.norms),
-            "skip": CategoricalDistribution((False, True)),
-            "head": CategoricalDistribution(("flatten", "gap")),
-            "flip": CategoricalDistribution((False, True)),
-            "crop": IntDistribution(0, max(self.strong.crop, min(r.crop, side // 8))),
-            "lr": FloatDistribution(*r.lr, log=True),
-            "weight_decay": FloatDistribution(*r.weight_decay, log=True),
-        }
-
-    @property
-    def model(self) -> ConvNet:
-        assert isinstance(self.strong.model, ConvNet)
-        return self.strong.model
-
-    def recipe(self, params: Mapping[str, Any]) -> Recipe:
-        """The strong recipe with these settings. Settings without effect take their default, so that a network has one recipe only."""
-        p = dict(params)
-        model = replace(
-            self.model, width=p["width"], depth=p["depth"], block_depth=p["block_depth"], kernel=p["kernel"],
-            activation=p["activation"], pool=p["pool"], norm=p["norm"], head=p["head"], pool_sizes=(),
-            growth=p["growth"] if p["depth"] > 1 else 2.0, skip=p["skip"] and p["block_depth"] > 1,
-        )  # fmt: skip
-        rates = {key: float(f"{p[key]:.3g}") for key in ("lr", "weight_decay")}
-        return replace(self.strong, model=model, flip=p["flip"], crop=p["crop"], **rates)
-
-    def params(self, recipe: Recipe) -> dict[str, Any]:
-        """The settings of a recipe, as a trial has them."""
-        names = ("width", "depth", "block_depth", "growth", "kernel", "activation", "pool", "norm", "skip", "head")
-        trained = ("flip", "crop", "lr", "weight_decay")
-        return {k: getattr(recipe.model, k) for k in names} | {k: getattr(recipe, k) for k in trained}
-
-    def too_large(self, recipe: Recipe) -> str | None:
-        """Why this network is not trained; None where it is small enough."""
-        r = self.ranges
-        try:
-            size = size_of(recipe.model, self.in_shape, self.num_classes)
-        except UserError as error:
-            return str(error)
-        flops = r.flops * max(1.0, math.prod(self.in_shape[1:]) / 1024)
-        memory = 2 * 4 * recipe.batch * sum(math.prod(layer.shape) for layer in size.layers)
-        if size.flops > flops:
-            return f"{size.flops / 1e6:,.1f} million FLOPs an image; at most {flops / 1e6:,.1f} million are searched"
-        if size.parameters > r.parameters:
-            return f"{size.parameters:,} parameters; at most {r.parameters:,} are searched"
-        if memory > r.memory:
-            return f"about {memory / 1e9:.1f} GB of feature maps a batch; at most {r.memory / 1e9:g} GB are searched"
-        return None
-
-    def axes(self) -> dict[str, Callable[[Any], float]]:
-        """For each setting that varies: its values as places from 0 (the lowest or first one searched) to 1 (the highest or last)."""
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-        def place(distribution: BaseDistribution) -> Callable[[Any], float]:
-            if isinstance(distribution, CategoricalDistribution):
-                return lambda value: distribution.choices.index(value) / (len(distribution.choices) - 1)
-            assert isinstance(distribution, FloatDistribution | IntDistribution)
-            low, high = distribution.low, distribution.high
-            if distribution.log:
-                return lambda value: math.log(value / low) / math.log(high / low)
-            return lambda value: (value - low) / (high - low)
-
-        return {name: place(held) for name, held in self.distributions().items() if not held.single()}
-
-    def grid(self) -> list[dict[str, Any]]:
-        """A coarse grid: sizes, pooling, normalisation, head and rate vary, the other settings are the strong recipe's."""
-        held, known = self.distributions(), self.params(self.strong)
-        kernel = known["kernel"]
-        values: dict[str, Sequence[Any]] = {
-            "width": [max(1, known["width"] // 2), known["width"]],
-            "depth": [known["depth"] - 1, known["depth"]],
-            "block_depth": [known["block_depth"] - 1, known["block_depth"]],
-            "kernel": [kernel, kernel + 2],
-            "pool": ["max", "avg"],
-            "norm": ["none", "batch"],
-            "head": ["flatten", "gap"],
-            "lr": [known["lr"] / 2, known["lr"]],
-        }
-        inside = {name: [v for v in tried if contains(held[name], v)] for name, tried in values.items()}
-        combinations = itertools.product(*inside.values())
-        recipes = dict.fromkeys(self.recipe({**known, **dict(zip(inside, values, strict=True))}) for values in combinations)
-        return [self.params(recipe) for recipe in recipes]
-
-
-def contains(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether a value lies in a distribution."""
-    from optuna.trial import TrialState, create_trial
-
-    try:
-        create_trial(state=TrialState.RUNNING, params={"x": value}, distributions={"x": distribution})
-    except ValueError:
-        return False
-    return True
-
-
-def space_of(context: Context) -> Space:
-    """Raises UserError where the images leave no room for a network with pooling."""
-    strong = plans.strong_of(context)
-    assert isinstance(strong.model, ConvNet)
-    channels, height, width = context.data.in_shape
-    if not plans.fits(strong.model, (channels, height, width)):
-        raise UserError(f"images of {height}×{width} pixels leave no room for a convolution with pooling")
-    return Space(RANGES[context.preset], strong, (channels, height, width), context.data.num_classes)
-
-
-def describe(recipe: Recipe) -> str:
-    """A configuration in words: the network, then augmentation, as "width 16, depth 3×2, batch norm, flips, shifts of 2"."""
-    model = recipe.model
-    hidden = f", hidden {hidden_of(model)}" if isinstance(model, ConvNet) and model.hidden else ""
-    changes = [*(["flips"] if recipe.flip else []), *([f"shifts of {recipe.crop}"] if recipe.crop else [])]
-    return ", ".join([f"{label_of(model)}{hidden}", *changes])
-
-
-# the search
 
 
 @dataclass
@@ -525,12 +353,8 @@ class Mirror:
     def guarded(self) -> Iterator[None]:
         try:
             yield
-        except (
-            OSError,
-            ValueError,
-            RuntimeError,
-            KeyError,
-        ) as error:  # a full disk, no rights, a file that somebody else has changed
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            # a full disk, no rights, a file that somebody else has changed
             self.copy, self.problem = None, one_line(error)
 
 
@@ -541,9 +365,8 @@ def quiet() -> Iterator[None]:
 
     level = optuna.logging.get_verbosity()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # what is experimental or deprecated in Optuna is tested here with the versions that we allow
+        # what is experimental or deprecated in Optuna is tested here with the versions that we allow
+        warnings.simplefilter("ignore")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
             yield

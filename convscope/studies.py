@@ -184,21 +184,22 @@ def forecast(context: Context) -> list[Recipe]:
 
 
 def fitted(root: Path, context: Context, costs: Costs, budget: float, workers: int, watcher: Watcher) -> Context:
-    """The context whose plan fits into the budget by the measured speed; what an earlier process chose for the same budget is kept."""
+    """The context whose plan fits into the budget by the measured speed; what an earlier process chose for the same request is kept."""
     known = read_study(root)
 
     def with_(fit: Fit) -> Context:
         return replace(context, fit=fit, seeds=context.seeds[: fit.seeds])
 
+    asked = {"budget": budget, "preset": context.preset, "chapters": list(context.chapters), "seeds": len(context.seeds)}
     kept = known.get("fitted")
-    if isinstance(kept, dict) and kept.get("budget") == budget:
+    if isinstance(kept, dict) and {key: kept.get(key) for key in asked} == asked:
         return with_(Fit(**kept["fit"]))
     fixed = OVERHEAD + CHAPTER_OVERHEAD * len(context.chapters)
     seconds = 0.0
     for fit in levels(len(context.seeds)):
         seconds = fixed + sum(costs.run(recipe) for recipe in forecast(with_(fit))) / workers
         if seconds <= budget:
-            write_study(root, {**known, "fitted": {"budget": budget, "fit": asdict(fit)}})
+            write_study(root, {**known, "fitted": {**asked, "fit": asdict(fit)}})
             if not fit.whole:
                 told = [
                     f"{100 * fit.epochs:g} % of the epochs and trials",

@@ -72,8 +72,7 @@ class WandbTracker(Tracker):
             needs_key = mode in ("online", "shared") and wandb.run is None
             with contextlib.redirect_stderr(io.StringIO()):  # it says where the key was found
                 known = not needs_key or wandb.login(prompt=False, verify=False)
-            # Online, data that can't be uploaded within a minute stay in the files. Offline there is nothing to wait for, and with a
-            # time-out `finish` was seen (wandb 0.31) to come back before the file was written.
+            # online, what can't be uploaded within a minute stays in the files, for `wandb sync`; offline there is nothing to wait for
             self.patience = 60 if mode in ("online", "shared") else 0
         except Exception as error:
             raise UserError(f"track wandb: {one_line(error)}") from None

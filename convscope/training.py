@@ -21,7 +21,9 @@ from convscope.models import build, size_of
 from convscope.recipe import Recipe, UserError, one_line
 from convscope.record import Run, RunFolder, is_finished, read_run, read_tensors, set_aside
 
-_resident: dict[tuple[object, ...], Tensors] = {}  # data sets moved to the device, kept for the next runs of this process, the last used last
+_resident: dict[
+    tuple[object, ...], Tensors
+] = {}  # data sets moved to the device, kept for the next runs of this process, the last used last
 KEPT_BYTES = 550_000_000  # of them, before another one is added
 
 

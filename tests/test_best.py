@@ -16,6 +16,9 @@ import torch
 
 from convscope import data, plans
 from convscope.chapters import best
+from convscope.chapters.best.choice import labels_of
+from convscope.chapters.best.plan import budget_of, rungs_of
+from convscope.chapters.best.winner import MOST_MISTAKES
 from convscope.findings import Context, Finding, Fit, Search
 from convscope.recipe import ConvNet, Recipe
 from convscope.record import Run
@@ -142,7 +145,7 @@ def test_confusion_and_mistakes_are_those_of_the_winner(micro: Path, shared: Pat
     right = sum(row["count"] for row in rows if row["true"] == row["predicted"])
     assert right / len(context.data.test) == pytest.approx(found.runs["winner"].best["test_accuracy"])
     wrong = next(gallery for gallery in found.galleries if gallery.name == "mistakes")
-    assert len(wrong.items) == min(best.MOST_MISTAKES, len(context.data.test) - right)
+    assert len(wrong.items) == min(MOST_MISTAKES, len(context.data.test) - right)
     sure = [int(re.search(r" (\d+) %", text).group(1)) for _, text in wrong.items]  # type: ignore[union-attr]
     assert sure == sorted(sure, reverse=True)
 
@@ -229,11 +232,11 @@ def test_capacity_s_networks_compete(micro: Path, shared: Path, make_run: Callab
 
 def test_budgets_and_forecast(micro: Path) -> None:
     context = context_of(micro)
-    assert best.budget_of(context) == (6, None) and best.rungs_of(context) == [1, 3]
+    assert budget_of(context) == (6, None) and rungs_of(context) == [1, 3]
     fitted = replace(context, fit=Fit(epochs=0.35))
-    assert best.budget_of(fitted) == (2, None) and best.rungs_of(fitted) == [1]
-    assert best.budget_of(replace(context, search=Search(trials=3))) == (3, None)
-    assert best.budget_of(replace(context, search=Search(minutes=0.5))) == (None, 30.0)
+    assert budget_of(fitted) == (2, None) and rungs_of(fitted) == [1]
+    assert budget_of(replace(context, search=Search(trials=3))) == (3, None)
+    assert budget_of(replace(context, search=Search(minutes=0.5))) == (None, 30.0)
     plan = best.forecast(context)
     assert len(plan) == len(set(plan)) == 6 + 4 + 4 and plan[0] == plans.strong_of(context)
     assert len(best.forecast(replace(context, search=Search(trials=1)))) == 2 + 1 + 1
@@ -246,7 +249,7 @@ def test_front() -> None:
 
 def test_labels_differ() -> None:
     recipes = [Recipe(), Recipe(lr=0.1), Recipe(epochs=9), Recipe(flip=True), Recipe(model=ConvNet(hidden=(8,)))]
-    labels = best.labels_of(recipes)
+    labels = labels_of(recipes)
     assert len(set(labels.values())) == 5 and labels[recipes[4]].endswith("hidden 8") and labels[recipes[3]].endswith("flips")
 
 

@@ -14,6 +14,12 @@ from torch import nn
 
 from convscope import data
 from convscope.chapters import convolution
+from convscope.chapters.convolution import layers as layers_of
+from convscope.chapters.convolution.examples import file_name
+from convscope.chapters.convolution.operators import ASKED
+from convscope.chapters.convolution.shifts import BORDERS, shifted, wilson
+from convscope.chapters.convolution.story import change_words
+from convscope.chapters.convolution.theorem import check_response, check_words, response_error
 from convscope.findings import Context, Finding
 from convscope.probes import Counterexample, probe
 from convscope.probes.operators import OPERATORS
@@ -84,7 +90,7 @@ def test_operators_are_as_the_theory_says(micro: Path, tmp_path: Path) -> None:
             known.convolution,
         )
     table = finding.tables[0].rows
-    assert [row["operator"] for row in table[:4]] == [OPERATORS[name].title for name in convolution.ASKED]
+    assert [row["operator"] for row in table[:4]] == [OPERATORS[name].title for name in ASKED]
     assert all(row["theory"] == "yes" for row in table)
     assert "pixel: linear, not translation-equivariant, period 2" in finding.sentence
     assert "bias: affine, translation-equivariant;" in finding.sentence and "matrix: linear, not" in finding.sentence
@@ -100,7 +106,7 @@ def test_counterexamples_replay_and_a_report_written_again_writes_nothing(micro:
     broken = [(name, law) for name, found in first.numbers["operators"].items() for law in found["broken"]]
     assert len(broken) == sum(path.is_file() for path in files) and not list(tmp_path.rglob("*.part"))
     for name, law in broken:
-        example = Counterexample.load(tmp_path / "counterexamples" / convolution.file_name(name, law))
+        example = Counterexample.load(tmp_path / "counterexamples" / file_name(name, law))
         assert example.law == law
         assert example.replay(OPERATORS[name].make()) == example.error > example.tolerance
     assert 'Counterexample.load("counterexamples/relu-additivity.safetensors")' in first.charts[1].caption
@@ -137,9 +143,9 @@ def test_a_wrong_theory_is_named(micro: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_layer_that_is_no_convolution_fails_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nn.Conv2d, "forward", lambda self, x: x.flip(-1)[:, :1].repeat(1, 4, 1, 1))
-    check = convolution.check_response()
+    check = check_response()
     assert not check.holds and check.kernel_error is None
-    assert "No impulse response was recovered" in convolution.check_words(check)
+    assert "No impulse response was recovered" in check_words(check)
 
 
 @pytest.mark.parametrize(
@@ -154,19 +160,19 @@ def test_a_layer_that_is_no_convolution_fails_the_check(monkeypatch: pytest.Monk
 )
 def test_trained_convolutions_give_back_their_flipped_kernel(layer: nn.Conv2d) -> None:
     found = probe(layer, (2, 16, 16)).convolution
-    error = convolution.response_error(layer, found.linear_part, found.first)
+    error = response_error(layer, found.linear_part, found.first)
     assert error is not None and error < 1e-12
     with torch.no_grad():
         layer.weight[0, 0, 0, 0] += 1.0
-    changed = convolution.response_error(layer, found.linear_part, found.first)
+    changed = response_error(layer, found.linear_part, found.first)
     assert changed is not None and changed > 0.1
 
 
-@pytest.mark.parametrize("border", convolution.BORDERS)
+@pytest.mark.parametrize("border", BORDERS)
 def test_shifts_move_the_picture(border: str) -> None:
     x = torch.arange(12.0).reshape(1, 1, 3, 4)
-    right = convolution.shifted(x, border, "right", 1)[0, 0, 0].tolist()
-    up = convolution.shifted(x, border, "up", 2)[0, 0, :, 0].tolist()
+    right = shifted(x, border, "right", 1)[0, 0, 0].tolist()
+    up = shifted(x, border, "up", 2)[0, 0, :, 0].tolist()
     assert right == ([3, 0, 1, 2] if border == "circular" else [0, 0, 1, 2])
     assert up == ([8, 0, 4] if border == "circular" else [8, 8, 8])
 
@@ -176,7 +182,7 @@ def test_wilson_interval() -> None:
 
     for hits, count in ((0, 20), (20, 20), (7, 20), (930, 1000)):
         exact = stats.binomtest(hits, count).proportion_ci(method="wilson")
-        assert convolution.wilson(hits / count, count) == pytest.approx((exact.low, exact.high), abs=1e-12)
+        assert wilson(hits / count, count) == pytest.approx((exact.low, exact.high), abs=1e-12)
 
 
 def trained(path: Path, root: Path, model: Model) -> Run:
@@ -229,7 +235,7 @@ def test_grey_images_of_three_classes(grey: Path, tmp_path: Path) -> None:
 
 def test_networks_without_convolutions_or_room(grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained(grey, tmp_path, SoftmaxRegression())
-    monkeypatch.setattr(convolution, "MOST_WORK", 40)
+    monkeypatch.setattr(layers_of, "MOST_WORK", 40)
     finding = finding_of(context_of(grey, None, ("best", "convolution")), run)
     assert not finding.numbers["network"]["layers"] and len(finding.numbers["network"]["left_out"]) == 2
     assert "no layer of softmax regression could be measured" in " ".join(finding.paragraphs)
@@ -245,8 +251,8 @@ def test_without_a_winner_that_finished(micro: Path, make_run, status: str) -> N
 
 def test_words_on_accuracy() -> None:
     row = {"pixels": 4, "change": -0.02, "change_low": -0.03, "change_high": -0.01}
-    assert convolution.change_words(row, 100) == "by 4 pixels, accuracy falls by 2.0 points (95 %: 1.0 to 3.0)"
-    assert "no difference that 100 images can show" in convolution.change_words(row | {"change_high": 0.01}, 100)
-    assert "can't be told from 1 image" in convolution.change_words(row | {"change_low": None}, 1)
+    assert change_words(row, 100) == "by 4 pixels, accuracy falls by 2.0 points (95 %: 1.0 to 3.0)"
+    assert "no difference that 100 images can show" in change_words(row | {"change_high": 0.01}, 100)
+    assert "can't be told from 1 image" in change_words(row | {"change_low": None}, 1)
     same = row | {"change": 0.0, "change_low": 0.0, "change_high": 0.0}
-    assert "every image is judged as rightly or wrongly as before" in convolution.change_words(same, 100)
+    assert "every image is judged as rightly or wrongly as before" in change_words(same, 100)

@@ -22,7 +22,8 @@ from convscope.findings import Context, Search
 from convscope.models import build, size_of
 from convscope.recipe import ConvNet, Recipe, UserError
 from convscope.record import Run
-from convscope.search import IMPORTANCE_TRIALS, JOURNAL, RANGES, STUDY_NAME, Proposer, Ranges, check, space_of
+from convscope.search import IMPORTANCE_TRIALS, JOURNAL, STUDY_NAME, Proposer, check
+from convscope.search_space import RANGES, Ranges, space_of
 
 RUNGS = (1, 3, 9)
 
@@ -130,8 +131,10 @@ def test_what_has_no_effect_does_not_make_another_configuration() -> None:
 
 
 def test_a_small_space_is_exhausted_without_repeating(monkeypatch: pytest.MonkeyPatch) -> None:
+    strong = plans.strong_of(context_of())
+    width, rate = strong.model.width, strong.lr  # the strong recipe's, which a space always holds
     tiny = Ranges(
-        (24, 24), 3, 2, 3, 0, 1e12, 10**9, 1e12, ("relu",), ("max",), ("batch",), (2.0, 2.0), (6e-3, 6e-3), (1e-2, 1e-2)
+        (width, width), 3, 2, 3, 0, 1e12, 10**9, 1e12, ("relu",), ("max",), ("batch",), (2.0, 2.0), (rate, rate), (1e-2, 1e-2)
     )
     monkeypatch.setitem(RANGES, "quick", tiny)
     search, asked = searched(500, (1,), sampler="random")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -146,9 +147,13 @@ def read_back(path: Path) -> dict[str, Any]:
 
 
 def mirrored(folder: Path) -> dict[str, dict[str, Any]]:
-    """By the id of convscope's run."""
-    found = [read_back(path) for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))]
-    return {run["config"]["run"]: run for run in found}
+    """By the id of convscope's run. Its process writes a moment after `finish` (wandb 0.31), so the end of each file is waited for."""
+    deadline = time.monotonic() + 30
+    while True:
+        found = [read_back(path) for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))]
+        if all("exit" in run for run in found) or time.monotonic() > deadline:
+            return {run["config"]["run"]: run for run in found}
+        time.sleep(0.05)
 
 
 def test_wandb_offline_holds_config_metrics_and_group(

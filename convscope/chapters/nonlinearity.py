@@ -7,7 +7,7 @@ affine map: it is collapsed into it, enlarged, and compared with softmax regress
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from convscope.models import build
 from convscope.probes.affine import Collapse, NotAffineError, Part, collapse, parts
 from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression, UserError, one_line
 from convscope.record import Run
-from convscope.stats import equivalence
+from convscope.stats import Difference, equivalence
 from convscope.training import network, resident
 
 TITLE = "Nonlinearity"
@@ -42,7 +42,7 @@ class Preset:
 
 
 PRESETS = {
-    "quick": Preset(4, (1e-3, 2e-3, 4e-3), (2,), ConvNet(16, 3, hidden=(256,)), False),
+    "quick": Preset(3, (1e-3, 2e-3, 4e-3), (2,), ConvNet(16, 3, hidden=(256,)), False),
     "standard": Preset(12, (5e-4, 1e-3, 2e-3, 4e-3), (2, 4), ConvNet(32, 3, hidden=(256,)), False),
     "full": Preset(30, (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3), (2, 4, 8), ConvNet(64, 3, hidden=(256,)), True),
 }
@@ -101,10 +101,8 @@ def recipes_of(context: Context, bases: Sequence[ConvNet]) -> list[Recipe]:
     """One recipe an arm; learning rate and seed are filled in later."""
     preset = PRESETS[context.preset]
     models = list(dict.fromkeys(model for base in bases for model in arms_of(base, preset.enlarged)))
-    epochs = plans.epochs_of(context, preset.epochs)
-    return [
-        replace(context.base, model=model, epochs=epochs, schedule="onecycle", limit=plans.images_of(context)) for model in models
-    ]
+    base = replace(plans.base_of(context), epochs=plans.epochs_of(context, preset.epochs), schedule="onecycle")
+    return [replace(base, model=model) for model in models]
 
 
 def forecast(context: Context) -> list[Recipe]:
@@ -125,38 +123,43 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
         bases.append(winner.recipe.model)
     recipes = recipes_of(context, bases)
     tuned = yield from plans.tuned(context, recipes, preset.rates)
-    runs = yield from plans.whole(
-        context, [replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in context.seeds]
-    )
+    wanted = [replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in context.seeds]
+    runs = yield from plans.whole(context, wanted, tuned.early)
     return finding(context, tuned.pilots, runs)
 
 
 # the finding
 
 
-def family(model: ConvNet) -> ConvNet:
-    """What the arms of one ablated network have in common."""
-    return replace(without(model, (ACTIVATION, POOLING, NORMALISATION)), width=1)
+def is_arm(base: ConvNet, model: ConvNet) -> bool:
+    """Whether a network is the ablated one with some kinds taken out, or its linear network enlarged."""
+    if model == without(base, removed_from(base, model)):
+        return True
+    return model.width > base.width and replace(model, width=base.width) == without(base, kinds_of(base))
 
 
-def split(arms: dict[Model, Arm]) -> list[tuple[ConvNet, list[Arm]]]:
-    """The ablated networks with their arms, told from the arms themselves: the narrowest network of a family with the most nonlinear kinds."""
-    groups: dict[ConvNet, list[Arm]] = {}
-    for model, arm in arms.items():
-        if isinstance(model, ConvNet):
-            groups.setdefault(family(model), []).append(arm)
-    found = []
-    for members in groups.values():
-        models = [arm.model for arm in members if isinstance(arm.model, ConvNet)]
-        found.append((max(models, key=lambda m: (len(kinds_of(m)), -m.width)), members))
-    return found
+def split(models: Iterable[Model]) -> dict[ConvNet, list[ConvNet]]:
+    """The ablated networks, in their order, and the networks that are arms of each: told from the networks themselves.
+
+    A network with more nonlinear kinds than all those left, and the narrowest of these, is no arm of another one.
+    """
+    nets = [model for model in dict.fromkeys(models) if isinstance(model, ConvNet)]
+    found: dict[ConvNet, list[ConvNet]] = {}
+    left = sorted(nets, key=lambda model: (-len(kinds_of(model)), model.width))
+    while left:
+        base = left[0]
+        found[base] = [model for model in nets if is_arm(base, model)]
+        left = [model for model in left if model not in found[base]]
+    return dict(sorted(found.items(), key=lambda item: nets.index(item[0])))
 
 
 def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Finding:
     name = one_line(context.data.name)
     arms = experiment.arms_of(context, runs)
     softmax = arms.get(SoftmaxRegression())
-    groups = split(arms)
+    # those that failed too: an arm without a finished run must not turn another one into the ablated network
+    split_models = split(run.recipe.model for run in (*pilots, *runs))
+    groups = [(base, [arms[model] for model in models if model in arms]) for base, models in split_models.items()]
     base, members = groups[0] if groups else (base_of(context), [])
     by_model = {arm.model: arm for arm in members}
     kinds = kinds_of(base)
@@ -165,7 +168,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         why = (
             "has no nonlinear part"
             if not kinds and full is not None
-            else "with and without its nonlinear parts was not trained to the end"
+            else "was not trained to the end both with and without its nonlinear parts"
         )
         sentence = f"On {name} the network to be taken apart ({label_of(base)}) {why}, so nothing can be said about what nonlinearity buys."
         return Finding(
@@ -183,7 +186,8 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
     done = {key: found for key, found in collapses.items() if isinstance(found, Collapse)}
     against = {arm.model: experiment.compare(arm, softmax, arms.values()) for arm in linears} if softmax else {}
     verdicts = {model: equivalence(difference, MARGIN) for model, difference in against.items()}
-    size_helps = verdict_on_size(list(verdicts.values()))
+    on_size = list(verdicts.values())
+    size_helps = verdict_on_size(on_size)
     numbers = {
         "network": label_of(base),
         "hidden": list(base.hidden),
@@ -204,9 +208,8 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         "collapse_agreement": min((c.agreement for c in done.values() if c.agreement is not None), default=None),
         "collapses": {key: {"rank": c.rank, "max_error": c.max_error, "agreement": c.agreement, "images": c.checked} for key, c in done.items()},
         "arms": [arm.numbers() for arm in arms.values()],
-        "seeds": len(context.seeds),
+        "seeds": full.accuracy.n,
     }  # fmt: skip
-    verdict = "nonlinearity buys accuracy" if drop.low > 0 else "nonlinearity costs accuracy" if drop.high < 0 else "cannot tell"
     tables = [
         parts_table(measured),
         arms_table(arms, groups),
@@ -214,7 +217,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         plans.rates_table(pilots),
     ]
     return Finding(
-        "nonlinearity", TITLE, QUESTION, verdict, sentence_of(name, base, full, drop, alone, linears, softmax, size_helps), numbers,
+        "nonlinearity", TITLE, QUESTION, verdict_of(drop), sentence_of(name, base, full, drop, alone, linears, softmax, on_size), numbers,
         tables=tables, charts=[arms_chart(members, base, softmax), *spectrum_chart(linears, collapses)],
         paragraphs=paragraphs_of(context, base, full, linear, measured, done, linears, softmax, runs), galleries=templates(context, linear, softmax, collapses),
         brief=f"its nonlinear parts {experiment.buys(drop).replace('buys', 'buy').replace('costs', 'cost')} of test accuracy",
@@ -237,15 +240,29 @@ def collapsed(run: Run, data: Dataset) -> Collapse | str:
         return str(error)
 
 
+def verdict_of(drop: Difference) -> str:
+    """With one seed an arm nobody can tell."""
+    if not drop.degrees or drop.low <= 0 <= drop.high:
+        return "cannot tell"
+    return "nonlinearity buys accuracy" if drop.low > 0 else "nonlinearity costs accuracy"
+
+
 def verdict_on_size(verdicts: Sequence[str]) -> str:
     """Whether growing the linear network helps, from its comparisons with softmax regression at every size."""
-    if not verdicts or "cannot tell" in verdicts:
+    if "different" in verdicts:
+        return "differs from softmax regression at some size"
+    if len(verdicts) < 2 or "cannot tell" in verdicts:
         return "cannot tell"
-    return (
-        "no: every size is equivalent to softmax regression"
-        if set(verdicts) == {"equivalent"}
-        else "differs from softmax regression at some size"
-    )
+    return "no: every size is equivalent to softmax regression"
+
+
+def words_on_size(verdicts: Sequence[str], seeds: int) -> str:
+    within, differ = f"within ± {100 * MARGIN:g} points", verdicts.count("different")
+    if differ:
+        return f"; {differ} of {len(verdicts)} differ{'s' if differ == 1 else ''} from it and {'is' if differ == 1 else 'are'} not shown to be equivalent {within}"
+    if "cannot tell" in verdicts:
+        return f"; whether that is equivalent {within} can't be told from {experiment.counted(seeds, 'seed')}"
+    return f", equivalent {within}" + (", so size does not help beyond that" if len(verdicts) > 1 else "")
 
 
 def and_join(words: Sequence[str]) -> str:
@@ -256,26 +273,26 @@ def sentence_of(
     name: str,
     base: ConvNet,
     full: Arm,
-    drop: Any,
-    alone: dict[str, Any],
+    drop: Difference,
+    alone: dict[str, Difference],
     linears: Sequence[Arm],
     softmax: Arm | None,
-    size_helps: str,
+    on_size: Sequence[str],
 ) -> str:
     kinds = and_join(kinds_of(base))
-    text = f"On {name}, without its {kinds} the network ({label_of(base)}) falls from {experiment.percent(full.accuracy)} test accuracy by {experiment.points(drop)}"
+    size = experiment.buys(drop).partition(" ")[2]  # without its sign
+    text = f"On {name}, without its {kinds} the network ({label_of(base)}) {'falls' if drop.mean >= 0 else 'rises'} from {experiment.percent(full.accuracy)} test accuracy by {size}"
     if alone and len(kinds_of(base)) > 1:
-        text += "; alone, " + and_join([f"{kind} {experiment.buys(d)}" for kind, d in alone.items()])
+        text += "; taking out one kind alone costs " + and_join(
+            [f"{experiment.points(d)} for {kind}" for kind, d in alone.items()]
+        )
     if softmax is not None and linears:
         low, high = min(a.accuracy.mean for a in linears), max(a.accuracy.mean for a in linears)
-        reached = f"{100 * low:.1f} %" if len(linears) == 1 else f"{100 * low:.1f} to {100 * high:.1f} %"
-        text += f"; the linear networks reach {reached} at {len(linears)} size{'s' if len(linears) > 1 else ''}, softmax regression {experiment.percent(softmax.accuracy)}"
-        text += (
-            f", equivalent within ± {100 * MARGIN:g} points, so size does not help" if size_helps.startswith("no")
-            else f"; whether they are equivalent within ± {100 * MARGIN:g} points can't be told from {min(a.accuracy.n for a in linears)} seeds" if size_helps == "cannot tell"
-            else f", not equivalent within ± {100 * MARGIN:g} points at every size"
-        )  # fmt: skip
-    return text + "."
+        ends = f"{100 * low:.1f}", f"{100 * high:.1f}"
+        reached = f"{ends[0]} %" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]} %"
+        text += f"; {experiment.counted(len(linears), 'linear network')} reach{'es' if len(linears) == 1 else ''} {reached}, softmax regression {experiment.percent(softmax.accuracy)}"
+        text += words_on_size(on_size, min(a.accuracy.n for a in (*linears, softmax)))
+    return f"{text}{experiment.caveat(drop)}."
 
 
 def parts_table(measured: Sequence[Part]) -> Table:
@@ -301,7 +318,7 @@ def parts_table(measured: Sequence[Part]) -> Table:
 
 
 def arms_table(arms: dict[Model, Arm], groups: Sequence[tuple[ConvNet, list[Arm]]]) -> Table:
-    base_for = {arm.model: base for base, members in groups for arm in members}
+    base_for = {arm.model: base for base, members in reversed(groups) for arm in members}
 
     def removed(arm: Arm) -> dict[str, Any]:
         base = base_for.get(arm.model)
@@ -433,7 +450,7 @@ def paragraphs_of(
     listed = ", ".join(f"{count} × {kind}" for kind, count in counts.items()) or "none"
     origin = (
         "the smallest network within one standard error of the capacity sweep's best"
-        if "capacity" in context.findings
+        if base == plans.smallest_of_capacity(context)
         else "the preset's network"
     )
     seen = f"{recipe.limit:,} training images" if recipe.limit else f"all {len(context.data.train):,} training images"
@@ -441,8 +458,8 @@ def paragraphs_of(
     out = [
         f"The network. {label_of(base)} with fully connected layers of {hidden_of(base)} units before the classifier, {origin}. Of its {len(measured)} parts {len(nonlinear)} "
         f"were measured to be nonlinear in training mode: {listed}.",
-        f"Training. Each arm has a learning rate of its own, found by short pilots, and {recipe.epochs} epochs of {recipe.optimizer} with a one-cycle rate on {seen}, batches of {recipe.batch}, "
-        f"{len(full.runs)} seeds. The replacement keeps shapes and the number of learnable parameters ({full.parameters:,} with, {linear.parameters:,} without).",
+        f"Training. Each arm has a learning rate of its own, found by short pilots, and {experiment.counted(recipe.epochs, 'epoch')} of {recipe.optimizer} with a one-cycle rate on {seen}, batches of {recipe.batch}, "
+        f"{experiment.counted(len(full.runs), 'seed')}. The replacement keeps shapes and the number of learnable parameters ({full.parameters:,} with, {linear.parameters:,} without).",
         f"Why. A composition of affine maps is affine: with all nonlinear parts gone, each of these networks is one map x ↦ W x + b with a W of {classes} × {pixels:,}, whatever its depth and width. "
         "It is contained in the class of softmax regression, and so its training loss can't go below softmax regression's convex optimum: growing it does not help. Its test accuracy may differ a little "
         "either way, by the path that training takes.",
@@ -453,17 +470,18 @@ def paragraphs_of(
         agree = f", with {100 * same:g} % of predictions equal" if same is not None else ""
         images = next(iter(done.values())).checked
         out.append(
-            f"Collapse. {len(done)} trained linear networks were collapsed into W and b and compared on {images:,} test images, both sides in float64: the logits differ by {worst:.1e} of the largest at most{agree}."
+            f"Collapse. {experiment.counted(len(done), 'trained linear network')} {'was' if len(done) == 1 else 'were'} collapsed into W and b and compared on {images:,} test images, both sides in float64: the logits differ by {worst:.1e} of the largest at most{agree}."
         )
-    if context.data.name == "cifar10":
+    best = max(arm.accuracy.mean for arm in (*linears, *([softmax] if softmax else [])))
+    if context.data.name == "cifar10" and best < 0.6:
         out.append(
             "The studied report. It states a drop of 15 points, from 78 % to about 63 %, for a network without its nonlinear parts. "
-            f"No affine map was found to reach that here (the best of {len(linears) + (softmax is not None)} affine models has {100 * max([a.accuracy.mean for a in linears] + ([softmax.accuracy.mean] if softmax else [])):.1f} %), "
+            f"No affine map was found to reach that here (the best of {len(linears) + (softmax is not None)} affine models has {100 * best:.1f} %), "
             "so in that report something nonlinear must have stayed in."
         )
     failed = [run for run in runs if run.status != "finished"]
     if failed:
         out.append(
-            f"Left out. {len(failed)} runs of the arms did not finish ({', '.join(sorted({run.status for run in failed}))}); their arms have fewer seeds, or none."
+            f"Left out. {experiment.counted(len(failed), 'run')} of the arms did not finish ({', '.join(sorted({run.status for run in failed}))}); their arms have fewer seeds, or none."
         )
     return out

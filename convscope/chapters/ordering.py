@@ -41,7 +41,7 @@ class Preset:
 
 
 PRESETS = {
-    "quick": Preset(ConvNet(8, 3), 4, (2e-3, 8e-3), 3, 15_000),
+    "quick": Preset(ConvNet(8, 3), 3, (2e-3, 8e-3), 3, 15_000),
     "standard": Preset(ConvNet(16, 3), 6, (1e-3, 2e-3, 4e-3), 4, None),
     "full": Preset(ConvNet(32, 3), 30, (1e-3, 2e-3, 4e-3), 8, None),
 }
@@ -56,13 +56,11 @@ def arm_of(model: Model) -> str | None:
 
 def recipes_of(context: Context) -> dict[str, Recipe]:
     preset = PRESETS[context.preset]
-    model = plans.shallower(preset.model, context.data.in_shape)
+    channels, height, width = context.data.in_shape
+    # at least 2×2 numbers a channel, where the images leave room: of one number a channel, channel last is the natural order
+    model = plans.shallower(preset.model, (channels, height // 2, width // 2))
     models = {name: replace(model, order=name) for name in (*FIXED, EACH)} | {PIXELS: replace(model, pixels="random")}
-    most = plans.images_of(context) or len(context.data.train)
-    limit = min(most, preset.images) if preset.images else most
-    base = replace(
-        context.base, epochs=plans.epochs_of(context, preset.epochs), schedule="onecycle", limit=limit if limit < len(context.data.train) else None
-    )  # fmt: skip
+    base = replace(plans.base_of(context, preset.images), epochs=plans.epochs_of(context, preset.epochs), schedule="onecycle")
     return {name: replace(base, model=model) for name, model in models.items()}
 
 
@@ -92,7 +90,7 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
     recipes = recipes_of(context)
     tuned = yield from plans.tuned(context, tuned_arms(context), PRESETS[context.preset].rates)
     rates = {name: tuned.rate(recipes[name if name in (EACH, PIXELS) else "natural"].model) for name in recipes}
-    runs = yield from plans.whole(context, with_rates(context, rates))
+    runs = yield from plans.whole(context, with_rates(context, rates), tuned.early)
     return finding(context, tuned.pilots, runs)
 
 
@@ -140,12 +138,11 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
 def exactness(context: Context, natural: Arm) -> dict[str, FlattenOrder]:
     """Logits and whole training trajectories of the trained network under each fixed order with its weights permuted likewise, in float64."""
     try:
-        net = network(natural.run, data=context.data)
-    except UserError:
+        net, tensors = network(natural.run, data=context.data), resident(natural.run.recipe, context.data)
+    except UserError:  # or the report is written again on a machine without the device
         return {}
     assert isinstance(net, ConvNetModule)
     count = min(STEPS * BATCH, len(context.data.train))
-    tensors = resident(natural.run.recipe, context.data)
     images, labels = tensors.inputs("train", slice(0, count)).cpu(), tensors.labels["train"][:count].cpu()
     return {
         order: flatten_order(net.blocks, net.fc, images, labels, order=order, steps=STEPS, batch=min(BATCH, count))
@@ -171,9 +168,9 @@ def sentence_of(
     if verdicts:
         count = sum(1 for v in verdicts.values() if v == "equivalent")
         seeds = arms["natural"].accuracy.n
-        text = f"trained from scratch, {count} of {len(verdicts)} other orders are equivalent to the natural one within ± {100 * MARGIN:g} points of test accuracy ({seeds} seed{'s' if seeds > 1 else ''})"
-        unsure = [NAMES[k] for k, v in verdicts.items() if v == "cannot tell"]
-        apart = [NAMES[k] for k, v in verdicts.items() if v == "different"]
+        text = f"trained from scratch, {count} of {len(verdicts)} other orders are equivalent to the natural one within ± {100 * MARGIN:g} points of test accuracy ({experiment.counted(seeds, 'seed')})"
+        unsure = [k for k, v in verdicts.items() if v == "cannot tell"]
+        apart = [k for k, v in verdicts.items() if v == "different"]
         text += f", {', '.join(unsure)} can't be told" if unsure else ""
         parts.append(text + (f", {', '.join(apart)} differ" if apart else ""))
     for kind, words in (
@@ -182,7 +179,7 @@ def sentence_of(
     ):
         if kind in differences:
             parts.append(f"{words} {experiment.buys(differences[kind])}")
-    return f"On {name}, {'; '.join(parts)}."
+    return f"On {name}, {'; '.join(parts)}{experiment.caveat(next(iter(differences.values())))}."
 
 
 def exact_tables(exact: dict[str, FlattenOrder]) -> list[Table]:
@@ -253,7 +250,7 @@ def paragraphs_of(
         f"Why order does not matter. A fully connected layer adds up its inputs, each times a weight of its own: a permutation of the flattened vector{features} is a permutation of the weight's columns. Weights "
         "drawn independently from one distribution have the same distribution in every order, and SGD, momentum and Adam treat each weight alike; so training from scratch has the same distribution of outcomes "
         "in every order, as long as the order is the same for all images. Neighbours in the vector mean nothing to the layer.",
-        f"Training. {label_of(natural.model)}; {recipe.epochs} epochs of {recipe.optimizer} with a one-cycle rate on {images} training images, batches of {recipe.batch}, {natural.accuracy.n} seeds an arm. The fixed "
+        f"Training. {label_of(natural.model)}; {experiment.counted(recipe.epochs, 'epoch')} of {recipe.optimizer} with a one-cycle rate on {images} training images, batches of {recipe.batch}, {experiment.counted(natural.accuracy.n, 'seed')} an arm. The fixed "
         "orders share a learning rate, found for the natural one by pilots; the other two arms have one of their own.",
     ]
     chance = 1 / context.data.num_classes

@@ -41,7 +41,7 @@ class Preset:
 
 
 PRESETS = {
-    "quick": Preset(4, (2e-3, 8e-3), (3, 7, 15), ConvNet(6, 3, head="gap"), 15_000),
+    "quick": Preset(3, (2e-3, 8e-3), (3, 7, 15), ConvNet(6, 3, head="gap"), 15_000),
     "standard": Preset(8, (1e-3, 4e-3, 1.6e-2), (3, 5, 9, 15), ConvNet(8, 3, head="gap"), None),
     "full": Preset(30, (1e-3, 2e-3, 4e-3, 8e-3), (3, 5, 7, 9, 11, 13, 15), ConvNet(16, 3, head="gap"), None),
 }
@@ -90,11 +90,7 @@ def models_of(context: Context) -> list[ConvNet]:
 
 def recipes_of(context: Context) -> list[Recipe]:
     preset = PRESETS[context.preset]
-    most = plans.images_of(context) or len(context.data.train)
-    limit = min(most, preset.images) if preset.images else most
-    base = replace(
-        context.base, epochs=plans.epochs_of(context, preset.epochs), schedule="onecycle", limit=limit if limit < len(context.data.train) else None
-    )  # fmt: skip
+    base = replace(plans.base_of(context, preset.images), epochs=plans.epochs_of(context, preset.epochs), schedule="onecycle")
     return [replace(base, model=model) for model in models_of(context)]
 
 
@@ -109,9 +105,8 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
         yield []
     preset, recipes = PRESETS[context.preset], recipes_of(context)
     tuned = yield from plans.tuned(context, recipes, preset.rates)
-    runs = yield from plans.whole(
-        context, [replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in context.seeds]
-    )
+    wanted = [replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in context.seeds]
+    runs = yield from plans.whole(context, wanted, tuned.early)
     return finding(context, tuned.pilots, runs)
 
 
@@ -178,6 +173,11 @@ def spec(arm: Arm) -> ConvNet:
     return arm.model
 
 
+def single(arm: Arm) -> bool:
+    """One convolution, no pooling: what a cascade is compared with."""
+    return spec(arm).depth * spec(arm).block_depth == 1 and spec(arm).pool == "none"
+
+
 def near(a: Arm, b: Arm) -> bool:
     return abs(a.parameters - b.parameters) <= NEAR * max(a.parameters, b.parameters)
 
@@ -191,7 +191,7 @@ def comparisons_of(arms: Sequence[Arm]) -> list[Comparison]:
             out.append(Comparison(factor, head, a, b, experiment.compare(a, b, arms)))
 
     for head in ("flatten", "gap"):
-        shallow = [a for a in arms if spec(a).head == head and spec(a).depth == 1 and spec(a).pool == "none"]
+        shallow = [a for a in arms if spec(a).head == head and single(a)]
         deep = [a for a in arms if spec(a).head == head and spec(a).depth > 1 and spec(a).pool != "none"]
         if not shallow:
             continue
@@ -201,9 +201,11 @@ def comparisons_of(arms: Sequence[Arm]) -> list[Comparison]:
             add("size", head, narrow[-1], narrow[0])
         for cascade in sorted(deep, key=lambda a: a.parameters):
             equals = [a for a in shallow if near(a, cascade)]
-            at_kernel = sorted(equals, key=lambda a: spec(a).kernel)
-            if len(at_kernel) > 1:
-                add("field", head, at_kernel[-1], at_kernel[0])
+            # from the smallest kernel to the largest one; of several layers with the same, the one nearest to the cascade's size
+            at_kernel = sorted(equals, key=lambda a: (spec(a).kernel, abs(a.parameters - cascade.parameters)))
+            wide = next((a for a in at_kernel if spec(a).kernel == spec(at_kernel[-1]).kernel), None)
+            if wide is not None and spec(wide).kernel > spec(at_kernel[0]).kernel and near(wide, at_kernel[0]):
+                add("field", head, wide, at_kernel[0])
             # the best single layer of that size, chosen by validation
             add("depth", head, cascade, min(equals, key=lambda a: a.val_loss.mean, default=None))
     for pooled in arms:
@@ -224,7 +226,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
             "receptive_field", TITLE, QUESTION, "cannot tell", sentence, {}, [plans.rates_table(pilots)] if pilots else []
         )
     fields = {arm.model: field_of(arm, data) for arm in arms}
-    choice = chosen_head([a for a in arms if spec(a).depth == 1])
+    choice = chosen_head([a for a in arms if single(a)])
     numbers = {
         "comparisons": [c.row() for c in comparisons],
         "choice": None if choice is None else {"head": HEADS[spec(choice).head], "network": choice.label, **choice.numbers()},
@@ -265,44 +267,50 @@ def strongest(comparisons: Sequence[Comparison], factor: str) -> Comparison | No
 
 
 def verdict_of(comparisons: Sequence[Comparison]) -> str:
-    """Which of size, field and depth buys most, if the intervals tell them apart in their strongest comparison."""
-    best = [c for c in (strongest(comparisons, factor) for factor in ("size", "field", "depth")) if c is not None]
+    """Which of size, field and depth buys most, if the intervals tell them apart in their strongest comparison; with one seed an arm nobody can tell."""
+    factors = ("size", "field", "depth")
+    best = [c for c in (strongest(comparisons, factor) for factor in factors) if c is not None]
     best.sort(key=lambda c: -c.difference.mean)
-    if best[0].difference.low <= 0:
+    if not best or not best[0].difference.degrees:
+        return "cannot tell"
+    if all(c.difference.low <= 0 for c in comparisons if c.factor in factors):
         return "none of them buys accuracy for certain"
-    if len(best) > 1 and best[0].difference.low <= best[1].difference.high:
-        return f"{best[0].factor} or {best[1].factor} buys most"
-    return f"{best[0].factor} buys most"
+    rivals = [c.factor for c in best if c.difference.high >= best[0].difference.low]  # the first is its own
+    return f"{' or '.join(rivals)} buys most"
 
 
 def sentence_of(name: str, comparisons: Sequence[Comparison], choice: Arm | None) -> str:
     parts = []
     for factor, what in (
         ("size", "growing one convolution (from {a:,} to {b:,} parameters)"),
-        ("field", "widening its kernel at equal parameters ({kernel})"),
+        ("field", "widening its kernel at equal parameters{kernel}"),
         ("depth", "a cascade in place of the best single layer of its size"),
         ("pooling", "pooling between the layers of the cascade"),
     ):
         members = [c for c in comparisons if c.factor == factor]
         if not members:
             continue
+        shown = list({c.head: c for c in reversed(members)}.values())  # with each head the smallest
+        spans = [kernels(c) for c in shown]
+        alike = len(set(spans)) == 1
         told = []
-        for c in {c.head: c for c in reversed(members)}.values():  # with each head the smallest
+        for c, span in zip(shown, spans, strict=True):
             head = f" with {HEADS[c.head]}" if len({m.head for m in comparisons}) > 1 else ""
-            told.append(f"{experiment.buys(c.difference)}{head}")
-        first = members[0]
+            told.append(f"{experiment.buys(c.difference)}{head}" + (f" ({span})" if factor == "field" and not alike else ""))
         words = what.format(
-            a=first.b.parameters,
-            b=first.a.parameters,
-            kernel=f"from {spec(first.b).kernel}×{spec(first.b).kernel} to {spec(first.a).kernel}×{spec(first.a).kernel}",
-        )
-        if factor == "size" and len(members) > 1:
+            a=shown[0].b.parameters, b=shown[0].a.parameters, kernel=f" ({spans[0]})" if alike else ""
+        )  # fmt: skip
+        if factor == "size" and len(shown) > 1:
             words = "growing one convolution to the size of a cascade"
         parts.append(f"{words} {' and '.join(told)}")
     text = f"On {name} " + "; ".join(parts)
     if choice is not None:
         text += f"; of the single layers {choice.label} is best by validation ({choice.parameters:,} parameters, test accuracy {experiment.percent(choice.accuracy)})"
-    return text + "."
+    return f"{text}{experiment.caveat(comparisons[0].difference)}."
+
+
+def kernels(c: Comparison) -> str:
+    return f"from {spec(c.b).kernel}×{spec(c.b).kernel} to {spec(c.a).kernel}×{spec(c.a).kernel}"
 
 
 def brief_of(comparisons: Sequence[Comparison]) -> str:
@@ -369,7 +377,7 @@ def field_charts(arms: Sequence[Arm], fields: dict[Model, Field], comparisons: S
     for title, members in groups:
         for arm in members:
             field = fields[arm.model]
-            kind = "one convolution" if spec(arm).depth == 1 else "cascade, no pooling" if spec(arm).pool == "none" else "cascade"
+            kind = "one convolution" if single(arm) else "cascade, no pooling" if spec(arm).pool == "none" else "cascade"
             both = (("theoretical field", field.theoretical), ("effective field", field.side))
             rows += [
                 {**arm.point(), "panel": title, "kind": kind, "measure": measure, "field": value}
@@ -420,13 +428,13 @@ def paragraphs_of(context: Context, arms: Sequence[Arm], comparisons: Sequence[C
         "The networks. One convolution with ReLU, then either flatten and a fully connected layer (FC) or global average pooling and a fully connected layer (GAP → FC), at the sizes of the course "
         "and at sizes matched to a cascade's parameters; with a wider kernel a layer of the same size has fewer filters. A cascade is a series of 3×3 convolutions with ReLU and 2×2 max pooling. Without pooling it is "
         "trained with GAP, where its parameters stay the same.",
-        f"Training. {recipe.epochs} epochs of {recipe.optimizer} with a one-cycle rate on {images} training images, batches of {recipe.batch}, a learning rate for each network by short pilots, "
-        f"{min(a.accuracy.n for a in arms)} seeds.",
+        f"Training. {experiment.counted(recipe.epochs, 'epoch')} of {recipe.optimizer} with a one-cycle rate on {images} training images, batches of {recipe.batch}, a learning rate for each network by short pilots, "
+        f"{experiment.counted(min(a.accuracy.n for a in arms), 'seed')}.",
         "Reading it. Size compares two single layers with the smallest kernel; field compares the smallest and the largest kernel at matched parameters; depth compares the cascade with the best single layer of its "
         "size, whatever its kernel; pooling compares the cascade with and without it. These are differences between particular networks, not shares of one sum: they need not add up.",
     ]
-    flat = [a for a in arms if spec(a).depth == 1 and spec(a).head == "flatten"]
-    gap = [a for a in arms if spec(a).depth == 1 and spec(a).head == "gap"]
+    flat = [a for a in arms if single(a) and spec(a).head == "flatten"]
+    gap = [a for a in arms if single(a) and spec(a).head == "gap"]
     if choice is not None and flat and gap:
         best_flat, best_gap = chosen_head(flat), chosen_head(gap)
         assert best_flat is not None and best_gap is not None
@@ -440,7 +448,14 @@ def paragraphs_of(context: Context, arms: Sequence[Arm], comparisons: Sequence[C
         )
         out.append(
             f"FC or global average pooling. For one convolution the choice by validation is {choice.label}. The best network with FC ({best_flat.label}: {best_flat.parameters:,} parameters, {best_flat.flops:,} FLOPs, "
-            f"{experiment.percent(best_flat.accuracy)}) is {word} than the best with GAP ({best_gap.label}: {best_gap.parameters:,} parameters, {best_gap.flops:,} FLOPs, {experiment.percent(best_gap.accuracy)}) by "
-            f"{experiment.points(difference)}. FC spends nearly all its parameters on where a feature is; GAP spends none on it and needs many filters, and with them many FLOPs a parameter, instead."
+            f"{experiment.percent(best_flat.accuracy)}) is {word} than the best with GAP ({best_gap.label}: {best_gap.parameters:,} parameters, {best_gap.flops:,} FLOPs, {experiment.percent(best_gap.accuracy)}); "
+            f"the difference is {experiment.points(difference)}. FC gives every place of a feature map weights of its own: {100 * places(best_flat, context.data):.0f} % of its parameters. GAP has one weight a filter and class, "
+            f"whatever the place, and spends {best_gap.flops / best_gap.parameters:,.0f} FLOPs a parameter against {best_flat.flops / best_flat.parameters:,.0f}."
         )
     return out
+
+
+def places(arm: Arm, data: Dataset) -> float:
+    """The share of a single layer's parameters that are not its convolution's: the classifier's."""
+    model = spec(arm)
+    return 1 - model.width * (model.kernel**2 * data.in_shape[0] + 1) / arm.parameters

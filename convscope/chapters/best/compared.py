@@ -1,0 +1,112 @@
+"""The candidates beside each other: as a table, and on Pareto fronts of error and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from convscope import charts_search
+from convscope.chapters.best.choice import Candidate
+from convscope.chapters.best.clock import LATENCY_BATCH
+from convscope.findings import Chart, Table
+from convscope.recipe import Recipe
+
+
+def rows_of(found: Sequence[Candidate], latencies: Mapping[Recipe, dict[str, float] | None]) -> list[dict[str, Any]]:
+    rows = []
+    for c in found:
+        seconds = latencies[c.recipe]
+        rows.append(
+            {
+                "network": c.label,
+                "chapter": c.chapters,
+                "parameters": c.parameters,
+                "flops": c.flops,
+                "latency_one": seconds["one"] if seconds else None,
+                "latency_batch": seconds["batch"] if seconds else None,
+                "val_loss": c.val_loss.mean,
+                "val_se": c.val_loss.se,
+                "val_accuracy": c.val_accuracy.mean,
+                "test_loss": c.test_loss.mean,
+                "test_accuracy": c.test_accuracy.mean,
+                "interval": (c.test_accuracy.high - c.test_accuracy.low) / 2,
+                "lr": c.recipe.lr,
+                "epochs": c.recipe.epochs,
+                "seeds": c.val_loss.n,
+            }
+        )
+    return rows
+
+
+def candidates_table(found: Sequence[Candidate], latencies: Mapping[Recipe, dict[str, float] | None]) -> Table:
+    ordered = sorted(found, key=lambda c: c.val_loss.mean)
+    rows = rows_of(ordered, latencies)
+    for row in rows:
+        one = row["latency_one"]
+        row["latency_ms"] = None if one is None else 1000 * one
+        batch = row["latency_batch"]
+        row["images_second"] = None if batch is None else round(LATENCY_BATCH / batch)
+    columns = (
+        ("network", "configuration", "text"),
+        ("chapter", "trained for", "text"),
+        ("parameters", "learnable parameters", "int"),
+        ("flops", "FLOPs", "int"),
+        ("latency_ms", "one image (ms)", "float"),
+        ("images_second", f"images a second (batch {LATENCY_BATCH})", "int"),
+        ("val_loss", "val loss", "loss"),
+        ("val_se", "± SE", "loss"),
+        ("test_loss", "test loss", "loss"),
+        ("test_accuracy", "test accuracy", "percent"),
+        ("interval", "±", "percent"),
+        ("epochs", "epochs", "int"),
+        ("seeds", "seeds", "int"),
+    )
+    caption = "Ordered by validation loss; means over seeds at each run's best epoch. ± behind the accuracy is half of its 95 % interval. Test figures are quoted, nothing is chosen by them."
+    return Table("candidates", "Configurations trained to the end", columns, rows, caption)
+
+
+def pareto_charts(
+    found: Sequence[Candidate], latencies: Mapping[Recipe, dict[str, float] | None], winner: Candidate, small: Candidate
+) -> list[Chart]:
+    costs: dict[str, tuple[str, str, dict[Recipe, float]]] = {
+        "parameters": ("learnable parameters", "~s", {c.recipe: c.parameters for c in found}),
+        "flops": ("FLOPs of one image", "~s", {c.recipe: c.flops for c in found}),
+        "latency": ("ms for one image", "~g", {k: 1000 * v["one"] for k, v in latencies.items() if v is not None}),
+    }
+    out = []
+    for key, (title, form, cost) in costs.items():
+        points = [c for c in found if cost.get(c.recipe, 0) > 0]
+        if not points:
+            continue
+        front = front_of([(cost[c.recipe], 1 - c.val_accuracy.mean) for c in points])
+        rows = []
+        for i, c in enumerate(points):
+            mark = "winner" if c is winner else "smallest within one SE" if c is small else ""
+            e, value = c.val_accuracy, cost[c.recipe]
+            shown = f"{value:.3g}" if key == "latency" else f"{value:,}"
+            rows.append(
+                {
+                    "network": c.label, "chapter": c.chapters, "cost": value, "shown": shown, "error": 1 - e.mean,
+                    "low": 1 - e.high, "high": 1 - e.low, "front": i in front, "mark": mark,
+                }
+            )  # fmt: skip
+        on_it = "; ".join(points[i].label for i in front)
+        out.append(
+            Chart(
+                f"pareto_{key}",
+                f"Validation error against {title}",
+                charts_search.pareto(rows, title, form),
+                f"Validation error of {len(points)} configurations with 95 % intervals against {title}; none is both better and cheaper than these: {on_it}.",
+                "Dashed: the front, with no configuration at once cheaper and of lower mean error. Winner and smallest are chosen by validation loss, not by error.",
+            )
+        )
+    return out
+
+
+def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points (cost, error) that no other one beats in one without being worse in the other, by rising cost."""
+    front: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: points[i]):
+        if not front or points[i][1] < points[front[-1]][1]:
+            front.append(i)
+    return front

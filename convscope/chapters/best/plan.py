@@ -1,0 +1,67 @@
+"""What the chapter trains: presets, the search's budget and rungs, the runs to the end."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from convscope import plans
+from convscope.findings import Context
+from convscope.recipe import ConvNet, Recipe
+from convscope.record import Run
+from convscope.search import Proposer
+
+BATCH = 4  # proposals at a time; not the number of processes, so that every machine makes the same proposals
+
+
+@dataclass(frozen=True)
+class Preset:
+    trials: int
+    rungs: tuple[int, ...]  # epochs
+    finals: int  # configurations trained to the end beside the strong recipe
+
+
+PRESETS = {
+    "quick": Preset(trials=9, rungs=(1, 3), finals=1),
+    "standard": Preset(trials=40, rungs=(1, 3, 9), finals=3),
+    "full": Preset(trials=200, rungs=(3, 9, 27), finals=5),
+}
+
+
+def rungs_of(context: Context) -> list[int]:
+    """Epochs of the rungs; fewer rungs where a time budget makes them alike."""
+    return sorted({plans.epochs_of(context, epochs) for epochs in PRESETS[context.preset].rungs})
+
+
+def budget_of(context: Context) -> tuple[int | None, float | None]:
+    """(trials, seconds): what was asked for, or the preset's trials fitted to the study's time."""
+    asked = context.search
+    if asked.trials is None and asked.minutes is None:
+        return max(1, math.floor(PRESETS[context.preset].trials * context.fit.epochs)), None
+    return asked.trials, None if asked.minutes is None else 60 * asked.minutes
+
+
+def forecast(context: Context) -> list[Recipe]:
+    """As many runs as the chapter will ask for, as far as known before the proposals are: a network of half the strong one's width stands for them."""
+    strong = plans.strong_of(context)
+    assert isinstance(strong.model, ConvNet)
+    usual = replace(strong, model=replace(strong.model, width=max(1, round(0.5 * strong.model.width))))
+    trials = budget_of(context)[0] or PRESETS[context.preset].trials
+    out = [replace(strong, seed=seed) for seed in context.seeds]
+    for i, epochs in enumerate(rungs_of(context)):  # Hyperband's brackets together promote about 0.6 of the trials
+        short = replace(usual, epochs=epochs, evaluate=("val",))
+        out += [replace(short, seed=1_000_000 + j) for j in range(math.ceil(trials * 0.6**i))]
+    finals = min(PRESETS[context.preset].finals, trials - 1)
+    return out + [replace(usual, seed=2_000_000 + j) for j in range(finals * len(context.seeds))]
+
+
+def finals_of(context: Context, search: Proposer) -> list[Recipe]:
+    """The strong recipe and the best others, to the end, over all seeds; chosen by validation at the highest rung they reached."""
+    strong = plans.strong_of(context)
+    others = [tried.recipe for tried in search.ranked() if tried.recipe != strong]
+    chosen = [strong, *others[: PRESETS[context.preset].finals]]
+    return [replace(recipe, seed=seed) for recipe in chosen for seed in context.seeds]
+
+
+def is_final(run: Run) -> bool:
+    return "test" in run.recipe.evaluate

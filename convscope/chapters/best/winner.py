@@ -1,0 +1,142 @@
+"""Pictures of the winner: confusion matrix, mistakes, filters and feature maps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from convscope import charts_search, pictures
+from convscope.chapters.best.choice import Candidate
+from convscope.chapters.best.clock import threads
+from convscope.findings import Chart, Context, Gallery
+from convscope.fit import check_device, place, predict
+from convscope.models import ConvNetModule
+from convscope.recipe import UserError, one_line
+from convscope.training import network, resident
+
+MOST_MISTAKES, MOST_FILTERS, MOST_MAPS = 12, 32, 8
+
+
+def pictures_of(context: Context, winner: Candidate) -> tuple[list[Chart], list[Gallery], list[str]]:
+    """Confusion matrix; mistakes, filters and feature maps; or a paragraph instead, where the winner's weights can't be read."""
+    run = winner.run
+    try:
+        check_device(run.recipe.device)
+        net = network(run, data=context.data)
+        inputs = resident(run.recipe, data=context.data)
+    except UserError as error:
+        return [], [], [f"Pictures. Those of the winner are left out: {one_line(error)}."]
+    with threads(run.recipe):
+        example = inputs.inputs("test", slice(0, 1)).float().cpu()
+        looks = [filters(net), feature_maps(net, example, context)]
+        logits = predict(place(net, run.recipe), inputs, "test", run.recipe).double().cpu()
+    labels = context.data.test.labels
+    names = class_names(context)
+    galleries = [gallery for gallery in (mistakes(logits, labels, names, context), *looks) if gallery is not None]
+    return [confusion_chart(logits.argmax(1), labels, names, winner)], galleries, []
+
+
+def class_names(context: Context) -> list[str]:
+    """One line each, and different from each other."""
+    names = [one_line(name, 40) for name in context.data.classes]
+    count = Counter(names)
+    return [f"{name} ({i})" if count[name] > 1 else name for i, name in enumerate(names)]
+
+
+def confusion_chart(predicted: Tensor, labels: Tensor, names: Sequence[str], winner: Candidate) -> Chart:
+    size = len(names)
+    table = torch.bincount(labels * size + predicted, minlength=size * size).view(size, size)
+    whole = table.sum(1).clamp(min=1)
+    rows = [
+        {"true": names[i], "predicted": names[j], "count": int(table[i, j]), "share": float(table[i, j] / whole[i])}
+        for i in range(size)
+        for j in range(size)
+        if size <= charts_search.MOST_TEXT or table[i, j]  # of many classes only what occurs
+    ]
+    right = int(table.diagonal().sum())
+    off = table.clone().fill_diagonal_(0)
+    worst = divmod(int(off.argmax()), size)
+    most = (
+        f" The most frequent mistake: {names[worst[0]]} taken for {names[worst[1]]}, {int(off.max())} times." if off.any() else ""
+    )
+    return Chart(
+        "confusion",
+        "Confusion matrix of the winner on the test images",
+        charts_search.confusion(rows, names),
+        f"{right:,} of {len(labels):,} test images are classified right by {winner.label} (seed {winner.run.recipe.seed}).{most}",
+        "A row a true class, a column a predicted one; counts of test images, colours are shares of the row.",
+    )
+
+
+def mistakes(logits: Tensor, labels: Tensor, names: Sequence[str], context: Context) -> Gallery | None:
+    """The wrong predictions with the highest probability."""
+    sure, predicted = logits.softmax(1).max(1)
+    wrong = (predicted != labels).nonzero().flatten()
+    if not len(wrong):
+        return None
+    chosen = wrong[sure[wrong].argsort(descending=True, stable=True)][:MOST_MISTAKES].tolist()
+    items = tuple(
+        (
+            pictures.image(context.data.test.images[i]),
+            f"{names[int(predicted[i])]} {100 * float(sure[i]):.0f} %; is {names[int(labels[i])]}",
+        )
+        for i in chosen
+    )
+    return Gallery(
+        "mistakes",
+        "The winner's most confident mistakes",
+        items,
+        f"The {len(items)} test images that the winner classifies wrongly with the highest probability: {'; '.join(text for _, text in items)}.",
+        "Below each: the class predicted with its probability, and the class that the data set gives; now and then the label is at fault.",
+    )
+
+
+def filters(net: nn.Module) -> Gallery | None:
+    """The kernels of the first convolution, on one scale."""
+    conv = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
+    if conv is None:
+        return None
+    weight = conv.weight.detach().float().cpu()  # filters × channels × rows × columns
+    largest = float(weight.abs().max())
+    items = tuple((pictures.signed(kernel, largest, side=48), str(i)) for i, kernel in enumerate(weight[:MOST_FILTERS], 1))
+    rows, columns = weight.shape[2:]
+    colour = (
+        "in colour around grey"
+        if weight.shape[1] == 3
+        else "blue negative, orange positive" + ("" if weight.shape[1] == 1 else ", first channel only")
+    )
+    return Gallery(
+        "filters",
+        "First-layer filters",
+        items,
+        f"{len(items)} of {len(weight)} kernels of the winner's first convolution, {rows}×{columns} pixels each, {colour}.",
+        f"Kernels of {rows}×{columns} pixels, {colour}; all on one scale.",
+        width=48,
+    )
+
+
+def feature_maps(net: nn.Module, example: Tensor, context: Context) -> Gallery | None:
+    """What the first and the last block make of the first test image."""
+    if not isinstance(net, ConvNetModule):
+        return None
+    outputs: list[Tensor] = []
+    with torch.no_grad():
+        x = net.pixels(example)
+        for block in net.blocks:
+            x = block(x)
+            outputs.append(x[0])
+    shown = [(1, outputs[0])] + ([(len(outputs), outputs[-1])] if len(outputs) > 1 else [])
+    items = [(pictures.image(context.data.test.images[0]), "the image")]
+    for number, maps in shown:
+        items += [(pictures.map_of(plane), f"block {number}, map {i}") for i, plane in enumerate(maps[:MOST_MAPS], 1)]
+    sizes = " and ".join(f"{maps.shape[1]}×{maps.shape[2]} behind block {number}" for number, maps in shown)
+    return Gallery(
+        "feature_maps",
+        "Feature maps of the first and the last block" if len(shown) > 1 else "Feature maps of the only block",
+        tuple(items),
+        f"The first test image and up to {MOST_MAPS} feature maps each, of {sizes} pixels, behind activation and pooling.",
+        "Each map from black (its lowest value) to white (its highest).",
+    )

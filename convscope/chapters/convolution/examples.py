@@ -1,0 +1,113 @@
+"""Counterexamples: files in the study's folder that can be replayed, and small plots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convscope import charts_operators
+from convscope.chapters.convolution.operators import ASKED, Measured, law_word
+from convscope.charts_operators import Panel
+from convscope.findings import Chart, Context
+from convscope.probes import Counterexample
+
+FILES = "counterexamples"
+
+
+def file_name(name: str, law: str) -> str:
+    return f"{name}-{law.replace(' ', '-')}.safetensors"
+
+
+def save_counterexamples(context: Context, measured: Sequence[Measured]) -> dict[tuple[str, str], str]:
+    """(operator, law) -> file in the study's folder, for those that are there; they are written by the study itself, not by a later report."""
+    if context.folder is None:
+        return {}
+    folder = context.folder / FILES
+    there = {}
+    for one in measured:
+        for example in one.found.counterexamples if one.found is not None else ():
+            path = folder / file_name(one.name, example.law)
+            if context.live:
+                write_counterexample(path, example)
+            if path.exists():
+                there[one.name, example.law] = f"{FILES}/{path.name}"
+    return there
+
+
+def write_counterexample(path: Path, example: Counterexample) -> None:
+    """Beside its place, then renamed: the old file or the new one, never a torn one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    example.save(part)
+    part.replace(path)
+
+
+def panel_of(name: str, example: Counterexample) -> Panel:
+    """Both sides of the law along one line through the place where they differ most, and the inputs along theirs."""
+    axis = int(example.numbers.get("axis", len(example.shape) - 2)) - (len(example.shape) - 1)  # counted from the end
+    same_rank = example.left.ndim == example.x.ndim
+    rows = line_of("x", example.x, place_of(example.x), axis)
+    rows += line_of("y", example.y, place_of(example.y), axis) if example.y is not None else []
+    worst = place_of(example.left - example.right)
+    rows += line_of("left side", example.left, worst, axis if same_rank else -1)
+    rows += line_of("right side", example.right, worst, axis if same_rank else -1)
+    if "factor" in example.numbers:
+        law = f"{example.law.removesuffix(' homogeneity')} factor a = {example.numbers['factor']:.3g}".replace("-", "−")
+    elif example.law == "equivariance":
+        law = f"shift by {int(example.numbers['shift'])}"
+    else:
+        law = law_word(example.law)
+    return Panel(name, law, rows)
+
+
+def place_of(values: Tensor) -> tuple[int, ...]:
+    """Where a tensor has its largest magnitude."""
+    return tuple(int(i) for i in torch.unravel_index(values.abs().argmax(), values.shape))
+
+
+def line_of(series: str, values: Tensor, place: tuple[int, ...], axis: int) -> list[dict[str, Any]]:
+    index: list[int | slice] = list(place)
+    index[axis] = slice(None)
+    return [{"series": series, "position": i, "value": v} for i, v in enumerate(values[tuple(index)].tolist())]
+
+
+def chosen_examples(measured: Sequence[Measured]) -> tuple[list[tuple[str, Counterexample]], list[tuple[str, Counterexample]]]:
+    """All counterexamples of the operators asked about; of each further one the first against linearity and the one against equivariance."""
+    asked, further = [], []
+    for one in measured:
+        examples = one.found.counterexamples if one.found is not None else ()
+        if one.name in ASKED:
+            asked += [(one.name, example) for example in examples]
+        else:
+            kinds = {example.law == "equivariance": example for example in reversed(examples)}
+            further += [(one.name, kinds[kind]) for kind in sorted(kinds)]
+    return asked, further
+
+
+def counterexample_charts(measured: Sequence[Measured], files: dict[tuple[str, str], str]) -> list[Chart]:
+    asked, further = chosen_examples(measured)
+    caption = (
+        "Above: the input x (and y); below: the two sides of the law, equal where it holds. Additivity: f(x + y) and f(x) + f(y) − f(0). Factor a: f(ax) and a f(x) + (1 − a) f(0). "
+        "f(0) = 0: f(0) and 0. Shift: f of the shifted x, and f(x) shifted along (where sizes differ or no period is kept: by whatever shift fits best). Each is shown along one line of its tensor, through the largest value "
+        "and through the largest difference. Where the condition is judged inside a border alone, the left side is set to the right one in the border."
+    )
+    if files:
+        (name, _), file = next(iter(files.items()))
+        caption += (
+            f" Every one is a file in {FILES}/ of the study's folder; in Python, with Counterexample from convscope.probes and OPERATORS from convscope.probes.operators, "
+            f'Counterexample.load("{file}").replay(OPERATORS["{name}"].make()) measures its error again.'
+        )
+    out = []
+    for key, title, shown in (
+        ("counterexamples", "Counterexamples: the operators of the assignment", asked),
+        ("counterexamples_further", "Counterexamples: further operators", further),
+    ):
+        if shown:
+            told = "; ".join(f"{name}: {law_word(example.law)}, error {example.error:.2g}" for name, example in shown)
+            spec = charts_operators.counterexamples([panel_of(name, example) for name, example in shown])
+            out.append(Chart(key, title, spec, f"Inputs on which a law fails, with the two sides of the law. {told}.", caption))
+    return out

@@ -1,0 +1,162 @@
+"""The layers of a trained network: which there are, and what each one is, measured by itself on small maps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convscope.chapters.convolution.theorem import response_error
+from convscope.probes import Probe, probe
+from convscope.probes.linearity import LinearityTest, linearity
+from convscope.probes.trials import Operator, show_shape
+from convscope.recipe import UserError, one_line
+
+LAYER_TRIALS = 32
+MOST_LAYERS = 24
+LAYER_SIZE = 12  # layers are measured on maps of about so many pixels a side: what they are does not depend on it, and small ones are quick
+MOST_WORK = 12_000_000  # in channels × out channels × positions, all layers together: about 10 s on one core
+MOST_NUMBERS = 1 << 16  # in one input of a layer
+
+
+@dataclass(frozen=True)
+class Call:
+    """A module without children as it was called in the network; in_shape is one sample's, None where it was not given one tensor alone."""
+
+    name: str
+    module: nn.Module
+    in_shape: tuple[int, ...] | None
+    out_shape: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:
+        """As Act(relu), MaxPool(2); of long descriptions the class alone."""
+        text = str(self.module)
+        return one_line(text if len(text) <= 16 else type(self.module).__name__, 40)
+
+
+def calls_of(net: nn.Module, in_shape: tuple[int, ...]) -> list[Call]:
+    """The distinct modules without children in order of execution, those left out that pass their input through (Identity)."""
+    calls: dict[nn.Module, Call] = {}
+    leaves = ((name, module) for name, module in net.named_modules() if not any(module.children()))
+    names = {module: name for name, module in leaves if not isinstance(module, nn.Identity)}
+    dtype = next((p.dtype for p in net.parameters()), torch.float32)
+
+    def seen(module: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
+        single = len(inputs) == 1 and isinstance(inputs[0], Tensor) and isinstance(out, Tensor)
+        shape = tuple(inputs[0].shape[1:]) if single else None
+        calls.setdefault(module, Call(names[module], module, shape, tuple(out.shape[1:]) if single else ()))
+
+    hooks = [module.register_forward_hook(seen) for module in names]
+    try:
+        with torch.no_grad():
+            net(torch.randn(2, *in_shape, generator=torch.Generator().manual_seed(0)).to(dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return list(calls.values())
+
+
+def measure_layers(net: nn.Module, in_shape: tuple[int, ...]) -> list[Any]:
+    """[rows, left out]: a row a layer and mode, and the layers left out, each with the reason. `net` is in evaluation mode and stays so."""
+    rows: list[dict[str, Any]] = []
+    left_out: list[str] = []
+    work = 0
+    for call in calls_of(net, in_shape):
+        name = one_line(call.name) or call.kind
+        if call.in_shape is None:
+            left_out.append(f"{name} (not a function of one tensor)")
+            continue
+        if len({row["layer"] for row in rows}) >= MOST_LAYERS:
+            left_out.append(f"{name} (more than {MOST_LAYERS} layers)")
+            continue
+        modes = (False, True) if isinstance(call.module, nn.modules.batchnorm._BatchNorm) else (False,)
+        more = len(modes) * work_of(call)
+        if work + more > MOST_WORK or math.prod(call.in_shape) > MOST_NUMBERS:
+            left_out.append(f"{name} (too large for a quick look)")
+            continue
+        work += more
+        try:
+            rows += [measure_layer(call, training) for training in modes]
+        except UserError as error:
+            left_out.append(f"{name} ({one_line(error)})")
+    return [rows, left_out]
+
+
+def work_of(call: Call) -> int:
+    """in channels × out channels × positions of what is done to impulses, which is what a layer's measurement costs."""
+    assert call.in_shape is not None
+    if not is_map(call):
+        return math.prod(call.in_shape) + math.prod(call.out_shape)
+    height, width = map_size(call)
+    return call.in_shape[0] * call.out_shape[0] * height * width
+
+
+def is_map(call: Call) -> bool:
+    """Whether it makes channels of two axes from channels of two axes."""
+    return call.in_shape is not None and len(call.in_shape) == len(call.out_shape) == 3
+
+
+def map_size(call: Call) -> tuple[int, int]:
+    """Small maps on which a layer is measured: three windows wide and large enough to tell its border from its inside."""
+    assert call.in_shape is not None
+    sides = []
+    for axis in (0, 1):
+        inputs, outputs = call.in_shape[1 + axis], call.out_shape[1 + axis]
+        ratio = max(1, round(inputs / outputs)) if outputs > 1 else 1
+        least = LAYER_SIZE
+        if isinstance(call.module, nn.Conv2d):
+            border = -(-call.module.dilation[axis] * (call.module.kernel_size[axis] - 1) // 2)
+            least = max(8, 4 * (border + 1))
+        sides.append(ratio * max(3 if ratio > 1 else 1, -(-least // ratio)))
+    return sides[0], sides[1]
+
+
+def measure_layer(call: Call, training: bool) -> dict[str, Any]:
+    """What one module is, on inputs of its channels; raises UserError where that can't be said."""
+    assert call.in_shape is not None
+    was = call.module.training
+    call.module.train(training)
+    try:
+        mode = "training" if training else "evaluation"
+        row = {"layer": one_line(call.name) or call.kind, "kind": call.kind, "mode": mode}
+        row["sizes"] = f"{show_shape(call.in_shape)} → {show_shape(call.out_shape)}"
+        if not is_map(call):
+            return row | linear_row(linearity(Operator(call.module, call.in_shape), trials=LAYER_TRIALS))
+        return row | map_row(call, probe_map(call))
+    finally:
+        call.module.train(was)
+
+
+def probe_map(call: Call) -> Probe:
+    """On a small map; a module that takes maps of one size only is measured on these."""
+    assert call.in_shape is not None
+    try:
+        return probe(call.module, (call.in_shape[0], *map_size(call)), trials=LAYER_TRIALS)
+    except UserError:
+        if math.prod(call.in_shape) > MOST_NUMBERS // 8:
+            raise
+        return probe(call.module, call.in_shape, trials=LAYER_TRIALS)
+
+
+def linear_row(test: LinearityTest) -> dict[str, Any]:
+    worst = max((example.error for example in test.counterexamples), default=None)
+    unknown = dict.fromkeys(("equivariant", "period", "border", "response", "kernel_error"))
+    return {"linearity": test.verdict, "error": worst, **unknown, "trials": test.trials}
+
+
+def map_row(call: Call, found: Probe) -> dict[str, Any]:
+    part = found.convolution.linear_part
+    error = None
+    if isinstance(call.module, nn.Conv2d):
+        error = response_error(call.module, part, found.convolution.first)
+    return linear_row(found.linearity_test) | {
+        "equivariant": found.translation.equivariant,
+        "period": found.translation.period,
+        "border": found.translation.border,
+        "response": None if part is None else list(part.shape),
+        "kernel_error": error,
+    }
