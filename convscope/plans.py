@@ -33,14 +33,18 @@ def base_of(context: Context, most: int | None = None) -> Recipe:
     Capacity keeps the small batches: more steps an epoch, in which overfitting shows sooner.
     """
     limit = min(images_of(context) or len(context.data.train), most or len(context.data.train))
-    return replace(context.base, batch=2 * context.base.batch, limit=limit if limit < len(context.data.train) else None)
+    return replace(context.base, batch=batch_of(context), limit=limit if limit < len(context.data.train) else None)
+
+
+def batch_of(context: Context) -> int:
+    return min(2 * context.base.batch, len(context.data.train))
 
 
 def images_of(context: Context) -> int | None:
     """How many training images a time budget leaves, a batch at least; None: all."""
     if context.fit.images == 1.0:
         return None
-    return min(len(context.data.train), max(context.base.batch, round(context.fit.images * len(context.data.train))))
+    return min(len(context.data.train), max(batch_of(context), round(context.fit.images * len(context.data.train))))
 
 
 def fits(model: ConvNet, in_shape: tuple[int, int, int]) -> bool:

@@ -317,4 +317,4 @@ def test_a_cifar_proposal_has_the_study_s_data(session_cache: Path) -> None:
     base = Recipe(data="cifar10", data_hash=loaded.hash, batch=64)
     context = Context(loaded, "quick", (0, 1), base, ("best",))
     (first, *_) = Proposer(context, 4, None, (1, 3)).ask(4)
-    assert first.data_hash == loaded.hash and first.limit is None and first.batch == 64
+    assert first.data_hash == loaded.hash and first.limit is None and first.batch == plans.strong_of(context).batch
