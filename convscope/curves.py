@@ -115,10 +115,17 @@ def networks(sweep: Sequence[Run], beside: Sequence[Run], data: Dataset) -> tupl
             groups.setdefault(run.recipe.model, []).append(run)
     counts = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
 
+    def evaluated(run: Run, split: str) -> int:
+        """A run that trains on a part of the images is evaluated on that part."""
+        return min(counts[split], run.recipe.limit or counts[split]) if split == "train" else counts[split]
+
     def pooled(split: str, when: str) -> dict[ConvNet, Estimate]:
         rows = {model: [getattr(run, when) for run in runs] for model, runs in groups.items()}
         values = {model: [row[f"{split}_loss"] for row in seen] for model, seen in rows.items()}
-        errors = {model: max(row[f"{split}_loss_sd"] for row in seen) / math.sqrt(counts[split]) for model, seen in rows.items()}
+        errors = {
+            model: max(row[f"{split}_loss_sd"] for row in seen) / math.sqrt(evaluated(groups[model][0], split))
+            for model, seen in rows.items()
+        }
         return estimates(values, errors)
 
     accuracies = {model: [run.best["test_accuracy"] for run in runs] for model, runs in groups.items()}

@@ -124,8 +124,12 @@ def _tiny_preset() -> Iterator[None]:
         patch.setitem(capacity.PRESETS, "quick", capacity.Preset(sweeps, 2, (1e-3, 4e-3), 1))
         patch.setitem(plans.STRONG, "quick", strong)
         patch.setitem(best.PRESETS, "quick", best.Preset(3, (1,), 1))
-        patch.setitem(nonlinearity.PRESETS, "quick", nonlinearity.Preset(2, (1e-3, 4e-3), (2,), ConvNet(4, 2, hidden=(16,)), False))
-        patch.setitem(receptive_field.PRESETS, "quick", receptive_field.Preset(2, (4e-3,), (3, 5), ConvNet(2, 2, head="gap"), None))
+        patch.setitem(
+            nonlinearity.PRESETS, "quick", nonlinearity.Preset(2, (1e-3, 4e-3), (2,), ConvNet(4, 2, hidden=(16,)), False)
+        )
+        patch.setitem(
+            receptive_field.PRESETS, "quick", receptive_field.Preset(2, (4e-3,), (3, 5), ConvNet(2, 2, head="gap"), None)
+        )
         patch.setitem(ordering.PRESETS, "quick", ordering.Preset(ConvNet(2, 2), 2, (4e-3,), 2, None))
         patch.setattr(plans, "MOST_EPOCHS", 2)  # small sets get more epochs otherwise
         yield
@@ -146,6 +150,18 @@ def _study_once(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             study(cifar_slice, ["capacity"], out=folder, workers=2)
 
     return _shared(tmp_path_factory, "study", make)
+
+
+@pytest.fixture(scope="session")
+def _whole_study(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All six chapters on the slice with tiny presets; not to be changed."""
+    from convscope.studies import study
+
+    def make(folder: Path) -> None:
+        with _tiny_preset():
+            study(cifar_slice, out=folder, workers=2)
+
+    return _shared(tmp_path_factory, "whole-study", make)
 
 
 @pytest.fixture

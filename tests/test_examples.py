@@ -90,7 +90,7 @@ def test_the_notebook_runs_and_what_it_finds_is_true(kernel_of_this_python: Path
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(FACTS))
     place = {"metadata": {"path": str(kernel_of_this_python)}}
-    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=300, resources=place).execute()
+    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=900, resources=place).execute()
 
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert [o["text"] for o in outputs if o.get("name") == "stderr"] == []  # no warning in front of the students

@@ -1,0 +1,206 @@
+"""All six chapters in one study on real images: what programs read, that nothing is trained twice, that a report written again is the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convscope import glossary, studies
+from convscope.chapters import CHAPTERS
+from convscope.record import Run, list_runs
+from convscope.sweep import Watcher
+
+pytestmark = pytest.mark.usefixtures("tiny_preset")
+
+
+class Listener(Watcher):
+    def __init__(self) -> None:
+        self.trained: list[str] = []
+        self.said: list[str] = []
+        self.by_chapter: dict[str, set[str]] = {}
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def asked(self, chapter: str, recipes: Any) -> None:
+        self.by_chapter.setdefault(chapter, set()).update(recipe.id for recipe in recipes)
+
+    def started(self, recipe: Any) -> None:
+        self.trained.append(recipe.id)
+
+
+@pytest.fixture(scope="module")
+def whole(_whole_study: Path) -> Path:
+    return _whole_study
+
+
+def results(root: Path) -> dict[str, Any]:
+    return json.loads((root / "results.json").read_text())
+
+
+def test_every_chapter_has_its_answer(whole: Path) -> None:
+    tree = results(whole)
+    assert list(tree["chapters"]) == list(CHAPTERS)
+    for name, chapter in tree["chapters"].items():
+        assert chapter["question"].endswith("?") and chapter["sentence"].endswith(".") and chapter["verdict"], name
+        assert chapter["sentence"].isprintable() and chapter["charts"] and chapter["tables"], name
+        for chart in chapter["charts"]:
+            assert (whole / chart["png"]).stat().st_size > 1000
+        for gallery in chapter["galleries"]:
+            assert all((whole / picture["png"]).exists() for picture in gallery["pictures"])
+    assert tree["sentence"].endswith(".") and tree["sentence"].count(";") >= len(CHAPTERS) - 1
+    numbers = {name: chapter["numbers"] for name, chapter in tree["chapters"].items()}
+    runs = {run["id"]: run for run in tree["runs"]}
+    assert {numbers["best"]["winner"], numbers["best"]["smallest"]} <= set(runs)
+    assert {"test_loss", "test_accuracy"} <= set(numbers["best"])
+    promised = {"drop", "drop_interval", "linear_accuracy", "softmax_regression_accuracy", "collapse_max_error"}
+    assert promised <= set(numbers["nonlinearity"])
+    assert numbers["nonlinearity"]["collapse_max_error"] < 1e-6 and numbers["nonlinearity"]["collapse_agreement"] == 1.0
+    assert numbers["ordering"]["largest_exact_difference"] < 1e-8
+    assert numbers["convolution"]["agree"] == numbers["convolution"]["of"] >= 20
+    assert (whole / "search.journal").exists() and list((whole / "counterexamples").glob("relu-*.safetensors"))
+
+
+def test_figures_are_those_of_the_runs(whole: Path) -> None:
+    tree = results(whole)
+    runs = {run["id"]: run for run in tree["runs"]}
+    for name in ("nonlinearity", "receptive_field", "ordering"):
+        for arm in tree["chapters"][name]["numbers"]["arms"]:
+            members = [runs[key] for key in arm["runs"]]
+            assert arm["test_accuracy"] == pytest.approx(sum(r["best"]["test_accuracy"] for r in members) / len(members))
+            assert all(name in run["chapters"] and run["parameters"] == arm["parameters"] for run in members)
+    best = tree["chapters"]["best"]["numbers"]
+    winner = runs[best["winner"]]
+    members = [r for r in runs.values() if r["model"] == winner["model"] and not r["pilot"] and r["epochs"] == winner["epochs"]]
+    assert best["test_accuracy"] == pytest.approx(sum(r["best"]["test_accuracy"] for r in members) / len(members))
+
+
+def test_nothing_is_trained_twice_and_a_resumed_study_says_the_same(whole: Path, cifar_slice: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(whole, tmp_path / "study"))
+    before, listener = results(root), Listener()
+    again = studies.study(cifar_slice, out=root, workers=2, watcher=listener)
+    assert listener.trained == [] and set(listener.by_chapter) == set(CHAPTERS)
+    assert results(root)["chapters"] == before["chapters"] and again.sentence == before["sentence"]
+    shared = [run for run in before["runs"] if len(run["chapters"]) > 1]
+    assert shared, "the strong network belongs to capacity and best"
+
+
+def test_a_report_written_again_is_the_same(whole: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(whole, tmp_path / "study"))
+    journal = (root / "search.journal").read_bytes()
+    stamps = {path: path.stat().st_mtime_ns for path in (root / "counterexamples").iterdir()}
+    before = results(root)
+    studies.render(root)
+    after = results(root)
+    for name in CHAPTERS:
+        assert after["chapters"][name] == before["chapters"][name], name
+    assert (root / "search.journal").read_bytes() == journal
+    assert {path: path.stat().st_mtime_ns for path in (root / "counterexamples").iterdir()} == stamps
+
+
+def test_lost_runs_leave_a_report(whole: Path, tmp_path: Path) -> None:
+    """Every chapter answers, if with 'cannot tell', whatever is left of its runs."""
+    root = Path(shutil.copytree(whole, tmp_path / "study"))
+    runs = [run for run in list_runs(root / "runs") if isinstance(run, Run)]
+    for i, run in enumerate(runs):
+        if i % 3:
+            (run.path / "result.json").unlink()
+        elif i % 2 and (run.path / "best.safetensors").exists():
+            (run.path / "best.safetensors").write_bytes(b"gone")
+    for left in range(2):
+        study = studies.render(root)
+        assert list(study) == list(CHAPTERS) and study.sentence.endswith(".")
+        for finding in study.values():
+            assert finding.sentence.isprintable() and finding.sentence.endswith(".") and finding.verdict
+        for run in runs:  # then nothing at all
+            (run.path / "result.json").unlink(missing_ok=True)
+        assert left or len(study.runs) < len(runs)
+    assert study["nonlinearity"].verdict == study["ordering"].verdict == study["best"].verdict == "cannot tell"
+
+
+def test_a_single_chapter_needs_no_other(cifar_slice: Path, tmp_path: Path) -> None:
+    study = studies.study(cifar_slice, ["ordering"], out=tmp_path / "study", workers=2)
+    assert list(study) == ["ordering"] and study.sentence == study["ordering"].sentence and study.complete
+
+
+def test_a_budget_is_kept_in_the_study(cifar_slice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies, "OVERHEAD", 0.0)
+    monkeypatch.setattr(studies, "CHAPTER_OVERHEAD", 0.0)
+    first, second = Listener(), Listener()
+    studies.study(cifar_slice, ["ordering"], out=tmp_path / "study", workers=2, budget="600s", watcher=first)
+    studies.study(cifar_slice, ["ordering"], out=tmp_path / "study", workers=2, budget="600s", watcher=second)
+    assert first.trained and not second.trained
+    kept = json.loads((tmp_path / "study" / "study.json").read_text())
+    assert kept["fitted"]["budget"] == 600.0 and kept["context"]["fit"] == kept["fitted"]["fit"]
+
+
+def test_every_heading_of_the_tables_is_explained(whole: Path) -> None:
+    """Measures in table headings have an entry in the glossary, or are plain words."""
+    entries = " ".join(f"{e.key} {e.title}".lower() for e in glossary.ENTRIES.values()).replace("-", " ")
+    for word in (
+        "test accuracy",
+        "learnable parameters",
+        "flops",
+        "latency",
+        "effective",
+        "theoretical",
+        "rank",
+        "equivalen",
+        "pareto",
+        "rung",
+    ):
+        assert word in entries, word
+    assert glossary.explain("one standard error rule").source and results(whole)
+
+
+@pytest.fixture(scope="module")
+def _shown(whole: Path) -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=path, args=flags)
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.goto((whole / "report.html").as_uri())
+        page.wait_for_function("[...document.querySelectorAll('.chart')].every(c => c.dataset.drawn)", timeout=60_000)
+        yield page, errors
+        browser.close()
+
+
+def test_every_chart_is_drawn_in_a_real_browser(_shown: Any, whole: Path) -> None:
+    page, errors = _shown
+    drawn = page.eval_on_selector_all(".chart", "all => all.map(c => [c.dataset.drawn, c.querySelectorAll('svg path').length])")
+    count = sum(len(chapter["charts"]) for chapter in results(whole)["chapters"].values())
+    assert len(drawn) == count and all(state == "yes" and marks > 3 for state, marks in drawn) and not errors
+    pictures = page.eval_on_selector_all("main figure img", "all => all.map(i => i.naturalWidth)")
+    assert pictures and all(width > 0 for width in pictures)
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0
+
+
+def test_the_command_line_takes_the_new_options(cli: Callable[..., Any], micro: Path, tmp_path: Path) -> None:
+    for arguments, words in (
+        (("--budget", "ten"), ["'ten'", "10m"]),
+        (("--budget", "0s"), ["budget"]),
+        (("--sampler", "tpee"), ["'tpee'", "'tpe'"]),
+        (("--trials", "0"), ["trials = 0"]),
+        (("--minutes", "nan"), ["minutes"]),
+        (("--track", "wandbb"), ["'wandbb'", "'wandb'"]),
+    ):
+        answer = cli("study", micro, "--out", tmp_path / "s", *arguments)
+        assert answer.code == 2 and answer.err.count("\n") == 1, answer.err
+        assert all(word in answer.err for word in words), answer.err
+    assert not (tmp_path / "s").exists()
+    assert cli("explain", "equivalent").out and "one-standard-error" in cli("explain").out
+    assert json.loads(cli("explain", "rank", "--json").out)["definition"]
+    assert cli("explain", "rnak").code == 2
