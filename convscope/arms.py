@@ -160,7 +160,10 @@ def compare(a: Arm, b: Arm, arms: Iterable[Arm]) -> Difference:
 
 def points(difference: Difference) -> str:
     """As "27.3 points (26.1 to 28.5)"."""
-    return f"{100 * difference.mean:.1f} points ({100 * difference.low:.1f} to {100 * difference.high:.1f})"
+    mean, low, high = (
+        round(100 * value, 1) + 0.0 for value in (difference.mean, difference.low, difference.high)
+    )  # 0.0 has no sign
+    return f"{mean:.1f} points ({low:.1f} to {high:.1f})"
 
 
 def buys(difference: Difference) -> str:

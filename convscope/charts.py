@@ -244,7 +244,7 @@ def finish(chart: Any) -> dict[str, Any]:
     styled = (
         chart.configure_view(stroke="#dddddd")
         .configure_axis(gridColor="#eeeeee", labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
-        .configure_legend(labelFontSize=11, titleFontSize=12)
+        .configure_legend(labelFontSize=11, titleFontSize=12, labelLimit=320)
         .configure_header(labelFontSize=12, labelFontWeight="bold")
     )
     with alt.data_transformers.enable("default", max_rows=None):

@@ -15,7 +15,7 @@ from convscope.record import Run
 REFERENCE_IMAGES = 45_000  # presets give epochs for a training split of so many images
 MOST_EPOCHS = 60
 MOST_EXTENSIONS = 2  # how often a grid of learning rates is extended where its best rate lies at an end
-LOWEST_RATE, HIGHEST_RATE = 1e-5, 6.4e-2
+LOWEST_RATE, HIGHEST_RATE = 1e-5, 0.128
 
 
 def epochs_of(context: Context, epochs: int) -> int:

@@ -75,8 +75,11 @@ def test_figures_are_those_of_the_runs(whole: Path) -> None:
             assert arm["test_accuracy"] == pytest.approx(sum(r["best"]["test_accuracy"] for r in members) / len(members))
             assert all(name in run["chapters"] and run["parameters"] == arm["parameters"] for run in members)
     best = tree["chapters"]["best"]["numbers"]
-    winner = runs[best["winner"]]
-    members = [r for r in runs.values() if r["model"] == winner["model"] and not r["pilot"] and r["epochs"] == winner["epochs"]]
+    (chosen,) = [row for row in best["configurations"] if best["winner"] in row["runs"]]
+    members = [runs[key] for key in chosen["runs"]]
+    assert len({json.dumps({**run["recipe"], "seed": 0}) for run in members}) == 1
+    losses = {row["network"]: row["val_loss"] for row in best["configurations"]}
+    assert min(losses, key=lambda name: losses[name]) == chosen["network"]
     assert best["test_accuracy"] == pytest.approx(sum(r["best"]["test_accuracy"] for r in members) / len(members))
 
 

@@ -91,7 +91,7 @@ def made_context(seeds: int = 3, dataset: Dataset | None = None, **more: Any) ->
 
 def test_the_courses_sizes_are_those_of_its_report() -> None:
     cifar = images((3, 32, 32))
-    for preset in ("quick", "standard", "full"):
+    for preset in ("standard", "full"):
         models = receptive_field.models_of(replace(made_context(dataset=cifar), preset=preset))
         sizes = {model: size_of(model, cifar.in_shape, 10).parameters for model in models}
         assert {61_618, 618} <= set(sizes.values())

@@ -115,7 +115,7 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
     tuned = yield from plans.tuned(context, sweep, PRESETS[context.preset].rates)
     missing = [recipe for recipe in sweep if recipe.model not in tuned.rates]
     tried = [replace(recipe, lr=tuned.rate(recipe.model), seed=seed) for recipe in sweep for seed in context.seeds]
-    runs = yield from plans.whole(context, strong_of(context) + tried)
+    runs = yield from plans.whole(context, strong_of(context) + tried, tuned.early)
     # told apart by what they are, so that a report on an older or damaged study never takes one kind for another
     swept = [run for run in runs if run.recipe.schedule == "constant"]
     beside = [run for run in runs if run.recipe.schedule != "constant"]

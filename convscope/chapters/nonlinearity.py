@@ -220,7 +220,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         "nonlinearity", TITLE, QUESTION, verdict_of(drop), sentence_of(name, base, full, drop, alone, linears, softmax, on_size), numbers,
         tables=tables, charts=[arms_chart(members, base, softmax), *spectrum_chart(linears, collapses)],
         paragraphs=paragraphs_of(context, base, full, linear, measured, done, linears, softmax, runs), galleries=templates(context, linear, softmax, collapses),
-        brief=f"its nonlinear parts {experiment.buys(drop).replace('buys', 'buy').replace('costs', 'cost')} of test accuracy",
+        brief=f"nonlinear parts {experiment.buys(drop).replace('buys', 'buy').replace('costs', 'cost')} of test accuracy",
     )  # fmt: skip
 
 

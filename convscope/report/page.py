@@ -18,7 +18,7 @@ from convscope.record import write_bytes
 
 SAMPLES = 10  # of each class
 MOST_CLASSES = 20
-MOST_ROWS = 15  # a longer table is folded up
+MOST_ROWS = 30  # a longer table is folded up
 
 
 def write_page(path: Path, about: dict[str, Any], findings: dict[str, Finding], tree: dict[str, Any], data: Dataset) -> None:

@@ -43,7 +43,7 @@ def candidates_table(found: Sequence[Candidate], latencies: Mapping[Recipe, dict
     rows = rows_of(ordered, latencies)
     for row in rows:
         one = row["latency_one"]
-        row["latency_ms"] = None if one is None else 1000 * one
+        row["latency_ms"] = None if one is None else float(f"{1000 * one:.3g}")
         batch = row["latency_batch"]
         row["images_second"] = None if batch is None else round(LATENCY_BATCH / batch)
     columns = (
