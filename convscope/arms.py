@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from convscope import pooled
 from convscope.data import Dataset
 from convscope.findings import Context, Table
-from convscope.fit import predict
+from convscope.fit import place, predict
 from convscope.labels import label_of
 from convscope.recipe import Model, UserError
 from convscope.record import Run
-from convscope.stats import Difference, Estimate, estimates, paired_difference, pooled_sd
+from convscope.stats import Difference, Estimate, paired_difference, pooled_sd
 from convscope.training import network, resident
 
 
@@ -108,18 +108,8 @@ def arms_of(context: Context, runs: Sequence[Run], label: Callable[[Model], str]
             groups.setdefault(run.recipe.model, []).append(run)
     if not groups:
         return {}
-    counts = {"val": len(context.data.val), "test": len(context.data.test)}
-
-    def losses(split: str) -> dict[Model, Estimate]:
-        values = {model: [run.best[f"{split}_loss"] for run in seen] for model, seen in groups.items()}
-        errors = {m: max(run.best[f"{split}_loss_sd"] for run in seen) / math.sqrt(counts[split]) for m, seen in groups.items()}
-        return estimates(values, errors)
-
-    accuracies = {model: [run.best["test_accuracy"] for run in seen] for model, seen in groups.items()}
-    accuracy = estimates(
-        accuracies, {m: math.sqrt(max(seen) * (1 - min(seen)) / counts["test"]) for m, seen in accuracies.items()}
-    )
-    val_loss, test_loss = losses("val"), losses("test")
+    accuracy = pooled.accuracies(groups, context.data, "test")
+    val_loss, test_loss = (pooled.losses(groups, context.data, split) for split in ("val", "test"))
     return {
         model: Arm(
             model, label(model), tuple(seen), accuracy[model], val_loss[model], test_loss[model],
@@ -136,14 +126,8 @@ def right(run: Run, data: Dataset) -> NDArray[np.floating]:
     except UserError:  # or the report is written again on a machine without the device
         return np.zeros(0)
     with torch.no_grad():
-        answers = predict(place_for(net, run), tensors, "test", run.recipe).argmax(1)
+        answers = predict(place(net, run.recipe), tensors, "test", run.recipe).argmax(1)
     return (answers == tensors.labels["test"]).double().cpu().numpy()
-
-
-def place_for(net: nn.Module, run: Run) -> nn.Module:
-    from convscope.fit import place
-
-    return place(net, run.recipe)
 
 
 def compare(a: Arm, b: Arm, arms: Iterable[Arm]) -> Difference:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from convscope import pooled
 from convscope.data import Dataset
 from convscope.labels import label_of
 from convscope.recipe import ConvNet
 from convscope.record import Run
-from convscope.stats import Estimate, estimates
+from convscope.stats import Estimate
 
 FALL = 0.02  # training loss that falls by a larger share an epoch is not converged
 SMALL_GAP = 0.10  # of the validation loss
@@ -113,28 +114,11 @@ def networks(sweep: Sequence[Run], beside: Sequence[Run], data: Dataset) -> tupl
         if run.status == "finished":
             assert isinstance(run.recipe.model, ConvNet)
             groups.setdefault(run.recipe.model, []).append(run)
-    counts = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
-
-    def evaluated(run: Run, split: str) -> int:
-        """A run that trains on a part of the images is evaluated on that part."""
-        return min(counts[split], run.recipe.limit or counts[split]) if split == "train" else counts[split]
-
-    def pooled(split: str, when: str) -> dict[ConvNet, Estimate]:
-        rows = {model: [getattr(run, when) for run in runs] for model, runs in groups.items()}
-        values = {model: [row[f"{split}_loss"] for row in seen] for model, seen in rows.items()}
-        errors = {
-            model: max(row[f"{split}_loss_sd"] for row in seen) / math.sqrt(evaluated(groups[model][0], split))
-            for model, seen in rows.items()
-        }
-        return estimates(values, errors)
-
-    accuracies = {model: [run.best["test_accuracy"] for run in runs] for model, runs in groups.items()}
-    binomial = {model: math.sqrt(max(seen) * (1 - min(seen)) / counts["test"]) for model, seen in accuracies.items()}
-    accuracy = estimates(accuracies, binomial)
-    table = {(split, when): pooled(split, when) for split in ("train", "val", "test") for when in ("best", "last")}
-    losses: dict[ConvNet, dict[str, Any]] = {
-        model: {f"{split}_{when}": found[model] for (split, when), found in table.items()} for model in groups
-    }
+    accuracy = pooled.accuracies(groups, data, "test")
+    splits: tuple[pooled.Split, ...] = ("train", "val", "test")
+    table = {f"{split}_best": pooled.losses(groups, data, split) for split in splits}
+    table |= {f"{split}_last": pooled.losses(groups, data, split, "last") for split in splits}
+    losses: dict[ConvNet, dict[str, Any]] = {model: {name: found[model] for name, found in table.items()} for model in groups}
     found = {
         model: Network(
             model=model,

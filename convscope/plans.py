@@ -28,23 +28,16 @@ def epochs_of(context: Context, epochs: int) -> int:
 
 
 def base_of(context: Context, most: int | None = None) -> Recipe:
-    """What the chapters beside capacity train with: batches twice as large, which is quicker, on as many images as a time budget leaves, `most` at the most.
-
-    Capacity keeps the small batches: more steps an epoch, in which overfitting shows sooner.
-    """
+    """The study's base recipe on as many training images as a time budget leaves, `most` at the most."""
     limit = min(images_of(context) or len(context.data.train), most or len(context.data.train))
-    return replace(context.base, batch=batch_of(context), limit=limit if limit < len(context.data.train) else None)
-
-
-def batch_of(context: Context) -> int:
-    return min(2 * context.base.batch, len(context.data.train))
+    return replace(context.base, limit=limit if limit < len(context.data.train) else None)
 
 
 def images_of(context: Context) -> int | None:
     """How many training images a time budget leaves, a batch at least; None: all."""
     if context.fit.images == 1.0:
         return None
-    return min(len(context.data.train), max(batch_of(context), round(context.fit.images * len(context.data.train))))
+    return min(len(context.data.train), max(context.base.batch, round(context.fit.images * len(context.data.train))))
 
 
 def fits(model: ConvNet, in_shape: tuple[int, int, int]) -> bool:
@@ -116,13 +109,16 @@ class Tuned:
 
 
 def pilots_of(context: Context, recipes: Iterable[Recipe], rates: Sequence[float]) -> list[Recipe]:
-    """One short run for each recipe's model and each rate: a quarter of the training images (all, of small sets), one epoch, judged on validation."""
+    """One short run for each recipe's model and each rate, judged on validation: one epoch on a quarter of the training images, or a quarter of the epochs on small sets."""
     available = images_of(context) or len(context.data.train)
-    limit = available // 4 if available >= 20_000 else images_of(context)
     out = []
     for recipe in recipes:
-        epochs = 1 if limit != images_of(context) else max(1, recipe.epochs // 4)
-        short = replace(recipe, epochs=epochs, limit=limit, evaluate=("val",), seed=context.seeds[0])
+        own = recipe.limit or available
+        limit = min(available // 4, own) if available >= 20_000 else own
+        short = replace(
+            recipe, epochs=1 if available >= 20_000 else max(1, recipe.epochs // 4), limit=limit if limit < len(context.data.train) else None,
+            evaluate=("val",), seed=context.seeds[0],
+        )  # fmt: skip
         out += [replace(short, lr=rate) for rate in rates]
     return out
 

@@ -33,7 +33,7 @@ from convscope.training import finished_run
 
 PRESETS = ("quick", "standard", "full")
 SEEDS = {"quick": 2, "standard": 3, "full": 5}
-BATCH = 64
+BATCH = 128
 FALLBACK = ("cifar10", "shapes")  # without a DATA argument: the first, and where no source of it can be reached, the second
 
 ABOUT = ("data", "data_hash", "source", "licence", "notes", "fallback", "preset", "chapters", "seeds", "val", "split_seed", "images",

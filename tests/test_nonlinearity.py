@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import driving
 import numpy as np
 import pytest
 import torch
 import vl_convert
+from driving import Sent
 
 from convscope import data, layers, plans, studies
 from convscope.chapters import nonlinearity
@@ -28,7 +29,6 @@ from convscope.studies import Driver
 from convscope.sweep import Watcher
 from convscope.training import train
 
-Sent = Callable[[list[Run]], list[Run]]
 SMALL = ConvNet(3, 2, hidden=(6,))
 NORMED = ConvNet(4, 2, 2, norm="batch", skip=True)
 
@@ -53,25 +53,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def drive(context: Context, made: Callable[[Recipe], Run], change: Sent = list) -> tuple[Finding, list[list[str]]]:
-    """The finding, and the ids of each request; `change` is what becomes of the runs before they are sent."""
-    chapter, asked = nonlinearity.chapter(context), []
-    wanted = next(chapter)
-    for _ in range(9):
-        asked.append([recipe.id for recipe in wanted])
-        try:
-            wanted = chapter.send(change([made(recipe) for recipe in wanted]))
-        except StopIteration as end:
-            return check(end.value), asked
-    raise AssertionError("the chapter never ends")
-
-
-def check(finding: Finding) -> Finding:
-    """Printable, whole sentences; plain, finite JSON; charts that draw."""
-    json.dumps([finding.numbers, *(t.rows for t in finding.tables), *(c.spec for c in finding.charts)], allow_nan=False)
-    for text in (finding.sentence, *finding.paragraphs):
-        assert text.isprintable() and text.endswith(".") and not text.endswith("..")
-        assert "None" not in text and "nan" not in text and "  " not in text and "1 seeds" not in text and "1 epochs" not in text
-    return finding
+    return driving.drive(nonlinearity, context, made, change)
 
 
 def drawn(finding: Finding) -> None:
@@ -148,10 +130,10 @@ def context_of(path: Path, **more: Any) -> Context:
 
 def rendered(context: Context, root: Path, asked: list[list[str]]) -> Finding:
     driver = Driver(None, root, None, Watcher(), {"nonlinearity": asked})
-    return check(driver.collect(replace(context, live=False))["nonlinearity"])
+    return driving.check(driver.collect(replace(context, live=False))["nonlinearity"])
 
 
-def test_a_trained_chapter_with_everything_there(micro: Path, tmp_path: Path) -> None:
+def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
     context, root = context_of(micro), tmp_path / "runs"
     finding, asked = drive(context, lambda recipe: train(recipe, root, data=context.data))
     drawn(finding)

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import driving
 import numpy as np
 import pytest
 import torch
 import vl_convert
+from driving import Sent
 
 from convscope import data, layers, plans, studies
 from convscope.chapters import ordering
@@ -24,7 +26,6 @@ from convscope.studies import Driver
 from convscope.sweep import Watcher
 from convscope.training import train
 
-Sent = Callable[[list[Run]], list[Run]]
 ORDERS: tuple[Any, ...] = ("reversed", "random", "channel-last")
 
 
@@ -41,31 +42,8 @@ def context_of(path: Path, **more: Any) -> Context:
     return Context(loaded, "quick", (0, 1), base, ("ordering",), **more)
 
 
-def everything(runs: list[Run]) -> list[Run]:
-    return runs
-
-
-def drive(context: Context, made: Callable[[Recipe], Run], change: Sent = everything) -> tuple[Finding, list[list[str]]]:
-    """The finding, and the ids of each request; `change` is what becomes of the runs before they are sent."""
-    chapter, asked = ordering.chapter(context), []
-    wanted = next(chapter)
-    for _ in range(9):
-        asked.append([recipe.id for recipe in wanted])
-        try:
-            wanted = chapter.send(change([made(recipe) for recipe in wanted]))
-        except StopIteration as end:
-            return check(end.value), asked
-    raise AssertionError("the chapter never ends")
-
-
-def check(finding: Finding) -> Finding:
-    """Printable, whole sentences; plain, finite JSON; charts that draw."""
-    json.dumps([finding.numbers, *(t.rows for t in finding.tables), *(c.spec for c in finding.charts)], allow_nan=False)
-    for text in (finding.sentence, *finding.paragraphs):
-        assert text.isprintable() and text.endswith(".") and not text.endswith("..")
-        assert "None" not in text and "nan" not in text and "  " not in text and "1 seeds" not in text and "1 epochs" not in text
-    assert finding.verdict and finding.name == "ordering"
-    return finding
+def drive(context: Context, made: Callable[[Recipe], Run], change: Sent = list) -> tuple[Finding, list[list[str]]]:
+    return driving.drive(ordering, context, made, change)
 
 
 def drawn(finding: Finding) -> None:
@@ -165,7 +143,7 @@ def test_ids_of_recipes_have_not_changed_since_before_orders_were_known() -> Non
 # --- the chapter, trained
 
 
-def test_a_trained_chapter_with_everything_there(micro: Path, tmp_path: Path) -> None:
+def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
     context = context_of(micro)
     finding, asked = drive(context, lambda recipe: train(recipe, tmp_path / "runs", data=context.data))
     drawn(finding)
@@ -188,7 +166,7 @@ def test_a_trained_chapter_with_everything_there(micro: Path, tmp_path: Path) ->
     assert (again.sentence, again.numbers) == (finding.sentence, finding.numbers)
     for lost in (asked[0][0], asked[-1][0]):
         (tmp_path / "runs" / lost).rename(tmp_path / "runs" / f"gone-{lost}")
-        check(rendered(context, tmp_path / "runs", asked))
+        driving.check(rendered(context, tmp_path / "runs", asked))
     assert rendered(context, tmp_path / "none", asked).verdict == "cannot tell"
     # the natural network's weights are gone: what is left is said
     for weights in (tmp_path / "runs").glob("*/best.safetensors"):

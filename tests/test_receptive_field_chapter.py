@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import driving
 import numpy as np
 import pytest
 import torch
 import vl_convert
+from driving import Sent
 
 from convscope import arms as experiment
 from convscope import data, plans, studies
@@ -28,7 +29,6 @@ from convscope.studies import Driver
 from convscope.sweep import Watcher
 from convscope.training import train
 
-Sent = Callable[[list[Run]], list[Run]]
 SHAPE = (3, 16, 16)
 
 
@@ -40,30 +40,13 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def drive(context: Context, made: Callable[[Recipe], Run], change: Sent = list) -> tuple[Finding, list[list[str]]]:
-    """The finding, and the ids of each request; `change` is what becomes of the runs before they are sent."""
-    chapter, asked = receptive_field.chapter(context), []
-    wanted = next(chapter)
-    for _ in range(9):
-        asked.append([recipe.id for recipe in wanted])
-        try:
-            wanted = chapter.send(change([made(recipe) for recipe in wanted]))
-        except StopIteration as end:
-            return check(end.value), asked
-    raise AssertionError("the chapter never ends")
-
-
-def check(finding: Finding) -> Finding:
-    """Printable, whole sentences; plain, finite JSON."""
-    json.dumps([finding.numbers, *(t.rows for t in finding.tables), *(c.spec for c in finding.charts)], allow_nan=False)
-    for text in (finding.sentence, *finding.paragraphs):
-        assert text.isprintable() and text.endswith(".") and not text.endswith("..")
-        assert "None" not in text and "nan" not in text and "  " not in text and "1 seeds" not in text and "1 epochs" not in text
+    finding, asked = driving.drive(receptive_field, context, made, change)
     for row in finding.numbers.get("comparisons", []):
         assert row["low"] <= row["difference"] <= row["high"] and row["from"] != row["to"]
         if row["factor"] in ("field", "depth", "pooling"):  # at matched parameters
             most = max(row["parameters_from"], row["parameters_to"])
             assert abs(row["parameters_from"] - row["parameters_to"]) <= receptive_field.NEAR * most
-    return finding
+    return finding, asked
 
 
 def drawn(finding: Finding) -> None:
@@ -137,10 +120,10 @@ def context_of(path: Path, **more: Any) -> Context:
 
 def rendered(context: Context, root: Path, asked: list[list[str]]) -> Finding:
     driver = Driver(None, root, None, Watcher(), {"receptive_field": asked})
-    return check(driver.collect(replace(context, live=False))["receptive_field"])
+    return driving.check(driver.collect(replace(context, live=False))["receptive_field"])
 
 
-def test_a_trained_chapter_with_everything_there(micro: Path, tmp_path: Path) -> None:
+def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
     context, root = context_of(micro), tmp_path / "runs"
     finding, asked = drive(context, lambda recipe: train(recipe, root, data=context.data))
     drawn(finding)

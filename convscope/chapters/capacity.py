@@ -95,7 +95,7 @@ def models_of(context: Context) -> list[ConvNet]:
 def sweep_of(context: Context) -> list[Recipe]:
     """One recipe a network: a constant learning rate, no augmentation, so that nothing hides overfitting. Rate and seed are filled in later."""
     epochs = plans.epochs_of(context, PRESETS[context.preset].epochs)
-    base = replace(context.base, epochs=epochs, schedule="constant", limit=plans.images_of(context))
+    base = replace(plans.base_of(context), epochs=epochs, schedule="constant")
     return [replace(base, model=model) for model in models_of(context)]
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from convscope import pooled
 from convscope.findings import Context
 from convscope.recipe import Recipe
 from convscope.record import Run
 from convscope.search_space import describe
-from convscope.stats import Estimate, difference_se, estimates, smallest_within_one_se
+from convscope.stats import Estimate, difference_se, smallest_within_one_se
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,12 @@ def candidates(finals: Sequence[Run], sweep: Sequence[Run], context: Context) ->
     seen = {key: tuple(runs.values()) for key, runs in groups.items()}
     if not seen:
         return []
-    counts = {"val": len(context.data.val), "test": len(context.data.test)}
-
-    def losses(split: str) -> dict[Recipe, Estimate]:
-        values = {key: [run.best[f"{split}_loss"] for run in runs] for key, runs in seen.items()}
-        spread = {key: max(run.best[f"{split}_loss_sd"] for run in runs) / math.sqrt(counts[split]) for key, runs in seen.items()}
-        return estimates(values, spread)
-
-    def accuracies(split: str) -> dict[Recipe, Estimate]:
-        values = {key: [run.best[f"{split}_accuracy"] for run in runs] for key, runs in seen.items()}
-        binomial = {key: math.sqrt(max(v) * (1 - min(v)) / counts[split]) for key, v in values.items()}
-        return {k: replace(e, low=max(0.0, e.low), high=min(1.0, e.high)) for k, e in estimates(values, binomial).items()}
-
-    tables = losses("val"), accuracies("val"), losses("test"), accuracies("test")
+    tables = (
+        pooled.losses(seen, context.data, "val"),
+        pooled.accuracies(seen, context.data, "val"),
+        pooled.losses(seen, context.data, "test"),
+        pooled.accuracies(seen, context.data, "test"),
+    )
     labels = labels_of(list(seen))
     return [
         Candidate(key, labels[key], " and ".join(sorted(chapters[key])), runs, *(table[key] for table in tables))

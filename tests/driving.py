@@ -1,0 +1,38 @@
+"""Driving a chapter in a test: its requests are answered by made or trained runs, and what it returns is checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import ModuleType
+
+from convscope.findings import Context, Finding
+from convscope.recipe import Recipe
+from convscope.record import Run
+
+Sent = Callable[[list[Run]], list[Run]]
+
+
+def drive(
+    module: ModuleType, context: Context, made: Callable[[Recipe], Run], change: Sent = list
+) -> tuple[Finding, list[list[str]]]:
+    """The finding, and the ids of each request; `change` is what becomes of the runs before they are sent."""
+    chapter, asked = module.chapter(context), []
+    wanted = next(chapter)
+    for _ in range(9):
+        asked.append([recipe.id for recipe in wanted])
+        try:
+            wanted = chapter.send(change([made(recipe) for recipe in wanted]))
+        except StopIteration as end:
+            return check(end.value), asked
+    raise AssertionError("the chapter never ends")
+
+
+def check(finding: Finding) -> Finding:
+    """Printable, whole sentences; plain, finite JSON."""
+    json.dumps([finding.numbers, *(t.rows for t in finding.tables), *(c.spec for c in finding.charts)], allow_nan=False)
+    for text in (finding.sentence, *finding.paragraphs):
+        assert text.isprintable() and text.endswith(".") and not text.endswith("..")
+        assert "None" not in text and "nan" not in text and "  " not in text and "1 seeds" not in text and "1 epochs" not in text
+    assert finding.verdict
+    return finding
