@@ -20,16 +20,16 @@ from convscope import data as datasets
 from convscope import device as devices
 from convscope.budgets import CHAPTER_OVERHEAD, OVERHEAD, duration, levels, parse_budget
 from convscope.chapters import CHAPTERS
+from convscope.driver import Driver
 from convscope.engines.local import LocalEngine
-from convscope.findings import Chapter, Context, Finding, Fit, Search
+from convscope.findings import Context, Finding, Fit, Search
 from convscope.fit import check_device
 from convscope.recipe import Recipe, UserError, did_you_mean, one_line, parse_json, recipe_from_json, to_json
 from convscope.record import Run, list_runs, seal, set_aside, write_bytes, write_json
 from convscope.report import write_report
 from convscope.search import check as check_search
-from convscope.sweep import Costs, Watcher, choose, kind_of, resolve, run_all, timed
+from convscope.sweep import Costs, Watcher, choose, kind_of, resolve, timed
 from convscope.trackers import check_tracker, tracked
-from convscope.training import finished_run
 
 PRESETS = ("quick", "standard", "full")
 SEEDS = {"quick": 2, "standard": 3, "full": 5}
@@ -367,7 +367,7 @@ def render(root: Path) -> Study:
         seeds = tuple(int(seed) for seed in kept["seeds"])
         fit, search = Fit(**kept.get("fit", {})), Search(**kept.get("search", {}))
         measured = dict(known.get("measured", {}))
-        asked = {name: [[str(key) for key in step] for step in steps] for name, steps in known["requests"].items()}
+        asked = {name: [[str(key) for key in step] for step in steps if step] for name, steps in known["requests"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         why = f"lacks {error}" if isinstance(error, KeyError) else one_line(error)
         raise UserError(f"study {one_line(root)}: study.json {why}; the study's own command writes it again") from None
@@ -381,68 +381,6 @@ def render(root: Path) -> Study:
         driver = Driver(None, root / "runs", None, Watcher(), asked)
         findings = driver.collect(context)
         return save(root, about, findings, driver, 0.0, about["complete"], context)
-
-
-class Driver:
-    """Drives chapters: each asks for recipes and is sent their runs, until it returns its finding."""
-
-    def __init__(
-        self,
-        engine: LocalEngine | None,
-        root: Path,
-        costs: Costs | None,
-        watcher: Watcher,
-        recorded: dict[str, list[list[str]]] | None = None,
-    ) -> None:
-        self.engine, self.root, self.costs, self.watcher = engine, root, costs, watcher
-        self.runs: dict[str, Run] = {}
-        self.used: dict[str, list[str]] = {}  # run id -> chapters
-        self.asked: dict[str, list[list[str]]] = {}  # chapter -> for each of its requests the ids of the runs
-        self.recorded = recorded  # what an earlier process asked for: then that is read, whatever today's presets would ask for
-        self.only_finished = engine is None  # then runs on disk are read and the others left out
-
-    def collect(self, context: Context) -> dict[str, Finding]:
-        chapters: dict[str, Chapter] = {name: CHAPTERS[name].chapter(context) for name in context.chapters}
-        context.findings.clear()
-        self.asked.clear()
-        wanted = {name: next(chapter) for name, chapter in chapters.items()}
-        while wanted:  # what all chapters want now is trained together, so that no core idles while one chapter thinks
-            before = len(context.findings), sum(map(len, wanted.values()))
-            for name, asked in wanted.items():
-                self.watcher.asked(name, asked)
-            got = {run.id: run for run in self.fetch([recipe for asked in wanted.values() for recipe in asked])}
-            following: dict[str, list[Recipe]] = {}
-            for name, asked in wanted.items():
-                steps = self.asked.setdefault(name, [])
-                steps.append([recipe.id for recipe in asked])
-                runs = [got[key] for key in steps[-1] if key in got] if self.recorded is None else self.read(name, len(steps) - 1)
-                self.runs |= {run.id: run for run in runs}
-                for run in runs:
-                    names = self.used.setdefault(run.id, [])
-                    names += [name] if name not in names else []
-                try:
-                    following[name] = chapters[name].send(runs)
-                except StopIteration as end:
-                    context.findings[name] = end.value
-            wanted = following
-            assert before != (len(context.findings), 0) or not wanted, f"chapters wait for each other: {', '.join(wanted)}"
-        return {name: context.findings[name] for name in context.chapters}
-
-    def fetch(self, recipes: list[Recipe]) -> list[Run]:
-        if self.recorded is not None:
-            return []
-        if self.engine is not None and self.costs is not None and not self.only_finished:
-            return run_all(self.engine, recipes, self.root, self.costs, self.watcher)
-        return self.finished([recipe.id for recipe in recipes])
-
-    def read(self, chapter: str, step: int) -> list[Run]:
-        """The runs of a chapter's request as an earlier process recorded it."""
-        steps = (self.recorded or {}).get(chapter, [])
-        return self.finished(steps[step]) if step < len(steps) else []
-
-    def finished(self, ids: list[str]) -> list[Run]:
-        found = [finished_run(self.root / key, self.watcher.say) for key in dict.fromkeys(ids)]
-        return [run for run in found if run is not None]
 
 
 def save(

@@ -11,7 +11,7 @@ from typing import Any
 
 from convscope import device
 from convscope.data import Dataset
-from convscope.engines.local import Job, LocalEngine
+from convscope.engines.local import Event, Job, JobQueue, LocalEngine
 from convscope.evaluate import autocast
 from convscope.fit import eval_batch, place, step
 from convscope.labels import label_of
@@ -170,34 +170,79 @@ def timed(engine: LocalEngine, kinds: Sequence[Recipe]) -> dict[str, tuple[float
     return engine.gather([Job(kind.id, time_job, (kind,)) for kind in kinds])
 
 
-def run_all(engine: LocalEngine, recipes: Sequence[Recipe], root: Path, costs: Costs, watcher: Watcher) -> list[Run]:
-    """A run for each recipe, in their order. A run that fails is recorded as failed, with its reason, and the others go on."""
-    distinct = {recipe.id: recipe for recipe in recipes}
-    runs: dict[str, Run] = {}
-    for key, recipe in distinct.items():
-        run = finished_run(root / recipe.id, watcher.say)
-        if run is not None:
-            runs[key] = run
-            watcher.skipped(costs.run(recipe))
-    missing = [recipe for key, recipe in distinct.items() if key not in runs]
-    missing.sort(key=lambda recipe: -costs.run(recipe))
-    for event in engine.run([Job(recipe.id, train_job, (recipe, str(root))) for recipe in missing]):
-        recipe = distinct[event.key]
+class Sweep:
+    """Recipes become runs as they are asked for; finished ones are read, each is trained once. A run that fails is recorded with its reason, and the others go on."""
+
+    def __init__(self, engine: LocalEngine, root: Path, costs: Costs, watcher: Watcher) -> None:
+        self.engine, self.root, self.costs, self.watcher = engine, root, costs, watcher
+        self.recipes: dict[str, Recipe] = {}
+        self.runs: dict[str, Run | None] = {}  # of those that have ended; None where even the failure could not be recorded
+        self.queue = JobQueue()
+        self.events = engine.run(self.queue)
+
+    def ask(self, recipes: Sequence[Recipe]) -> None:
+        """Have these trained. Pilots, on which further requests wait, go first, then the longest."""
+        for recipe in recipes:
+            key = recipe.id
+            if key in self.recipes:
+                continue
+            self.recipes[key] = recipe
+            run = finished_run(self.root / key, self.watcher.say)
+            if run is not None:
+                self.runs[key] = run
+                self.watcher.skipped(self.costs.run(recipe))
+            else:
+                urgency = float("test" in recipe.evaluate), -self.costs.run(recipe)
+                self.queue.push(Job(key, train_job, (recipe, str(self.root))), urgency)
+
+    def answer(self, recipes: Sequence[Recipe]) -> list[Run] | None:
+        """The runs of what was asked for, in its order; None as long as one is missing."""
+        if any(recipe.id not in self.runs for recipe in recipes):
+            return None
+        found = (self.runs[recipe.id] for recipe in recipes)
+        return [run for run in found if run is not None]
+
+    def wait(self) -> bool:
+        """Watch until a run has ended; False where nothing is left to run."""
+        for turn in range(2):
+            for event in self.events:
+                if self.see(event):
+                    return True
+            if turn or not self.queue:
+                return False
+            self.events = self.engine.run(self.queue)  # it had come to its end before more was asked for
+        return False
+
+    def see(self, event: Event) -> bool:
+        """Whether the event ends a run."""
+        recipe, watcher = self.recipes[event.key], self.watcher
         if event.kind == "started":
             watcher.started(recipe)
         elif event.kind == "progress":
-            watcher.epoch(recipe, event.value, costs.epoch(recipe))
+            watcher.epoch(recipe, event.value, self.costs.epoch(recipe))
+        elif event.kind == "done":
+            self.end(recipe, read_run(Path(event.value)))
         else:
-            if event.kind == "done":
-                runs[event.key] = read_run(Path(event.value))
-            else:
-                try:
-                    runs[event.key] = record_failure(recipe, root, event.value)
-                except OSError as error:  # a disk that is full fails this run's record, not the others
-                    watcher.say(f"{describe(recipe)}: {event.value}; it could not be recorded: {error.strerror}")
-                    continue
-            watcher.ended(recipe, runs[event.key])
-    return [runs[recipe.id] for recipe in recipes if recipe.id in runs]
+            try:
+                self.end(recipe, record_failure(recipe, self.root, event.value))
+            except OSError as error:  # a disk that is full fails this run's record, not the others
+                self.runs[event.key] = None
+                watcher.say(f"{describe(recipe)}: {event.value}; it could not be recorded: {error.strerror}")
+        return event.key in self.runs
+
+    def end(self, recipe: Recipe, run: Run) -> None:
+        self.runs[recipe.id] = run
+        self.watcher.ended(recipe, run)
+
+
+def run_all(engine: LocalEngine, recipes: Sequence[Recipe], root: Path, costs: Costs, watcher: Watcher) -> list[Run]:
+    """A run for each recipe, in their order."""
+    sweep = Sweep(engine, root, costs, watcher)
+    sweep.ask(recipes)
+    while (runs := sweep.answer(recipes)) is None:
+        ended = sweep.wait()
+        assert ended, "an engine answers every job"
+    return runs
 
 
 def record_failure(recipe: Recipe, root: Path, why: str) -> Run:

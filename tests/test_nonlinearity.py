@@ -19,13 +19,13 @@ from convscope import data, layers, plans, studies
 from convscope.chapters import nonlinearity
 from convscope.chapters.nonlinearity import ACTIVATION, NORMALISATION, POOLING, kinds_of, removed_from, split, without
 from convscope.data import Dataset, Split
+from convscope.driver import Driver
 from convscope.findings import Context, Finding
 from convscope.models import build, size_of
 from convscope.probes import probe
 from convscope.probes.affine import Part
 from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression
 from convscope.record import Run
-from convscope.studies import Driver
 from convscope.sweep import Watcher
 from convscope.training import train
 

@@ -18,11 +18,11 @@ from driving import Sent
 from convscope import data, layers, plans, studies
 from convscope.chapters import ordering
 from convscope.data import Dataset, Split
+from convscope.driver import Driver
 from convscope.findings import Context, Finding, Fit
 from convscope.models import ConvNetModule, build, size_of
 from convscope.recipe import ConvNet, Custom, Recipe, SoftmaxRegression, UserError, recipe_from_json, to_json
 from convscope.record import Run
-from convscope.studies import Driver
 from convscope.sweep import Watcher
 from convscope.training import train
 

@@ -20,12 +20,12 @@ from convscope import data, plans, studies
 from convscope.chapters import receptive_field
 from convscope.chapters.receptive_field import Comparison, matched, verdict_of
 from convscope.data import Dataset, Split
+from convscope.driver import Driver
 from convscope.findings import Context, Finding
 from convscope.models import size_of
 from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression
 from convscope.record import Run
 from convscope.stats import Difference
-from convscope.studies import Driver
 from convscope.sweep import Watcher
 from convscope.training import train
 

@@ -7,6 +7,8 @@ events. A worker that dies fails its own job only, with the signal named, and is
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import multiprocessing
 import os
 import signal
@@ -38,6 +40,26 @@ class Event:
     kind: str
     value: Any = None
     detail: str = ""  # the traceback of a failure
+
+
+class JobQueue:
+    """Jobs that wait, the most urgent first; more can be pushed while an engine works through it."""
+
+    def __init__(self, jobs: Sequence[Job] = ()) -> None:
+        self.heap: list[tuple[tuple[float, ...], int, Job]] = []
+        self.count = itertools.count()
+        for job in jobs:
+            self.push(job)
+
+    def push(self, job: Job, urgency: tuple[float, ...] = ()) -> None:
+        """The smallest urgency goes first; jobs of equal urgency in the order in which they came."""
+        heapq.heappush(self.heap, (urgency, next(self.count), job))
+
+    def pop(self) -> Job:
+        return heapq.heappop(self.heap)[2]
+
+    def __len__(self) -> int:
+        return len(self.heap)
 
 
 class Worker:
@@ -84,9 +106,9 @@ class LocalEngine:
         while len(self.workers) < workers:
             self.workers.append(Worker(self.context))
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
-        """Run the jobs in order, one a worker; every job ends in exactly one "done" or "failed"."""
-        waiting = list(reversed(jobs))
+    def run(self, jobs: Sequence[Job] | JobQueue) -> Iterator[Event]:
+        """Run the jobs in order, one a worker; every job ends in exactly one "done" or "failed". Of a queue also what is pushed meanwhile."""
+        waiting = jobs if isinstance(jobs, JobQueue) else JobQueue(jobs)
         while waiting or any(worker.job for worker in self.workers):
             for i, worker in enumerate(self.workers):
                 if worker.job is None and waiting:

@@ -44,7 +44,9 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
         if len(finals) == len(runs):
             break
         search.tell([run for run in runs if not is_final(run)])  # only where an older search was longer
-    while "capacity" in context.chapters and "capacity" not in context.findings:
+    # capacity's networks compete with these; the others are waited for because latencies are measured where nothing trains meanwhile
+    awaited = ["capacity", "receptive_field", "ordering", *(["nonlinearity"] if context.preset != "full" else [])]
+    while any(name in context.chapters and name not in context.findings for name in awaited):
         yield []
     capacity = context.findings.get("capacity")
     return finding(context, search, finals, list(capacity.runs.values()) if capacity else [])

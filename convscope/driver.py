@@ -1,0 +1,103 @@
+"""Drives chapters: each asks for recipes and is sent their runs, until it returns its finding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from convscope.chapters import CHAPTERS
+from convscope.engines.local import LocalEngine
+from convscope.findings import Chapter, Context, Finding
+from convscope.recipe import Recipe
+from convscope.record import Run
+from convscope.sweep import Costs, Sweep, Watcher
+from convscope.training import finished_run
+
+
+class Driver:
+    """Drives chapters: each asks for recipes and is sent their runs, until it returns its finding."""
+
+    def __init__(
+        self,
+        engine: LocalEngine | None,
+        root: Path,
+        costs: Costs | None,
+        watcher: Watcher,
+        recorded: dict[str, list[list[str]]] | None = None,
+    ) -> None:
+        self.engine, self.root, self.costs, self.watcher = engine, root, costs, watcher
+        self.runs: dict[str, Run] = {}
+        self.used: dict[str, list[str]] = {}  # run id -> chapters
+        self.asked: dict[str, list[list[str]]] = {}  # chapter -> for each of its requests the ids of the runs
+        self.recorded = recorded  # what an earlier process asked for: then that is read, whatever today's presets would ask for
+        self.only_finished = engine is None  # then runs on disk are read and the others left out
+
+    def collect(self, context: Context) -> dict[str, Finding]:
+        """What `drive` finds. What chapters compute here runs beside the workers: as many threads as cores would fight them for every core."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return self.drive(context)
+        finally:
+            torch.set_num_threads(threads)
+
+    def drive(self, context: Context) -> dict[str, Finding]:
+        """The findings of all chapters. Each goes on as soon as its own runs are there, so that no core idles while another chapter waits or thinks."""
+        context.findings.clear()
+        self.asked.clear()
+        sweep = None
+        if self.engine is not None and self.costs is not None and not self.only_finished:
+            sweep = Sweep(self.engine, self.root, self.costs, self.watcher)
+        chapters: dict[str, Chapter] = {name: CHAPTERS[name].chapter(context) for name in context.chapters}
+        wanted = {name: next(chapter) for name, chapter in chapters.items()}
+        known: dict[str, int] = {}  # how many findings there were when a chapter that waits for one was asked last
+        for name in wanted:
+            self.ask(name, wanted[name], sweep)
+        while wanted:
+            moved = False
+            for name in list(wanted):
+                if not wanted[name] and known.get(name) == len(context.findings):
+                    continue
+                runs = self.answer(name, wanted[name], sweep)
+                if runs is None:
+                    continue
+                moved = True
+                known[name] = len(context.findings)
+                try:
+                    wanted[name] = chapters[name].send(runs)
+                except StopIteration as end:
+                    context.findings[name] = end.value
+                    del wanted[name]
+                else:
+                    self.ask(name, wanted[name], sweep)
+            assert moved or (sweep is not None and sweep.wait()), f"chapters wait for each other: {', '.join(wanted)}"
+        return {name: context.findings[name] for name in context.chapters}
+
+    def ask(self, name: str, recipes: list[Recipe], sweep: Sweep | None) -> None:
+        if recipes:
+            self.asked.setdefault(name, []).append([recipe.id for recipe in recipes])
+            self.watcher.asked(name, recipes)
+            if sweep is not None:
+                sweep.ask(recipes)
+
+    def answer(self, name: str, recipes: list[Recipe], sweep: Sweep | None) -> list[Run] | None:
+        """The runs that a chapter asked for; None as long as one is missing. Without a sweep those that are on disk, as an earlier process recorded the request, if one did."""
+        if not recipes:
+            return []
+        if sweep is not None:
+            runs = sweep.answer(recipes)
+        elif self.recorded is None:
+            runs = self.finished([recipe.id for recipe in recipes])
+        else:
+            steps, step = self.recorded.get(name, []), len(self.asked[name]) - 1
+            runs = self.finished(steps[step]) if step < len(steps) else []
+        for run in runs or ():
+            self.runs[run.id] = run
+            names = self.used.setdefault(run.id, [])
+            names += [name] if name not in names else []
+        return runs
+
+    def finished(self, ids: list[str]) -> list[Run]:
+        found = [finished_run(self.root / key, self.watcher.say) for key in dict.fromkeys(ids)]
+        return [run for run in found if run is not None]
