@@ -49,7 +49,7 @@ def second(depth: int, block_depth: int) -> ConvNet:
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
         sweeps=(widths(first(1), 8), widths(first(2), 8), widths(first(3), 1, 2, 4, 8, 16)),
-        epochs=7,
+        epochs=6,
         rates=(1e-3, 2e-3, 4e-3),
         strong_seeds=1,
     ),

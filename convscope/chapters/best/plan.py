@@ -22,7 +22,7 @@ class Preset:
 
 
 PRESETS = {
-    "quick": Preset(trials=6, rungs=(1, 2), finals=1),
+    "quick": Preset(trials=5, rungs=(1, 2), finals=1),
     "standard": Preset(trials=40, rungs=(1, 3, 9), finals=3),
     "full": Preset(trials=200, rungs=(3, 9, 27), finals=5),
 }
