@@ -155,7 +155,7 @@ def test_what_was_chosen_is_kept_for_the_same_request_and_for_no_other(tmp_path:
     slower = costs_of(context, 1.3)  # measured again it would be another plan, and recipes another id
     told = Told()
     assert studies.fitted(tmp_path, context, slower, budget, 1, told).fit == first and not told.lines
-    for other in (replace(context, seeds=(0, 1, 2)), replace(context, chapters=("receptive_field",))):
+    for other in (replace(context, seeds=(0, 1, 2)), replace(context, chapters=("convolution",))):
         costs = costs_of(other)
         found = studies.fitted(tmp_path, other, costs, budget, 1, Told())
         assert sum(costs.run(recipe) for recipe in studies.forecast(found)) + OVERHEAD + CHAPTER_OVERHEAD <= budget

@@ -24,7 +24,7 @@ from convscope.recipe import ConvNet, Custom, Recipe, SoftmaxRegression
 from convscope.record import Run
 from convscope.report import write_report
 from convscope.report.files import results, safe_cell
-from convscope.report.page import cell, png_address, script_json, sort_value, write_page
+from convscope.report.page import MOST_ROWS, cell, png_address, script_json, sort_value, write_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -231,7 +231,7 @@ def test_galleries_and_proofs_are_on_the_page_and_in_the_json(
         assert png_address((path.parent / picture["png"]).read_bytes()) == address
 
 
-@pytest.mark.parametrize(("rows", "folded"), [(15, False), (16, True)])
+@pytest.mark.parametrize(("rows", "folded"), [(MOST_ROWS, False), (MOST_ROWS + 1, True)])
 def test_a_long_table_is_folded_and_sorts_all_the_same(
     study_of: Callable[..., Path], show: Callable[[Path], Opened], rows: int, folded: bool
 ) -> None:
@@ -242,7 +242,7 @@ def test_a_long_table_is_folded_and_sorts_all_the_same(
     assert page.locator("details.long:has(#table-long)").count() == folded
     assert page.locator("#table-long").is_visible() != folded
     if folded:
-        assert page.locator("details.long:has(#table-long) summary").text_content() == "A long one: 16 rows"
+        assert page.locator("details.long:has(#table-long) summary").text_content() == f"A long one: {MOST_ROWS + 1} rows"
         page.locator("details.long:has(#table-long) summary").click()
     for _ in range(2):
         page.locator("#table-long button").click()

@@ -209,11 +209,11 @@ def test_a_search_in_which_nothing_finishes_ends() -> None:
 
 
 def test_time_is_that_of_the_runs_over_the_workers() -> None:
-    one = Proposer(context_of(), None, 20.0, RUNGS)
+    one = Proposer(context_of(), None, 60.0, RUNGS)
     drive(one)
-    two = Proposer(replace(context_of(), workers=2), None, 20.0, RUNGS)
+    two = Proposer(replace(context_of(), workers=2), None, 60.0, RUNGS)
     drive(two)
-    assert one.ended == two.ended == "the time was spent" and two.spent > 1.5 * one.spent >= 30
+    assert one.ended == two.ended == "the time was spent" and two.spent >= 120 > one.spent >= 60
     assert not {"promoted", "running"} & {tried.state for tried in one.tried + two.tried}
     assert all(trial.state.is_finished() for trial in one.study.trials)
 
