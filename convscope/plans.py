@@ -74,7 +74,7 @@ class Strong:
 
 STRONG = {
     "quick": Strong(ConvNet(16, 3, block_depth=2, norm="batch", skip=True), 4),
-    "standard": Strong(ConvNet(48, 3, block_depth=2, norm="batch", skip=True), 15, crop=2),
+    "standard": Strong(ConvNet(48, 3, block_depth=2, norm="batch", skip=True), 14, crop=2),
     "full": Strong(ConvNet(64, 3, block_depth=3, norm="batch", skip=True), 40, crop=4),
 }
 

@@ -44,7 +44,7 @@ class Ranges:
 RANGES = {
     # without group normalisation, which takes several times as long on a CPU as FLOPs let expect
     "quick": Ranges((8, 32), 4, 3, 5, 3, flops=8e6, parameters=1_000_000, memory=1e9, norms=("none", "batch")),
-    "standard": Ranges((8, 96), 4, 3, 7, 4, flops=250e6, parameters=10_000_000, memory=2e9),
+    "standard": Ranges((8, 64), 4, 3, 7, 4, flops=40e6, parameters=10_000_000, memory=2e9),
     "full": Ranges((8, 192), 5, 4, 7, 4, flops=1.5e9, parameters=50_000_000, memory=8e9),
 }
 

@@ -43,7 +43,7 @@ class Preset:
 
 PRESETS = {
     "quick": Preset(3, (2e-3, 8e-3), (2,), ConvNet(16, 3, hidden=(256,)), False),
-    "standard": Preset(12, (5e-4, 1e-3, 2e-3, 4e-3), (2, 4), ConvNet(32, 3, hidden=(256,)), False),
+    "standard": Preset(5, (1e-3, 4e-3), (2,), ConvNet(24, 3, hidden=(256,)), False),
     "full": Preset(30, (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3), (2, 4, 8), ConvNet(64, 3, hidden=(256,)), True),
 }
 

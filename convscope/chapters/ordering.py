@@ -42,7 +42,7 @@ class Preset:
 
 PRESETS = {
     "quick": Preset(ConvNet(8, 3), 3, (2e-3, 8e-3), 3, 10_000),
-    "standard": Preset(ConvNet(16, 3), 6, (1e-3, 2e-3, 4e-3), 4, None),
+    "standard": Preset(ConvNet(8, 3), 4, (2e-3, 8e-3), 4, None),
     "full": Preset(ConvNet(32, 3), 30, (1e-3, 2e-3, 4e-3), 8, None),
 }
 

@@ -42,7 +42,7 @@ class Preset:
 
 PRESETS = {
     "quick": Preset(3, (2e-3, 8e-3, 3.2e-2), (3, 7, 15), ConvNet(6, 3, head="gap"), 10_000),
-    "standard": Preset(8, (1e-3, 4e-3, 1.6e-2), (3, 5, 9, 15), ConvNet(8, 3, head="gap"), None),
+    "standard": Preset(4, (1e-3, 4e-3, 1.6e-2), (3, 5, 9, 15), ConvNet(8, 3, head="gap"), 20_000),
     "full": Preset(30, (1e-3, 2e-3, 4e-3, 8e-3), (3, 5, 7, 9, 11, 13, 15), ConvNet(16, 3, head="gap"), None),
 }
 
