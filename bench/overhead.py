@@ -24,7 +24,7 @@ from figures import machine_line, markdown, median, ratios, spread
 from torch import Tensor, nn
 
 from convscope.data import load
-from convscope.device import best_precision
+from convscope.device import best_numerics
 from convscope.fit import Row, State, Tensors, derived_seed, evaluate_splits, fit, to_device
 from convscope.memory import keep_freed_memory
 from convscope.models import build
@@ -181,7 +181,8 @@ def compare_memory(recipe: Recipe) -> Memory:
 
 def measure(images: int, turns: int) -> tuple[list[Loops], list[Memory], str]:
     """All comparisons, and the precision that was chosen."""
-    precision, layout, _ = best_precision("cpu")
+    best = best_numerics("cpu")
+    precision, layout = best.precision, best.layout  # both loops by the library, so that the loop alone differs
     base = Recipe(model=MODEL, epochs=1, limit=images, val=0.0, evaluate=("test",), precision=precision, layout=layout)  # pyright: ignore[reportArgumentType]
     loops = [compare(replace(base, batch=batch), turns) for batch in BATCHES]
     memory = [compare_memory(replace(base, batch=batch)) for batch in BATCHES] if sys.platform.startswith("linux") else []

@@ -162,10 +162,11 @@ def train(
     if recipe is None or device != "auto":
         changed = replace(changed, device=check_device(device))
     if recipe is None and precision is None:
-        measured, layout, _ = devices.best_precision(changed.device)
+        best = devices.best_numerics(changed.device)
+        threads = devices.best_threads(changed.device, best)
         changed = replace(
-            changed, precision=measured, layout=layout, threads=devices.best_threads(changed.device, measured, layout)
-        )  # pyright: ignore[reportArgumentType]
+            changed, precision=best.precision, layout=best.layout, kernels=best.kernels, threads=threads  # pyright: ignore[reportArgumentType]
+        )  # fmt: skip
     check_writable(out)
     run = trackers.train_tracked(changed, out, track, log=print_row, say=lambda text: print(text, file=sys.stderr))
     print(
@@ -389,22 +390,26 @@ def doctor(as_json: Json = False) -> None:
 
     machine = devices.this_machine()
     name = check_device("auto")
-    precision, layout, rates = devices.best_precision(name)
+    best = devices.best_numerics(name)
     if as_json:
         print(
             json.dumps(
                 {
                     "machine": devices.as_dict(machine),
                     "device": name,
-                    "precision": precision,
-                    "layout": layout,
-                    "images_per_second": rates,
+                    "precision": best.precision,
+                    "layout": best.layout,
+                    "kernels": best.kernels,
+                    "no_compiled_kernels": best.why_not,
+                    "images_per_second": best.measured,
                 }
             )
         )
         return
-    print(f"machine    {machine}\ndevice     {name}\nprecision  {precision}, {layout}\ndata       {cache_folder()}")
-    for what, rate in rates.items():
+    reason = f" ({best.why_not})" if best.why_not else ""
+    print(f"machine    {machine}\ndevice     {name}\nprecision  {best.precision}, {best.layout}")
+    print(f"kernels    {best.kernels}{reason}\ndata       {cache_folder()}")
+    for what, rate in best.measured.items():
         print(f"measured   {what}: {rate:,.0f} images a second, one thread, whole training steps of a small network")
 
 

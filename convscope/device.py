@@ -8,9 +8,12 @@ import time
 from dataclasses import asdict, dataclass
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
+from convscope import kernels
 from convscope.evaluate import autocast
-from convscope.fit import place, step
+from convscope.fit import DTYPES, place, step
 from convscope.memory import keep_freed_memory
 from convscope.models import build
 from convscope.optim import optimiser
@@ -46,12 +49,14 @@ class Choice:
     threads: int
     workers: int
     measured: dict[str, float]
+    kernels: str = "library"
 
     def __str__(self) -> str:
         shape = (
             f"{self.workers} process{'es' if self.workers > 1 else ''} × {self.threads} thread{'s' if self.threads > 1 else ''}"
         )
-        return f"{self.device}, {self.precision}, {self.layout}, {shape}"
+        kernels = ", compiled kernels" if self.kernels == "compiled" else ""
+        return f"{self.device}, {self.precision}, {self.layout}{kernels}, {shape}"
 
 
 def this_machine() -> Machine:
@@ -88,11 +93,11 @@ def memory_bytes() -> int:
         return 0
 
 
-def throughput(device: str, precision: str, layout: str, threads: int, seconds: float = 0.4) -> float:
+def throughput(device: str, precision: str, layout: str, threads: int, kind: str = "library", seconds: float = 0.4) -> float:
     """Images per second of whole training steps of a small network (16/32/64 filters, batches of 64)."""
     keep_freed_memory()
     torch.set_num_threads(threads)
-    recipe = Recipe(model=PROBE_MODEL, device=device, precision=precision, layout=layout)  # pyright: ignore[reportArgumentType]
+    recipe = Recipe(model=PROBE_MODEL, device=device, precision=precision, layout=layout, kernels=kind)  # pyright: ignore[reportArgumentType]
     net = place(build(PROBE_MODEL, (3, 32, 32), 10), recipe)
     optimizer = optimiser(net, recipe)
     x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
@@ -119,21 +124,66 @@ def is_accurate(device: str, precision: str) -> bool:
     return bool((other - exact).norm() <= TOLERANCE * exact.norm())
 
 
-def best_precision(device: str) -> tuple[str, str, dict[str, float]]:
-    """Precision and layout with the highest throughput among the accurate ones, and all the figures (images per second, one thread)."""
+@dataclass(frozen=True)
+class Numerics:
+    """How a device computes fastest; `measured`: images per second of each way that was tried, with one thread."""
+
+    precision: str
+    layout: str
+    kernels: str
+    measured: dict[str, float]
+    why_not: str = ""  # there are no compiled kernels
+
+
+def best_numerics(device: str) -> Numerics:
+    """Precision, layout and kernels with the highest throughput among those that are accurate."""
     options = [("float32", "contiguous"), ("float32", "channels_last")]
     if is_accurate(device, "bfloat16"):
         options.append(("bfloat16", "channels_last"))
     rates = {option: throughput(device, *option, threads=1) for option in options}
     precision, layout = max(rates, key=lambda option: rates[option])
-    return precision, layout, {f"{p} {layout}": round(rate) for (p, layout), rate in rates.items()}
+    measured: dict[str, float] = {f"{p} {layout}": round(rate) for (p, layout), rate in rates.items()}
+    why_not = "" if device == "cpu" else "for CPUs only"
+    why_not = (
+        why_not or kernels.why_not(DTYPES[precision]) or ("" if kernels_agree(precision) else "they disagree with the library")
+    )
+    if why_not:
+        return Numerics(precision, layout, "library", measured, why_not)
+    rate = throughput(device, precision, "channels_last", 1, "compiled")
+    measured[f"{precision} channels_last, compiled kernels"] = round(rate)
+    if rate <= rates[precision, layout]:
+        return Numerics(precision, layout, "library", measured, "slower than the library on this machine")
+    return Numerics(precision, "channels_last", "compiled", measured)
 
 
-def best_threads(device: str, precision: str, layout: str) -> int:
+def kernels_agree(precision: str) -> bool:
+    """Whether gradients by compiled kernels are as near to float32's as the library's in this precision are."""
+    for model in (PROBE_MODEL, ConvNet(8, 2, block_depth=2, norm="batch", skip=True, pool="avg", head="gap")):
+        exact = gradient(model, "float32", "library")
+        library, compiled = (
+            float((gradient(model, precision, k) - exact).norm() / exact.norm()) for k in ("library", "compiled")
+        )
+        if not compiled <= 2 * library + 1e-3:
+            return False
+    return True
+
+
+def gradient(model: ConvNet, precision: str, kind: str) -> Tensor:
+    """All parameters' gradients of the mean loss of one batch, as a vector."""
+    net = build(model, (3, 32, 32), 10).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(2)).to(DTYPES[precision])
+    with autocast("cpu", precision), kernels.compiled(kind == "compiled"):
+        out = net(x.contiguous(memory_format=torch.channels_last))
+    F.cross_entropy(out.float(), torch.arange(PROBE_BATCH) % 10).backward()
+    return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+
+
+def best_threads(device: str, numerics: Numerics) -> int:
     """One thread or one a core, whichever trains a small network faster now."""
     if device != "cpu" or cores() == 1:
         return 1
-    return max((1, cores()), key=lambda threads: throughput(device, precision, layout, threads))
+    chosen = (numerics.precision, numerics.layout)
+    return max((1, cores()), key=lambda threads: throughput(device, *chosen, threads, numerics.kernels))
 
 
 def as_dict(value: Machine | Choice) -> dict[str, object]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from convscope import augment
 from convscope.data import Dataset, Split
 from convscope.evaluate import autocast, logits_of, metrics_of
+from convscope.kernels import compiled
 from convscope.optim import learning_rate, optimiser
 from convscope.recipe import ConvNet, Custom, Recipe, UserError, one_line
 
@@ -68,6 +69,7 @@ class Tensors:
         return x.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
 
 
+PREPARED = 5000  # images
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 RESIDENT_BYTES = 600_000_000  # of normalised images, in each process
 
@@ -223,6 +225,8 @@ def fit(net: nn.Module, tensors: Tensors, recipe: Recipe, log: Callable[[Row, St
     labels = tensors.labels["train"]
     if resume is not None:
         load_state(net, optimizer, resume)
+    else:
+        prepare(net, tensors)
     num_batches = math.ceil(count / recipe.batch)
     steps = recipe.epochs * num_batches
 
@@ -259,9 +263,17 @@ def place(net: nn.Module, recipe: Recipe) -> nn.Module:
     return net
 
 
+def prepare(net: nn.Module, tensors: Tensors) -> None:
+    """Layers that take their first weights from images have a method `prepare(images)`: it gets the first training images, normalised."""
+    for module in net.modules():
+        take = getattr(module, "prepare", None)
+        if isinstance(module, nn.Module) and callable(take):
+            take(tensors.inputs("train", slice(0, PREPARED)))
+
+
 def step(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
     """One update on a prepared batch; the loss is computed from logits in float32 (float64 for float64)."""
-    with autocast(recipe.device, recipe.precision):
+    with autocast(recipe.device, recipe.precision), compiled(recipe.kernels == "compiled"):
         out = net(x)
     out = out if out.dtype == torch.float64 else out.float()
     loss = F.cross_entropy(out, labels, label_smoothing=recipe.label_smoothing)
@@ -283,7 +295,8 @@ def change(x: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
 def predict(net: nn.Module, tensors: Tensors, split: str, recipe: Recipe) -> Tensor:
     """Logits N×K of a split's images, in eval mode."""
     inputs = functools.partial(batch_of, tensors, split)
-    return logits_of(net, tensors.count(split), inputs, recipe.device, recipe.precision, eval_batch(recipe))
+    with compiled(recipe.kernels == "compiled"):
+        return logits_of(net, tensors.count(split), inputs, recipe.device, recipe.precision, eval_batch(recipe))
 
 
 def eval_batch(recipe: Recipe) -> int:

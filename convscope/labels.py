@@ -24,6 +24,10 @@ def label_of(model: Model) -> str:
         parts.append(NORMS[model.norm])
     if model.skip and model.block_depth > 1:
         parts.append("skip")
+    if model.pool_at == "first" and model.pool != "none":
+        parts.append("pooling after a block's first convolution")
+    if model.stem == "whiten":
+        parts.append("whitened")
     if model.activation != "relu":
         parts.append("no activation" if model.activation == "identity" else model.activation)
     if model.pool != "max":

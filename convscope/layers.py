@@ -126,6 +126,30 @@ class PickOne(nn.Module):
 POOLS: dict[str, Callable[[int], nn.Module]] = {"max": MaxPool, "avg": nn.AvgPool2d, "stride": PickOne}
 
 
+class Whiten(nn.Conv2d):
+    """A fixed 2×2 convolution after which the patches of the training images are uncorrelated and of equal variance; its bias is learnt.
+
+    The filters are the patches' principal axes divided by their standard deviations, each also negated, so that a ReLU behind loses nothing
+    (Page 2018, "How to train your ResNet 8"; Jordan 2024, "94 % on CIFAR-10 in 3.29 seconds"). N×C×H×W to N×8C×(H−1)×(W−1).
+    """
+
+    IMAGES = 5000
+    EPS = 5e-4  # added to the variances
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 8 * channels, 2)
+        self.weight.requires_grad_(False)
+
+    @torch.no_grad()
+    def prepare(self, images: Tensor) -> None:
+        """Take the filters from normalised training images N×C×H×W."""
+        patches = F.unfold(images[: self.IMAGES].float(), 2).transpose(1, 2).flatten(0, 1).double()  # P×4C
+        centred = patches - patches.mean(0)
+        variances, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
+        filters = (axes / (variances + self.EPS).sqrt()).T.flip(0).reshape(-1, *self.weight.shape[1:])
+        self.weight.copy_(torch.cat([filters, -filters]))
+
+
 class ChannelAffine(nn.Module):
     """Batch normalisation without its statistics: a learnt scale and bias a channel. Affine, with as many parameters."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -17,7 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from convscope.layers import MONOTONE, POOLS, Act, PermutePixels, normalisation, ordering
+from convscope import fused, kernels
+from convscope.blocks import Block
+from convscope.layers import Act, PermutePixels, Whiten, ordering
 from convscope.recipe import ConvNet, Custom, Model, SoftmaxRegression, UserError, did_you_mean, one_line
 
 MAX_PARAMETERS = 2_000_000_000
@@ -38,34 +39,6 @@ NAMED: dict[str, Callable[[], Model]] = {
 }
 
 
-class Block(nn.Module):
-    """`block_depth` convolutions at one resolution, closed by activation and pooling.
-
-    After the last convolution a monotone activation is applied behind max pooling: the same function, a quarter of the work.
-    """
-
-    def __init__(self, spec: ConvNet, in_channels: int, channels: int, pool: int) -> None:
-        super().__init__()
-        widths = [in_channels] + [channels] * spec.block_depth
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, spec.kernel, padding=spec.kernel // 2) for a, b in itertools.pairwise(widths))
-        self.norms = nn.ModuleList(normalisation(spec.norm, channels) for _ in self.convs)
-        self.act = Act(spec.activation)
-        self.pool = POOLS[spec.pool](pool) if pool > 1 else nn.Identity()
-        self.skip = spec.skip and spec.block_depth > 1
-        self.swap = spec.pool == "max" and spec.activation in MONOTONE
-
-    def forward(self, x: Tensor) -> Tensor:
-        first: Tensor | None = None
-        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = norm(conv(x))
-            if i < len(self.convs) - 1:
-                x = self.act(x)
-                first = x if first is None else first
-        if self.skip and first is not None:
-            x = x + first
-        return self.act(self.pool(x)) if self.swap else self.pool(self.act(x))
-
-
 class ConvNetModule(nn.Module):
     """The network of a `ConvNet` recipe: N×C×H×W -> N×K logits."""
 
@@ -73,6 +46,10 @@ class ConvNetModule(nn.Module):
         super().__init__()
         channels, height, width = in_shape
         self.pixels = PermutePixels(height, width) if spec.pixels == "random" else nn.Identity()
+        self.stem: nn.Module = nn.Identity()
+        if spec.stem == "whiten":
+            self.stem = stem = Whiten(channels)
+            channels, height, width = stem.out_channels, height - 1, width - 1
         blocks = []
         for d, (out, pool) in enumerate(zip(spec.channels, spec.pools, strict=True), 1):
             if height // pool < 1 or width // pool < 1:
@@ -84,8 +61,9 @@ class ConvNetModule(nn.Module):
             blocks.append(Block(spec, channels, out, pool))
             channels, height, width = out, height // pool, width // pool
         self.blocks = nn.Sequential(*blocks)
-        features = channels if spec.head == "gap" else channels * height * width
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if spec.head == "gap" else nn.Flatten()
+        self.gap = spec.head == "gap"
+        features = channels if self.gap else channels * height * width
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if self.gap else nn.Flatten()
         self.order = ordering(spec.order, (channels, height, width))
         layers: list[nn.Module] = []
         for size in spec.hidden:
@@ -94,11 +72,24 @@ class ConvNetModule(nn.Module):
         self.fc = nn.Sequential(*layers, nn.Linear(features, num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.order(self.head(self.blocks(self.pixels(x)))))
+        x = self.stem(self.pixels(x))
+        if not kernels.active(x):
+            return self.fc(self.order(self.head(self.blocks(x))))
+        last = self.blocks[-1]
+        assert isinstance(last, Block)
+        for i in range(len(self.blocks) - 1):
+            x = self.blocks[i](x)
+        if self.gap and isinstance(last.pool, nn.Identity):
+            return self.fc(last.average(x))
+        x = last(x)
+        if not kernels.active(x):
+            return self.fc(self.order(self.head(x)))
+        x = fused.GlobalPool.apply(x, False) if self.gap else fused.Flatten.apply(x)
+        return self.fc(self.order(x))
 
 
 def iter_fitting(spec: ConvNet, in_shape: tuple[int, int, int]):
-    height, width = in_shape[1:]
+    height, width = (side - (spec.stem == "whiten") for side in in_shape[1:])
     for pool in spec.pools:
         height, width = height // pool, width // pool
         if height < 1 or width < 1:
@@ -141,7 +132,7 @@ def check_memory(model: ConvNet, in_shape: tuple[int, int, int]) -> None:
     for channels in model.channels:
         total += model.kernel**2 * channels * (previous + channels * (model.block_depth - 1))
         previous = channels
-    height, width = in_shape[1:]
+    height, width = (side - (model.stem == "whiten") for side in in_shape[1:])
     for pool in model.pools:
         height, width = height // pool, width // pool
     features = previous if model.head == "gap" else previous * height * width

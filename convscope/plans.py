@@ -42,7 +42,7 @@ def images_of(context: Context) -> int | None:
 
 def fits(model: ConvNet, in_shape: tuple[int, int, int]) -> bool:
     """Whether every pooling of the network leaves a feature map of at least 1×1."""
-    return min(in_shape[1:]) // math.prod(model.pools) >= 1
+    return (min(in_shape[1:]) - (model.stem == "whiten")) // math.prod(model.pools) >= 1
 
 
 def shallower(model: ConvNet, in_shape: tuple[int, int, int]) -> ConvNet:

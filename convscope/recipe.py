@@ -46,7 +46,9 @@ class ConvNet:
     activation to the input of its last one. The head is flatten or global average pooling ("gap"), fully
     connected layers of the `hidden` sizes with the activation between them, and the classifier. `norm` "affine" is batch normalisation's
     scale and bias without its statistics. `order` is that of the flattened vector ("per-sample": another random one for every image), `pixels` that
-    of the input's pixels; random ones are drawn once, the same for all images.
+    of the input's pixels; random ones are drawn once, the same for all images. `stem` "whiten" puts a fixed 2×2 convolution before
+    the blocks that decorrelates patches of the training images (`layers.Whiten`). `pool_at` "first" pools behind the first convolution of a block
+    instead of at its end, so that the others work on the smaller map.
     """
 
     width: int = 32
@@ -63,6 +65,8 @@ class ConvNet:
     hidden: tuple[int, ...] = ()
     order: Literal["natural", "reversed", "random", "channel-last", "per-sample"] = field(default="natural", metadata=ADDED)
     pixels: Literal["natural", "random"] = field(default="natural", metadata=ADDED)
+    stem: Literal["none", "whiten"] = field(default="none", metadata=ADDED)
+    pool_at: Literal["end", "first"] = field(default="end", metadata=ADDED)
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -159,6 +163,7 @@ class Recipe:
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     layout: Literal["channels_last", "contiguous"] = "channels_last"
     threads: int = 1
+    kernels: Literal["library", "compiled"] = field(default="library", metadata=ADDED)
 
     def __post_init__(self) -> None:
         check_types(self)

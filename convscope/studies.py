@@ -300,7 +300,7 @@ def mend_study(root: Path, asked: dict[str, Any], watcher: Watcher) -> None:
         if isinstance(run, Run):
             recipe = run.recipe
             workers = max(1, devices.cores() // recipe.threads) if recipe.device == "cpu" else 1
-            choice = devices.Choice(recipe.device, recipe.precision, recipe.layout, recipe.threads, workers, {})
+            choice = devices.Choice(recipe.device, recipe.precision, recipe.layout, recipe.threads, workers, {}, recipe.kernels)
             write_study(root, {"asked": asked, "choice": devices.as_dict(choice), "costs": {}})
             return
 

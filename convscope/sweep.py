@@ -14,6 +14,7 @@ from convscope.data import Dataset
 from convscope.engines.local import Event, Job, JobQueue, LocalEngine
 from convscope.evaluate import autocast
 from convscope.fit import eval_batch, place, step
+from convscope.kernels import compiled
 from convscope.labels import label_of
 from convscope.memory import keep_freed_memory
 from convscope.models import build, size_of
@@ -45,12 +46,12 @@ def train_job(report: Report, recipe: Recipe, root: str) -> str:
     return str(train(recipe, root, log=report).path)
 
 
-def precision_job(_report: Report, name: str) -> tuple[str, str, dict[str, float]]:
-    return device.best_precision(name)
+def numerics_job(_report: Report, name: str) -> device.Numerics:
+    return device.best_numerics(name)
 
 
-def throughput_job(_report: Report, name: str, precision: str, layout: str, threads: int) -> float:
-    return device.throughput(name, precision, layout, threads)
+def throughput_job(_report: Report, name: str, numerics: device.Numerics, threads: int) -> float:
+    return device.throughput(name, numerics.precision, numerics.layout, threads, numerics.kernels)
 
 
 def warm_job(_report: Report, recipe: Recipe) -> None:
@@ -76,7 +77,7 @@ def time_job(_report: Report, recipe: Recipe) -> tuple[float, float]:
 
     def one_evaluation() -> None:
         net.eval()
-        with torch.no_grad(), autocast(recipe.device, recipe.precision):
+        with torch.no_grad(), autocast(recipe.device, recipe.precision), compiled(recipe.kernels == "compiled"):
             net(tensors.inputs("train", slice(0, evaluated))).sum().item()
         net.train()
 
@@ -100,23 +101,25 @@ def seconds_of(call: Callable[[], None], turns: int = 5) -> float:
 def choose(engine: LocalEngine, device_name: str, workers: int | None) -> device.Choice:
     """Resolve precision, layout, processes × threads by a short measurement in the engine's workers (seconds)."""
     cores = device.cores()
-    precision, layout, measured = engine.gather([Job("precision", precision_job, (device_name,))])["precision"]
+    best: device.Numerics = engine.gather([Job("numerics", numerics_job, (device_name,))])["numerics"]
+    measured = dict(best.measured)
     if device_name != "cpu":
-        return device.Choice(device_name, precision, layout, 1, workers or 1, measured)
+        return device.Choice(device_name, best.precision, best.layout, 1, workers or 1, measured, best.kernels)
     if workers is None and cores > 1:
-        alone = engine.gather([Job("alone", throughput_job, (device_name, precision, layout, cores))])["alone"]
+        alone = engine.gather([Job("alone", throughput_job, (device_name, best, cores))])["alone"]
         engine.resize(cores)
-        together = sum(
-            engine.gather([Job(str(i), throughput_job, (device_name, precision, layout, 1)) for i in range(cores)]).values()
-        )
+        together = sum(engine.gather([Job(str(i), throughput_job, (device_name, best, 1)) for i in range(cores)]).values())
         measured |= {f"1 process × {cores} threads": round(alone), f"{cores} processes × 1 thread": round(together)}
         workers = cores if together > alone else 1
     workers = workers or 1
-    return device.Choice(device_name, precision, layout, max(1, cores // workers), workers, measured)
+    threads = max(1, cores // workers)
+    return device.Choice(device_name, best.precision, best.layout, threads, workers, measured, best.kernels)
 
 
 def resolve(recipe: Recipe, choice: device.Choice) -> Recipe:
-    return replace(recipe, device=choice.device, precision=choice.precision, layout=choice.layout, threads=choice.threads)  # pyright: ignore[reportArgumentType]
+    return replace(
+        recipe, device=choice.device, precision=choice.precision, layout=choice.layout, threads=choice.threads, kernels=choice.kernels  # pyright: ignore[reportArgumentType]
+    )  # fmt: skip
 
 
 def kind_of(recipe: Recipe) -> Recipe:

@@ -15,7 +15,8 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from convscope import data as datasets
-from convscope.fit import Row, State, Tensors, check_fits, fit, is_out_of_memory, tensors_key, to_device
+from convscope.fit import DTYPES, Row, State, Tensors, check_fits, fit, is_out_of_memory, tensors_key, to_device
+from convscope.kernels import why_not
 from convscope.memory import keep_freed_memory
 from convscope.models import build, size_of
 from convscope.recipe import Recipe, UserError, one_line
@@ -40,6 +41,8 @@ def train(
     fit or another process is at this very run; a network too large for memory and a loss that is not finite are results, not errors.
     """
     # data: a name or a path becomes uint8 tensors; their hash becomes part of the recipe
+    if recipe.kernels == "compiled" and (reason := why_not(DTYPES[recipe.precision])):
+        raise UserError(f"kernels = compiled: {one_line(reason)}; kernels = library needs nothing")
     if data is None and not recipe.data_hash:
         data = load(recipe)
     if data is not None:

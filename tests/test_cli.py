@@ -212,7 +212,8 @@ def test_doctor_tells_what_the_machine_can_do(cli: Cli) -> None:
     assert tree["machine"]["cores"] == len(os.sched_getaffinity(0)) and tree["machine"]["torch"] == torch.__version__
     assert tree["precision"] in ("float32", "bfloat16") and min(tree["images_per_second"].values()) > 0
     fastest = max(tree["images_per_second"], key=lambda name: tree["images_per_second"][name])
-    assert f"{tree['precision']} {tree['layout']}" == fastest
+    kernels = ", compiled kernels" if tree["kernels"] == "compiled" else ""
+    assert f"{tree['precision']} {tree['layout']}{kernels}" == fastest and bool(kernels) != bool(tree["no_compiled_kernels"])
 
 
 def test_a_reader_that_leaves_is_no_error(finished_study: Path) -> None:

@@ -28,7 +28,7 @@ def test_architecture_lists_every_file() -> None:
     text = (TOP / "ARCHITECTURE.md").read_text(encoding="utf-8")
     tree = text.split("convscope/\n", 1)[1].split("```")[0]
     listed = {line.split()[0] for line in tree.splitlines() if line.startswith("  ")}
-    there = {str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*") if p.suffix in {".py", ".html", ".css", ".js"}}
+    there = {str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*") if p.suffix in {".py", ".html", ".css", ".js", ".c", ".h"}}
     assert listed == there
 
 

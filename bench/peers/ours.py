@@ -15,7 +15,7 @@ import tempfile
 import time
 
 import convscope as cs
-from convscope.device import best_precision, best_threads
+from convscope.device import best_numerics, best_threads
 
 
 def main() -> None:
@@ -27,8 +27,8 @@ def main() -> None:
     given = parser.parse_args()
 
     data = cs.load("cifar10", val=0.0)
-    precision, layout, rates = best_precision("cpu")
-    threads = best_threads("cpu", precision, layout)
+    best = best_numerics("cpu")
+    threads = best_threads("cpu", best)
     recipe = cs.Recipe(
         model=cs.ConvNet(width=16, depth=3),
         epochs=1,
@@ -38,8 +38,9 @@ def main() -> None:
         batch=given.batch,
         lr=given.lr,
         evaluate=("train", "test"),
-        precision=precision,  # pyright: ignore[reportArgumentType]
-        layout=layout,  # pyright: ignore[reportArgumentType]
+        precision=best.precision,  # pyright: ignore[reportArgumentType]
+        layout=best.layout,  # pyright: ignore[reportArgumentType]
+        kernels=best.kernels,  # pyright: ignore[reportArgumentType]
         threads=threads,
     )
     with tempfile.TemporaryDirectory() as root:
@@ -51,8 +52,8 @@ def main() -> None:
         name: run.last[name]
         for name in ("seconds", "train_seconds", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
     }
-    settings = f"{precision}, {layout}, {threads} thread{'s' if threads > 1 else ''}"
-    print(json.dumps({**figures, "call_seconds": call_seconds, "settings": settings, "measured": rates}))
+    settings = f"{best.precision}, {best.layout}, {best.kernels} kernels, {threads} thread{'s' if threads > 1 else ''}"
+    print(json.dumps({**figures, "call_seconds": call_seconds, "settings": settings, "measured": best.measured}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,179 @@
+"""Compiled kernels (native/*.c) for what surrounds the convolutions, where this machine has a C compiler: they are compiled once and kept in the user's cache.
+
+Nothing depends on them: where there is no compiler, or its answer is wrong, the library's own operations are used, and a recipe says which
+(`Recipe.kernels`). `layers` asks `active` whether a batch may go to them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+import torch
+from torch import Tensor
+
+SOURCES = Path(__file__).parent / "native"
+DEFINED = {torch.bfloat16: (), torch.float32: ("-DFLOAT32",)}
+FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-fvisibility=hidden")
+TUNED = (
+    ("-march=native", "-mprefer-vector-width=512"),
+    ("-march=native",),
+    ("-mcpu=native",),
+    (),
+)  # the first that the compiler takes
+MOST_CHANNELS = 4096  # as in common.h
+POINTER, SIZE, INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+SIGNATURES = {
+    "max_pool": "PP SSSS II",
+    "max_pool_back": "PPPP SSSS II",
+    "mean_pool": "PP SSSS II",
+    "mean_pool_back": "PPP SSSS II",
+    "global_pool": "PP SSS II",
+    "global_pool_back": "PPP SSS II",
+    "flatten": "PP SSS I",
+    "moments": "PPP SS I",
+    "scale_shift": "PPPPP SS II",
+    "normalise_back": "PPPPPPPPPP SS II",
+    "first_block": "PPPPP SSSSS I",
+    "first_block_back": "PPPPP SSSSS I",
+}
+_active: contextvars.ContextVar[bool] = contextvars.ContextVar("compiled kernels", default=False)
+
+
+class NotAvailable(Exception):
+    """Why there are no compiled kernels, in a few words."""
+
+
+@contextlib.contextmanager
+def compiled(wanted: bool) -> Iterator[None]:
+    """Inside, networks of the family may send their batches to compiled kernels; probes and users' own calls never do."""
+    token = _active.set(wanted)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
+def active(x: Tensor) -> bool:
+    """Whether this feature map (N×C×H×W) goes to the kernels: on the CPU, bfloat16 or float32, channels_last, few enough channels."""
+    return (
+        _active.get()
+        and x.device.type == "cpu"
+        and x.dtype in DEFINED
+        and x.shape[1] <= MOST_CHANNELS
+        and x.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def compiler() -> str:
+    """The C compiler: $CC, or cc, gcc or clang on the path. Raises NotAvailable."""
+    for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
+        if name and (path := shutil.which(name)):
+            return path
+    raise NotAvailable("no C compiler (cc, gcc or clang) on the path")
+
+
+def folder() -> Path:
+    return platformdirs.user_cache_path("convscope") / "kernels"
+
+
+def flags_of_processor() -> str:
+    """What distinguishes processors that run the same system: compiled code of one must not run on another that shares its home directory."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
+
+
+def built(dtype: torch.dtype) -> Path:
+    """The shared library for this dtype, compiled now where the cache has none. Raises NotAvailable."""
+    if sys.platform == "win32":
+        raise NotAvailable("not on Windows")
+    program = compiler()
+    sources = sorted(SOURCES.iterdir())
+    about = [
+        *(path.read_text(encoding="utf-8") for path in sources),
+        program,
+        platform.platform(),
+        flags_of_processor(),
+        *FLAGS,
+        *DEFINED[dtype],
+    ]
+    target = folder() / f"{hashlib.sha256(chr(0).join(about).encode()).hexdigest()[:20]}.so"
+    if target.exists():
+        return target
+    errors = []
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as workspace:
+            made = Path(workspace) / "kernels.so"
+            for tuned in TUNED:
+                command = [
+                    program,
+                    *FLAGS,
+                    *tuned,
+                    *DEFINED[dtype],
+                    "-o",
+                    str(made),
+                    *(str(path) for path in sources if path.suffix == ".c"),
+                ]
+                done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+                if done.returncode == 0:
+                    made.replace(target)  # another process may have been first: its file is as good
+                    return target
+                errors.append(done.stderr.strip().splitlines()[:1])
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NotAvailable(f"compiling failed: {error}") from None
+    raise NotAvailable(f"{Path(program).name} does not compile the kernels: {errors[-1]}")
+
+
+@functools.cache
+def library(dtype: torch.dtype) -> ctypes.CDLL:
+    """The kernels for this dtype. Raises NotAvailable."""
+    try:
+        loaded = ctypes.CDLL(str(built(dtype)))
+    except OSError as error:
+        raise NotAvailable(f"loading failed: {error}") from None
+    kinds = {"P": POINTER, "S": SIZE, "I": INT}
+    for name, signature in SIGNATURES.items():
+        function = getattr(loaded, name)
+        function.argtypes, function.restype = [kinds[c] for c in signature.replace(" ", "")], None
+    if (omp := openmp()) is not None:
+        loaded.use_threads_of.argtypes, loaded.use_threads_of.restype = [POINTER] * 3, None
+        wanted = (omp.GOMP_parallel, omp.omp_get_thread_num, omp.omp_get_num_threads)
+        loaded.use_threads_of(*(ctypes.cast(function, POINTER) for function in wanted))
+    return loaded
+
+
+def openmp() -> ctypes.CDLL | None:
+    """The OpenMP library that torch has loaded, whose threads the kernels share; None where it is another one, and the kernels use one thread."""
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+        return next((ctypes.CDLL(path) for path in re.findall(r"/\S*libgomp\S*", maps)), None)
+    except OSError:
+        return None
+
+
+def why_not(precision: torch.dtype) -> str:
+    """Empty where the kernels can be used on this machine, else the reason."""
+    try:
+        library(precision)
+    except NotAvailable as error:
+        return str(error)
+    except KeyError:
+        return f"none for {precision}"
+    return ""
