@@ -48,6 +48,8 @@ class ConvNetModule(nn.Module):
         self.pixels = PermutePixels(height, width) if spec.pixels == "random" else nn.Identity()
         self.stem: nn.Module = nn.Identity()
         if spec.stem == "whiten":
+            if min(height, width) < 2:
+                raise UserError(f"stem = whiten: takes patches of 2×2 pixels; the images have {height}×{width}")
             self.stem = stem = Whiten(channels)
             channels, height, width = stem.out_channels, height - 1, width - 1
         blocks = []

@@ -124,7 +124,7 @@ def feature_maps(net: nn.Module, example: Tensor, context: Context) -> Gallery |
         return None
     outputs: list[Tensor] = []
     with torch.no_grad():
-        x = net.pixels(example)
+        x = net.stem(net.pixels(example))
         for block in net.blocks:
             x = block(x)
             outputs.append(x[0])

@@ -1,0 +1,56 @@
+"""The same sweep by convscope's engine, from the first import: measuring the machine, training, results on disk; and the memory of its workers.
+
+Command: python bench/peers/sweep_ours.py --data pixels.npz --out folder         prints JSON
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+
+STARTED = time.perf_counter()
+
+from common import arguments, report  # noqa: E402
+from sweep_plain import EPOCHS, SEEDS, WIDTHS  # noqa: E402
+
+import convscope as cs  # noqa: E402
+from convscope.engines.local import Job, LocalEngine  # noqa: E402
+from convscope.sweep import Costs, Watcher, choose, resolve, run_all  # noqa: E402
+
+
+def peak(_report: object) -> int:
+    """Bytes of memory that this process held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def with_torch(_report: object) -> int:
+    import torch  # noqa: F401
+
+    return peak(None)
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    data = cs.load("cifar10", val=0.0)
+    with LocalEngine(1) as engine:
+        bare = engine.gather([Job("torch", with_torch)])["torch"]
+        choice = choose(engine, "cpu", None)
+        engine.resize(choice.workers)
+        base = resolve(cs.Recipe(data="cifar10", data_hash=data.hash, val=0.0, epochs=EPOCHS, batch=given.batch, lr=given.lr), choice)
+        base = cs.Recipe(**{**vars(base), "limit": given.images if given.images < len(data.train) else None, "evaluate": ("train", "test")})
+        recipes = [
+            cs.Recipe(**{**vars(base), "model": cs.ConvNet(width=width, depth=3), "seed": seed}) for width in reversed(WIDTHS) for seed in SEEDS
+        ]
+        runs = run_all(engine, recipes, given.out, Costs(data, {}, []), Watcher())
+        seconds = time.perf_counter() - STARTED
+        most = max(engine.gather([Job(f"peak {i}", peak) for i in range(choice.workers)]).values())
+    assert all(run.status == "finished" for run in runs), [run.message for run in runs]
+    losses = {f"{run.recipe.model.width}-{run.recipe.seed}": run.last["test_loss"] for run in runs}  # pyright: ignore[reportAttributeAccessIssue]
+    report(str(choice), seconds=seconds, test_losses=losses, worker_bytes=most, torch_bytes=bare)
+
+
+if __name__ == "__main__":
+    main()
