@@ -46,7 +46,14 @@ check: $(VENV)/.dev
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/test_docs.py
 
-bench: $(VENV)/.dev
+bench/.venv/.frameworks: bench/requirements.txt constraints.txt
+	@test -x bench/.venv/bin/python || $(PYTHON) -m venv bench/.venv
+	@echo 'setting up the frameworks in bench/.venv …' >&2
+	@bench/.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	@bench/.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt
+	@touch $@
+
+bench: $(VENV)/.dev bench/.venv/.frameworks
 	@$(BIN)/python bench/run.py $(ARGS)
 
 clean:

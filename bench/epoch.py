@@ -75,7 +75,10 @@ def pixels() -> Path:
 def available(names: list[str]) -> list[str]:
     there = [name for name in names if not PEERS[name].apart or FRAMEWORKS.exists()]
     if missing := sorted(set(names) - set(there)):
-        print(f"left out, since {FRAMEWORKS.parent.parent} is not there (make bench makes it): {', '.join(missing)}", file=sys.stderr)
+        print(
+            f"left out, since {FRAMEWORKS.parent.parent} is not there (make bench makes it): {', '.join(missing)}",
+            file=sys.stderr,
+        )
     return there
 
 
@@ -83,7 +86,13 @@ def run(name: str, arguments: list[str], more: dict[str, str] | None = None) -> 
     """A peer's printed figures, with `process_seconds` and the share of the machine that others took."""
     peer = PEERS[name]
     environment = {key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    command = [str(FRAMEWORKS) if peer.apart else sys.executable, str(HERE / "peers" / peer.script), "--data", str(pixels()), *arguments]
+    command = [
+        str(FRAMEWORKS) if peer.apart else sys.executable,
+        str(HERE / "peers" / peer.script),
+        "--data",
+        str(pixels()),
+        *arguments,
+    ]
     wait_for_quiet()
     others, started = Others(), time.perf_counter()
     out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment | (more or {})).stdout
@@ -156,11 +165,10 @@ def call_row(batch: int, found: Found) -> list[str]:
 def of_ceiling(work: str, images: int, found: Found, limit: float) -> str:
     """The whole loop's FLOP/s (training three forward passes, evaluation one) against those of the processor's fastest convolution."""
     from convscope.models import size_of
+    from convscope.recipe import ConvNet
 
-    sys.path.insert(0, str(HERE / "peers"))
-    from ours import model_of
-
-    flops = size_of(model_of(work), (3, 32, 32), 10).flops * (3 * images + images + 10_000)
+    model = {"small": ConvNet(16, 3), "nine": ConvNet(32, 3, block_depth=3)}[work]
+    flops = size_of(model, (3, 32, 32), 10).flops * (3 * images + images + 10_000)
     rates = [flops / seconds for seconds in column(found, "ours", "seconds")]
     shares = spread([100 * rate / limit for rate in rates], 0)
     return f"convscope's loop: {median(rates) / 1e9:.0f} GFLOP/s, {shares} % of the {limit / 1e9:.0f} GFLOP/s of a 64 → 64 convolution"
@@ -183,7 +191,14 @@ def verdict(found: Found) -> tuple[bool, str]:
 def write(machine: str, work: str, images: int, results: dict[int, Found], limit: float) -> Path:
     path = HERE / "results" / f"{work}.json"
     path.parent.mkdir(exist_ok=True)
-    tree = {"machine": machine, "work": work, "images": images, "ceiling": limit, "command": " ".join(sys.argv), "batches": results}
+    tree = {
+        "machine": machine,
+        "work": work,
+        "images": images,
+        "ceiling": limit,
+        "command": " ".join(sys.argv),
+        "batches": results,
+    }
     path.write_text(json.dumps(tree, indent=1), encoding="utf-8")
     return path
 
@@ -210,7 +225,9 @@ def main() -> int:
     for batch, found in results.items():
         good, text = verdict(found)
         all_good &= good
-        print(f"\nbatch {batch}: {of_ceiling(work, images, found, limit)}\nbatch {batch}: {text}{'' if good else '  TOO FAR APART'}")
+        print(
+            f"\nbatch {batch}: {of_ceiling(work, images, found, limit)}\nbatch {batch}: {text}{'' if good else '  TOO FAR APART'}"
+        )
     print(f"written: {write(machine, work, images, results, limit)}")
     return int(not all_good)
 

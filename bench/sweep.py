@@ -17,13 +17,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from epoch import FRAMEWORKS, HERE, pixels
 from figures import Others, machine_line, markdown, ratios, spread, wait_for_quiet
 
-PEERS = {"sweep_ours": "convscope's engine", "sweep_plain": "usual script in two processes", "sweep_ray": "Ray Tune around the usual script"}
+PEERS = {
+    "sweep_ours": "convscope's engine",
+    "sweep_plain": "usual script in two processes",
+    "sweep_ray": "Ray Tune around the usual script",
+}
 TOLERANCE = 0.05  # nats of the mean over the 12 networks
 HEAD = ("what", "seconds", "× convscope", "mean test loss")
 
@@ -50,7 +53,11 @@ def measure(turns: int, images: int) -> Found:
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             one = run(name, images)
             found[name].append(one)
-            print(f"turn {turn + 1}, {name}: {one['seconds']:.1f} s, others took {one['others'] or 0:.0%}", file=sys.stderr, flush=True)
+            print(
+                f"turn {turn + 1}, {name}: {one['seconds']:.1f} s, others took {one['others'] or 0:.0%}",
+                file=sys.stderr,
+                flush=True,
+            )
     return found
 
 

@@ -116,9 +116,11 @@ def study(
         print((result.path / "results.json").read_text(encoding="utf-8"), end="")
     for run in result.failed:
         print(f"failed: run {run.id}: {one_line(run.message)}", file=sys.stderr)
+    for chapter, why in result.broken.items():
+        print(f"failed: chapter {chapter}: {why}", file=sys.stderr)
     print(f"report: {result.path / 'report.html'}", file=sys.stderr)
     print(result.sentence, file=sys.stderr if as_json else sys.stdout)
-    if result.failed:
+    if result.failed or result.broken:
         raise typer.Exit(1)
 
 
@@ -337,8 +339,12 @@ def report(study: Annotated[Path, typer.Argument(help="The folder of a study.")]
     from convscope import studies
 
     result = studies.render(study)
+    for chapter, why in result.broken.items():
+        print(f"failed: chapter {chapter}: {why}", file=sys.stderr)
     print(f"report: {result.path / 'report.html'}", file=sys.stderr)
     print(result.sentence)
+    if result.broken:
+        raise typer.Exit(1)
 
 
 @data_app.command("list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from convscope.chapters import CHAPTERS
 from convscope.engines.local import LocalEngine
 from convscope.findings import Chapter, Context, Finding
-from convscope.recipe import Recipe
+from convscope.recipe import Recipe, UserError, one_line
 from convscope.record import Run
 from convscope.sweep import Costs, Sweep, Watcher
 from convscope.training import finished_run
@@ -31,6 +32,7 @@ class Driver:
         self.used: dict[str, list[str]] = {}  # run id -> chapters
         self.asked: dict[str, list[list[str]]] = {}  # chapter -> for each of its requests the ids of the runs
         self.recorded = recorded  # what an earlier process asked for: then that is read, whatever today's presets would ask for
+        self.broken: dict[str, str] = {}  # chapters whose analysis failed, with the reason
         self.only_finished = engine is None  # then runs on disk are read and the others left out
 
     def collect(self, context: Context) -> dict[str, Finding]:
@@ -46,6 +48,7 @@ class Driver:
         """The findings of all chapters. Each goes on as soon as its own runs are there, so that no core idles while another chapter waits or thinks."""
         context.findings.clear()
         self.asked.clear()
+        self.broken.clear()
         sweep = None
         if self.engine is not None and self.costs is not None and not self.only_finished:
             sweep = Sweep(self.engine, self.root, self.costs, self.watcher)
@@ -69,10 +72,22 @@ class Driver:
                 except StopIteration as end:
                     context.findings[name] = end.value
                     del wanted[name]
+                except UserError:
+                    raise
+                except Exception as error:  # a fault of ours: the other chapters and what was trained are not lost by it
+                    context.findings[name] = self.failed(name, error)
+                    del wanted[name]
                 else:
                     self.ask(name, wanted[name], sweep)
             assert moved or (sweep is not None and sweep.wait()), f"chapters wait for each other: {', '.join(wanted)}"
         return {name: context.findings[name] for name in context.chapters}
+
+    def failed(self, name: str, error: Exception) -> Finding:
+        self.broken[name] = f"{type(error).__name__}: {one_line(error)}"
+        self.watcher.say("".join(traceback.format_exception(error)).rstrip())
+        chapter = CHAPTERS[name]
+        sentence = f"The analysis of this chapter failed ({self.broken[name]}); its runs are on disk, and the same command analyses them again."
+        return Finding(name, chapter.TITLE, chapter.QUESTION, "failed", sentence, {})
 
     def ask(self, name: str, recipes: list[Recipe], sweep: Sweep | None) -> None:
         if recipes:

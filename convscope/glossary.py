@@ -420,6 +420,21 @@ _ALL = (
         "Its training loss is convex, so a linear network's can't fall below its minimum; test accuracy may differ a little either way.",
         DEFINITION, "recipe.SoftmaxRegression",
     ),
+    # the strong recipe
+    Entry(
+        "whitening-stem", "Whitening stem",
+        "A fixed 2×2 convolution before the network, after which patches of the training images are uncorrelated and of equal variance. Each filter also comes negated.",
+        "filters ± vᵢ / √(λᵢ + ε), with λᵢ, vᵢ from the covariance of normalised 2×2 patches, ε = 0.0005",
+        "It speeds up training; what the network can compute hardly changes. Its weights are not learnt and not counted as parameters, its biases are.",
+        "Page 2018, How to train your ResNet; Jordan 2024, arXiv 2404.00498", "layers.Whiten", ("whitened", "whitening"),
+    ),
+    Entry(
+        "early-pooling", "Early pooling",
+        "Pooling behind the first convolution of a block instead of at its end: the block's other convolutions work on a map of a quarter of the size.",
+        "conv → pool → norm → activation → conv → …",
+        "The same number of parameters at fewer FLOPs, and larger receptive fields.",
+        "Jordan 2024, arXiv 2404.00498", "blocks.Block", ("early pooling",),
+    ),
     # receptive fields
     Entry(
         "receptive-field", "Theoretical receptive field",

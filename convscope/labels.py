@@ -25,7 +25,7 @@ def label_of(model: Model) -> str:
     if model.skip and model.block_depth > 1:
         parts.append("skip")
     if model.pool_at == "first" and model.pool != "none":
-        parts.append("pooling after a block's first convolution")
+        parts.append("early pooling")
     if model.stem == "whiten":
         parts.append("whitened")
     if model.activation != "relu":

@@ -10,7 +10,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,17 @@ ABOUT = ("data", "data_hash", "source", "licence", "notes", "fallback", "preset"
 
 @dataclass(frozen=True)
 class Study(Mapping[str, Finding]):
-    """The findings by chapter; `sentence` is the last line of report and terminal. `complete` is False after an interruption."""
+    """The findings by chapter; `sentence` is the last line of report and terminal. `complete` is False after an interruption.
+
+    `broken` names chapters whose analysis failed, with the reason; their runs are on disk.
+    """
 
     path: Path
     findings: dict[str, Finding]
     runs: tuple[Run, ...]
     sentence: str
     complete: bool
+    broken: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, chapter: str) -> Finding:
         return self.findings[chapter]
@@ -408,7 +412,7 @@ def save(
         sentence = f"(Built-in data, because cifar10 could not be had.) {sentence}"
     runs = tuple(driver.runs.values())
     write_report(root, about, findings, runs, driver.used, sentence, context.data)
-    return Study(root, findings, runs, sentence, complete)
+    return Study(root, findings, runs, sentence, complete, dict(driver.broken))
 
 
 def sentence_of(name: str, findings: Mapping[str, Finding]) -> str:

@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import hypothesis
@@ -118,7 +118,7 @@ def class_folder(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @contextlib.contextmanager
 def _tiny_preset() -> Iterator[None]:
     """The quick preset with three widths at depth 2, one at depth 1, two epochs."""
-    strong = plans.Strong(ConvNet(4, 2, block_depth=2, norm="batch", skip=True), 2)
+    strong = plans.Strong(replace(plans.strong_model(4), depth=2), 2)
     sweeps = (capacity.widths(capacity.first(1, (16,)), 4), capacity.widths(capacity.first(2, (16,)), 2, 4, 8))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(capacity.PRESETS, "quick", capacity.Preset(sweeps, 2, (1e-3, 4e-3), 1))

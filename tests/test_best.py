@@ -32,7 +32,7 @@ Trainer = Callable[[Recipe], Run | None]
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Six trials with rungs of one and three epochs, whatever the number of images."""
     monkeypatch.setitem(best.PRESETS, "quick", best.Preset(6, (1, 3), 1))
-    monkeypatch.setitem(plans.STRONG, "quick", plans.Strong(ConvNet(8, 2, block_depth=2, norm="batch", skip=True), 4))
+    monkeypatch.setitem(plans.STRONG, "quick", plans.Strong(replace(plans.strong_model(8), depth=2), 4))
     monkeypatch.setattr(plans, "REFERENCE_IMAGES", 1)
     yield
 

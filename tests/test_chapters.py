@@ -43,6 +43,28 @@ def results(root: Path) -> dict[str, Any]:
     return json.loads((root / "results.json").read_text())
 
 
+def test_a_chapter_that_fails_loses_nothing_of_the_others(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Any
+) -> None:
+    root = tmp_path / "study"
+    shutil.copytree(whole, root)
+
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("no one foresaw this")
+
+    monkeypatch.setattr(CHAPTERS["ordering"], "finding", broken)
+    done = cli("report", str(root))
+    study = studies.render(root)
+    assert study.broken == {"ordering": "ZeroDivisionError: no one foresaw this"}
+    assert study["ordering"].verdict == "failed" and "no one foresaw this" in study["ordering"].sentence
+    tree, before = results(root), results(whole)
+    for name in CHAPTERS:
+        if name != "ordering":
+            assert tree["chapters"][name]["sentence"] == before["chapters"][name]["sentence"]
+    assert "no one foresaw this" in (root / "report.html").read_text(encoding="utf-8")
+    assert done.code == 1 and "failed: chapter ordering: ZeroDivisionError: no one foresaw this" in done.err
+
+
 def test_every_chapter_has_its_answer(whole: Path) -> None:
     tree = results(whole)
     assert list(tree["chapters"]) == list(CHAPTERS)

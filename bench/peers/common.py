@@ -36,6 +36,11 @@ def arrays(path: str, images: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         return {"train": train, "test": (file["test_images"], file["test_labels"])}
 
 
+def normalised(images: np.ndarray) -> np.ndarray:
+    """float32 N×H×W×C with mean 0 and standard deviation 1 a channel."""
+    return (images / np.float32(255) - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
+
+
 def network(work: str, widths: tuple[tuple[int, int], ...] | None = None, inplace: bool = False) -> Any:
     """The work's network in plain torch, as most would write it."""
     from torch import nn

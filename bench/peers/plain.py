@@ -77,7 +77,9 @@ def faster_workers(data: Dataset, count: int, work: str, batch: int) -> int:
     for workers in (0, 2):
         net = network(work)
         started = time.perf_counter()
-        train_epoch(net, torch.optim.Adam(net.parameters()), DataLoader(part, batch_size=batch, shuffle=True, num_workers=workers))
+        train_epoch(
+            net, torch.optim.Adam(net.parameters()), DataLoader(part, batch_size=batch, shuffle=True, num_workers=workers)
+        )
         seconds[workers] = time.perf_counter() - started
     return min(seconds, key=lambda workers: seconds[workers])
 

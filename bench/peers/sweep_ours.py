@@ -39,10 +39,16 @@ def main() -> None:
         bare = engine.gather([Job("torch", with_torch)])["torch"]
         choice = choose(engine, "cpu", None)
         engine.resize(choice.workers)
-        base = resolve(cs.Recipe(data="cifar10", data_hash=data.hash, val=0.0, epochs=EPOCHS, batch=given.batch, lr=given.lr), choice)
-        base = cs.Recipe(**{**vars(base), "limit": given.images if given.images < len(data.train) else None, "evaluate": ("train", "test")})
+        base = resolve(
+            cs.Recipe(data="cifar10", data_hash=data.hash, val=0.0, epochs=EPOCHS, batch=given.batch, lr=given.lr), choice
+        )
+        base = cs.Recipe(
+            **{**vars(base), "limit": given.images if given.images < len(data.train) else None, "evaluate": ("train", "test")}
+        )
         recipes = [
-            cs.Recipe(**{**vars(base), "model": cs.ConvNet(width=width, depth=3), "seed": seed}) for width in reversed(WIDTHS) for seed in SEEDS
+            cs.Recipe(**{**vars(base), "model": cs.ConvNet(width=width, depth=3), "seed": seed})
+            for width in reversed(WIDTHS)
+            for seed in SEEDS
         ]
         runs = run_all(engine, recipes, given.out, Costs(data, {}, []), Watcher())
         seconds = time.perf_counter() - STARTED

@@ -15,10 +15,10 @@ HERE = str(Path(__file__).parent)
 os.environ["PYTHONPATH"] = HERE + os.pathsep + os.environ.get("PYTHONPATH", "")  # for the workers of the cluster
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
-import ray
-from common import arguments, report
-from ray import tune
-from sweep_plain import EPOCHS, SEEDS, WIDTHS, train
+import ray  # noqa: E402
+from common import arguments, report  # noqa: E402
+from ray import tune  # noqa: E402
+from sweep_plain import EPOCHS, SEEDS, WIDTHS, train  # noqa: E402
 
 
 def main() -> None:

@@ -11,8 +11,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import numpy as np
-from common import BLOCKS, MEAN, STD, arguments, arrays, report
+from common import BLOCKS, arguments, arrays, normalised, report
 from keras import layers
 
 
@@ -28,10 +27,7 @@ def network(work: str) -> keras.Model:
 
 def main() -> None:
     given = arguments(__doc__).parse_args()
-    splits = {
-        name: ((images / np.float32(255) - np.float32(MEAN)) / np.float32(STD), labels)
-        for name, (images, labels) in arrays(given.data, given.images).items()
-    }
+    splits = {name: (normalised(images), labels) for name, (images, labels) in arrays(given.data, given.images).items()}
     keras.utils.set_random_seed(given.seed)
     net = network(given.work)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -31,7 +31,9 @@ class Module(lightning.LightningModule):
     def validation_step(self, batch, _index, dataloader_idx=0):
         images, labels = batch
         out = self.net(images)
-        self.log_dict({"loss": F.cross_entropy(out, labels), "accuracy": (out.argmax(1) == labels).float().mean()}, batch_size=len(labels))
+        self.log_dict(
+            {"loss": F.cross_entropy(out, labels), "accuracy": (out.argmax(1) == labels).float().mean()}, batch_size=len(labels)
+        )
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), lr=self.lr)
@@ -50,9 +52,16 @@ def main() -> None:
     torch.manual_seed(given.seed)
     module = Module(given.work, given.lr)
     loaders = {
-        name: DataLoader(split, batch_size=given.batch, shuffle=name == "train", num_workers=workers) for name, split in splits.items()
+        name: DataLoader(split, batch_size=given.batch, shuffle=name == "train", num_workers=workers)
+        for name, split in splits.items()
     }
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+    }
     started, trained = time.perf_counter(), 0.0
     trainer = lightning.Trainer(max_epochs=given.epochs, **quiet)
     found: dict[str, float] = {}

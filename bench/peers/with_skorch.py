@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import torch
-from common import MEAN, STD, arguments, arrays, network, report
+from common import arguments, arrays, network, normalised, report
 from skorch import NeuralNetClassifier
 from torch import nn
 
@@ -18,8 +18,7 @@ def main() -> None:
     given = arguments(__doc__).parse_args()
     splits = {}
     for name, (images, labels) in arrays(given.data, given.images).items():
-        x = (images.transpose(0, 3, 1, 2) / np.float32(255) - np.float32(MEAN)[:, None, None]) / np.float32(STD)[:, None, None]
-        splits[name] = np.ascontiguousarray(x), labels.astype(np.int64)
+        splits[name] = np.ascontiguousarray(normalised(images).transpose(0, 3, 1, 2)), labels.astype(np.int64)
     torch.manual_seed(given.seed)
     net = NeuralNetClassifier(
         network(given.work), criterion=nn.CrossEntropyLoss, optimizer=torch.optim.Adam, lr=given.lr, batch_size=given.batch,

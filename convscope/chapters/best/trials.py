@@ -9,6 +9,7 @@ from typing import Any
 from convscope import charts_search
 from convscope.chapters.best.plan import BATCH, budget_of
 from convscope.findings import Chart, Context, Table
+from convscope.recipe import ConvNet, Recipe
 from convscope.search import IMPORTANCE_TRIALS, JOURNAL, Proposer, Tried
 from convscope.search_space import describe
 
@@ -182,8 +183,22 @@ def proposed_words(search: Proposer) -> str:
         rungs = f"each was a one-cycle run of {first}, judged by validation loss; there was nothing to prune"
     return (
         f"{sampler} proposed configurations, {BATCH} at a time, after the strong recipe, which was enqueued first: "
-        f"{counted(len(search.trained), 'configuration was', 'configurations were')} sent to be trained; {rungs}."
+        f"{counted(len(search.trained), 'configuration was', 'configurations were')} sent to be trained; {rungs}. {held_words(search.space.strong)}"
     )
+
+
+def held_words(strong: Recipe) -> str:
+    """What all configurations have from the strong recipe."""
+    model = strong.model
+    held = [
+        {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD with Nesterov momentum"}[strong.optimizer],
+        f"batches of {strong.batch}",
+    ]
+    held += [f"label smoothing of {strong.label_smoothing:g}"] if strong.label_smoothing else []
+    if isinstance(model, ConvNet):
+        held += ["a whitening stem"] if model.stem == "whiten" else []
+        held += ["early pooling, behind a block's first convolution"] if model.pool_at == "first" else []
+    return f"Not searched, in all of them as in the strong recipe: {', '.join(held)}."
 
 
 def became_words(search: Proposer) -> list[str]:
