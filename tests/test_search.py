@@ -140,8 +140,8 @@ def test_a_small_space_is_exhausted_without_repeating(monkeypatch: pytest.Monkey
     search, asked = searched(500, (1,), sampler="random")
     assert len(set(asked)) == len(asked) and search.duplicates >= 50
     assert search.ended == "50 proposals in turn were known or too large"
-    # depth 1 to 3, one or two convolutions a block (the latter with skip or without), two heads, flips or none
-    assert len(asked) <= 3 * 3 * 2 * 2
+    # depth 1 to 3, one or two convolutions a block (the latter with skip or without), two heads, flips or none, shifts up to the strong recipe's
+    assert len(asked) <= 3 * 3 * 2 * 2 * (1 + strong.crop)
 
 
 def test_too_large_ones_are_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
