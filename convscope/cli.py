@@ -137,6 +137,7 @@ def train(
     optimizer: Annotated[str | None, typer.Option(help="sgd, adam or adamw")] = None,
     schedule: Annotated[str | None, typer.Option(help="constant, cosine or onecycle")] = None,
     weight_decay: Annotated[float | None, typer.Option()] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="The share of each label that is spread over all classes.")] = None,
     seed: Annotated[int | None, typer.Option()] = None,
     limit: Annotated[int | None, typer.Option(help="Train on so many images.")] = None,
     flip: Annotated[bool | None, typer.Option("--flip/--no-flip", help="Random mirror images.")] = None,
@@ -151,6 +152,7 @@ def train(
     base = read_recipe(recipe) if recipe is not None else Recipe()
     given: dict[str, Any] = {
         "data": data, "epochs": epochs, "batch": batch, "lr": lr, "optimizer": optimizer, "schedule": schedule, "weight_decay": weight_decay,
+        "label_smoothing": label_smoothing,
         "seed": seed, "limit": limit, "flip": flip, "crop": crop, "precision": precision,
     }  # fmt: skip
     changed = replace(base, **{key: value for key, value in given.items() if value is not None})

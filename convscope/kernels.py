@@ -21,9 +21,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
 import torch
 from torch import Tensor
+
+from convscope.data import cache_folder
 
 SOURCES = Path(__file__).parent / "native"
 DEFINED = {torch.bfloat16: (), torch.float32: ("-DFLOAT32",)}
@@ -87,7 +88,7 @@ def compiler() -> str:
 
 
 def folder() -> Path:
-    return platformdirs.user_cache_path("convscope") / "kernels"
+    return cache_folder() / "kernels"
 
 
 def flags_of_processor() -> str:

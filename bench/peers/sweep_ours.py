@@ -5,29 +5,18 @@ Command: python bench/peers/sweep_ours.py --data pixels.npz --out folder        
 
 from __future__ import annotations
 
-import resource
 import time
 from pathlib import Path
 
 STARTED = time.perf_counter()
 
 from common import arguments, report  # noqa: E402
+from memory import peak, peak_with_torch  # noqa: E402
 from sweep_plain import EPOCHS, SEEDS, WIDTHS  # noqa: E402
 
 import convscope as cs  # noqa: E402
 from convscope.engines.local import Job, LocalEngine  # noqa: E402
 from convscope.sweep import Costs, Watcher, choose, resolve, run_all  # noqa: E402
-
-
-def peak(_report: object) -> int:
-    """Bytes of memory that this process held at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def with_torch(_report: object) -> int:
-    import torch  # noqa: F401
-
-    return peak(None)
 
 
 def main() -> None:
@@ -36,7 +25,7 @@ def main() -> None:
     given = parser.parse_args()
     data = cs.load("cifar10", val=0.0)
     with LocalEngine(1) as engine:
-        bare = engine.gather([Job("torch", with_torch)])["torch"]
+        bare = engine.gather([Job("torch", peak_with_torch)])["torch"]
         choice = choose(engine, "cpu", None)
         engine.resize(choice.workers)
         base = resolve(
