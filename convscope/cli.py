@@ -137,7 +137,9 @@ def train(
     optimizer: Annotated[str | None, typer.Option(help="sgd, adam or adamw")] = None,
     schedule: Annotated[str | None, typer.Option(help="constant, cosine or onecycle")] = None,
     weight_decay: Annotated[float | None, typer.Option()] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="The share of each label that is spread over all classes.")] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="The share of each label that is spread over all classes.")
+    ] = None,
     seed: Annotated[int | None, typer.Option()] = None,
     limit: Annotated[int | None, typer.Option(help="Train on so many images.")] = None,
     flip: Annotated[bool | None, typer.Option("--flip/--no-flip", help="Random mirror images.")] = None,
