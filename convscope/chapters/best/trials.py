@@ -157,7 +157,7 @@ def counted(count: int, one: str, more: str) -> str:
 
 def strategy_of(context: Context, search: Proposer, importance: Mapping[str, float] | None) -> list[str]:
     """What the search did, and what limits it: two paragraphs."""
-    told = [proposed_words(search), *became_words(search)]
+    told = [proposed_words(search), *became_words(search), held_words(search.space.strong)]
     if search.ended:
         told.append(f"The search ended because {search.ended}.")
     if search.mirror.problem:
@@ -183,7 +183,7 @@ def proposed_words(search: Proposer) -> str:
         rungs = f"each was a one-cycle run of {first}, judged by validation loss; there was nothing to prune"
     return (
         f"{sampler} proposed configurations, {BATCH} at a time, after the strong recipe, which was enqueued first: "
-        f"{counted(len(search.trained), 'configuration was', 'configurations were')} sent to be trained; {rungs}. {held_words(search.space.strong)}"
+        f"{counted(len(search.trained), 'configuration was', 'configurations were')} sent to be trained; {rungs}."
     )
 
 
@@ -198,7 +198,7 @@ def held_words(strong: Recipe) -> str:
     if isinstance(model, ConvNet):
         held += ["a whitening stem"] if model.stem == "whiten" else []
         held += ["early pooling, behind a block's first convolution"] if model.pool_at == "first" else []
-    return f"Not searched, in all of them as in the strong recipe: {', '.join(held)}."
+    return f"Not searched, but as in the strong recipe: {', '.join(held)}."
 
 
 def became_words(search: Proposer) -> list[str]:
