@@ -71,7 +71,7 @@ class Block(nn.Module):
 
     def first_compiled(self, x: Tensor) -> Tensor:
         conv = self.convs[0]
-        return fused.FirstBlock.apply(x, conv.weight, conv.bias)  # pyright: ignore[reportReturnType]
+        return fused.FirstBlock.apply(x, conv.weight, conv.bias, torch.is_grad_enabled())  # pyright: ignore[reportReturnType]
 
     def convolve_compiled(self, x: Tensor) -> tuple[Tensor, bool]:
         """The block up to its last activation and pooling; True where the last activation is done too."""

@@ -110,15 +110,15 @@ class Normalise(torch.autograd.Function):
 
 
 class FirstBlock(torch.autograd.Function):
-    """3×3 convolution with a border of zeros, ReLU, 2×2 max pooling, of images that need no gradient. Weights are not rounded to the images' precision."""
+    """3×3 convolution with a border of zeros, ReLU, 2×2 max pooling, of images that need no gradient; `training`: a gradient of the weights will be asked for. Weights are not rounded to the images' precision."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, training: bool) -> Tensor:
         count, channels, height, width = x.shape
         filters = len(weight)
         y = like(x, filters, height // 2, width // 2)
         weight = weight.contiguous()
-        place = torch.empty(y.numel(), dtype=torch.uint8) if any(ctx.needs_input_grad) else None
+        place = torch.empty(y.numel(), dtype=torch.uint8) if training else None
         library(x.dtype).first_block(
             x.data_ptr(), weight.data_ptr(), bias.data_ptr(), y.data_ptr(), None if place is None else place.data_ptr(),
             count, height, width, channels, filters, torch.get_num_threads(),
@@ -136,7 +136,7 @@ class FirstBlock(torch.autograd.Function):
             x.data_ptr(), place.data_ptr(), g.data_ptr(), d_weight.data_ptr(), d_bias.data_ptr(),
             count, height, width, channels, filters, torch.get_num_threads(),
         )  # fmt: skip
-        return None, d_weight, d_bias
+        return None, d_weight, d_bias, None
 
 
 class Flatten(torch.autograd.Function):

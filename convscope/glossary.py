@@ -426,7 +426,7 @@ _ALL = (
         "A fixed 2×2 convolution before the network, after which patches of the training images are uncorrelated and of equal variance. Each filter also comes negated.",
         "filters ± vᵢ / √(λᵢ + ε), with λᵢ, vᵢ from the covariance of normalised 2×2 patches, ε = 0.0005",
         "It speeds up training; what the network can compute hardly changes. Its weights are not learnt and not counted as parameters, its biases are.",
-        "Page 2018, How to train your ResNet; Jordan 2024, arXiv 2404.00498", "layers.Whiten", ("whitened", "whitening"),
+        "Page 2019, How to train your ResNet 8; Jordan 2024, arXiv 2404.00498", "layers.Whiten", ("whitened", "whitening"),
     ),
     Entry(
         "early-pooling", "Early pooling",

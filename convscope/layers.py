@@ -130,10 +130,9 @@ class Whiten(nn.Conv2d):
     """A fixed 2×2 convolution after which the patches of the training images are uncorrelated and of equal variance; its bias is learnt.
 
     The filters are the patches' principal axes divided by their standard deviations, each also negated, so that a ReLU behind loses nothing
-    (Page 2018, "How to train your ResNet 8"; Jordan 2024, "94 % on CIFAR-10 in 3.29 seconds"). N×C×H×W to N×8C×(H−1)×(W−1).
+    (Page 2019, "How to train your ResNet 8"; Jordan 2024, "94 % on CIFAR-10 in 3.29 seconds"). N×C×H×W to N×8C×(H−1)×(W−1).
     """
 
-    IMAGES = 5000
     EPS = 5e-4  # added to the variances
 
     def __init__(self, channels: int) -> None:
@@ -143,7 +142,7 @@ class Whiten(nn.Conv2d):
     @torch.no_grad()
     def prepare(self, images: Tensor) -> None:
         """Take the filters from normalised training images N×C×H×W."""
-        patches = F.unfold(images[: self.IMAGES].float(), 2).transpose(1, 2).flatten(0, 1).double()  # P×4C
+        patches = F.unfold(images.float(), 2).transpose(1, 2).flatten(0, 1).double()  # P×4C
         centred = patches - patches.mean(0)
         variances, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
         filters = (axes / (variances + self.EPS).sqrt()).T.flip(0).reshape(-1, *self.weight.shape[1:])

@@ -62,7 +62,7 @@ def smallest_of_capacity(context: Context) -> ConvNet | None:
     return model if isinstance(model, ConvNet) else None
 
 
-# the strong recipe: a whitening stem and pooling behind each block's first convolution (Page 2018; Jordan 2024, arXiv 2404.00498), batch normalisation,
+# the strong recipe: a whitening stem and pooling behind each block's first convolution (Page 2019; Jordan 2024, arXiv 2404.00498), batch normalisation,
 # skips, AdamW with a one-cycle rate (Loshchilov & Hutter 2019; Smith 2018), label smoothing (Szegedy et al. 2016), flips and shifts
 
 

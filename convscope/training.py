@@ -41,8 +41,6 @@ def train(
     fit or another process is at this very run; a network too large for memory and a loss that is not finite are results, not errors.
     """
     # data: a name or a path becomes uint8 tensors; their hash becomes part of the recipe
-    if recipe.kernels == "compiled" and (reason := why_not(DTYPES[recipe.precision])):
-        raise UserError(f"kernels = compiled: {one_line(reason)}; kernels = library needs nothing")
     if data is None and not recipe.data_hash:
         data = load(recipe)
     if data is not None:
@@ -54,6 +52,8 @@ def train(
     folder = RunFolder(Path(root) / recipe.id)
     if (run := finished_run(folder.path)) is not None:
         return run
+    if recipe.kernels == "compiled" and (reason := why_not(DTYPES[recipe.precision])):
+        raise UserError(f"kernels = compiled: {one_line(reason)}; kernels = library needs nothing")
 
     # network: the same seed gives the same weights; its size is counted exactly
     tensors = resident(recipe, data)

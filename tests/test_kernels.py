@@ -142,7 +142,7 @@ def test_what_is_not_finite_is_passed_on(value: float, dtype: torch.dtype) -> No
         assert not y[1, 2, 2, 2].isfinite() and int((~y.isfinite()).sum()) == 1
     assert not fused.GlobalPool.apply(x, True)[1, 2].isfinite()
     weight = torch.full((8, 3, 3, 3), value)
-    assert not fused.FirstBlock.apply(images(1, 3, 8, 8, dtype=dtype).abs(), weight, torch.zeros(8)).isfinite().any()
+    assert not fused.FirstBlock.apply(images(1, 3, 8, 8, dtype=dtype).abs(), weight, torch.zeros(8), False).isfinite().any()
 
 
 @needs_compiler
@@ -195,6 +195,18 @@ def test_without_a_compiler_the_library_is_chosen_and_the_reason_said(
             cs.train(Recipe(data=str(cifar_slice), epochs=1, kernels="compiled"), tmp_path)
     finally:
         kernels.library.cache_clear()
+
+
+@needs_compiler
+def test_a_finished_run_is_read_where_there_is_no_compiler(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cifar_slice: Path
+) -> None:
+    recipe = Recipe(data=str(cifar_slice), model=ConvNet(2, 1), epochs=1, kernels="compiled")
+    run = cs.train(recipe, tmp_path)
+    monkeypatch.setattr("convscope.training.why_not", lambda _dtype: "no C compiler")
+    assert cs.train(recipe, tmp_path).rows == run.rows
+    with pytest.raises(UserError, match="no C compiler"):
+        cs.train(replace(recipe, seed=1), tmp_path)
 
 
 @needs_compiler
