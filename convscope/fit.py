@@ -214,8 +214,9 @@ def fit(net: nn.Module, tensors: Tensors, recipe: Recipe, log: Callable[[Row, St
     """Train `net` in place for recipe.epochs epochs; after each, call log(row, state).
 
     A row has epoch (from 1), lr (of the last step), seconds, train_seconds, and for each split in recipe.evaluate its loss, accuracy and
-    loss_sd (standard deviation of the images' losses) over the whole split in eval mode. A number that is not finite is None and ends
-    the run: the answer is "finished" or "diverged". Labels of the training split are the ones trained on (with label_noise, noisy).
+    loss_sd (standard deviation of the images' losses) over the whole split in eval mode; of the training split over recipe.train_sample
+    images, the same after every epoch. A number that is not finite is None and ends the run: the answer is "finished" or "diverged".
+    Labels of the training split are the ones trained on (with label_noise, noisy).
     """
     count = tensors.count("train")
     if recipe.batch > count:
@@ -292,11 +293,12 @@ def change(x: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
     return augment.cutout(x, recipe.cutout, generator) if recipe.cutout else x
 
 
-def predict(net: nn.Module, tensors: Tensors, split: str, recipe: Recipe) -> Tensor:
-    """Logits N×K of a split's images, in eval mode."""
-    inputs = functools.partial(batch_of, tensors, split)
+def predict(net: nn.Module, tensors: Tensors, split: str, recipe: Recipe, index: Tensor | None = None) -> Tensor:
+    """Logits N×K of a split's images, or of those that `index` names, in eval mode."""
+    inputs = functools.partial(batch_of, tensors, split, index)
+    count = tensors.count(split) if index is None else len(index)
     with compiled(recipe.kernels == "compiled"):
-        return logits_of(net, tensors.count(split), inputs, recipe.device, recipe.precision, eval_batch(recipe))
+        return logits_of(net, count, inputs, recipe.device, recipe.precision, eval_batch(recipe))
 
 
 def eval_batch(recipe: Recipe) -> int:
@@ -306,8 +308,15 @@ def eval_batch(recipe: Recipe) -> int:
     return 4 * batch if narrow else batch
 
 
-def batch_of(tensors: Tensors, split: str, start: int, stop: int) -> Tensor:
-    return tensors.inputs(split, slice(start, stop))
+def batch_of(tensors: Tensors, split: str, index: Tensor | None, start: int, stop: int) -> Tensor:
+    return tensors.inputs(split, slice(start, stop) if index is None else index[start:stop])
+
+
+def evaluated_images(tensors: Tensors, split: str, recipe: Recipe) -> Tensor | None:
+    """Indices of the images of a split that are evaluated; None: all."""
+    if split != "train" or recipe.train_sample is None or recipe.train_sample >= tensors.count("train"):
+        return None
+    return stratified_subset(tensors.labels["train"].cpu(), recipe.train_sample, recipe.split_seed).to(recipe.device)
 
 
 def evaluate_splits(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Row:
@@ -315,7 +324,9 @@ def evaluate_splits(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Row:
     for name in recipe.evaluate:
         if tensors.count(name) == 0:  # no validation split was asked for
             continue
-        metrics = metrics_of(predict(net, tensors, name, recipe), tensors.labels[name])
+        index = evaluated_images(tensors, name, recipe)
+        labels = tensors.labels[name] if index is None else tensors.labels[name][index]
+        metrics = metrics_of(predict(net, tensors, name, recipe, index), labels)
         for key in ("loss", "accuracy", "loss_sd"):
             value = getattr(metrics, key)
             row[f"{name}_{key}"] = value if math.isfinite(value) else None

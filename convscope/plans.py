@@ -13,6 +13,7 @@ from convscope.recipe import ConvNet, Model, Recipe
 from convscope.record import Run
 
 REFERENCE_IMAGES = 45_000  # presets give epochs for a training split of so many images
+TRAIN_SAMPLE = 5_000  # training images evaluated after each epoch
 MOST_EPOCHS = 60
 MOST_EXTENSIONS = 2  # how often a grid of learning rates is extended where its best rate lies at an end
 LOWEST_RATE, HIGHEST_RATE = 1e-5, 0.128
@@ -28,9 +29,16 @@ def epochs_of(context: Context, epochs: int) -> int:
 
 
 def base_of(context: Context, most: int | None = None) -> Recipe:
-    """The study's base recipe on as many training images as a time budget leaves, `most` at the most."""
+    """The study's base recipe on as many training images as a time budget leaves, `most` at the most.
+
+    Training figures are taken from a sample: no verdict but capacity's rests on them, and all images would take a quarter of a run's time.
+    """
     limit = min(images_of(context) or len(context.data.train), most or len(context.data.train))
-    return replace(context.base, limit=limit if limit < len(context.data.train) else None)
+    return replace(
+        context.base,
+        limit=limit if limit < len(context.data.train) else None,
+        train_sample=TRAIN_SAMPLE if limit > TRAIN_SAMPLE else None,
+    )
 
 
 def images_of(context: Context) -> int | None:

@@ -16,9 +16,9 @@ Split = Literal["train", "val", "test"]
 
 
 def images_of(data: Dataset, run: Run, split: Split) -> int:
-    """How many images a run's figures on a split are means over; one that trains on a part of the images is evaluated on that part."""
+    """How many images a run's figures on a split are means over: of the training split those that it was trained on, or a sample of them."""
     count = len(getattr(data, split))
-    return min(count, run.recipe.limit or count) if split == "train" else count
+    return min(count, run.recipe.limit or count, run.recipe.train_sample or count) if split == "train" else count
 
 
 def losses(

@@ -158,6 +158,9 @@ class Recipe:
     cutout: int = 0  # side of the square set to the mean
     # evaluation: which splits are evaluated after each epoch (a pilot looks at validation alone)
     evaluate: tuple[str, ...] = ("train", "val", "test")
+    train_sample: int | None = field(
+        default=None, metadata=ADDED
+    )  # evaluate so many of the training images, stratified; None: all
     # machine: resolved once a study by measurement
     device: str = "cpu"
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
@@ -174,6 +177,7 @@ class Recipe:
         check_range(self, "val", 0.0, 0.9)
         check_range(self, "limit", 1, 2**40)
         check_range(self, "label_noise", 0.0, 1.0)
+        check_range(self, "train_sample", 1, 2**40)
         check_range(self, "batch", 1, 1_000_000)
         check_range(self, "lr", 1e-12, 1e3)
         check_range(self, "momentum", 0.0, 0.9999)

@@ -126,8 +126,8 @@ def kind_of(recipe: Recipe) -> Recipe:
     """Recipes of one kind cost the same an image."""
     plain = Recipe()
     return replace(
-        recipe, seed=0, epochs=1, lr=1.0, schedule="constant", weight_decay=0.0, label_smoothing=0.0, limit=None, label_noise=0.0, evaluate=plain.evaluate,
-        flip=False, crop=0, cutout=0,
+        recipe, seed=0, epochs=1, lr=1.0, schedule="constant", weight_decay=0.0, label_smoothing=0.0, limit=None, label_noise=0.0,
+        evaluate=plain.evaluate, train_sample=None, flip=False, crop=0, cutout=0,
     )  # fmt: skip
 
 
@@ -159,7 +159,8 @@ class Costs:
             scale = (flops + 1) / (self.flops[key] + 1)
         train, evaluate = self.seconds[key]
         trained = min(recipe.limit or self.counts["train"], self.counts["train"])
-        images = sum(trained if name == "train" else self.counts[name] for name in recipe.evaluate)
+        looked_at = min(trained, recipe.train_sample or trained)
+        images = sum(looked_at if name == "train" else self.counts[name] for name in recipe.evaluate)
         return scale * (train * trained + evaluate * images)
 
     def run(self, recipe: Recipe) -> float:

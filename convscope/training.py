@@ -74,7 +74,7 @@ def train(
                 return run
             set_aside(folder.path / "result.json", " ".join(reasons) or "the run had failed")
 
-        # fit: every epoch is evaluated over whole splits, and on disk before the next one begins
+        # fit: every epoch is evaluated over whole splits (of the training images a sample, if so asked), and on disk before the next one begins
         folder.begin(recipe)
         state = folder.resume()
 

@@ -185,6 +185,22 @@ def test_evaluation_is_a_full_batch_in_eval_mode(loaded: Dataset) -> None:
     assert net.training
 
 
+def test_a_sample_of_the_training_images_can_be_evaluated(loaded: Dataset) -> None:
+    recipe = Recipe(model=SMALL, epochs=2, precision="float64", train_sample=37)
+    net, rows, _, _ = run(loaded, recipe)
+    tensors = to_device(loaded, recipe)
+    keep = stratified_subset(tensors.labels["train"], 37, recipe.split_seed)
+    with torch.no_grad():
+        logits = net.eval()(tensors.inputs("train", keep))
+    labels = tensors.labels["train"][keep]
+    assert rows[1]["train_loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-12)
+    assert rows[1]["train_accuracy"] == (logits.argmax(1) == labels).double().mean().item()
+    _, whole, _, _ = run(loaded, replace(recipe, train_sample=None))
+    _, more, _, _ = run(loaded, replace(recipe, train_sample=10**6))
+    assert figures(whole[1]) == figures(more[1])
+    assert all(figures(whole[1])[key] == figures(rows[1])[key] for key in ("val_loss", "test_loss", "test_accuracy"))
+
+
 def test_only_the_splits_asked_for_are_evaluated(loaded: Dataset, cifar_slice: Path) -> None:
     _, rows, _, _ = run(loaded, Recipe(model=SMALL, epochs=1, evaluate=("val",)))
     assert {key.partition("_")[0] for key in rows[0] if key.endswith("loss")} == {"val"}

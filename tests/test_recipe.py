@@ -123,7 +123,7 @@ def test_every_field_counts() -> None:
         "data": "shapes", "model": ConvNet(31), "epochs": 9, "seed": 1, "data_hash": "a", "size": 32, "val": 0.2, "split_seed": 1,
         "limit": 10, "label_noise": 0.1, "batch": 64, "optimizer": "sgd", "lr": 0.1, "momentum": 0.8, "weight_decay": 0.1,
         "schedule": "cosine", "label_smoothing": 0.1, "crop": 4, "flip": True, "cutout": 8, "evaluate": ("val",), "device": "cuda:0",
-        "precision": "bfloat16", "layout": "contiguous", "threads": 2, "kernels": "compiled",
+        "precision": "bfloat16", "layout": "contiguous", "threads": 2, "kernels": "compiled", "train_sample": 9,
     }  # fmt: skip
     assert set(changes) == set(vars(Recipe()))
     ids = {replace(Recipe(), **{name: value}).id for name, value in changes.items()}

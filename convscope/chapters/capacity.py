@@ -58,9 +58,9 @@ PRESETS: dict[str, Preset] = {
             widths(first(1), 2, 8, 24),
             widths(first(2), 2, 8, 16),
             widths(first(3), 2, 4, 8, 16, 24),
-            widths(first(3, pool="avg"), 4, 8, 24),
-            widths(second(1, 3), 2, 4, 12),
-            widths(second(3, 3), 4, 8, 12),
+            widths(first(3, pool="avg"), 4, 8, 16),
+            widths(second(1, 3), 2, 4, 8),
+            widths(second(3, 3), 2, 4, 8),
         ),
         epochs=6,
         rates=(1e-3, 2e-3, 4e-3),
@@ -94,9 +94,12 @@ def models_of(context: Context) -> list[ConvNet]:
 
 
 def sweep_of(context: Context) -> list[Recipe]:
-    """One recipe a network: a constant learning rate, no augmentation, so that nothing hides overfitting. Rate and seed are filled in later."""
+    """One recipe a network: a constant learning rate, no augmentation, so that nothing hides overfitting. Rate and seed are filled in later.
+
+    Over- and underfitting are told from training losses, so these are taken over all training images.
+    """
     epochs = plans.epochs_of(context, PRESETS[context.preset].epochs)
-    base = replace(plans.base_of(context), epochs=epochs, schedule="constant")
+    base = replace(plans.base_of(context), epochs=epochs, schedule="constant", train_sample=None)
     return [replace(base, model=model) for model in models_of(context)]
 
 

@@ -40,6 +40,7 @@ def write_page(path: Path, about: dict[str, Any], findings: dict[str, Finding], 
         findings=findings,
         tree=tree,
         runs=runs_table(tree["runs"]),
+        train_samples=train_samples(tree["runs"]),
         glossary=used(findings.values()),
         most_rows=MOST_ROWS,
         failures=[run for run in tree["runs"] if run["status"] != "finished"],
@@ -83,6 +84,12 @@ def cell(value: Any, form: str) -> str:
 
 def sort_value(value: Any) -> str:
     return "" if value is None else repr(value) if isinstance(value, int | float) else one_line(value)
+
+
+def train_samples(runs: list[dict[str, Any]]) -> str:
+    """How many training images are evaluated by runs that evaluate a sample of them, as "5,000"; empty where none does."""
+    sizes = {run["recipe"].get("train_sample") for run in runs if not run["pilot"]} - {None}
+    return " or ".join(f"{size:,}" for size in sorted(sizes))
 
 
 def runs_table(runs: list[dict[str, Any]]) -> Table:

@@ -23,7 +23,7 @@ class Preset:
 
 PRESETS = {
     "quick": Preset(trials=5, rungs=(1, 2), finals=1),
-    "standard": Preset(trials=16, rungs=(1, 3), finals=1),
+    "standard": Preset(trials=12, rungs=(1, 2), finals=1),
     "full": Preset(trials=200, rungs=(3, 9, 27), finals=5),
 }
 
