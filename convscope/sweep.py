@@ -51,7 +51,7 @@ def numerics_job(_report: Report, name: str) -> device.Numerics:
 
 
 def throughput_job(_report: Report, name: str, numerics: device.Numerics, threads: int) -> float:
-    return device.throughput(name, numerics.precision, numerics.layout, threads, numerics.kernels)
+    return device.throughput(name, numerics.way, threads)
 
 
 def warm_job(_report: Report, recipe: Recipe) -> None:
