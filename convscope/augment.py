@@ -12,8 +12,22 @@ from torch import Tensor
 
 def flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image left to right with probability one half."""
-    chosen = torch.rand(len(images), generator=generator) < 0.5
+    return mirror(images, torch.rand(len(images), generator=generator) < 0.5)
+
+
+def mirror(images: Tensor, chosen: Tensor) -> Tensor:
+    """Mirror those images left to right that `chosen` (N booleans) names."""
     return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(-1), images)
+
+
+def shrink(images: Tensor, height: int, width: int) -> Tensor:
+    """Smaller images, filtered so that nothing aliases."""
+    small = F.interpolate(images.float(), (height, width), mode="bilinear", antialias=True).to(images.dtype)
+    return small.contiguous(memory_format=torch.channels_last) if is_channels_last(images) else small
+
+
+def is_channels_last(images: Tensor) -> bool:
+    return images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
 
 
 def crop(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:

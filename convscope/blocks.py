@@ -26,6 +26,8 @@ class Block(nn.Module):
         widths = [in_channels] + [channels] * spec.block_depth
         self.convs = nn.ModuleList(nn.Conv2d(a, b, spec.kernel, padding=spec.kernel // 2) for a, b in itertools.pairwise(widths))
         self.norms = nn.ModuleList(normalisation(spec.norm, channels) for _ in self.convs)
+        for conv in self.convs:
+            conv.scale_free = spec.norm == "batch"  # pyright: ignore[reportArgumentType] (muon.py asks for it)
         self.act = Act(spec.activation)
         self.pool = POOLS[spec.pool](pool) if pool > 1 else nn.Identity()
         self.skip = spec.skip and spec.block_depth > 1

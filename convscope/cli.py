@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from convscope.recipe import Recipe, UserError, one_line, read_recipe, to_json
+from convscope.recipes import NAMED, named
 
 app = typer.Typer(
     name="convscope",
@@ -127,14 +128,16 @@ def study(
 @app.command()
 def train(
     data: Data = None,
-    recipe: Annotated[Path | None, typer.Option(help="A recipe file (JSON); flags change it.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe file (JSON), or strong: the most accuracy a second; flags change it.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="A known name, with changes: course-2,width=16; or package.module:factory")
     ] = None,
     epochs: Annotated[int | None, typer.Option()] = None,
     batch: Annotated[int | None, typer.Option()] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd, adam or adamw")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd, adam, adamw or muon")] = None,
     schedule: Annotated[str | None, typer.Option(help="constant, cosine or onecycle")] = None,
     weight_decay: Annotated[float | None, typer.Option()] = None,
     label_smoothing: Annotated[
@@ -151,7 +154,15 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one network."""
-    base = read_recipe(recipe) if recipe is not None else Recipe()
+    loaded = None
+    if recipe in NAMED and not Path(recipe).exists():
+        from convscope.data import load
+
+        loaded = load(data or Recipe().data, val=0.0)
+        base = named(recipe, min(limit or len(loaded.train), len(loaded.train)))
+    else:
+        base = read_recipe(recipe) if recipe is not None else Recipe()
+    measured_here = recipe is None or loaded is not None  # a recipe file says how the machine computes
     given: dict[str, Any] = {
         "data": data, "epochs": epochs, "batch": batch, "lr": lr, "optimizer": optimizer, "schedule": schedule, "weight_decay": weight_decay,
         "label_smoothing": label_smoothing,
@@ -165,16 +176,16 @@ def train(
 
     if model is not None:
         changed = replace(changed, model=parse_model(model))
-    if recipe is None or device != "auto":
+    if measured_here or device != "auto":
         changed = replace(changed, device=check_device(device))
-    if recipe is None and precision is None:
+    if measured_here and precision is None:
         best = devices.best_numerics(changed.device)
         threads = devices.best_threads(changed.device, best)
         changed = replace(
             changed, precision=best.precision, layout=best.layout, kernels=best.kernels, threads=threads  # pyright: ignore[reportArgumentType]
         )  # fmt: skip
     check_writable(out)
-    run = trackers.train_tracked(changed, out, track, log=print_row, say=lambda text: print(text, file=sys.stderr))
+    run = trackers.train_tracked(changed, out, track, data=loaded, log=print_row, say=lambda text: print(text, file=sys.stderr))
     print(
         json.dumps({"id": run.id, "path": str(run.path), "status": run.status, "size": run.size, "rows": run.rows})
         if as_json
@@ -190,6 +201,8 @@ def print_row(row: dict[str, Any]) -> None:
         for split in ("train", "val", "test")
         if row.get(f"{split}_loss") is not None
     ]
+    if row.get("test_views_accuracy") is not None:
+        figures.append(f"test by several views {row['test_views_loss']:.4f} {100 * row['test_views_accuracy']:.2f} %")
     print(
         f"epoch {row['epoch']}: {', '.join(figures) or 'loss is not finite'} ({row['seconds']:.1f} s)",
         file=sys.stderr,

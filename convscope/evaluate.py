@@ -43,6 +43,26 @@ def logits_of(
     return torch.cat(rows)
 
 
+class Views(nn.Module):
+    """A network's logits averaged over views of each image: mirrored ones, and ones moved by a pixel along both axes at half the weight (Jordan 2024)."""
+
+    def __init__(self, net: nn.Module, kind: str) -> None:
+        super().__init__()
+        self.net, self.shifts = net, kind == "flip and shift"
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.both(x)
+        if not self.shifts:
+            return out
+        height, width = x.shape[2:]
+        padded = F.pad(x, (1, 1, 1, 1), mode="reflect" if min(height, width) > 1 else "replicate")
+        first, last = (self.both(padded[:, :, d : d + height, d : d + width]) for d in (0, 2))
+        return 0.5 * out + 0.25 * (first + last)
+
+    def both(self, x: Tensor) -> Tensor:
+        return 0.5 * (self.net(x).float() + self.net(x.flip(-1)).float())
+
+
 def metrics_of(logits: Tensor, labels: Tensor) -> Metrics:
     """Metrics from logits N×K and labels N; sums are taken in float64."""
     losses = F.cross_entropy(logits, labels, reduction="none").double()

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from convscope import augment
 from convscope.data import Dataset, Split
-from convscope.evaluate import autocast, logits_of, metrics_of
+from convscope.evaluate import Views, autocast, logits_of, metrics_of
 from convscope.kernels import compiled
-from convscope.optim import learning_rate, optimiser
+from convscope.optim import learning_rate, optimiser, set_rate
 from convscope.recipe import ConvNet, Custom, Recipe, UserError, one_line
 
 EVAL_BATCH = {"cpu": 125, "cuda": 2000, "mps": 1000}
 NARROW = 4  # filters
+SMALL = 0.75  # of the side: images of the first epochs where recipe.small_share asks for them
 Row = dict[str, float | int | None]
 
 
@@ -90,21 +91,33 @@ def check_fits(net: nn.Module, tensors: Tensors, recipe: Recipe) -> None:
     """UserError where batch, network and images don't go together; called before anything is written."""
     if recipe.batch > tensors.count("train"):
         raise UserError(f"batch = {recipe.batch}: larger than the {tensors.count('train'):,} training images")
+    for shape in (tensors.in_shape, small_shape(tensors.in_shape)) if recipe.small_share else (tensors.in_shape,):
+        check_answer(net, shape, tensors.num_classes, recipe)
+
+
+def check_answer(net: nn.Module, in_shape: tuple[int, int, int], num_classes: int, recipe: Recipe) -> None:
+    """UserError where the network does not answer images of this shape with so many logits."""
     name = recipe.model.factory if isinstance(recipe.model, Custom) else type(recipe.model).__name__
     training = {module: module.training for module in net.modules()}
     try:
         with torch.no_grad():
-            out = net.eval()(torch.zeros(2, *tensors.in_shape))
+            out = net.eval()(torch.zeros(2, *in_shape))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         if is_out_of_memory(error):
             raise
-        raise UserError(f"model {name}: does not take {'×'.join(map(str, tensors.in_shape))} images: {one_line(error)}") from None
+        raise UserError(f"model {name}: does not take {'×'.join(map(str, in_shape))} images: {one_line(error)}") from None
     finally:
         for module, mode in training.items():
             module.training = mode
-    if not isinstance(out, Tensor) or out.shape != (2, tensors.num_classes):
+    if not isinstance(out, Tensor) or out.shape != (2, num_classes):
         shape = "×".join(map(str, out.shape)) if isinstance(out, Tensor) else type(out).__name__
-        raise UserError(f"model {name}: answers two images with {shape}, not with 2×{tensors.num_classes} logits")
+        raise UserError(f"model {name}: answers two images with {shape}, not with 2×{num_classes} logits")
+
+
+def small_shape(in_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The shape of the first epochs' images where recipe.small_share asks for smaller ones."""
+    channels, height, width = in_shape
+    return channels, max(1, math.floor(SMALL * height)), max(1, math.floor(SMALL * width))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -230,6 +243,7 @@ def fit(net: nn.Module, tensors: Tensors, recipe: Recipe, log: Callable[[Row, St
         prepare(net, tensors)
     num_batches = math.ceil(count / recipe.batch)
     steps = recipe.epochs * num_batches
+    mirrored = first_mirrored(count, recipe)
 
     for epoch in range(resume.epoch + 1 if resume else 1, recipe.epochs + 1):
         started = time.perf_counter()
@@ -242,12 +256,16 @@ def fit(net: nn.Module, tensors: Tensors, recipe: Recipe, log: Callable[[Row, St
         # nearly equal batches: every image once an epoch, no small last batch
         for i, index in enumerate(order.tensor_split(num_batches)):
             lr = learning_rate(recipe, (epoch - 1) * num_batches + i, steps)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            x = change(tensors.inputs("train", index), recipe, generator)
+            set_rate(optimizer, lr)
+            turned = None if mirrored is None else mirrored[index.cpu()] ^ bool(epoch % 2)
+            x = change(tensors.inputs("train", index), recipe, generator, turned)
+            if epoch <= recipe.small_share * recipe.epochs:
+                x = augment.shrink(x, *small_shape(tensors.in_shape)[1:])
             step(net, optimizer, x, labels[index], recipe)
         trained = time.perf_counter() - started
         row = evaluate_splits(net, tensors, recipe)
+        if epoch == recipe.epochs and recipe.views != "one":
+            row |= evaluate_views(net, tensors, recipe)
         whole = time.perf_counter() - started
         row = {"epoch": epoch, "lr": lr, **row, "train_seconds": round(trained, 4), "seconds": round(whole, 4)}
         log(row, state_of(net, optimizer, epoch))
@@ -273,23 +291,34 @@ def prepare(net: nn.Module, tensors: Tensors) -> None:
 
 
 def step(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    """One update on a prepared batch; the loss is computed from logits in float32 (float64 for float64)."""
-    with autocast(recipe.device, recipe.precision), compiled(recipe.kernels == "compiled"):
-        out = net(x)
-    out = out if out.dtype == torch.float64 else out.float()
-    loss = F.cross_entropy(out, labels, label_smoothing=recipe.label_smoothing)
+    """One update on a prepared batch; the loss is computed from logits in float32 (float64 for float64). Answers with the (last part's) loss."""
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    parts = math.ceil(len(x) / recipe.micro_batch) if recipe.micro_batch else 1
+    loss = torch.zeros(())
+    for part, target in zip(x.tensor_split(parts), labels.tensor_split(parts), strict=True):
+        with autocast(recipe.device, recipe.precision), compiled(recipe.kernels == "compiled"):
+            out = net(part)
+        out = out if out.dtype == torch.float64 else out.float()
+        loss = F.cross_entropy(out, target, label_smoothing=recipe.label_smoothing)
+        (loss if parts == 1 else loss * (len(part) / len(x))).backward()
     optimizer.step()
     return loss
 
 
-def change(x: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """The recipe's augmentation of a normalised batch."""
+def first_mirrored(count: int, recipe: Recipe) -> Tensor | None:
+    """With alternating flips, which of the training images are mirrored in the even epochs; the others are in the odd ones."""
+    if not (recipe.flip and recipe.alternate):
+        return None
+    generator = torch.Generator().manual_seed(derived_seed(recipe.seed, "mirrored"))
+    return torch.rand(count, generator=generator) < 0.5
+
+
+def change(x: Tensor, recipe: Recipe, generator: torch.Generator, mirrored: Tensor | None = None) -> Tensor:
+    """The recipe's augmentation of a normalised batch; `mirrored` names the images that are, where that is not drawn here."""
     if recipe.crop:
         x = augment.crop(x, recipe.crop, generator)
     if recipe.flip:
-        x = augment.flip(x, generator)
+        x = augment.flip(x, generator) if mirrored is None else augment.mirror(x, mirrored)
     return augment.cutout(x, recipe.cutout, generator) if recipe.cutout else x
 
 
@@ -331,6 +360,16 @@ def evaluate_splits(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Row:
             value = getattr(metrics, key)
             row[f"{name}_{key}"] = value if math.isfinite(value) else None
     return row
+
+
+def evaluate_views(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Row:
+    """Loss and accuracy of logits averaged over views of each image, on the splits that are evaluated whole."""
+    row: Row = {}
+    for name in recipe.evaluate:
+        if name != "train" and tensors.count(name):
+            metrics = metrics_of(predict(Views(net, recipe.views), tensors, name, recipe), tensors.labels[name])
+            row |= {f"{name}_views_loss": metrics.loss, f"{name}_views_accuracy": metrics.accuracy}
+    return {key: value if value is not None and math.isfinite(value) else None for key, value in row.items()}
 
 
 def state_of(net: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> State:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from convscope.muon import muon
 from convscope.recipe import Recipe
 
 WARMUP = 0.25  # the share of the steps in which one-cycle rises
@@ -27,7 +28,11 @@ def onecycle(progress: float) -> float:
     return 0.04 + 0.96 * progress / WARMUP if progress < WARMUP else (1 - progress) / (1 - WARMUP)
 
 
-SCHEDULES: dict[str, Callable[[float], float]] = {"constant": constant, "cosine": cosine, "onecycle": onecycle}
+def linear(progress: float) -> float:
+    return 1 - progress
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {"constant": constant, "cosine": cosine, "onecycle": onecycle, "linear": linear}
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
@@ -35,8 +40,16 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     return recipe.lr * SCHEDULES[recipe.schedule](step / steps)
 
 
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Every group's rate; a group may have a scale of its own."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_scale", 1.0)
+
+
 def optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Weight decay acts on weights, not on biases and normalisation; it is decoupled for adamw and an L2 penalty otherwise."""
+    if recipe.optimizer == "muon":
+        return muon(net, recipe.lr, recipe.weight_decay, low=recipe.precision == "bfloat16")
     trained = [p for p in net.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},

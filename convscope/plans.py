@@ -71,7 +71,7 @@ def smallest_of_capacity(context: Context) -> ConvNet | None:
 
 
 # the strong recipe: a whitening stem and pooling behind each block's first convolution (Page 2019; Jordan 2024, arXiv 2404.00498), batch normalisation,
-# skips, AdamW with a one-cycle rate (Loshchilov & Hutter 2019; Smith 2018), label smoothing (Szegedy et al. 2016), flips and shifts
+# skips, Muon with a rate that falls linearly (Jordan et al. 2024), label smoothing (Szegedy et al. 2016), flips and shifts
 
 
 SMALLEST_WHITENED = 4  # pixels a side: the stem makes a map one smaller
@@ -89,8 +89,8 @@ def strong_model(width: int, block_depth: int = 2) -> ConvNet:
 
 
 STRONG = {
-    "quick": Strong(strong_model(16), 5, crop=2),
-    "standard": Strong(strong_model(64), 10, crop=2),
+    "quick": Strong(strong_model(16), 4, crop=2),
+    "standard": Strong(strong_model(64), 7, crop=2),
     "full": Strong(strong_model(128, block_depth=3), 40, crop=4),
 }
 
@@ -101,7 +101,7 @@ def strong_of(context: Context) -> Recipe:
     model = strong.model if min(context.data.in_shape[1:]) >= SMALLEST_WHITENED else replace(strong.model, stem="none")
     model = shallower(model, context.data.in_shape)
     return replace(
-        base_of(context), model=model, epochs=epochs_of(context, strong.epochs), lr=8e-3, schedule="onecycle", optimizer="adamw",
+        base_of(context), model=model, epochs=epochs_of(context, strong.epochs), lr=0.12, schedule="linear", optimizer="muon",
         weight_decay=1e-2, label_smoothing=0.1, flip=True, crop=strong.crop, seed=context.seeds[0],
     )  # fmt: skip
 

@@ -147,20 +147,26 @@ class Recipe:
     label_noise: float = 0.0  # the share of training labels replaced by a uniformly drawn class, once
     # training
     batch: int = 128
-    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    optimizer: Literal["sgd", "adam", "adamw", "muon"] = "adam"
     lr: float = 1e-3
     momentum: float = 0.9  # sgd only; Nesterov
     weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine", "onecycle"] = "constant"
+    schedule: Literal["constant", "cosine", "onecycle", "linear"] = "constant"
     label_smoothing: float = 0.0
     crop: int = 0  # pixels of random translation on each side, reflected at the border
     flip: bool = False
     cutout: int = 0  # side of the square set to the mean
+    # gradients are summed over parts of a batch of so many images; None: whole batches
+    micro_batch: int | None = field(default=None, metadata=ADDED)
+    # with flip: each image is mirrored in every other epoch, drawn once whether from the first or the second on
+    alternate: bool = field(default=False, metadata=ADDED)
+    small_share: float = field(default=0.0, metadata=ADDED)  # of the epochs, the first ones: on images of 3/4 of the side
     # evaluation: which splits are evaluated after each epoch (a pilot looks at validation alone)
     evaluate: tuple[str, ...] = ("train", "val", "test")
-    train_sample: int | None = field(
-        default=None, metadata=ADDED
-    )  # evaluate so many of the training images, stratified; None: all
+    # evaluate so many of the training images, stratified; None: all
+    train_sample: int | None = field(default=None, metadata=ADDED)
+    # of each image, their logits averaged after the last epoch, beside the plain figures
+    views: Literal["one", "flip", "flip and shift"] = field(default="one", metadata=ADDED)
     # machine: resolved once a study by measurement
     device: str = "cpu"
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
@@ -178,6 +184,8 @@ class Recipe:
         check_range(self, "limit", 1, 2**40)
         check_range(self, "label_noise", 0.0, 1.0)
         check_range(self, "train_sample", 1, 2**40)
+        check_range(self, "micro_batch", 1, 1_000_000)
+        check_range(self, "small_share", 0.0, 1.0)
         check_range(self, "batch", 1, 1_000_000)
         check_range(self, "lr", 1e-12, 1e3)
         check_range(self, "momentum", 0.0, 0.9999)

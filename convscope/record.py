@@ -70,6 +70,11 @@ class Run:
                 if f"{split}_loss" in row
             ]
             lines.append(f"{name} epoch {row['epoch']}: " + ", ".join(splits))
+        if self.last.get("test_views_accuracy") is not None:
+            row = self.last
+            lines.append(
+                f"{self.recipe.views}: test loss {row['test_views_loss']:.4f} accuracy {100 * row['test_views_accuracy']:.2f} %"
+            )
         return "\n".join([*lines, str(self.path)])
 
 

@@ -37,13 +37,13 @@ class Ranges:
     pools: tuple[str, ...] = ("max", "avg", "stride", "none")
     norms: tuple[str, ...] = ("none", "batch", "group")
     growth: tuple[float, float] = (1.0, 2.0)
-    lr: tuple[float, float] = (1e-3, 3e-2)
+    lr: tuple[float, float] = (2e-2, 5e-1)
     weight_decay: tuple[float, float] = (1e-4, 1e-1)
 
 
 RANGES = {
     # without group normalisation, which takes several times as long on a CPU as FLOPs let expect
-    "quick": Ranges((8, 32), 4, 3, 5, 3, flops=8e6, parameters=1_000_000, memory=1e9, norms=("none", "batch")),
+    "quick": Ranges((8, 32), 4, 3, 5, 3, flops=12e6, parameters=1_000_000, memory=1e9, norms=("none", "batch")),
     "standard": Ranges((8, 64), 4, 3, 7, 4, flops=40e6, parameters=10_000_000, memory=2e9),
     "full": Ranges((8, 192), 5, 4, 7, 4, flops=1.5e9, parameters=50_000_000, memory=8e9),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -211,9 +212,12 @@ def test_doctor_tells_what_the_machine_can_do(cli: Cli) -> None:
     tree = json.loads(cli("doctor", "--json").out)
     assert tree["machine"]["cores"] == len(os.sched_getaffinity(0)) and tree["machine"]["torch"] == torch.__version__
     assert tree["precision"] in ("float32", "bfloat16") and min(tree["images_per_second"].values()) > 0
-    fastest = max(tree["images_per_second"], key=lambda name: tree["images_per_second"][name])
-    kernels = ", compiled kernels" if tree["kernels"] == "compiled" else ""
-    assert f"{tree['precision']} {tree['layout']}{kernels}" == fastest and bool(kernels) != bool(tree["no_compiled_kernels"])
+    rates = tree["images_per_second"]
+    compiled = tree["kernels"] == "compiled"
+    assert f"{tree['precision']} {tree['layout']}" in rates and compiled != bool(tree["no_compiled_kernels"])
+    if compiled:
+        way = f"{tree['precision']} channels_last"
+        assert math.prod(rates[f"{way}, compiled kernels{of}"] / rates[f"{way}{of}"] for of in ("", ", 4 filters")) > 0.99
 
 
 def test_a_reader_that_leaves_is_no_error(finished_study: Path) -> None:

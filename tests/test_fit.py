@@ -226,6 +226,7 @@ def test_schedules_at_their_corners() -> None:
     assert (onecycle[0], onecycle[25], onecycle[100]) == pytest.approx((0.02, 0.5, 0.0), abs=1e-15)
     assert np.diff(onecycle[:26]) == pytest.approx(0.48 / 25)  # a straight rise …
     assert np.diff(onecycle[25:]) == pytest.approx(-0.5 / 75)  # … and a straight fall
+    assert np.diff(rates("linear")) == pytest.approx(-0.5 / 100) and rates("linear")[100] == 0
     assert [learning_rate(Recipe(lr=0.5, schedule=name), 0, 1) for name in ("constant", "cosine")] == [0.5, 0.5]
 
 
@@ -274,19 +275,28 @@ def test_frozen_parameters_stay(loaded: Dataset) -> None:
         ("adam", "bfloat16", "channels_last", "none", {"flip": True, "crop": 3, "cutout": 5, "label_noise": 0.2}),
         ("adamw", "bfloat16", "channels_last", "batch", {"weight_decay": 0.1, "schedule": "cosine", "limit": 200}),
         ("adamw", "float64", "channels_last", "group", {"label_smoothing": 0.1}),
+        ("muon", "float32", "contiguous", "none", {"lr": 0.02, "weight_decay": 0.1, "schedule": "linear"}),
+        (
+            "muon",
+            "bfloat16",
+            "channels_last",
+            "batch",
+            {"lr": 0.1, "flip": True, "alternate": True, "micro_batch": 24, "small_share": 0.5, "views": "flip"},
+        ),
     ],
 )
 def test_resuming_after_each_epoch_is_identical_to_the_bit(
     loaded: Dataset, tmp_path: Path, optimizer: str, precision: str, layout: str, norm: str, more: dict[str, Any]
 ) -> None:
-    model = ConvNet(width=8, depth=2, block_depth=2, skip=True, norm=norm, hidden=(12,))
+    head = "gap" if "small_share" in more else "flatten"
+    model = ConvNet(width=8, depth=2, block_depth=2, skip=True, norm=norm, hidden=(12,), head=head)
     recipe = Recipe(model=model, epochs=3, batch=64, optimizer=optimizer, precision=precision, layout=layout, **more)
     _, rows, states, _ = run(loaded, recipe)
     assert [state.epoch for state in states] == [1, 2, 3]
     kinds = {name.rpartition(".")[2] for name in states[0].tensors if name.startswith("optimizer.")}
-    assert kinds == (
-        {"exp_avg", "exp_avg_sq", "step"} if optimizer != "sgd" else {"momentum_buffer"} if recipe.momentum else set()
-    )
+    adam = {"exp_avg", "exp_avg_sq", "step"}
+    expected = {"sgd": {"momentum_buffer"} if recipe.momentum else set(), "muon": adam | {"momentum"}}
+    assert kinds == expected.get(optimizer, adam)
     for stop in (1, 2):
         write_tensors(tmp_path / "state", states[stop - 1].tensors, {})
         _, later, after, status = run(loaded, recipe, State(stop, read_tensors(tmp_path / "state")[0]))

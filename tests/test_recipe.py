@@ -67,9 +67,9 @@ recipes = st.builds(
     limit=st.none() | st.integers(1, 2**40),
     label_noise=st.floats(0.0, 1.0),
     batch=st.integers(1, 1_000_000),
-    optimizer=st.sampled_from(["sgd", "adam", "adamw"]),
+    optimizer=st.sampled_from(["sgd", "adam", "adamw", "muon"]),
     lr=st.floats(1e-12, 1e3),
-    schedule=st.sampled_from(["constant", "cosine", "onecycle"]),
+    schedule=st.sampled_from(["constant", "cosine", "onecycle", "linear"]),
     flip=st.booleans(),
     evaluate=st.lists(st.sampled_from(["train", "val", "test"]), min_size=1, max_size=3).map(tuple),
     precision=st.sampled_from(["float32", "bfloat16", "float64"]),
@@ -124,6 +124,7 @@ def test_every_field_counts() -> None:
         "limit": 10, "label_noise": 0.1, "batch": 64, "optimizer": "sgd", "lr": 0.1, "momentum": 0.8, "weight_decay": 0.1,
         "schedule": "cosine", "label_smoothing": 0.1, "crop": 4, "flip": True, "cutout": 8, "evaluate": ("val",), "device": "cuda:0",
         "precision": "bfloat16", "layout": "contiguous", "threads": 2, "kernels": "compiled", "train_sample": 9,
+        "micro_batch": 32, "alternate": True, "small_share": 0.5, "views": "flip",
     }  # fmt: skip
     assert set(changes) == set(vars(Recipe()))
     ids = {replace(Recipe(), **{name: value}).id for name, value in changes.items()}

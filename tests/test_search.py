@@ -89,7 +89,7 @@ def test_the_same_runs_give_the_same_proposals_and_none_twice(sampler: str) -> N
     strong = plans.strong_of(context_of())
     assert first[0] == replace(strong, epochs=1, evaluate=("val",))
     assert len(search.trained) == 14 and search.ended == "the trials were spent"
-    assert all(recipe.evaluate == ("val",) and recipe.seed == 0 and recipe.optimizer == "adamw" for recipe in first)
+    assert all(recipe.evaluate == ("val",) and recipe.seed == 0 and recipe.optimizer == "muon" for recipe in first)
     assert {tried.state for tried in search.trained} == {"finished", "pruned"}
 
 

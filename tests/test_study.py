@@ -128,7 +128,7 @@ def test_the_plan_is_the_presets(finished_study: Path) -> None:
     runs = runs_of(finished_study).values()
     sweep = [run for run in runs if "test" in run.recipe.evaluate and run.recipe.schedule == "constant"]
     pilots = [run for run in runs if is_pilot(run)]
-    strong = [run for run in runs if run.recipe.optimizer == "adamw"]
+    strong = [run for run in runs if run.recipe.optimizer == "muon"]
     assert len(sweep) + len(pilots) + len(strong) == len(runs)
     expected = {(width, depth, seed) for width, depth in ((4, 1), (2, 2), (4, 2), (8, 2)) for seed in (0, 1)}
     models = [run.recipe.model for run in sweep]

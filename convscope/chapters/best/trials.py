@@ -176,11 +176,11 @@ def proposed_words(search: Proposer) -> str:
     first = counted(search.epochs[0], "epoch", "epochs")
     if len(search.epochs) > 1:
         rungs = (
-            f"each began with a one-cycle run of {first}, and those that Hyperband (Li et al. 2018) kept were trained "
+            f"each began with a run of {first} whose rate fell to 0, and those that Hyperband (Li et al. 2018) kept were trained "
             f"anew at the next rung (rungs of {' and '.join(map(str, search.epochs))} epochs, seed {search.seed}, judged by validation loss)"
         )
     else:
-        rungs = f"each was a one-cycle run of {first}, judged by validation loss; there was nothing to prune"
+        rungs = f"each was a run of {first} whose rate fell to 0, judged by validation loss; there was nothing to prune"
     return (
         f"{sampler} proposed configurations, {BATCH} at a time, after the strong recipe, which was enqueued first: "
         f"{counted(len(search.trained), 'configuration was', 'configurations were')} sent to be trained; {rungs}."
@@ -191,7 +191,7 @@ def held_words(strong: Recipe) -> str:
     """What all configurations have from the strong recipe."""
     model = strong.model
     held = [
-        {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD with Nesterov momentum"}[strong.optimizer],
+        {"muon": "Muon", "adamw": "AdamW", "adam": "Adam", "sgd": "SGD with Nesterov momentum"}[strong.optimizer],
         f"batches of {strong.batch}",
     ]
     held += [f"label smoothing of {strong.label_smoothing:g}"] if strong.label_smoothing else []
