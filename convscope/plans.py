@@ -95,6 +95,13 @@ STRONG = {
 }
 
 
+OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW", "adam": "Adam", "sgd": "SGD with Nesterov momentum"}
+RATES = {
+    "constant": "a learning rate of", "linear": "a learning rate that falls linearly from", "cosine": "a learning rate that falls as a cosine from",
+    "onecycle": "a one-cycle learning rate of at most",
+}  # fmt: skip
+
+
 def strong_of(context: Context) -> Recipe:
     """The strong recipe of a preset, with the study's first seed: the search begins with it, and capacity shows it beside its sweep."""
     strong = STRONG[context.preset]
@@ -152,6 +159,28 @@ def tuned(context: Context, recipes: Sequence[Recipe], rates: Sequence[float]) -
         runs = [*runs, *(run for run in answer if is_pilot(run))]
         early = [run for run in answer if not is_pilot(run)]
     return Tuned(chosen_rates(runs), tuple(runs), min(rates), tuple(early))
+
+
+def ends(series: Sequence[ConvNet]) -> list[ConvNet]:
+    """The narrowest and the widest of networks that differ in width alone."""
+    ordered = sorted(series, key=lambda model: model.width)
+    return [*ordered[:1], *ordered[1:][-1:]]
+
+
+def transferred(rates: Mapping[Model, float], series: Sequence[ConvNet]) -> dict[Model, float]:
+    """A rate for every network of a series that differs in width alone, from those that have one: a straight line between neighbours in log rate over
+    log width, the nearest one's beyond them; nothing where none has one. Narrower networks want higher rates, evenly so (bench/transfer.py shows it)."""
+    known = sorted((math.log(model.width), math.log(rates[model])) for model in series if model in rates)
+    if not known:
+        return {}
+    out: dict[Model, float] = {}
+    for model in series:
+        x = math.log(model.width)
+        below = max((point for point in known if point[0] <= x), default=known[0])
+        above = min((point for point in known if point[0] >= x), default=known[-1])
+        part = (x - below[0]) / (above[0] - below[0]) if above[0] > below[0] else 0.0
+        out[model] = rates[model] if model in rates else float(f"{math.exp(below[1] + part * (above[1] - below[1])):.2g}")
+    return out
 
 
 def whole(context: Context, recipes: list[Recipe], early: Sequence[Run] = ()) -> Generator[list[Recipe], list[Run], list[Run]]:

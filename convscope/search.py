@@ -1,7 +1,7 @@
 """Proposes configurations of networks and training, and trains nothing: Optuna's samplers and pruner behind ask and tell.
 
 This file and search_space.py are the only ones that import optuna, and only when a search begins. A trial is one configuration. Its rungs
-are runs of their own, each with more epochs than the one before and with a one-cycle schedule of its own length: a one-cycle run that is cut off
+are runs of their own, each with more epochs than the one before and with a schedule of its own length: a run that is cut off
 in the middle, at its highest rates, says little about a finished one, and a run stays a pure function of its recipe. So pruning means that a
 configuration is not trained again at the next rung; no run is ever stopped, and nothing outside this search can be pruned.
 """

@@ -23,7 +23,7 @@ import pytest
 from PIL import Image
 
 from convscope import data, screen, studies
-from convscope.recipe import ConvNet, Recipe, UserError, recipe_from_json
+from convscope.recipe import ConvNet, Model, Recipe, UserError, recipe_from_json
 from convscope.record import Run, list_runs, read_run
 from convscope.sweep import Watcher
 
@@ -134,11 +134,21 @@ def test_the_plan_is_the_presets(finished_study: Path) -> None:
     models = [run.recipe.model for run in sweep]
     assert all(isinstance(model, ConvNet) for model in models)
     assert {(m.width, m.depth, run.recipe.seed) for m, run in zip(models, sweep, strict=True)} == expected and len(sweep) == 8
-    assert len(strong) == 1 and len(pilots) >= 4 * 2
+    assert len(strong) == 1 and len(pilots) >= 3 * 2
     assert {(run.recipe.epochs, run.recipe.flip, len(run.rows)) for run in sweep} == {(2, False, 2)}
-    for model in set(models):  # each with the rate that was best in its pilots
+    best: dict[Model, float] = {}
+    for model in {run.recipe.model for run in pilots}:
         tried = {run.recipe.lr: run.best["val_loss"] for run in pilots if run.recipe.model == model}
-        assert {run.recipe.lr for run in sweep if run.recipe.model == model} == {min(tried, key=lambda rate: tried[rate])}
+        best[model] = min(tried, key=lambda rate: tried[rate])
+    assert {(m.width, m.depth) for m in best if isinstance(m, ConvNet)} == {(4, 1), (2, 2), (8, 2)}
+    for model in set(models):  # each with the rate that was best in its pilots, the one in the middle with one between
+        rates = {run.recipe.lr for run in sweep if run.recipe.model == model}
+        assert len(rates) == 1
+        if model in best:
+            assert rates == {best[model]}
+        else:
+            wide, narrow = sorted(best[m] for m in best if isinstance(m, ConvNet) and m.depth == 2)
+            assert rates.pop() == pytest.approx(math.sqrt(wide * narrow), rel=0.03)
 
 
 def test_tables_and_csv_say_the_same(finished_study: Path) -> None:

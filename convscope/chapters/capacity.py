@@ -83,14 +83,15 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def models_of(context: Context) -> list[ConvNet]:
-    """The sweeps' networks that fit the images."""
-    models = [m for sweep in PRESETS[context.preset].sweeps for m in sweep if plans.fits(m, context.data.in_shape)]
-    if not models:
+def sweeps_of(context: Context) -> list[list[ConvNet]]:
+    """The preset's sweeps, of the networks that fit the images."""
+    sweeps = [[m for m in sweep if plans.fits(m, context.data.in_shape)] for sweep in PRESETS[context.preset].sweeps]
+    sweeps = [sweep for sweep in sweeps if sweep]
+    if not sweeps:
         raise UserError(
             f"images of {context.data.in_shape[1]}×{context.data.in_shape[2]} pixels leave no room for a convolution with pooling"
         )
-    return models
+    return sweeps
 
 
 def sweep_of(context: Context) -> list[Recipe]:
@@ -100,7 +101,13 @@ def sweep_of(context: Context) -> list[Recipe]:
     """
     epochs = plans.epochs_of(context, PRESETS[context.preset].epochs)
     base = replace(plans.base_of(context), epochs=epochs, schedule="constant", train_sample=None)
-    return [replace(base, model=model) for model in models_of(context)]
+    return [replace(base, model=model) for sweep in sweeps_of(context) for model in sweep]
+
+
+def tuned_of(context: Context) -> list[Recipe]:
+    """Those that get pilots: the narrowest and the widest network of each sweep."""
+    chosen = {model for sweep in sweeps_of(context) for model in plans.ends(sweep)}
+    return [recipe for recipe in sweep_of(context) if recipe.model in chosen]
 
 
 def strong_of(context: Context) -> list[Recipe]:
@@ -111,14 +118,15 @@ def forecast(context: Context) -> list[Recipe]:
     """The recipes that the chapter will ask for, for the estimate of its time; learning rates are not yet known and cost nothing."""
     rates, sweep = PRESETS[context.preset].rates, sweep_of(context)
     whole = [replace(recipe, lr=rates[0], seed=seed) for recipe in sweep for seed in context.seeds]
-    return plans.pilots_of(context, sweep, rates) + strong_of(context) + whole
+    return plans.pilots_of(context, tuned_of(context), rates) + strong_of(context) + whole
 
 
 def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
     sweep = sweep_of(context)
-    tuned = yield from plans.tuned(context, sweep, PRESETS[context.preset].rates)
-    missing = [recipe for recipe in sweep if recipe.model not in tuned.rates]
-    tried = [replace(recipe, lr=tuned.rate(recipe.model), seed=seed) for recipe in sweep for seed in context.seeds]
+    tuned = yield from plans.tuned(context, tuned_of(context), PRESETS[context.preset].rates)
+    rates = {model: rate for members in sweeps_of(context) for model, rate in plans.transferred(tuned.rates, members).items()}
+    missing = [recipe for recipe in sweep if recipe.model not in rates]
+    tried = [replace(recipe, lr=rates.get(recipe.model, tuned.fallback), seed=seed) for recipe in sweep for seed in context.seeds]
     runs = yield from plans.whole(context, strong_of(context) + tried, tuned.early)
     # told apart by what they are, so that a report on an older or damaged study never takes one kind for another
     swept = [run for run in runs if run.recipe.schedule == "constant"]
@@ -367,16 +375,22 @@ def charts_of(networks: Sequence[Network], beside: Sequence[Network], small: Net
     return out
 
 
-def pilots_told(pilots: Sequence[Run]) -> str:
+def pilots_told(pilots: Sequence[Run], networks: Sequence[Network]) -> str:
     """How learning rates were chosen, from the pilots that there are."""
     if not pilots:
         return "No pilot finished, so the learning rate is the lowest of the preset."
     pilot = pilots[0].recipe
     seen = f"{pilot.limit:,} training images" if pilot.limit else "all training images"
     rates = sorted({run.recipe.lr for run in pilots})
+    tried = {run.recipe.model for run in pilots}
+    between = any(n.model not in tried for n in networks)
+    whose = "the narrowest and the widest network of each sweep" if between else "each network by itself"
+    rest = (
+        " Networks between them have a rate between theirs: log rate falls on a straight line over log width." if between else ""
+    )
     return (
-        f"The learning rate was chosen for each network by itself, from rates between {rates[0]:g} and {rates[-1]:g} (the table lists all): the one with the lowest validation loss after {pilot.epochs} "
-        f"epoch{'s' if pilot.epochs > 1 else ''} on {seen} (seed {pilot.seed}), the grid extended where the best lay at an end. A short pilot favours rates that learn fast at first."
+        f"The learning rate was chosen for {whose}, from rates between {rates[0]:g} and {rates[-1]:g} (the table lists all): the one with the lowest validation loss after {pilot.epochs} "
+        f"epoch{'s' if pilot.epochs > 1 else ''} on {seen} (seed {pilot.seed}), the grid extended where the best lay at an end.{rest} A short pilot favours rates that learn fast at first."
     )
 
 
@@ -407,7 +421,7 @@ def paragraphs_of(
         )
         + f", and the classifier. Verdicts by sweep: {told}.",
         f"Training. {recipe.epochs} epochs on {images} training images, {recipe.optimizer}, batches of {recipe.batch}, a constant learning rate and no "
-        f"augmentation, so that nothing hides overfitting; {len({run.recipe.seed for n in networks for run in n.runs})} seeds. {pilots_told(pilots)}",
+        f"augmentation, so that nothing hides overfitting; {len({run.recipe.seed for n in networks for run in n.runs})} seeds. {pilots_told(pilots, networks)}",
         "Verdicts. A network overfits from epoch e if from there on its validation loss stays more than 2 standard errors above its minimum while its training loss "
         f"falls; it is undertrained if its training loss still falls by more than {100 * curves.FALL:g} % an epoch; it underfits if it has converged with a small gap and a "
         "training loss more than 2 standard errors above that of the best network; otherwise it fits. The standard error joins the seeds' variance, pooled "
@@ -418,7 +432,7 @@ def paragraphs_of(
         m = beside[0].model
         out.append(
             f"Beside the sweep. One network of another kind, trained otherwise: {m.depth} blocks of {m.block_depth} convolutions with batch normalisation and a skip connection, "
-            f"{b.epochs} epochs of {b.optimizer} with a one-cycle learning rate (peak {b.lr:g}, weight decay {b.weight_decay:g}) and random flips{f' and shifts of up to {b.crop} pixels' if b.crop else ''}; "
+            f"{b.epochs} epochs of {plans.OPTIMIZERS[b.optimizer]} with {plans.RATES[b.schedule]} {b.lr:g}, weight decay {b.weight_decay:g} and random flips{f' and shifts of up to {b.crop} pixels' if b.crop else ''}; "
             f"{len(beside[0].runs)} seed{'s' if len(beside[0].runs) > 1 else ''}. It is there for comparison and takes no part in the verdicts on the sweep."
         )
     if no_pilot:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convscope import charts_search
+from convscope import charts_search, plans
 from convscope.chapters.best.plan import BATCH, budget_of
 from convscope.findings import Chart, Context, Table
 from convscope.recipe import ConvNet, Recipe
@@ -191,7 +191,7 @@ def held_words(strong: Recipe) -> str:
     """What all configurations have from the strong recipe."""
     model = strong.model
     held = [
-        {"muon": "Muon", "adamw": "AdamW", "adam": "Adam", "sgd": "SGD with Nesterov momentum"}[strong.optimizer],
+        plans.OPTIMIZERS[strong.optimizer],
         f"batches of {strong.batch}",
     ]
     held += [f"label smoothing of {strong.label_smoothing:g}"] if strong.label_smoothing else []
