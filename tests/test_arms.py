@@ -271,7 +271,10 @@ def test_rates_between_the_ends_of_a_sweep_lie_on_a_line() -> None:
     assert [m.width for m in plans.ends(sweep)] == [1, 16] and plans.ends(sweep[:1]) == sweep[:1] and plans.ends([]) == []
     rates = plans.transferred({sweep[1]: 8e-3, sweep[3]: 2e-3, SoftmaxRegression(): 1.0}, sweep)
     assert [rates[m] for m in sorted(sweep, key=lambda m: m.width)] == [8e-3, 5.7e-3, 4e-3, 2.8e-3, 2e-3]
-    assert set(plans.transferred({sweep[3]: 3e-3}, sweep).values()) == {3e-3} and plans.transferred({SoftmaxRegression(): 1.0}, sweep) == {}
+    assert (
+        set(plans.transferred({sweep[3]: 3e-3}, sweep).values()) == {3e-3}
+        and plans.transferred({SoftmaxRegression(): 1.0}, sweep) == {}
+    )
     outside = plans.transferred({sweep[2]: 4e-3, sweep[0]: 3e-3}, sweep)
     assert outside[sweep[1]] == 4e-3 and outside[sweep[3]] == 3e-3
 
