@@ -129,7 +129,7 @@ def study(
 def train(
     data: Data = None,
     recipe: Annotated[
-        str | None, typer.Option(help="A recipe file (JSON), or strong: the most accuracy a second; flags change it.")
+        str | None, typer.Option(help="A recipe file (JSON), or strong: made for accuracy in little time; flags change it.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="A known name, with changes: course-2,width=16; or package.module:factory")

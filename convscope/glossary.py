@@ -439,7 +439,7 @@ _ALL = (
         "muon", "Muon",
         "An optimiser: each convolution's momentum, as a matrix of filters × their weights, is replaced by (nearly) the nearest matrix of equal singular values before the step is taken. Biases, normalisation and fully connected layers are trained by Adam.",
         "W ← W − rate · U Vᵀ, where momentum = U Σ Vᵀ; where a normalisation follows, W is kept at norm √(number of filters)",
-        "The iteration that stands for U Vᵀ is short and not exact: singular values end between about 0.7 and 1.2.",
+        "The iteration that stands for U Vᵀ has three steps and is not exact: singular values are evened out, not equal.",
         "Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks", "muon.Muon", ("Muon",),
     ),
     # receptive fields

@@ -169,7 +169,7 @@ def ends(series: Sequence[ConvNet]) -> list[ConvNet]:
 
 def transferred(rates: Mapping[Model, float], series: Sequence[ConvNet]) -> dict[Model, float]:
     """A rate for every network of a series that differs in width alone, from those that have one: a straight line between neighbours in log rate over
-    log width, the nearest one's beyond them; nothing where none has one. Narrower networks want higher rates, evenly so (bench/transfer.py shows it)."""
+    log width, the nearest one's beyond them; nothing where none has one. bench/transfer.py compares it with pilots at every width."""
     known = sorted((math.log(model.width), math.log(rates[model])) for model in series if model in rates)
     if not known:
         return {}

@@ -386,7 +386,7 @@ def pilots_told(pilots: Sequence[Run], networks: Sequence[Network]) -> str:
     between = any(n.model not in tried for n in networks)
     whose = "the narrowest and the widest network of each sweep" if between else "each network by itself"
     rest = (
-        " Networks between them have a rate between theirs: log rate falls on a straight line over log width." if between else ""
+        " Networks between them have a rate between theirs: log rate lies on a straight line over log width." if between else ""
     )
     return (
         f"The learning rate was chosen for {whose}, from rates between {rates[0]:g} and {rates[-1]:g} (the table lists all): the one with the lowest validation loss after {pilot.epochs} "

@@ -1,4 +1,4 @@
-"""The strong recipe: accuracy per second.
+"""The strong recipe: made for accuracy in little time. What it reaches on CIFAR-10 is not measured yet (bench/strong.py measures it).
 
     convscope train cifar10 --recipe strong
 
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convscope import fused, kernels
+from convscope.fit import small_shape
 from convscope.layers import Whiten
 from convscope.recipe import Custom, Recipe, UserError
 
@@ -23,7 +24,6 @@ IMAGES, EPOCHS, STEPS = 50_000, 8, 25  # of CIFAR-10; steps an epoch
 MOST_EPOCHS = 60
 MICRO_BATCH = 250
 WIDTHS = (64, 256, 256)
-SMALLEST = 0.75  # of the side: images of the first epochs
 NORM_MOMENTUM = 0.1
 
 
@@ -80,8 +80,10 @@ class Strong(nn.Module):
 
     def __init__(self, in_shape: tuple[int, int, int], num_classes: int, widths: tuple[int, ...]) -> None:
         super().__init__()
-        channels, side = in_shape[0], min(in_shape[1:])
-        fitting = int(math.log2(max(1, math.floor(SMALLEST * side) - 1)))  # so many poolings leave a pixel of the smallest images
+        channels = in_shape[0]
+        fitting = int(
+            math.log2(max(1, min(small_shape(in_shape)[1:]) - 1))
+        )  # so many poolings leave a pixel of the smallest images
         if not fitting:
             raise UserError(f"recipe strong: takes images of 4×4 pixels or more, not of {in_shape[1]}×{in_shape[2]}")
         self.stem = Whiten(channels)
