@@ -19,7 +19,7 @@ from torch import Tensor
 from convscope.device import best_numerics
 from convscope.evaluate import autocast
 from convscope.fit import DTYPES, eval_batch, place, step
-from convscope.kernels import compiled
+from convscope.kernels import using
 from convscope.memory import keep_freed_memory
 from convscope.models import build, size_of
 from convscope.optim import optimiser
@@ -69,7 +69,7 @@ class Side:
     def evaluate(self) -> None:
         self.net.eval()
         x = self.x[: eval_batch(self.recipe)]
-        with autocast("cpu", self.recipe.precision), compiled(self.recipe.kernels == "compiled"):
+        with autocast("cpu", self.recipe.precision), using(self.recipe.kernels):
             started = time.perf_counter()
             for _ in range(STEPS):
                 self.net(x)

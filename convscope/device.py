@@ -22,6 +22,7 @@ from convscope.recipe import ConvNet, Recipe
 
 PROBE_MODEL = ConvNet(width=16, depth=3)
 NARROW_MODEL = ConvNet(width=4, depth=3)
+WIDE_MODEL = ConvNet(width=32, depth=2, block_depth=2)
 PROBE_BATCH = 64
 TOLERANCE = 0.02  # bfloat16 is accurate where its logits differ from float32's by less, relative to their norm
 
@@ -41,6 +42,9 @@ class Machine:
         return f"{self.processor}, {self.cores} cores, {self.memory_gb:.0f} GB{gpu}, {self.system}, Python {self.python}, torch {self.torch}"
 
 
+SPOKEN = {"library": "", "compiled": ", compiled kernels", "winograd": ", compiled kernels, Winograd's convolutions"}
+
+
 @dataclass(frozen=True)
 class Choice:
     """What was resolved for a study by measurement; `measured` holds the images per second that decided."""
@@ -57,8 +61,7 @@ class Choice:
         shape = (
             f"{self.workers} process{'es' if self.workers > 1 else ''} × {self.threads} thread{'s' if self.threads > 1 else ''}"
         )
-        kernels = ", compiled kernels" if self.kernels == "compiled" else ""
-        return f"{self.device}, {self.precision}, {self.layout}{kernels}, {shape}"
+        return f"{self.device}, {self.precision}, {self.layout}{SPOKEN[self.kernels]}, {shape}"
 
 
 def this_machine() -> Machine:
@@ -179,7 +182,7 @@ def best_numerics(device: str) -> Numerics:
     measured: dict[str, float] = {f"{p} {layout}": round(rate) for (p, layout), rate in rates.items()}
     why_not = "" if device == "cpu" else "for CPUs only"
     why_not = (
-        why_not or kernels.why_not(DTYPES[precision]) or ("" if kernels_agree(precision) else "they disagree with the library")
+        why_not or kernels.why_not(DTYPES[precision]) or ("" if agrees(precision, "compiled") else "they disagree with the library")
     )
     if why_not:
         return Numerics(precision, layout, "library", measured, why_not)
@@ -192,17 +195,29 @@ def best_numerics(device: str) -> Numerics:
         gain *= compiled / library
     if gain <= 1:
         return Numerics(precision, layout, "library", measured, "slower than the library on this machine")
-    return Numerics(precision, "channels_last", "compiled", measured)
+    if kernels.why_not(DTYPES[precision], "winograd") or not agrees(precision, "winograd"):
+        return Numerics(precision, "channels_last", "compiled", measured)
+    of = f", blocks of two convolutions of {WIDE_MODEL.width} filters and more"
+    compiled, winograd = fastest(device, [(precision, "channels_last", kind) for kind in ("compiled", "winograd")], WIDE_MODEL)
+    measured[f"{precision} channels_last, compiled kernels{of}"] = round(compiled)
+    measured[f"{precision} channels_last, Winograd's convolutions{of}"] = round(winograd)
+    return Numerics(precision, "channels_last", "winograd" if winograd > compiled else "compiled", measured)
 
 
-def kernels_agree(precision: str) -> bool:
-    """Whether gradients by compiled kernels are as near to float32's as the library's in this precision are."""
-    for model in (PROBE_MODEL, ConvNet(8, 2, block_depth=2, norm="batch", skip=True, pool="avg", head="gap")):
+# Gradients may be so many times as far from float32's as the library's in the same precision are: Winograd's sums round inputs of tiles once more.
+AGREEMENT = {
+    "compiled": (2, (PROBE_MODEL, ConvNet(8, 2, block_depth=2, norm="batch", skip=True, pool="avg", head="gap"))),
+    "winograd": (3, (WIDE_MODEL,)),
+}
+
+
+def agrees(precision: str, kind: str) -> bool:
+    """Whether gradients by these kernels are about as near to float32's as the library's in this precision are."""
+    times, models = AGREEMENT[kind]
+    for model in models:
         exact = gradient(model, "float32", "library")
-        library, compiled = (
-            float((gradient(model, precision, k) - exact).norm() / exact.norm()) for k in ("library", "compiled")
-        )
-        if not compiled <= 2 * library + 1e-3:
+        library, compiled = (float((gradient(model, precision, k) - exact).norm() / exact.norm()) for k in ("library", kind))
+        if not compiled <= times * library + 1e-3:
             return False
     return True
 
@@ -211,7 +226,7 @@ def gradient(model: ConvNet, precision: str, kind: str) -> Tensor:
     """All parameters' gradients of the mean loss of one batch, as a vector."""
     net = build(model, (3, 32, 32), 10).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(2)).to(DTYPES[precision])
-    with autocast("cpu", precision), kernels.compiled(kind == "compiled"):
+    with autocast("cpu", precision), kernels.using(kind):
         out = net(x.contiguous(memory_format=torch.channels_last))
     F.cross_entropy(out.float(), torch.arange(PROBE_BATCH) % 10).backward()
     return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from convscope import augment
 from convscope.data import Dataset, Split
 from convscope.evaluate import Views, autocast, logits_of, metrics_of
-from convscope.kernels import compiled
+from convscope.kernels import using
 from convscope.optim import learning_rate, optimiser, set_rate
 from convscope.recipe import ConvNet, Custom, Recipe, UserError, one_line
 
@@ -296,7 +296,7 @@ def step(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, labels: Te
     parts = math.ceil(len(x) / recipe.micro_batch) if recipe.micro_batch else 1
     loss = torch.zeros(())
     for part, target in zip(x.tensor_split(parts), labels.tensor_split(parts), strict=True):
-        with autocast(recipe.device, recipe.precision), compiled(recipe.kernels == "compiled"):
+        with autocast(recipe.device, recipe.precision), using(recipe.kernels):
             out = net(part)
         out = out if out.dtype == torch.float64 else out.float()
         loss = F.cross_entropy(out, target, label_smoothing=recipe.label_smoothing)
@@ -326,7 +326,7 @@ def predict(net: nn.Module, tensors: Tensors, split: str, recipe: Recipe, index:
     """Logits N×K of a split's images, or of those that `index` names, in eval mode."""
     inputs = functools.partial(batch_of, tensors, split, index)
     count = tensors.count(split) if index is None else len(index)
-    with compiled(recipe.kernels == "compiled"):
+    with using(recipe.kernels):
         return logits_of(net, count, inputs, recipe.device, recipe.precision, eval_batch(recipe))
 
 

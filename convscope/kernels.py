@@ -1,7 +1,8 @@
-"""Compiled kernels (native/*.c) for what surrounds the convolutions, where this machine has a C compiler: they are compiled once and kept in the user's cache.
+"""Compiled kernels (native/*.c), where this machine has a C compiler: they are compiled once and kept in the user's cache.
 
 Nothing depends on them: where there is no compiler, or its answer is wrong, the library's own operations are used, and a recipe says which
-(`Recipe.kernels`). `layers` asks `active` whether a batch may go to them.
+(`Recipe.kernels`): "compiled" for what surrounds the convolutions, "winograd" for convolutions of many channels too. Networks ask `active` and `winograd`
+whether a batch may go to them.
 """
 
 from __future__ import annotations
@@ -48,10 +49,13 @@ SIGNATURES = {
     "moments": "PPP SS I",
     "scale_shift": "PPPPP SS II",
     "normalise_back": "PPPPPPPPPP SS II",
+    "winograd_filters": "PP SS II",
+    "winograd": "PPPP SSSSS I",
+    "winograd_weights": "PPPP SSSSS I",
     "first_block": "PPPPP SSSSS I",
     "first_block_back": "PPPPP SSSSS I",
 }
-_active: contextvars.ContextVar[bool] = contextvars.ContextVar("compiled kernels", default=False)
+_kind: contextvars.ContextVar[str] = contextvars.ContextVar("kernels", default="library")
 
 
 class NotAvailable(Exception):
@@ -59,24 +63,35 @@ class NotAvailable(Exception):
 
 
 @contextlib.contextmanager
-def compiled(wanted: bool) -> Iterator[None]:
-    """Inside, networks of the family may send their batches to compiled kernels; probes and users' own calls never do."""
-    token = _active.set(wanted)
+def using(kind: str) -> Iterator[None]:
+    """Inside, networks of the family may send their batches to the kernels of a recipe; probes and users' own calls never do."""
+    token = _kind.set(kind)
     try:
         yield
     finally:
-        _active.reset(token)
+        _kind.reset(token)
 
 
 def active(x: Tensor) -> bool:
     """Whether this feature map (N×C×H×W) goes to the kernels: on the CPU, bfloat16 or float32, channels_last, few enough channels."""
     return (
-        _active.get()
+        _kind.get() != "library"
         and x.device.type == "cpu"
         and x.dtype in DEFINED
         and x.shape[1] <= MOST_CHANNELS
         and x.is_contiguous(memory_format=torch.channels_last)
     )
+
+
+def winograd(x: Tensor) -> bool:
+    """Whether 3×3 convolutions of this feature map may go to Winograd's algorithm."""
+    return _kind.get() == "winograd" and active(x) and has_winograd(x.dtype)
+
+
+@functools.cache
+def has_winograd(dtype: torch.dtype) -> bool:
+    """Whether this processor multiplies pairs of bfloat16 (AVX-512 BF16), for which the algorithm is written. Raises NotAvailable."""
+    return bool(library(dtype).winograd_ready())
 
 
 def compiler() -> str:
@@ -169,10 +184,13 @@ def openmp() -> ctypes.CDLL | None:
         return None
 
 
-def why_not(precision: torch.dtype) -> str:
+def why_not(precision: torch.dtype, kind: str = "compiled") -> str:
     """Empty where the kernels can be used on this machine, else the reason."""
     try:
-        library(precision)
+        if kind == "winograd" and not has_winograd(precision):
+            return "Winograd's algorithm is there for bfloat16 on processors with AVX-512 BF16 alone"
+        if kind != "library":
+            library(precision)
     except NotAvailable as error:
         return str(error)
     except KeyError:

@@ -172,7 +172,7 @@ class Recipe:
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     layout: Literal["channels_last", "contiguous"] = "channels_last"
     threads: int = 1
-    kernels: Literal["library", "compiled"] = field(default="library", metadata=ADDED)
+    kernels: Literal["library", "compiled", "winograd"] = field(default="library", metadata=ADDED)
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -14,7 +14,7 @@ from convscope.data import Dataset
 from convscope.engines.local import Event, Job, JobQueue, LocalEngine
 from convscope.evaluate import autocast
 from convscope.fit import eval_batch, place, step
-from convscope.kernels import compiled
+from convscope.kernels import using
 from convscope.labels import label_of
 from convscope.memory import keep_freed_memory
 from convscope.models import build, size_of
@@ -77,7 +77,7 @@ def time_job(_report: Report, recipe: Recipe) -> tuple[float, float]:
 
     def one_evaluation() -> None:
         net.eval()
-        with torch.no_grad(), autocast(recipe.device, recipe.precision), compiled(recipe.kernels == "compiled"):
+        with torch.no_grad(), autocast(recipe.device, recipe.precision), using(recipe.kernels):
             net(tensors.inputs("train", slice(0, evaluated))).sum().item()
         net.train()
 

@@ -52,8 +52,8 @@ def train(
     folder = RunFolder(Path(root) / recipe.id)
     if (run := finished_run(folder.path)) is not None:
         return run
-    if recipe.kernels == "compiled" and (reason := why_not(DTYPES[recipe.precision])):
-        raise UserError(f"kernels = compiled: {one_line(reason)}; kernels = library needs nothing")
+    if reason := why_not(DTYPES[recipe.precision], recipe.kernels):
+        raise UserError(f"kernels = {recipe.kernels}: {one_line(reason)}; kernels = library needs nothing")
 
     # network: the same seed gives the same weights; its size is counted exactly
     tensors = resident(recipe, data)

@@ -50,7 +50,7 @@ def randomised(net: nn.Module) -> nn.Module:
 def passed(net: nn.Module, x: Tensor, precision: str, kind: str, training: bool = True) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Logits, all gradients as one vector, and buffers after one pass of a copy."""
     net = copy.deepcopy(net).train(training)
-    with autocast("cpu", precision), kernels.compiled(kind == "compiled"), torch.set_grad_enabled(training):
+    with autocast("cpu", precision), kernels.using(kind), torch.set_grad_enabled(training):
         out = net(x).float()
     if training:
         F.cross_entropy(out, torch.arange(len(x)) % out.shape[1]).backward()
@@ -159,7 +159,7 @@ def test_normalisation_of_far_values_loses_nothing_to_cancellation() -> None:
 def test_networks_outside_of_training_never_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "library", lambda _dtype: pytest.fail("a compiled kernel was asked for"))
     build(ConvNet(4, 2), (3, 8, 8), 3)(images(2, 3, 8, 8))
-    with kernels.compiled(True):
+    with kernels.using("winograd"):
         build(ConvNet(4, 2), (3, 8, 8), 3).double()(images(2, 3, 8, 8).double())
         build(ConvNet(4, 2), (3, 8, 8), 3)(torch.randn(2, 3, 8, 8))  # contiguous
 
@@ -203,7 +203,7 @@ def test_a_finished_run_is_read_where_there_is_no_compiler(
 ) -> None:
     recipe = Recipe(data=str(cifar_slice), model=ConvNet(2, 1), epochs=1, kernels="compiled")
     run = cs.train(recipe, tmp_path)
-    monkeypatch.setattr("convscope.training.why_not", lambda _dtype: "no C compiler")
+    monkeypatch.setattr("convscope.training.why_not", lambda *_: "no C compiler")
     assert cs.train(recipe, tmp_path).rows == run.rows
     with pytest.raises(UserError, match="no C compiler"):
         cs.train(replace(recipe, seed=1), tmp_path)
@@ -226,9 +226,9 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 @needs_compiler
 def test_kernels_that_answer_wrongly_are_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert device.kernels_agree("bfloat16") and device.kernels_agree("float32")
+    assert device.agrees("bfloat16", "compiled") and device.agrees("float32", "compiled")
     monkeypatch.setattr(fused.Flatten, "backward", staticmethod(lambda ctx, g: torch.zeros(ctx.shape, dtype=g.dtype)))
-    assert not device.kernels_agree("float32")
+    assert not device.agrees("float32", "compiled")
 
 
 # --- the whitening stem

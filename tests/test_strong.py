@@ -203,7 +203,7 @@ def test_compiled_kernels_agree_with_the_library() -> None:
     def passed(kind: str, training: bool) -> tuple[Tensor, Tensor]:
         net = build(SMALL, (3, 32, 32), 10).train(training).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         x = noise(32, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-        with kernels.compiled(kind == "compiled"), autocast("cpu", "float32"), torch.set_grad_enabled(training):
+        with kernels.using(kind), autocast("cpu", "float32"), torch.set_grad_enabled(training):
             out = net(x)
         if not training:
             return out, out

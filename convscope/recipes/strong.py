@@ -67,11 +67,11 @@ class Block(nn.Module):
         self.conv2, self.norm2 = Conv(channels, channels), Norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(x)
         if kernels.active(x):
-            x = fused.batch_norm(self.norm1, fused.Pool.apply(x, "max", False), None, True)  # pyright: ignore[reportArgumentType]
-            return fused.batch_norm(self.norm2, self.conv2(x), None, True)
-        x = self.norm1(F.max_pool2d(x, 2)).relu()
+            x = fused.Pool.apply(fused.convolve(self.conv1, x), "max", False)  # pyright: ignore[reportAssignmentType]
+            x = fused.batch_norm(self.norm1, x, None, True)
+            return fused.batch_norm(self.norm2, fused.convolve(self.conv2, x), None, True)
+        x = self.norm1(F.max_pool2d(self.conv1(x), 2)).relu()
         return self.norm2(self.conv2(x)).relu()
 
 

@@ -1,0 +1,177 @@
+"""3×3 convolutions by Winograd's algorithm: exact on whole numbers, near to the definition elsewhere, and chosen only where it fits and agrees."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from torch import Tensor, nn
+
+import convscope as cs
+from convscope import device, fused, kernels
+from convscope.evaluate import autocast
+from convscope.models import build
+from convscope.plans import strong_model
+from convscope.recipe import ConvNet, Recipe, UserError
+from convscope.training import network
+
+LAST = torch.channels_last
+missing = kernels.why_not(torch.bfloat16, "winograd")
+needs_winograd = pytest.mark.skipif(bool(missing), reason=missing)
+Answer = tuple[Tensor, Tensor, Tensor, Tensor]  # outputs, gradients by inputs, weights and biases
+
+shapes = st.tuples(
+    st.integers(1, 3), st.sampled_from([8, 16, 24, 40, 64, 80]), st.sampled_from([8, 16, 32, 56, 72, 144]), st.integers(1, 19), st.integers(1, 19)
+)  # fmt: skip
+
+
+def whole_numbers(generator: torch.Generator, most: int, *shape: int) -> Tensor:
+    return torch.randint(-most, most + 1, shape, generator=generator).float()
+
+
+def by_winograd(x: Tensor, weight: Tensor, bias: Tensor, g: Tensor) -> Answer:
+    x, weight, bias = x.bfloat16().contiguous(memory_format=LAST).requires_grad_(), weight.clone().requires_grad_(), bias.clone().requires_grad_()
+    y: Tensor = fused.Convolution.apply(x, weight, bias)  # pyright: ignore[reportAssignmentType]
+    y.backward(g.bfloat16())
+    return tuple(t.detach().double() for t in (y, x.grad, weight.grad, bias.grad) if t is not None)  # pyright: ignore[reportReturnType]
+
+
+def by_definition(x: Tensor, weight: Tensor, bias: Tensor, g: Tensor, dtype: torch.dtype = torch.float64) -> Answer:
+    x, weight, bias = (t.detach().to(dtype).requires_grad_() for t in (x, weight, bias))
+    y = F.conv2d(x, weight, bias, padding=1)
+    y.backward(g.to(dtype))
+    return tuple(t.detach().double() for t in (y, x.grad, weight.grad, bias.grad) if t is not None)  # pyright: ignore[reportReturnType]
+
+
+@needs_winograd
+@given(shape=shapes, seed=st.integers(0, 99), threads=st.sampled_from([1, 2]))
+def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int, threads: int) -> None:
+    """Every sum between the transforms is a whole number that bfloat16 holds, so nothing is rounded but the answers."""
+    count, channels, filters, height, width = shape
+    torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(seed)
+    x, weight = whole_numbers(generator, 3, count, channels, height, width), 4 * whole_numbers(generator, 1, filters, channels, 3, 3)
+    bias, g = whole_numbers(generator, 9, filters), whole_numbers(generator, 3, count, filters, height, width)
+    y, dx, dw, db = by_winograd(x, weight, bias, g)
+    exact_y, exact_dx, exact_dw, exact_db = by_definition(x, weight, bias, g)
+    assert torch.equal(y, exact_y.bfloat16().double()) and torch.equal(dx, exact_dx.bfloat16().double())
+    assert torch.equal(dw, exact_dw) and torch.equal(db, exact_db)
+
+
+@needs_winograd
+@given(shape=shapes, seed=st.integers(0, 99))
+def test_about_as_near_to_the_definition_as_the_library(shape: tuple[int, ...], seed: int) -> None:
+    count, channels, filters, height, width = shape
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, channels, height, width, generator=generator).bfloat16()
+    weight = torch.randn(filters, channels, 3, 3, generator=generator) / (9 * channels) ** 0.5
+    bias, g = torch.randn(filters, generator=generator), torch.randn(count, filters, height, width, generator=generator).bfloat16()
+    exact = by_definition(x, weight, bias, g)
+    library = by_definition(x, weight, bias, g, torch.bfloat16)
+    for ours, theirs, true in zip(by_winograd(x, weight, bias, g), library, exact, strict=True):
+        assert float((ours - true).norm()) <= 3 * float((theirs - true).norm()) + 0.002 * float(true.norm())
+
+
+@needs_winograd
+def test_threads_share_the_work_without_a_trace() -> None:
+    x = torch.randn(9, 48, 13, 10).bfloat16().contiguous(memory_format=LAST)
+    weight = torch.randn(40, 48, 3, 3)
+    answers = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        answers.append(fused.by_winograd(x, weight.contiguous(memory_format=LAST), None, False))
+    assert torch.equal(*answers)
+
+
+@needs_winograd
+def test_what_is_not_finite_stays_where_it_is() -> None:
+    x = torch.zeros(2, 16, 12, 12).bfloat16().contiguous(memory_format=LAST)
+    x[1, 3, 6, 6] = float("nan")
+    y = fused.by_winograd(x, torch.ones(16, 16, 3, 3).contiguous(memory_format=LAST), None, False)
+    assert y[1, :, 5:8, 5:8].isnan().all() and y[0].isfinite().all() and y[1, :, :4].isfinite().all() and y[1, :, 9:].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("conv", "suits"),
+    [
+        (nn.Conv2d(64, 64, 3, padding=1), True),
+        (nn.Conv2d(64, 64, 3, padding=1, bias=False), True),
+        (nn.Conv2d(24, 64, 3, padding=1), True),
+        (nn.Conv2d(64, 64, 3), False),
+        (nn.Conv2d(64, 64, 5, padding=2), False),
+        (nn.Conv2d(64, 64, 3, padding=1, stride=2), False),
+        (nn.Conv2d(64, 64, 3, padding=1, groups=2), False),
+        (nn.Conv2d(64, 64, 3, padding=2, dilation=2), False),
+        (nn.Conv2d(64, 64, 3, padding=1, padding_mode="circular"), False),
+        (nn.Conv2d(3, 64, 3, padding=1), False),
+        (nn.Conv2d(64, 65, 3, padding=1), False),
+    ],
+)
+def test_the_library_keeps_what_does_not_fit(conv: nn.Conv2d, suits: bool) -> None:
+    assert fused.suits_winograd(conv, torch.Size((16, 16))) == suits
+
+
+@needs_winograd
+def test_nothing_goes_there_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused.Convolution, "forward", staticmethod(lambda *_: pytest.fail("Winograd's algorithm was asked for")))
+    net = build(ConvNet(32, 2, block_depth=2), (3, 32, 32), 10).to(memory_format=LAST)  # pyright: ignore[reportCallIssue]
+    x = torch.randn(4, 3, 32, 32).contiguous(memory_format=LAST)
+    for kind, dtype in (("library", torch.bfloat16), ("compiled", torch.bfloat16), ("winograd", torch.float32)):
+        with kernels.using(kind), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            assert net(x.to(dtype)).isfinite().all()
+
+
+@needs_winograd
+@pytest.mark.parametrize("model", [ConvNet(32, 3, block_depth=3), replace(strong_model(32), depth=2)])
+def test_whole_networks_are_about_as_near_to_float32_as_the_library(model: ConvNet) -> None:
+    net = build(model, (3, 32, 32), 10).to(memory_format=LAST)  # pyright: ignore[reportCallIssue]
+    images = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=LAST)
+
+    def passed(precision: str, kind: str, training: bool) -> Tensor:
+        mine = copy.deepcopy(net).train(training)
+        x = images.bfloat16() if precision == "bfloat16" else images
+        with kernels.using(kind), autocast("cpu", precision), torch.set_grad_enabled(training):
+            out = mine(x).float()
+        if not training:
+            return out
+        F.cross_entropy(out, torch.arange(64) % 10).backward()
+        return torch.cat([p.grad.flatten() for p in mine.parameters() if p.grad is not None])
+
+    for training in (True, False):
+        exact = passed("float32", "library", training)
+        library, ours = (float((passed("bfloat16", kind, training) - exact).norm() / exact.norm()) for kind in ("compiled", "winograd"))
+        assert ours < 2.5 * library
+
+
+@needs_winograd
+def test_a_run_by_it_learns_as_one_by_the_library(cifar_slice: Path, tmp_path: Path) -> None:
+    recipe = Recipe(data=str(cifar_slice), model=ConvNet(32, 2, block_depth=2), epochs=3, precision="bfloat16", layout="channels_last")
+    runs = {kind: cs.train(replace(recipe, kernels=kind), tmp_path) for kind in ("library", "winograd")}
+    assert runs["library"].recipe.id != runs["winograd"].recipe.id
+    assert runs["winograd"].last["train_loss"] == pytest.approx(runs["library"].last["train_loss"], abs=0.15)  # pyright: ignore[reportUnknownMemberType]
+    assert network(runs["winograd"]).get_parameter("blocks.1.convs.1.weight").isfinite().all()
+
+
+# --- choice
+
+
+@needs_winograd
+def test_it_is_not_chosen_where_it_answers_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert device.agrees("bfloat16", "winograd")
+    right = fused.by_winograd
+    monkeypatch.setattr(fused, "by_winograd", lambda x, weight, bias, backward: 1.2 * right(x, weight, bias, backward))
+    assert not device.agrees("bfloat16", "winograd")
+    assert device.best_numerics("cpu").kernels != "winograd"
+
+
+def test_without_the_processor_for_it(monkeypatch: pytest.MonkeyPatch, cifar_slice: Path, tmp_path: Path) -> None:
+    monkeypatch.setattr(kernels, "has_winograd", lambda _dtype: False)
+    assert device.best_numerics("cpu").kernels in ("library", "compiled")
+    with pytest.raises(UserError, match=r"kernels = winograd: .* AVX-512 BF16 alone; kernels = library needs nothing"):
+        cs.train(Recipe(data=str(cifar_slice), epochs=1, kernels="winograd"), tmp_path)
