@@ -182,7 +182,9 @@ def best_numerics(device: str) -> Numerics:
     measured: dict[str, float] = {f"{p} {layout}": round(rate) for (p, layout), rate in rates.items()}
     why_not = "" if device == "cpu" else "for CPUs only"
     why_not = (
-        why_not or kernels.why_not(DTYPES[precision]) or ("" if agrees(precision, "compiled") else "they disagree with the library")
+        why_not
+        or kernels.why_not(DTYPES[precision])
+        or ("" if agrees(precision, "compiled") else "they disagree with the library")
     )
     if why_not:
         return Numerics(precision, layout, "library", measured, why_not)

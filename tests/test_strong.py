@@ -181,8 +181,8 @@ def test_the_network_takes_images_of_any_size_and_three_quarters_of_it(shape: tu
 
 
 def test_images_too_small_for_it_are_refused() -> None:
-    with pytest.raises(UserError, match=r"3×5"):
-        build(SMALL, (3, 3, 5), 10)
+    with pytest.raises(UserError, match=r"2×5"):
+        build(SMALL, (3, 2, 5), 10)
 
 
 def test_its_first_convolution_needs_no_gradient_of_its_inputs_and_filters_begin_as_the_identity() -> None:
@@ -220,11 +220,11 @@ def test_compiled_kernels_agree_with_the_library() -> None:
 
 def test_the_recipe_fits_the_number_of_images() -> None:
     whole = named("strong", 50_000)
-    assert NAMED == ("strong",) and whole.batch == 2000 and whole.micro_batch == 250 and whole.val == 0
+    assert NAMED == ("strong",) and whole.batch == 500 and whole.micro_batch == 250 and whole.val == 0
     assert named("strong", 10**6) == whole
     few = named("strong", 600)
     assert few.batch == 32 and few.micro_batch is None and whole.epochs < few.epochs <= 60
-    assert math.ceil(5000 / named("strong", 5000).batch) == 25
+    assert math.ceil(5000 / named("strong", 5000).batch) == 40 and named("strong", 5000).lr == pytest.approx(whole.lr / 2)
 
 
 def test_it_learns_and_is_recorded_with_and_without_several_views(loaded: Dataset, tmp_path: Path, cifar_slice: Path) -> None:

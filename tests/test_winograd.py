@@ -36,7 +36,11 @@ def whole_numbers(generator: torch.Generator, most: int, *shape: int) -> Tensor:
 
 
 def by_winograd(x: Tensor, weight: Tensor, bias: Tensor, g: Tensor) -> Answer:
-    x, weight, bias = x.bfloat16().contiguous(memory_format=LAST).requires_grad_(), weight.clone().requires_grad_(), bias.clone().requires_grad_()
+    x, weight, bias = (
+        x.bfloat16().contiguous(memory_format=LAST).requires_grad_(),
+        weight.clone().requires_grad_(),
+        bias.clone().requires_grad_(),
+    )
     y: Tensor = fused.Convolution.apply(x, weight, bias)  # pyright: ignore[reportAssignmentType]
     y.backward(g.bfloat16())
     return tuple(t.detach().double() for t in (y, x.grad, weight.grad, bias.grad) if t is not None)  # pyright: ignore[reportReturnType]
@@ -56,7 +60,10 @@ def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int, threads: int)
     count, channels, filters, height, width = shape
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(seed)
-    x, weight = whole_numbers(generator, 3, count, channels, height, width), 4 * whole_numbers(generator, 1, filters, channels, 3, 3)
+    x, weight = (
+        whole_numbers(generator, 3, count, channels, height, width),
+        4 * whole_numbers(generator, 1, filters, channels, 3, 3),
+    )
     bias, g = whole_numbers(generator, 9, filters), whole_numbers(generator, 3, count, filters, height, width)
     y, dx, dw, db = by_winograd(x, weight, bias, g)
     exact_y, exact_dx, exact_dw, exact_db = by_definition(x, weight, bias, g)
@@ -71,7 +78,10 @@ def test_about_as_near_to_the_definition_as_the_library(shape: tuple[int, ...], 
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(count, channels, height, width, generator=generator).bfloat16()
     weight = torch.randn(filters, channels, 3, 3, generator=generator) / (9 * channels) ** 0.5
-    bias, g = torch.randn(filters, generator=generator), torch.randn(count, filters, height, width, generator=generator).bfloat16()
+    bias, g = (
+        torch.randn(filters, generator=generator),
+        torch.randn(count, filters, height, width, generator=generator).bfloat16(),
+    )
     exact = by_definition(x, weight, bias, g)
     library = by_definition(x, weight, bias, g, torch.bfloat16)
     for ours, theirs, true in zip(by_winograd(x, weight, bias, g), library, exact, strict=True):
@@ -94,7 +104,12 @@ def test_what_is_not_finite_stays_where_it_is() -> None:
     x = torch.zeros(2, 16, 12, 12).bfloat16().contiguous(memory_format=LAST)
     x[1, 3, 6, 6] = float("nan")
     y = fused.by_winograd(x, torch.ones(16, 16, 3, 3).contiguous(memory_format=LAST), None, False)
-    assert y[1, :, 5:8, 5:8].isnan().all() and y[0].isfinite().all() and y[1, :, :4].isfinite().all() and y[1, :, 9:].isfinite().all()
+    assert (
+        y[1, :, 5:8, 5:8].isnan().all()
+        and y[0].isfinite().all()
+        and y[1, :, :4].isfinite().all()
+        and y[1, :, 9:].isfinite().all()
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,13 +160,17 @@ def test_whole_networks_are_about_as_near_to_float32_as_the_library(model: ConvN
 
     for training in (True, False):
         exact = passed("float32", "library", training)
-        library, ours = (float((passed("bfloat16", kind, training) - exact).norm() / exact.norm()) for kind in ("compiled", "winograd"))
+        library, ours = (
+            float((passed("bfloat16", kind, training) - exact).norm() / exact.norm()) for kind in ("compiled", "winograd")
+        )
         assert ours < 2.5 * library
 
 
 @needs_winograd
 def test_a_run_by_it_learns_as_one_by_the_library(cifar_slice: Path, tmp_path: Path) -> None:
-    recipe = Recipe(data=str(cifar_slice), model=ConvNet(32, 2, block_depth=2), epochs=3, precision="bfloat16", layout="channels_last")
+    recipe = Recipe(
+        data=str(cifar_slice), model=ConvNet(32, 2, block_depth=2), epochs=3, precision="bfloat16", layout="channels_last"
+    )
     runs = {kind: cs.train(replace(recipe, kernels=kind), tmp_path) for kind in ("library", "winograd")}
     assert runs["library"].recipe.id != runs["winograd"].recipe.id
     assert runs["winograd"].last["train_loss"] == pytest.approx(runs["library"].last["train_loss"], abs=0.15)  # pyright: ignore[reportUnknownMemberType]

@@ -20,20 +20,20 @@ from convscope.fit import small_shape
 from convscope.layers import Whiten
 from convscope.recipe import Custom, Recipe, UserError
 
-IMAGES, EPOCHS, STEPS = 50_000, 8, 25  # of CIFAR-10; steps an epoch
-MOST_EPOCHS = 60
+IMAGES, EPOCHS, BATCH, RATE = 50_000, 11, 500, 0.16  # of CIFAR-10
+STEPS, MOST_EPOCHS = 40, 60  # steps an epoch, at least; epochs at most
 MICRO_BATCH = 250
 WIDTHS = (64, 256, 256)
 NORM_MOMENTUM = 0.1
 
 
 def recipe(images: int = IMAGES) -> Recipe:
-    """Of fewer images, batches are smaller and epochs more; of more images, neither changes."""
-    batch = max(32, min(2000, images // STEPS))
+    """Of fewer images, batches are smaller, with a lower rate, and epochs more; of more images, nothing changes."""
+    batch = max(32, min(BATCH, images // STEPS))
     epochs = max(EPOCHS, min(MOST_EPOCHS, round(EPOCHS * math.sqrt(IMAGES / images))))
     return Recipe(
         model=Custom("convscope.recipes.strong:network"), val=0.0, epochs=epochs, batch=batch, micro_batch=MICRO_BATCH if batch > MICRO_BATCH else None,
-        optimizer="muon", lr=0.24, schedule="linear", label_smoothing=0.2, flip=True, alternate=True, crop=2, small_share=0.375, evaluate=("test",),
+        optimizer="muon", lr=RATE * math.sqrt(batch / BATCH), schedule="linear", label_smoothing=0.2, flip=True, alternate=True, crop=2, small_share=0.2, evaluate=("test",),
         views="flip and shift",
     )  # fmt: skip
 
@@ -81,11 +81,9 @@ class Strong(nn.Module):
     def __init__(self, in_shape: tuple[int, int, int], num_classes: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         channels = in_shape[0]
-        fitting = int(
-            math.log2(max(1, min(small_shape(in_shape)[1:]) - 1))
-        )  # so many poolings leave a pixel of the smallest images
+        fitting = int(math.log2(min(small_shape(in_shape)[1:])))  # so many poolings leave a pixel of the smallest images
         if not fitting:
-            raise UserError(f"recipe strong: takes images of 4×4 pixels or more, not of {in_shape[1]}×{in_shape[2]}")
+            raise UserError(f"recipe strong: takes images of 3×3 pixels or more, not of {in_shape[1]}×{in_shape[2]}")
         self.stem = Whiten(channels)
         nn.init.zeros_(self.stem.bias)  # pyright: ignore[reportArgumentType]
         self.stem.requires_grad_(False)  # so that the first block needs no gradient of its inputs
@@ -95,7 +93,10 @@ class Strong(nn.Module):
         self.fc = nn.Linear(widths[-1], num_classes, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(self.stem(x).relu_())
+        x = self.stem(
+            F.pad(x, (0, 1, 0, 1))
+        ).relu_()  # so that maps keep their size, which halves and fits the tiles of convolutions
+        x = self.blocks(x)
         return self.fc(x.amax((2, 3)))
 
 

@@ -1,0 +1,87 @@
+"""3×3 convolutions by Winograd's algorithm against the library's, in bfloat16: outputs, gradients of inputs, gradients of filters, one layer after the other.
+
+Each figure is the best of about half a second of calls, in one process, in turn; 2 floating-point operations a multiply-add of the definition, whichever way it is computed.
+
+Command: python bench/convolutions.py [--threads 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from figures import machine_line, markdown
+from torch import Tensor
+
+from convscope import fused, kernels
+from convscope.memory import keep_freed_memory
+
+# images, channels, filters, side: layers of works `small` and `nine`, of quick's and of the strong recipe's networks
+LAYERS = (
+    (128, 16, 16, 16), (128, 16, 32, 16), (128, 32, 32, 32), (128, 32, 64, 16), (128, 32, 64, 8), (128, 64, 64, 3), (128, 64, 64, 15), (128, 64, 64, 16),
+    (128, 64, 128, 8), (128, 128, 128, 8), (250, 24, 64, 32), (250, 64, 256, 16), (250, 256, 256, 8), (250, 256, 256, 4),
+)  # fmt: skip
+HEAD = ("channels, filters, map", "outputs: library, GFLOP/s", "Winograd", "gradient of inputs: library", "Winograd", "gradient of filters: library", "Winograd", "all three, ratio")  # fmt: skip
+SECONDS = 0.5
+
+
+def best(call: Callable[[], object]) -> float:
+    fastest, until = float("inf"), time.perf_counter() + SECONDS
+    while time.perf_counter() < until:
+        started = time.perf_counter()
+        call()
+        fastest = min(fastest, time.perf_counter() - started)
+    return fastest
+
+
+def filter_gradient(g: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """By the library."""
+    ones, asked = [1, 1], [False, True, False]
+    return torch.ops.aten.convolution_backward(g, x, weight, None, ones, ones, ones, False, [0, 0], 1, asked)[1]
+
+
+class Context:
+    """What Convolution.backward reads."""
+
+    def __init__(self, x: Tensor, weight: Tensor) -> None:
+        self.saved_tensors, self.needs_input_grad, self.biased = (x, weight), (False,), False
+
+
+def row(count: int, channels: int, filters: int, side: int) -> list[str]:
+    last = torch.channels_last
+    x, g = (torch.randn(count, c, side, side).bfloat16().contiguous(memory_format=last) for c in (channels, filters))
+    weight = (torch.randn(filters, channels, 3, 3) / (9 * channels) ** 0.5).contiguous(memory_format=last)
+    low = weight.bfloat16()
+    pairs: list[tuple[Callable[[], object], Callable[[], object]]] = [
+        (lambda: F.conv2d(x, low, padding=1), lambda: fused.by_winograd(x, weight, None, False)),
+        (lambda: fused.input_gradient(g, x, low), lambda: fused.by_winograd(g, weight, None, True)),
+        (lambda: filter_gradient(g, x, low), lambda: fused.Convolution.backward(Context(x, weight), g)),
+    ]
+    seconds = [(best(library), best(winograd)) for library, winograd in pairs]
+    work = 2 * count * side**2 * channels * filters * 9 / 1e9
+    rates = [f"{work / one:.0f}" for pair in seconds for one in pair]
+    library, winograd = (sum(times) for times in zip(*seconds, strict=True))
+    return [f"{channels}, {filters}, {side}×{side}", *rates, f"{library / winograd:.2f}"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    if reason := kernels.why_not(torch.bfloat16, "winograd"):
+        print(reason)
+        return 1
+    keep_freed_memory()
+    torch.set_num_threads(given.threads)
+    with torch.no_grad():
+        rows = [row(*layer) for layer in LAYERS]
+    print(f"{machine_line()}\nbfloat16, {given.threads} thread(s)\n\n{markdown(HEAD, rows)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
