@@ -1,6 +1,6 @@
 """3×3 convolutions by Winograd's algorithm against the library's, in bfloat16: outputs, gradients of inputs, gradients of filters, one layer after the other.
 
-Each figure is the best of about half a second of calls, in one process, in turn; 2 floating-point operations a multiply-add of the definition, whichever way it is computed.
+Each rate is the best of about half a second of calls, in one process, in turn; 2 floating-point operations a multiply-add of the definition, whichever way it is computed.
 
 Command: python bench/convolutions.py [--threads 1]
 """
@@ -25,8 +25,9 @@ LAYERS = (
     (128, 16, 16, 16), (128, 16, 32, 16), (128, 32, 32, 32), (128, 32, 64, 16), (128, 32, 64, 8), (128, 64, 64, 3), (128, 64, 64, 15), (128, 64, 64, 16),
     (128, 64, 128, 8), (128, 128, 128, 8), (250, 24, 64, 32), (250, 64, 256, 16), (250, 256, 256, 8), (250, 256, 256, 4),
 )  # fmt: skip
-HEAD = ("channels, filters, map", "outputs: library, GFLOP/s", "Winograd", "gradient of inputs: library", "Winograd", "gradient of filters: library", "Winograd", "all three, ratio")  # fmt: skip
+HEAD = ("channels, filters, map", "outputs: library, GFLOP/s", "Winograd", "gradient of inputs: library", "Winograd", "gradient of filters: library", "Winograd", "all three, ratio", "error of outputs: library", "Winograd", "of the gradient of filters: library", "Winograd")  # fmt: skip
 SECONDS = 0.5
+FEW = 8  # images, for errors
 
 
 def best(call: Callable[[], object]) -> float:
@@ -65,7 +66,17 @@ def row(count: int, channels: int, filters: int, side: int) -> list[str]:
     work = 2 * count * side**2 * channels * filters * 9 / 1e9
     rates = [f"{work / one:.0f}" for pair in seconds for one in pair]
     library, winograd = (sum(times) for times in zip(*seconds, strict=True))
-    return [f"{channels}, {filters}, {side}×{side}", *rates, f"{library / winograd:.2f}"]
+    return [f"{channels}, {filters}, {side}×{side}", *rates, f"{library / winograd:.2f}", *errors(x[:FEW], g[:FEW], weight)]
+
+
+def errors(x: Tensor, g: Tensor, weight: Tensor) -> list[str]:
+    """Of outputs and of the gradient of filters, relative to float64's norm: the library's in bfloat16, Winograd's."""
+    exact = F.conv2d(x.double(), weight.double(), padding=1), filter_gradient(g.double(), x.double(), weight.double())
+    low = weight.bfloat16()
+    outputs = F.conv2d(x, low, padding=1), fused.by_winograd(x, weight, None, False)
+    gradients = filter_gradient(g, x, low), fused.Convolution.backward(Context(x, weight), g)[1]
+    pairs = [(found, exact[0]) for found in outputs] + [(found, exact[1]) for found in gradients]
+    return [f"{float((found.double() - true).norm() / true.norm()):.4f}" for found, true in pairs]
 
 
 def main() -> int:

@@ -24,9 +24,20 @@ from convscope.recipe import ConvNet, Recipe
 HERE = Path(__file__).parent
 NETWORKS = {
     "16/32/64 filters, batch 64": (ConvNet(16, 3), 64),
-    "two blocks of two convolutions, 32 and 64 filters, batch norm, batch 128": (ConvNet(32, 2, block_depth=2, norm="batch"), 128),
+    "two blocks of two convolutions, 32 and 64 filters, batch norm, batch 128": (
+        ConvNet(32, 2, block_depth=2, norm="batch"),
+        128,
+    ),
 }
-HEAD = ("network", "measure", "float32, library", "scatter of seeds (SD)", "difference of the fast path", "its standard error", "difference / SD")
+HEAD = (
+    "network",
+    "measure",
+    "float32, library",
+    "scatter of seeds (SD)",
+    "difference of the fast path",
+    "its standard error",
+    "difference / SD",
+)
 
 
 def trained(model: ConvNet, batch: int, epochs: int, seed: int, way: Numerics | None, data: cs.Dataset) -> tuple[float, float]:
@@ -58,8 +69,20 @@ def main() -> None:
             differences = [fast[i] - plain[i] for plain, fast in pairs]
             scatter, mean = statistics.stdev(exact), statistics.mean(differences)
             error = statistics.stdev(differences) / len(differences) ** 0.5
-            rows.append([name, measure, f"{statistics.mean(exact):.3f}", f"{scatter:.3f}", f"{mean:+.3f}", f"{error:.3f}", f"{mean / scatter:+.2f}"])
-    print(f"{machine_line()}\nfast path: {', '.join(best.way)}; {asked.seeds} seeds, {asked.epochs} epochs of 10,000 images; {others.share():.0%} of the machine elsewhere\n")
+            rows.append(
+                [
+                    name,
+                    measure,
+                    f"{statistics.mean(exact):.3f}",
+                    f"{scatter:.3f}",
+                    f"{mean:+.3f}",
+                    f"{error:.3f}",
+                    f"{mean / scatter:+.2f}",
+                ]
+            )
+    print(
+        f"{machine_line()}\nfast path: {', '.join(best.way)}; {asked.seeds} seeds, {asked.epochs} epochs of 10,000 images; {others.share():.0%} of the machine elsewhere\n"
+    )
     print(markdown(HEAD, rows))
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "precision.json").write_text(json.dumps(kept, indent=1))

@@ -33,16 +33,16 @@ class Driver:
         self.asked: dict[str, list[list[str]]] = {}  # chapter -> for each of its requests the ids of the runs
         self.recorded = recorded  # what an earlier process asked for: then that is read, whatever today's presets would ask for
         self.broken: dict[str, str] = {}  # chapters whose analysis failed, with the reason
+        self.threads = torch.get_num_threads()
         self.only_finished = engine is None  # then runs on disk are read and the others left out
 
     def collect(self, context: Context) -> dict[str, Finding]:
-        """What `drive` finds. What chapters compute here runs beside the workers: as many threads as cores would fight them for every core."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
+        """What `drive` finds; torch's threads are left as they were."""
+        self.threads = torch.get_num_threads()
         try:
             return self.drive(context)
         finally:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(self.threads)
 
     def drive(self, context: Context) -> dict[str, Finding]:
         """The findings of all chapters. Each goes on as soon as its own runs are there, so that no core idles while another chapter waits or thinks."""
@@ -67,6 +67,8 @@ class Driver:
                     continue
                 moved = True
                 known[name] = len(context.findings)
+                # what chapters compute here runs beside the workers, if these have work: then as many threads as cores would fight them for every core
+                torch.set_num_threads(self.threads if sweep is None or sweep.idle else 1)
                 try:
                     wanted[name] = chapters[name].send(runs)
                 except StopIteration as end:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -61,6 +62,18 @@ class Views(nn.Module):
 
     def both(self, x: Tensor) -> Tensor:
         return 0.5 * (self.net(x).float() + self.net(x.flip(-1)).float())
+
+
+def packed(values: Tensor) -> Tensor:
+    """N booleans, eight to a byte."""
+    return torch.from_numpy(np.packbits(values.cpu().numpy()))
+
+
+def unpacked(values: Tensor, count: int) -> Tensor:
+    """The first `count` booleans of `packed`. Raises ValueError where there are fewer, or they are none."""
+    if values.dtype != torch.uint8 or values.ndim != 1 or len(values) != -(-count // 8):
+        raise ValueError(f"{count} booleans are not packed in {tuple(values.shape)} values of {values.dtype}")
+    return torch.from_numpy(np.unpackbits(values.numpy(), count=count)).bool()
 
 
 def metrics_of(logits: Tensor, labels: Tensor) -> Metrics:

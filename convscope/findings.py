@@ -128,6 +128,13 @@ class Context:
             self.measured[key] = what()
         return self.measured.get(key)
 
+    def computed(self, key: str, run: Run, what: Callable[[], Any]) -> Any:
+        """A figure (a plain JSON value) that follows from a run's weights and takes long: computed once a study and kept in study.json."""
+        key = f"{key}: {run.id}, loss {run.best['val_loss']!r}"  # trained again elsewhere, a run may end with other weights
+        if key not in self.measured:
+            self.measured[key] = what()
+        return self.measured[key]
+
 
 # A chapter is a generator: it yields recipes, is sent their runs, as often as it likes, and returns its finding.
 Chapter = Generator[list[Recipe], list[Run], Finding]

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from convscope import augment
 from convscope.data import Dataset, Split
-from convscope.evaluate import Views, autocast, logits_of, metrics_of
+from convscope.evaluate import Views, autocast, logits_of, metrics_of, packed
 from convscope.kernels import using
 from convscope.optim import learning_rate, optimiser, set_rate
 from convscope.recipe import ConvNet, Custom, Recipe, UserError, one_line
 
 EVAL_BATCH = {"cpu": 125, "cuda": 2000, "mps": 1000}
 NARROW = 4  # filters
+RIGHT = "right.test"  # the name of these booleans, eight to a byte, among a state's tensors
 SMALL = 0.75  # of the side: images of the first epochs where recipe.small_share asks for them
 Row = dict[str, float | int | None]
 
@@ -217,7 +218,7 @@ def derived_seed(*parts: object) -> int:
 
 @dataclass
 class State:
-    """What an epoch leaves behind: everything that the next one needs. Tensors are on the CPU, contiguous."""
+    """What an epoch leaves behind: everything that the next one needs, and which test images were right (`RIGHT`). Tensors are on the CPU, contiguous."""
 
     epoch: int
     tensors: dict[str, Tensor]
@@ -263,12 +264,14 @@ def fit(net: nn.Module, tensors: Tensors, recipe: Recipe, log: Callable[[Row, St
                 x = augment.shrink(x, *small_shape(tensors.in_shape)[1:])
             step(net, optimizer, x, labels[index], recipe)
         trained = time.perf_counter() - started
-        row = evaluate_splits(net, tensors, recipe)
+        row, right = evaluate_splits(net, tensors, recipe)
         if epoch == recipe.epochs and recipe.views != "one":
             row |= evaluate_views(net, tensors, recipe)
         whole = time.perf_counter() - started
         row = {"epoch": epoch, "lr": lr, **row, "train_seconds": round(trained, 4), "seconds": round(whole, 4)}
-        log(row, state_of(net, optimizer, epoch))
+        state = state_of(net, optimizer, epoch)
+        state.tensors |= right
+        log(row, state)
         if any(value is None for value in row.values()):
             return "diverged"
     return "finished"
@@ -348,18 +351,23 @@ def evaluated_images(tensors: Tensors, split: str, recipe: Recipe) -> Tensor | N
     return stratified_subset(tensors.labels["train"].cpu(), recipe.train_sample, recipe.split_seed).to(recipe.device)
 
 
-def evaluate_splits(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Row:
+def evaluate_splits(net: nn.Module, tensors: Tensors, recipe: Recipe) -> tuple[Row, dict[str, Tensor]]:
+    """Metrics, and which test images the network gets right: networks are compared image by image."""
     row: Row = {}
+    right: dict[str, Tensor] = {}
     for name in recipe.evaluate:
         if tensors.count(name) == 0:  # no validation split was asked for
             continue
         index = evaluated_images(tensors, name, recipe)
         labels = tensors.labels[name] if index is None else tensors.labels[name][index]
-        metrics = metrics_of(predict(net, tensors, name, recipe, index), labels)
+        logits = predict(net, tensors, name, recipe, index)
+        metrics = metrics_of(logits, labels)
+        if name == "test":
+            right[RIGHT] = packed(logits.argmax(1) == labels)
         for key in ("loss", "accuracy", "loss_sd"):
             value = getattr(metrics, key)
             row[f"{name}_{key}"] = value if math.isfinite(value) else None
-    return row
+    return row, right
 
 
 def evaluate_views(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Row:

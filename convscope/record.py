@@ -3,7 +3,7 @@
     recipe.json              what the run is; its hash is the folder's name
     metrics.jsonl            a row an epoch
     checkpoint.safetensors   weights, optimiser state and all rows so far; replaced atomically after each epoch
-    best.safetensors         weights of the epoch with the lowest validation loss
+    best.safetensors         weights of the epoch with the lowest validation loss, and which test images it got right
     environment.json         versions and machine
     result.json              written last: its presence means finished; holds the hashes of recipe and metrics
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from convscope.fit import Row, State
 
+BEST = "best.safetensors"
 FINAL = ("finished", "diverged", "out_of_memory", "failed")
 
 
@@ -122,8 +123,8 @@ class RunFolder:
         """Record an epoch: best weights where it is the best so far, the checkpoint, then the row in the log."""
         self.rows.append(dict(row))
         if best_row(self.rows)["epoch"] == row["epoch"] and all(value is not None for value in row.values()):
-            weights = {k: v for k, v in state.tensors.items() if k.startswith("net.")}
-            write_tensors(self.path / "best.safetensors", weights, {"epoch": str(state.epoch)})
+            weights = {k: v for k, v in state.tensors.items() if not k.startswith("optimizer.")}
+            write_tensors(self.path / BEST, weights, {"epoch": str(state.epoch)})
         metadata = {"epoch": str(state.epoch), "rows": json.dumps(self.rows)}
         write_tensors(self.path / "checkpoint.safetensors", state.tensors, metadata)
         with (self.path / "metrics.jsonl").open("ab") as log:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 
+WIDTH_STEP = 8  # widths between cost as much: a processor computes with vectors of channels
+
+
 @dataclass(frozen=True)
 class Ranges:
     """What is searched: inclusive ranges and choices, and the largest network that is trained."""
@@ -64,8 +67,10 @@ class Space:
         r, model, side = self.ranges, self.model, min(self.in_shape[1:])
         kernel = max(model.kernel, min(r.kernel, side if side % 2 else side - 1))
         pools = [pool for pool in r.pools if side > 1 or pool == "none"]
+        widths = min(r.width[0], model.width), max(r.width[1], model.width)
+        step = WIDTH_STEP if all(width % WIDTH_STEP == 0 for width in (*widths, model.width)) else 1
         return {
-            "width": IntDistribution(min(r.width[0], model.width), max(r.width[1], model.width), log=True),
+            "width": IntDistribution(*widths, step=step, log=step == 1),
             "depth": IntDistribution(1, max(model.depth, min(r.depth, side.bit_length() - 1))),
             "block_depth": IntDistribution(1, max(model.block_depth, r.block_depth)),
             "growth": FloatDistribution(*r.growth, step=0.5),

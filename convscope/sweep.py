@@ -199,6 +199,11 @@ class Sweep:
                 urgency = float("test" in recipe.evaluate), -self.costs.run(recipe)
                 self.queue.push(Job(key, train_job, (recipe, str(self.root))), urgency)
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that was asked for has ended."""
+        return len(self.runs) == len(self.recipes)
+
     def answer(self, recipes: Sequence[Recipe]) -> list[Run] | None:
         """The runs of what was asked for, in its order; None as long as one is missing."""
         if any(recipe.id not in self.runs for recipe in recipes):

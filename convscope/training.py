@@ -12,15 +12,16 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from torch import nn
+from torch import Tensor, nn
 
 from convscope import data as datasets
-from convscope.fit import DTYPES, Row, State, Tensors, check_fits, fit, is_out_of_memory, tensors_key, to_device
+from convscope.evaluate import unpacked
+from convscope.fit import DTYPES, RIGHT, Row, State, Tensors, check_fits, fit, is_out_of_memory, tensors_key, to_device
 from convscope.kernels import why_not
 from convscope.memory import keep_freed_memory
 from convscope.models import build, size_of
 from convscope.recipe import Recipe, UserError, one_line
-from convscope.record import Run, RunFolder, is_finished, read_run, read_tensors, set_aside
+from convscope.record import BEST, Run, RunFolder, is_finished, read_run, read_tensors, set_aside
 
 _resident: dict[
     tuple[object, ...], Tensors
@@ -146,6 +147,17 @@ def run_lock(path: Path) -> AbstractContextManager[object]:
         raise UserError(f"run {one_line(path)}: another process is training it; wait for it, or choose another folder") from None
 
 
+def right_answers(run: Run, data: datasets.Dataset) -> Tensor | None:
+    """Which test images the weights of the best epoch got right (N booleans), as the run recorded it; None where it did not. Raises UserError as `network`."""
+    tensors, _ = read_tensors(run.path / BEST)
+    if RIGHT not in tensors:
+        return None
+    try:
+        return unpacked(tensors[RIGHT], len(data.test))
+    except ValueError as error:
+        raise UserError(f"run {one_line(run.path)}: {error}") from None
+
+
 def network(run: Run, which: str = "best", *, data: datasets.Dataset | None = None) -> nn.Module:
     """The trained network of a run, in eval mode: weights of the best epoch, or of the last one.
 
@@ -153,7 +165,7 @@ def network(run: Run, which: str = "best", *, data: datasets.Dataset | None = No
     """
     data = data or load(run.recipe, verify=False)
     net = build(run.recipe.model, data.in_shape, data.num_classes, run.recipe.seed)
-    name = "best.safetensors" if which == "best" else "checkpoint.safetensors"
+    name = BEST if which == "best" else "checkpoint.safetensors"
     tensors, _ = read_tensors(run.path / name)
     net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
     return net.eval()

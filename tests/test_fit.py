@@ -20,7 +20,9 @@ from torch import Tensor, nn
 import convscope.fit
 from convscope import augment, data
 from convscope.data import Dataset, Split
+from convscope.evaluate import unpacked
 from convscope.fit import (
+    RIGHT,
     Row,
     State,
     derived_seed,
@@ -181,7 +183,12 @@ def test_evaluation_is_a_full_batch_in_eval_mode(loaded: Dataset) -> None:
             assert rows[0][f"{name}_accuracy"] == (logits.argmax(1) == labels).double().mean().item()
     net.train()
     expected = {key: value for key, value in figures(rows[0]).items() if key not in ("epoch", "lr")}
-    assert evaluate_splits(net, tensors, recipe) == expected
+    figures_again, right = evaluate_splits(net, tensors, recipe)
+    assert figures_again == expected
+    answers = unpacked(right[RIGHT], len(tensors.labels["test"]))
+    assert answers.double().mean().item() == rows[0]["test_accuracy"]
+    assert torch.equal(answers, net.eval()(tensors.inputs("test", slice(None))).argmax(1) == tensors.labels["test"])
+    net.train()
     assert net.training
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from convscope.data import Dataset
 from convscope.findings import Chart, Context, Finding, Gallery, Table
 from convscope.labels import hidden_of, label_of
 from convscope.models import build
-from convscope.probes.affine import Collapse, NotAffineError, Part, collapse, parts
+from convscope.probes.affine import Collapse, Part, collapse, parts
 from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression, UserError, one_line
 from convscope.record import Run
 from convscope.stats import Difference, equivalence
@@ -182,8 +182,8 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         if without(base, [kind]) in by_model
     }
     linears = [arm for arm in arms.values() if isinstance(arm.model, ConvNet) and not kinds_of(arm.model)]
-    collapses = {run.id: collapsed(run, context.data) for arm in linears for run in arm.runs}
-    done = {key: found for key, found in collapses.items() if isinstance(found, Collapse)}
+    collapses = {run.id: collapsed(context, run) for arm in linears for run in arm.runs}
+    done = {key: found for key, found in collapses.items() if isinstance(found, Collapsed)}
     against = {arm.model: experiment.compare(arm, softmax, arms.values()) for arm in linears} if softmax else {}
     verdicts = {model: equivalence(difference, MARGIN) for model, difference in against.items()}
     on_size = list(verdicts.values())
@@ -219,7 +219,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
     return Finding(
         "nonlinearity", TITLE, QUESTION, verdict_of(drop), sentence_of(name, base, full, drop, alone, linears, softmax, on_size), numbers,
         tables=tables, charts=[arms_chart(members, base, softmax), *spectrum_chart(linears, collapses)],
-        paragraphs=paragraphs_of(context, base, full, linear, measured, done, linears, softmax, runs), galleries=templates(context, linear, softmax, collapses),
+        paragraphs=paragraphs_of(context, base, full, linear, measured, done, linears, softmax, runs), galleries=templates(context, linear, softmax),
         brief=f"nonlinear parts {experiment.buys(drop).replace('buys', 'buy').replace('costs', 'cost')} of test accuracy",
     )  # fmt: skip
 
@@ -229,15 +229,41 @@ def component(part: Part) -> dict[str, Any]:
     return {"name": part.name, "kind": KINDS.get(part.kind, part.kind), "affine": part.affine, "error": error}
 
 
-def collapsed(run: Run, data: Dataset) -> Collapse | str:
+@dataclass(frozen=True)
+class Collapsed:
+    """What is told of the affine map of a trained network: see `Collapse`."""
+
+    outputs: int
+    inputs: int
+    rank: int
+    singular_values: Sequence[float]
+    max_error: float
+    agreement: float | None
+    checked: int
+
+
+def collapsed(context: Context, run: Run) -> Collapsed | str:
     """The affine map of a trained network, checked on all test images; why not, where there is none."""
     try:
-        net = network(run, data=data).double()
-        tensors = resident(run.recipe, data)
-        inputs = tensors.inputs("test", slice(None)).cpu()
-        return collapse(net, data.in_shape, inputs=inputs, method="gradients")
-    except (NotAffineError, UserError) as error:
+        return Collapsed(**context.computed("collapse", run, lambda: figures_of(run, context.data)))
+    except UserError as error:  # NotAffineError among them
         return str(error)
+
+
+def figures_of(run: Run, data: Dataset) -> dict[str, Any]:
+    net = network(run, data=data).double()
+    images = resident(run.recipe, data).inputs("test", slice(None)).cpu()
+    found = collapse(net, data.in_shape, inputs=images, method="gradients")
+    outputs, inputs = found.weight.shape
+    return asdict(Collapsed(outputs, inputs, found.rank, found.singular_values, found.max_error, found.agreement, found.checked))
+
+
+def map_of(run: Run, data: Dataset) -> Collapse | None:
+    """The map itself; None where there is none."""
+    try:
+        return collapse(network(run, data=data).double(), data.in_shape, method="gradients")
+    except UserError:
+        return None
 
 
 def verdict_of(drop: Difference) -> str:
@@ -335,7 +361,7 @@ def arms_table(arms: dict[Model, Arm], groups: Sequence[tuple[ConvNet, list[Arm]
 
 
 def collapse_table(
-    linears: Sequence[Arm], collapses: dict[str, Collapse | str], against: dict[Any, Any], verdicts: dict[Any, str]
+    linears: Sequence[Arm], collapses: dict[str, Collapsed | str], against: dict[Any, Any], verdicts: dict[Any, str]
 ) -> Table:
     columns = (
         ("network", "linear network", "text"),
@@ -355,10 +381,9 @@ def collapse_table(
         for run in arm.runs:
             found = collapses[run.id]
             row: dict[str, Any] = {"network": arm.label, "seed": run.recipe.seed, "parameters": arm.parameters}
-            if isinstance(found, Collapse):
-                rows_, columns_ = found.weight.shape
+            if isinstance(found, Collapsed):
                 row |= {
-                    "map": f"{rows_} × {columns_:,} and {rows_} biases",
+                    "map": f"{found.outputs} × {found.inputs:,} and {found.outputs} biases",
                     "rank": found.rank,
                     "error": f"{found.max_error:.1e}",
                     "agreement": found.agreement,
@@ -395,11 +420,11 @@ def arms_chart(members: Sequence[Arm], base: ConvNet, softmax: Arm | None) -> Ch
     )  # fmt: skip
 
 
-def spectrum_chart(linears: Sequence[Arm], collapses: dict[str, Collapse | str]) -> list[Chart]:
+def spectrum_chart(linears: Sequence[Arm], collapses: dict[str, Collapsed | str]) -> list[Chart]:
     rows = []
     for arm in linears:
         found = collapses.get(arm.run.id)
-        if isinstance(found, Collapse) and found.singular_values:
+        if isinstance(found, Collapsed) and found.singular_values:
             rows += [
                 {"network": arm.label, "index": i, "value": value}
                 for i, value in enumerate(found.singular_values, 1)
@@ -416,15 +441,14 @@ def spectrum_chart(linears: Sequence[Arm], collapses: dict[str, Collapse | str])
     ]  # fmt: skip
 
 
-def templates(context: Context, linear: Arm, softmax: Arm | None, collapses: dict[str, Collapse | str]) -> list[Gallery]:
+def templates(context: Context, linear: Arm, softmax: Arm | None) -> list[Gallery]:
     """The rows of W as images: what each class of a linear network looks for."""
-    found = collapses.get(linear.run.id)
-    maps = [("linear_templates", f"Class templates of the linear network ({linear.label})", found)]
+    maps = [("linear_templates", f"Class templates of the linear network ({linear.label})", map_of(linear.run, context.data))]
     if softmax is not None:
-        maps.append(("softmax_templates", "Class templates of softmax regression", collapsed(softmax.run, context.data)))
+        maps.append(("softmax_templates", "Class templates of softmax regression", map_of(softmax.run, context.data)))
     out = []
     for name, title, map_ in maps:
-        if isinstance(map_, Collapse):
+        if map_ is not None:
             shown = map_.templates - map_.templates.mean(0, keepdim=True)  # what all classes share decides nothing
             largest = float(torch.quantile(shown.abs().flatten()[: 1 << 22], 0.995))
             items = tuple(
@@ -438,7 +462,7 @@ def templates(context: Context, linear: Arm, softmax: Arm | None, collapses: dic
 
 
 def paragraphs_of(
-    context: Context, base: ConvNet, full: Arm, linear: Arm, measured: Sequence[Part], done: dict[str, Collapse], linears: Sequence[Arm],
+    context: Context, base: ConvNet, full: Arm, linear: Arm, measured: Sequence[Part], done: dict[str, Collapsed], linears: Sequence[Arm],
     softmax: Arm | None, runs: Sequence[Run],
 ) -> list[str]:  # fmt: skip
     recipe = full.runs[0].recipe

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from convscope import arms as experiment
@@ -12,7 +12,7 @@ from convscope.arms import Arm
 from convscope.findings import Chart, Context, Finding, Table
 from convscope.labels import label_of
 from convscope.models import ConvNetModule
-from convscope.probes.permutation import FlattenOrder, flatten_order
+from convscope.probes.permutation import FlattenOrder, Trajectory, flatten_order
 from convscope.recipe import ConvNet, Model, Recipe, UserError, one_line
 from convscope.record import Run
 from convscope.stats import Difference, equivalence
@@ -141,17 +141,27 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
 
 def exactness(context: Context, natural: Arm) -> dict[str, FlattenOrder]:
     """Logits and whole training trajectories of the trained network under each fixed order with its weights permuted likewise, in float64."""
-    try:
+
+    def figures() -> dict[str, dict[str, Any]]:
         net, tensors = network(natural.run, data=context.data), resident(natural.run.recipe, context.data)
-    except UserError:  # or the report is written again on a machine without the device
+        assert isinstance(net, ConvNetModule)
+        count = min(STEPS * BATCH, len(context.data.train))
+        images, labels = tensors.inputs("train", slice(0, count)).cpu(), tensors.labels["train"][:count].cpu()
+        orders = [order for order in FIXED if order != "natural"]
+        batch = min(BATCH, count)
+        return {
+            order: asdict(flatten_order(net.blocks, net.fc, images, labels, order=order, steps=STEPS, batch=batch))
+            for order in orders
+        }
+
+    try:
+        found = context.computed("flatten orders", natural.run, figures)
+    except UserError:  # weights are missing, or the report is written again on a machine without the device
         return {}
-    assert isinstance(net, ConvNetModule)
-    count = min(STEPS * BATCH, len(context.data.train))
-    images, labels = tensors.inputs("train", slice(0, count)).cpu(), tensors.labels["train"][:count].cpu()
     return {
-        order: flatten_order(net.blocks, net.fc, images, labels, order=order, steps=STEPS, batch=min(BATCH, count))
-        for order in FIXED if order != "natural"
-    }  # fmt: skip
+        order: FlattenOrder(**{**tree, "trajectories": tuple(Trajectory(**t) for t in tree["trajectories"])})
+        for order, tree in found.items()
+    }
 
 
 def verdict_of(largest: float | None, verdicts: dict[str, str]) -> str:
