@@ -100,7 +100,7 @@ def bare(tensors: Tensors, recipe: Recipe) -> tuple[float, float, float]:
     shape = (height, width, channels) if recipe.layout == "channels_last" else tensors.in_shape
     pixels = tensors.rows["train"].view(count, *shape)
     seconds, cpu = bare_epoch(net, pixels, tensors.labels["train"], batches_of(count, recipe), recipe)
-    return seconds, cpu, evaluate_splits(net, tensors, recipe)["test_loss"] or float("nan")
+    return seconds, cpu, evaluate_splits(net, tensors, recipe)[0]["test_loss"] or float("nan")
 
 
 def ours(tensors: Tensors, recipe: Recipe) -> tuple[float, float, float]:

@@ -82,7 +82,7 @@ class Block(nn.Module):
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             inner = i < len(self.convs) - 1
             residual = None if inner or not self.skip else first
-            x = fused.convolve(conv, x)
+            x = fused.convolve(conv, x)  # pyright: ignore[reportArgumentType] (a list of modules holds its convolutions)
             if self.pool_first and i == 0:
                 x = self.halved(x)
             if isinstance(norm, nn.BatchNorm2d) and kernels.active(x) and (norm.training or not torch.is_grad_enabled()):

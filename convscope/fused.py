@@ -18,6 +18,7 @@ MOST_INPUT_CHANNELS = 5  # of the first block: three pixels' values fit a vector
 CHANNELS_LAST = torch.channels_last
 LANES = 16  # values in a vector of winograd.c
 MANY, MANY_FILTERS = 16, 512  # channels of both sides; their product
+MOST = 1024  # channels of either side: each thread holds 16 sums a filter
 
 
 def like(x: Tensor, channels: int, height: int, width: int) -> Tensor:
@@ -207,7 +208,8 @@ def suits_winograd(conv: nn.Conv2d, size: torch.Size) -> bool:
     plain = conv.kernel_size == (3, 3) and conv.padding == (1, 1) and conv.padding_mode == "zeros" and conv.groups == 1
     if not plain or conv.stride != (1, 1) or conv.dilation != (1, 1) or conv.in_channels % 8 or conv.out_channels % 8:
         return False
-    return min(conv.in_channels, conv.out_channels) >= MANY and min(size) > 1
+    few, many = sorted((conv.in_channels, conv.out_channels))
+    return few >= MANY and many <= MOST and min(size) > 1
 
 
 def gains(weight: Tensor, size: torch.Size) -> bool:

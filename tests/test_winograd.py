@@ -125,6 +125,8 @@ def test_what_is_not_finite_stays_where_it_is() -> None:
         (nn.Conv2d(64, 64, 3, padding=2, dilation=2), False),
         (nn.Conv2d(64, 64, 3, padding=1, padding_mode="circular"), False),
         (nn.Conv2d(3, 64, 3, padding=1), False),
+        (nn.Conv2d(1024, 16, 3, padding=1), True),
+        (nn.Conv2d(16, 1032, 3, padding=1), False),
         (nn.Conv2d(64, 65, 3, padding=1), False),
     ],
 )
