@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from convscope import arms as experiment
-from convscope import charts, pictures, plans
+from convscope import charts, plans
 from convscope.arms import Arm
+from convscope.collapses import Collapsed, collapse_table, collapsed, spectrum_chart, templates
 from convscope.data import Dataset
-from convscope.findings import Chart, Context, Finding, Gallery, Table
+from convscope.findings import Chart, Context, Finding, Table
 from convscope.labels import hidden_of, label_of
 from convscope.models import build
-from convscope.probes.affine import Collapse, Part, collapse, parts
-from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression, UserError, one_line
+from convscope.probes.affine import Part, parts
+from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression, one_line
 from convscope.record import Run
 from convscope.stats import Difference, equivalence
-from convscope.training import network, resident
 
 TITLE = "Nonlinearity"
 QUESTION = "Which parts are nonlinear, and what does each of them buy?"
@@ -213,7 +211,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
     tables = [
         parts_table(measured),
         arms_table(arms, groups),
-        *([collapse_table(linears, collapses, against, verdicts)] if linears else []),
+        *([collapse_table(linears, collapses, against, verdicts, MARGIN)] if linears else []),
         plans.rates_table(pilots),
     ]
     return Finding(
@@ -227,43 +225,6 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
 def component(part: Part) -> dict[str, Any]:
     error = part.error if part.error != float("inf") else None
     return {"name": part.name, "kind": KINDS.get(part.kind, part.kind), "affine": part.affine, "error": error}
-
-
-@dataclass(frozen=True)
-class Collapsed:
-    """What is told of the affine map of a trained network: see `Collapse`."""
-
-    outputs: int
-    inputs: int
-    rank: int
-    singular_values: Sequence[float]
-    max_error: float
-    agreement: float | None
-    checked: int
-
-
-def collapsed(context: Context, run: Run) -> Collapsed | str:
-    """The affine map of a trained network, checked on all test images; why not, where there is none."""
-    try:
-        return Collapsed(**context.computed("collapse", run, lambda: figures_of(run, context.data)))
-    except UserError as error:  # NotAffineError among them
-        return str(error)
-
-
-def figures_of(run: Run, data: Dataset) -> dict[str, Any]:
-    net = network(run, data=data).double()
-    images = resident(run.recipe, data).inputs("test", slice(None)).cpu()
-    found = collapse(net, data.in_shape, inputs=images, method="gradients")
-    outputs, inputs = found.weight.shape
-    return asdict(Collapsed(outputs, inputs, found.rank, found.singular_values, found.max_error, found.agreement, found.checked))
-
-
-def map_of(run: Run, data: Dataset) -> Collapse | None:
-    """The map itself; None where there is none."""
-    try:
-        return collapse(network(run, data=data).double(), data.in_shape, method="gradients")
-    except UserError:
-        return None
 
 
 def verdict_of(drop: Difference) -> str:
@@ -360,47 +321,6 @@ def arms_table(arms: dict[Model, Arm], groups: Sequence[tuple[ConvNet, list[Arm]
     )  # fmt: skip
 
 
-def collapse_table(
-    linears: Sequence[Arm], collapses: dict[str, Collapsed | str], against: dict[Any, Any], verdicts: dict[Any, str]
-) -> Table:
-    columns = (
-        ("network", "linear network", "text"),
-        ("seed", "seed", "int"),
-        ("parameters", "its parameters", "int"),
-        ("map", "as one map", "text"),
-        ("rank", "rank", "int"),
-        ("error", "largest relative error of logits", "text"),
-        ("agreement", "same predictions", "percent"),
-        ("difference", "accuracy − softmax regression", "percent"),
-        ("interval", "±", "percent"),
-        ("verdict", f"within ± {100 * MARGIN:g} points", "text"),
-    )
-    rows = []
-    for arm in linears:
-        difference = against.get(arm.model)
-        for run in arm.runs:
-            found = collapses[run.id]
-            row: dict[str, Any] = {"network": arm.label, "seed": run.recipe.seed, "parameters": arm.parameters}
-            if isinstance(found, Collapsed):
-                row |= {
-                    "map": f"{found.outputs} × {found.inputs:,} and {found.outputs} biases",
-                    "rank": found.rank,
-                    "error": f"{found.max_error:.1e}",
-                    "agreement": found.agreement,
-                }
-            else:
-                row |= {"map": one_line(found)}
-            if difference is not None:
-                row |= {
-                    "difference": difference.mean,
-                    "interval": difference.high - difference.mean,
-                    "verdict": verdicts[arm.model],
-                }
-            rows.append(row)
-    caption = "Each linear network as W x + b, both sides in float64 on all test images. The difference from softmax regression is that of the means over seeds, paired by test image, with half of its 95 % interval."
-    return Table("collapse", "Linear networks collapsed into one affine map", columns, rows, caption)
-
-
 def arms_chart(members: Sequence[Arm], base: ConvNet, softmax: Arm | None) -> Chart:
     rows = []
     for arm in members:
@@ -418,47 +338,6 @@ def arms_chart(members: Sequence[Arm], base: ConvNet, softmax: Arm | None) -> Ch
         "factorial", "Test accuracy with nonlinear parts taken out", charts.arms(rows, "kind", ["complete", "partly nonlinear", "linear"]),
         f"Test accuracy with 95 % intervals: {told}. The highest is that of {best['arm']}.", "Bars are 95 % intervals from seeds and the finite test set together.",
     )  # fmt: skip
-
-
-def spectrum_chart(linears: Sequence[Arm], collapses: dict[str, Collapsed | str]) -> list[Chart]:
-    rows = []
-    for arm in linears:
-        found = collapses.get(arm.run.id)
-        if isinstance(found, Collapsed) and found.singular_values:
-            rows += [
-                {"network": arm.label, "index": i, "value": value}
-                for i, value in enumerate(found.singular_values, 1)
-                if value > 0
-            ]
-    if not rows:
-        return []
-    return [
-        Chart(
-            "singular_values", "Singular values of the collapsed maps", charts.spectrum(rows),
-            f"Singular values of the affine maps of {len({row['network'] for row in rows})} linear networks, the largest first, on a logarithmic scale.",
-            "The seed of lowest validation loss of each size.",
-        )
-    ]  # fmt: skip
-
-
-def templates(context: Context, linear: Arm, softmax: Arm | None) -> list[Gallery]:
-    """The rows of W as images: what each class of a linear network looks for."""
-    maps = [("linear_templates", f"Class templates of the linear network ({linear.label})", map_of(linear.run, context.data))]
-    if softmax is not None:
-        maps.append(("softmax_templates", "Class templates of softmax regression", map_of(softmax.run, context.data)))
-    out = []
-    for name, title, map_ in maps:
-        if map_ is not None:
-            shown = map_.templates - map_.templates.mean(0, keepdim=True)  # what all classes share decides nothing
-            largest = float(torch.quantile(shown.abs().flatten()[: 1 << 22], 0.995))
-            items = tuple(
-                (pictures.signed(template, largest), one_line(label, 30))
-                for template, label in list(zip(shown, context.data.classes, strict=True))[:20]
-            )
-            out.append(
-                Gallery(name, title, items, f"{len(items)} weight images, one a class.", "The rows of the collapsed matrix as images, their mean taken away; grey is 0.", 88)
-            )  # fmt: skip
-    return out
 
 
 def paragraphs_of(
