@@ -1,4 +1,4 @@
-"""3×3 convolutions by Winograd's algorithm against the library's, in bfloat16: outputs, gradients of inputs, gradients of filters, one layer after the other.
+"""Our convolutions against the library's, in bfloat16, one layer after the other: 3×3 ones by Winograd's algorithm (outputs, gradients of inputs, gradients of filters), and large kernels with few filters on blocks of pixels.
 
 Each rate is the best of about half a second of calls, in one process, in turn; 2 floating-point operations a multiply-add of the definition, whichever way it is computed.
 
@@ -15,9 +15,9 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from figures import machine_line, markdown
-from torch import Tensor
+from torch import Tensor, nn
 
-from convscope import fused, kernels
+from convscope import folded, fused, kernels
 from convscope.memory import keep_freed_memory
 
 # images, channels, filters, side: layers of works `small` and `nine`, of quick's and of the strong recipe's networks
@@ -26,6 +26,9 @@ LAYERS = (
     (128, 64, 128, 8), (128, 128, 128, 8), (250, 24, 64, 32), (250, 64, 256, 16), (250, 256, 256, 8), (250, 256, 256, 4),
 )  # fmt: skip
 HEAD = ("channels, filters, map", "outputs: library, GFLOP/s", "Winograd", "gradient of inputs: library", "Winograd", "gradient of filters: library", "Winograd", "all three, ratio", "error of outputs: library", "Winograd", "of the gradient of filters: library", "Winograd")  # fmt: skip
+# filters, kernel: of the receptive-field chapter's wide layers, on three channels of 32×32; the first are left to the library
+LARGE = ((6, 7), (16, 15), (1, 9), (8, 9), (1, 15), (5, 15), (6, 15))
+LARGE_HEAD = ("filters, kernel", "outputs: library, ms", "on blocks", "ratio", "outputs and gradient of filters: library, ms", "on blocks", "ratio", "used")  # fmt: skip
 SECONDS = 0.5
 FEW = 8  # images, for errors
 
@@ -69,6 +72,27 @@ def row(count: int, channels: int, filters: int, side: int) -> list[str]:
     return [f"{channels}, {filters}, {side}×{side}", *rates, f"{library / winograd:.2f}", *errors(x[:FEW], g[:FEW], weight)]
 
 
+def large_row(filters: int, kernel: int) -> list[str]:
+    last = torch.channels_last
+    x, g = (torch.randn(128, c, 32, 32).bfloat16().contiguous(memory_format=last) for c in (3, filters))
+    conv = nn.Conv2d(3, filters, kernel, padding=kernel // 2)
+    bias = conv.bias
+    assert bias is not None
+
+    def library() -> Tensor:
+        return F.conv2d(x, conv.weight.to(x.dtype, memory_format=last), bias.to(x.dtype), padding=kernel // 2)
+
+    def blocks() -> Tensor:
+        return folded.convolve(x, conv.weight, bias)
+
+    with torch.no_grad():
+        outputs = best(library), best(blocks)
+    with torch.enable_grad():
+        both = best(lambda: library().backward(g)), best(lambda: blocks().backward(g))
+    cells = [cell for a, b in (outputs, both) for cell in (f"{1000 * a:.1f}", f"{1000 * b:.1f}", f"{a / b:.2f}")]
+    return [f"{filters}, {kernel}×{kernel}", *cells, "yes" if folded.suits(conv) else "no"]
+
+
 def errors(x: Tensor, g: Tensor, weight: Tensor) -> list[str]:
     """Of outputs and of the gradient of filters, relative to float64's norm: the library's in bfloat16, Winograd's."""
     exact = F.conv2d(x.double(), weight.double(), padding=1), filter_gradient(g.double(), x.double(), weight.double())
@@ -90,7 +114,8 @@ def main() -> int:
     torch.set_num_threads(given.threads)
     with torch.no_grad():
         rows = [row(*layer) for layer in LAYERS]
-    print(f"{machine_line()}\nbfloat16, {given.threads} thread(s)\n\n{markdown(HEAD, rows)}")
+    large = [large_row(*layer) for layer in LARGE]
+    print(f"{machine_line()}\nbfloat16, {given.threads} thread(s)\n\n{markdown(HEAD, rows)}\n{markdown(LARGE_HEAD, large)}")
     return 0
 
 

@@ -87,7 +87,7 @@ class Block(nn.Module):
                 x = self.halved(x)
             if isinstance(norm, nn.BatchNorm2d) and kernels.active(x) and (norm.training or not torch.is_grad_enabled()):
                 done = self.act.name == "relu" and (inner or self.pool_first)
-                x = fused.batch_norm(norm, x, residual, done)
+                x = fused.batch_norm(norm, x, residual, "relu" if done else "")
             else:
                 x, done = norm(x) if residual is None else norm(x) + residual, False
             if inner:

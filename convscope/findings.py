@@ -129,11 +129,12 @@ class Context:
         return self.measured.get(key)
 
     def computed(self, key: str, run: Run, what: Callable[[], Any]) -> Any:
-        """A figure (a plain JSON value) that follows from a run's weights and takes long: computed once a study and kept in study.json."""
+        """A figure (a plain JSON value) that follows from a run's weights and takes long: computed once a study and kept in study.json; None, where it can't be had, is not kept."""
         key = f"{key}: {run.id}, loss {run.best['val_loss']!r}"  # trained again elsewhere, a run may end with other weights
-        if key not in self.measured:
-            self.measured[key] = what()
-        return self.measured[key]
+        value = self.measured.get(key)
+        if value is None and (value := what()) is not None:
+            self.measured[key] = value
+        return value
 
 
 # A chapter is a generator: it yields recipes, is sent their runs, as often as it likes, and returns its finding.

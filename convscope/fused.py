@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convscope import kernels
+from convscope import folded, kernels
 from convscope.kernels import library
 
 MOST_INPUT_CHANNELS = 5  # of the first block: three pixels' values fit a vector
 CHANNELS_LAST = torch.channels_last
+ACTIVATIONS = ("", "relu", "gelu")  # behind a normalisation, as normalise.c numbers them; GELU is that of the hyperbolic tangent
 LANES = 16  # values in a vector of winograd.c
 MANY, MANY_FILTERS = 16, 512  # channels of both sides; their product
 MOST = 1024  # channels of either side: each thread holds 16 sums a filter
@@ -79,10 +80,11 @@ class GlobalPool(torch.autograd.Function):
 
 
 class Normalise(torch.autograd.Function):
-    """Normalisation by the batch's statistics, then the residual added, then ReLU. Answers with the result, means and biased variances."""
+    """Normalisation by the batch's statistics, then the residual added, then the activation, of `ACTIVATIONS`; GELU takes no residual. Answers with the result,
+    means and biased variances."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, eps: float, relu: bool) -> Any:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, eps: float, activation: str) -> Any:
         count, channels, height, width = x.shape
         rows, threads, lib = count * height * width, torch.get_num_threads(), library(x.dtype)
         mean, variance = torch.empty(channels), torch.empty(channels)
@@ -92,23 +94,26 @@ class Normalise(torch.autograd.Function):
         shift = bias - mean * scale
         y = torch.empty_like(x)
         extra = None if residual is None else residual.data_ptr()
-        lib.scale_shift(x.data_ptr(), extra, y.data_ptr(), scale.data_ptr(), shift.data_ptr(), rows, channels, relu, threads)
-        ctx.relu, ctx.residual = relu, residual is not None
-        ctx.save_for_backward(x, y if relu else x, mean, inverse_sd, weight)
+        code = ACTIVATIONS.index(activation)
+        lib.scale_shift(x.data_ptr(), extra, y.data_ptr(), scale.data_ptr(), shift.data_ptr(), rows, channels, code, threads)
+        ctx.activation, ctx.residual = activation, residual is not None
+        ctx.save_for_backward(x, y if activation == "relu" else x, mean, inverse_sd, weight, scale, shift)
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
 
     @staticmethod
     def backward(ctx: Any, g: Tensor, *_: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, y, mean, inverse_sd, weight = ctx.saved_tensors
+        x, y, mean, inverse_sd, weight, scale, shift = ctx.saved_tensors
         count, channels, height, width = x.shape
         g, dx = dense(g), torch.empty_like(x)
         d_weight, d_bias = torch.empty(channels), torch.empty(channels)
-        behind_relu = torch.empty_like(x) if ctx.residual and ctx.relu else None  # elsewhere the residual's gradient is g itself
+        behind_relu = (
+            torch.empty_like(x) if ctx.residual and ctx.activation == "relu" else None
+        )  # elsewhere the residual's gradient is g itself
         library(x.dtype).normalise_back(
             x.data_ptr(), y.data_ptr(), g.data_ptr(), mean.data_ptr(), inverse_sd.data_ptr(), weight.data_ptr(), dx.data_ptr(),
-            None if behind_relu is None else behind_relu.data_ptr(), d_weight.data_ptr(), d_bias.data_ptr(),
-            count * height * width, channels, ctx.relu, torch.get_num_threads(),
+            None if behind_relu is None else behind_relu.data_ptr(), d_weight.data_ptr(), d_bias.data_ptr(), scale.data_ptr(), shift.data_ptr(),
+            count * height * width, channels, ACTIVATIONS.index(ctx.activation), torch.get_num_threads(),
         )  # fmt: skip
         d_residual = None if not ctx.residual else g if behind_relu is None else behind_relu
         return dx, d_weight, d_bias, d_residual, None, None
@@ -195,7 +200,9 @@ def input_gradient(g: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A convolution by whichever is faster: Winograd's algorithm for 3×3 filters of many channels, the library for others."""
+    """A convolution by whichever is faster: Winograd's algorithm for 3×3 filters of many channels, blocks of pixels for few and large ones, the library for others."""
+    if folded.suits(conv) and kernels.active(x):
+        return folded.convolve(x, conv.weight, conv.bias)
     if not (kernels.winograd(x) and suits_winograd(conv, x.shape[2:])):
         return conv(x)
     if torch.is_grad_enabled() or gains(conv.weight, x.shape[2:]):
@@ -238,15 +245,15 @@ class Flatten(torch.autograd.Function):
         return dx
 
 
-def batch_norm(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
-    """Normalisation in the module's mode of a map that nothing else needs, the residual added, then ReLU; running statistics are updated as the module does.
+def batch_norm(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None, activation: str) -> Tensor:
+    """Normalisation in the module's mode of a map that nothing else needs, the residual added, then the activation; running statistics are updated as the module does.
 
     In evaluation mode, without gradients, the map is overwritten.
     """
     mean, var = norm.running_mean, norm.running_var
     assert mean is not None and var is not None and norm.num_batches_tracked is not None and norm.momentum is not None
     if norm.training:
-        y, batch_mean, batch_var = Normalise.apply(x, norm.weight, norm.bias, residual, norm.eps, relu)  # pyright: ignore[reportGeneralTypeIssues]
+        y, batch_mean, batch_var = Normalise.apply(x, norm.weight, norm.bias, residual, norm.eps, activation)  # pyright: ignore[reportGeneralTypeIssues]
         rows = x.numel() // x.shape[1]
         mean.lerp_(batch_mean, norm.momentum)
         var.lerp_(batch_var * (rows / max(1, rows - 1)), norm.momentum)
@@ -256,6 +263,17 @@ def batch_norm(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None, relu: b
     shift = norm.bias - mean * scale
     extra = None if residual is None else residual.data_ptr()
     library(x.dtype).scale_shift(
-        x.data_ptr(), extra, x.data_ptr(), scale.data_ptr(), shift.data_ptr(), x.numel() // x.shape[1], x.shape[1], relu, torch.get_num_threads()
+        x.data_ptr(), extra, x.data_ptr(), scale.data_ptr(), shift.data_ptr(), x.numel() // x.shape[1], x.shape[1], ACTIVATIONS.index(activation),
+        torch.get_num_threads(),
+    )  # fmt: skip
+    return x
+
+
+def activate(x: Tensor, activation: str) -> Tensor:
+    """The activation of a map that nothing else needs, in place; it has no gradient."""
+    ones, zeros = torch.ones(x.shape[1]), torch.zeros(x.shape[1])
+    library(x.dtype).scale_shift(
+        x.data_ptr(), None, x.data_ptr(), ones.data_ptr(), zeros.data_ptr(), x.numel() // x.shape[1], x.shape[1], ACTIVATIONS.index(activation),
+        torch.get_num_threads(),
     )  # fmt: skip
     return x

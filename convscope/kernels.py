@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,7 +49,7 @@ SIGNATURES = {
     "flatten": "PP SSS I",
     "moments": "PPP SS I",
     "scale_shift": "PPPPP SS II",
-    "normalise_back": "PPPPPPPPPP SS II",
+    "normalise_back": "PPPPPPPPPPPP SS II",
     "winograd_filters": "PP SS II",
     "winograd": "PPPP SSSSS I",
     "winograd_weights": "PPPP SSSSS I",
@@ -113,6 +114,18 @@ def flags_of_processor() -> str:
     except OSError:
         return platform.processor()
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
+
+
+def build_ahead() -> threading.Thread:
+    """Compile in the background, while data are fetched and read, what this machine will most likely use; the thread ends when that is done or can't be."""
+
+    def attempt() -> None:
+        with contextlib.suppress(NotAvailable, OSError):
+            built(torch.bfloat16)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    return thread
 
 
 def built(dtype: torch.dtype) -> Path:

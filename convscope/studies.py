@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from convscope import data as datasets
 from convscope import device as devices
+from convscope import kernels
 from convscope.budgets import CHAPTER_OVERHEAD, OVERHEAD, duration, levels, parse_budget
 from convscope.chapters import CHAPTERS
 from convscope.driver import Driver
@@ -114,6 +115,7 @@ def study(
     if track is not None:
         check_tracker(track)
     device = check_device(device)
+    ahead = kernels.build_ahead() if device == "cpu" else None
     loaded, fallback = load(data, val, size, watcher)
     if len(loaded.val) == 0 or len(loaded.test) == 0:
         empty = "validation" if len(loaded.val) == 0 else "test"
@@ -124,6 +126,8 @@ def study(
     with ExitStack() as stack:
         stack.enter_context(study_lock(root))
         prepare_folder(root)
+        if ahead is not None:
+            ahead.join()
         engine = stack.enter_context(LocalEngine(workers or 1))
         choice = resolved(root, engine, device, workers, watcher)
         source = str(data) if data is not None else loaded.name

@@ -149,11 +149,42 @@ def test_what_is_not_finite_is_passed_on(value: float, dtype: torch.dtype) -> No
 def test_normalisation_of_far_values_loses_nothing_to_cancellation() -> None:
     x = 1000 + images(64, 5, 8, 8) * torch.tensor([0.1, 1.0, 10.0, 1e-2, 3.0])[:, None, None]
     norm = nn.BatchNorm2d(5)
-    y, mean, variance = fused.Normalise.apply(x.contiguous(memory_format=LAST), norm.weight, norm.bias, None, norm.eps, False)
+    y, mean, variance = fused.Normalise.apply(x.contiguous(memory_format=LAST), norm.weight, norm.bias, None, norm.eps, "")
     exact = x.double()
     torch.testing.assert_close(mean.double(), exact.mean((0, 2, 3)), rtol=1e-6, atol=0)
     torch.testing.assert_close(variance.double(), exact.var((0, 2, 3), correction=0), rtol=1e-4, atol=0)
     torch.testing.assert_close(y, F.batch_norm(x.double(), None, None, training=True).float(), rtol=1e-3, atol=5e-3)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [1, 5, 64, 700])
+def test_normalisation_with_gelu(channels: int, dtype: torch.dtype) -> None:
+    """Outputs, gradients of inputs, scale and shift, and evaluation, of inputs that reach far into both tails."""
+    tolerance = {"rtol": 1e-4, "atol": 2e-5} if dtype == torch.float32 else {"rtol": 2e-2, "atol": 2e-2}
+    norm = nn.BatchNorm2d(channels)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 8, generator=generator), norm.bias.uniform_(-3, 3, generator=generator)
+    same = copy.deepcopy(norm).double()
+    x, g = (images(6, channels, 6, 8, seed=seed, dtype=dtype) for seed in (1, 2))
+    one, two = x.clone(memory_format=torch.preserve_format).requires_grad_(), x.double().requires_grad_()
+    y, exact = fused.batch_norm(norm, one, None, "gelu"), F.gelu(same(two), approximate="tanh")
+    torch.testing.assert_close(y.double(), exact, **tolerance)
+    y.backward(g), exact.backward(g.double())
+    found = (one.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var)
+    wanted = (two.grad, same.weight.grad, same.bias.grad, same.running_mean, same.running_var)
+    for a, b in zip(found, wanted, strict=True):
+        assert a is not None and b is not None
+        assert (a.double() - b).norm() <= (1e-5 if dtype == torch.float32 else 1e-2) * b.norm()
+    norm.eval(), same.eval()
+    with torch.no_grad():
+        exact = F.gelu(same(x.double()), approximate="tanh")
+        torch.testing.assert_close(
+            fused.batch_norm(norm, x.clone(memory_format=torch.preserve_format), None, "gelu").double(), exact, **tolerance
+        )
+    exact = F.gelu(x.double(), approximate="tanh")
+    torch.testing.assert_close(fused.activate(x, "gelu").double(), exact, **tolerance)
 
 
 def test_networks_outside_of_training_never_use_them(monkeypatch: pytest.MonkeyPatch) -> None:

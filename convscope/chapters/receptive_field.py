@@ -10,6 +10,8 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from convscope import arms as experiment
 from convscope import charts, pictures, plans
 from convscope.arms import Arm
@@ -125,22 +127,26 @@ class Field:
         return None if self.effective is None else self.effective.side
 
 
-def field_of(arm: Arm, data: Dataset) -> Field:
+def field_of(context: Context, arm: Arm) -> Field:
     """The field of the last convolutional block of an arm's best seed, with its trained weights."""
     assert isinstance(arm.model, ConvNet)
-    rows = [
-        row
-        for row in receptive_field(build(arm.model, data.in_shape, data.num_classes), data.in_shape)
-        if row.name.startswith("blocks")
-    ]
-    row = rows[-1]
-    theoretical = None if row.whole else max(row.sizes)
+    in_shape = context.data.in_shape
+    rows = receptive_field(build(arm.model, in_shape, context.data.num_classes), in_shape)
+    row = [row for row in rows if row.name.startswith("blocks")][-1]
+    known = context.computed("effective field", arm.run, lambda: effective(arm, context.data))
+    field = None if known is None else EffectiveField(**{**known, "image": torch.tensor(known["image"], dtype=torch.float64)})
+    return Field(None if row.whole else max(row.sizes), field)
+
+
+def effective(arm: Arm, data: Dataset) -> dict[str, Any] | None:
+    """An effective field as plain values; None where the weights can't be read, or all gates are closed."""
     try:
-        net = network(arm.run, data=data)
         inputs = resident(arm.run.recipe, data).inputs("test", slice(0, SAMPLES)).cpu()
-        return Field(theoretical, effective_field(net, data.in_shape, layer="blocks", inputs=inputs))
-    except UserError:  # weights that can't be read, or all gates closed
-        return Field(theoretical, None)
+        field = effective_field(network(arm.run, data=data), data.in_shape, layer="blocks", inputs=inputs)
+    except UserError:
+        return None
+    image = [[float(f"{value:.4g}") for value in line] for line in field.image.tolist()]
+    return {"layer": field.layer, "image": image, "area": field.area, "side": field.side, "samples": field.samples}
 
 
 @dataclass(frozen=True)
@@ -216,7 +222,7 @@ def comparisons_of(arms: Sequence[Arm]) -> list[Comparison]:
 
 
 def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Finding:
-    name, data = one_line(context.data.name), context.data
+    name = one_line(context.data.name)
     found = experiment.arms_of(context, runs, name_of)
     arms = [arm for arm in found.values() if isinstance(arm.model, ConvNet)]
     comparisons = comparisons_of(arms)
@@ -225,7 +231,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         return Finding(
             "receptive_field", TITLE, QUESTION, "cannot tell", sentence, {}, [plans.rates_table(pilots)] if pilots else []
         )
-    fields = {arm.model: field_of(arm, data) for arm in arms}
+    fields = {arm.model: field_of(context, arm) for arm in arms}
     choice = chosen_head([a for a in arms if single(a)])
     numbers = {
         "comparisons": [c.row() for c in comparisons],

@@ -123,8 +123,9 @@ def write_charts(folder: Path, findings: dict[str, Finding]) -> None:
     for finding in findings.values():
         for chart in finding.charts:
             stem = folder / f"{finding.name}-{chart.name}"
-            write_bytes(stem.with_suffix(".png"), vl_convert.vegalite_to_png(chart.spec, vl_version=dialect, scale=2))
-            write_bytes(stem.with_suffix(".svg"), vl_convert.vegalite_to_svg(chart.spec, vl_version=dialect).encode())
+            drawn = vl_convert.vegalite_to_svg(chart.spec, vl_version=dialect)
+            write_bytes(stem.with_suffix(".png"), vl_convert.svg_to_png(drawn, scale=2))
+            write_bytes(stem.with_suffix(".svg"), drawn.encode())
         for gallery in finding.galleries:
             for name, (picture, _) in zip(picture_names(finding, gallery), gallery.items, strict=True):
                 write_bytes(folder / name, picture)
