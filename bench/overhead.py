@@ -63,7 +63,7 @@ class Memory:
 def prepare(recipe: Recipe) -> Tensors:
     """recipe.limit training images and the first TEST_IMAGES test images, resident."""
     tensors = to_device(load("cifar10", val=0.0), recipe)
-    rows = {**tensors.rows, "test": tensors.rows["test"][:TEST_IMAGES]}
+    rows = {"train": tensors.stored("train"), "test": tensors.stored("test")[:TEST_IMAGES]}
     labels = {**tensors.labels, "test": tensors.labels["test"][:TEST_IMAGES]}
     assert rows["train"].dtype == tensors.dtype, "too many images to keep them normalised: take fewer"
     return replace(tensors, rows=rows, labels=labels)
@@ -98,7 +98,7 @@ def bare(tensors: Tensors, recipe: Recipe) -> tuple[float, float, float]:
     net = build(recipe.model, tensors.in_shape, tensors.num_classes, recipe.seed)
     channels, height, width = tensors.in_shape
     shape = (height, width, channels) if recipe.layout == "channels_last" else tensors.in_shape
-    pixels = tensors.rows["train"].view(count, *shape)
+    pixels = tensors.stored("train").view(count, *shape)
     seconds, cpu = bare_epoch(net, pixels, tensors.labels["train"], batches_of(count, recipe), recipe)
     return seconds, cpu, evaluate_splits(net, tensors, recipe)[0]["test_loss"] or float("nan")
 

@@ -35,12 +35,14 @@ Row = dict[str, float | int | None]
 class Tensors:
     """A data set on the device, ready for networks.
 
-    rows: for each split N×(H·W·C) values (N×(C·H·W) where the layout is contiguous), normalised in the recipe's precision; uint8 where
-    that would take more than RESIDENT_BYTES, and normalised a batch at a time. labels: int64 N. `mean` and `scale` are C×1×1 in float32:
-    (image − mean) · scale has mean 0 and standard deviation 1 on the training split.
+    rows: for each split that was asked for N×(H·W·C) values (N×(C·H·W) where the layout is contiguous), normalised in the recipe's precision; uint8
+    where all splits' would take more than RESIDENT_BYTES, and normalised a batch at a time. waiting: the other splits' images, uint8 N×C×H×W.
+    labels: int64 N. `mean` and `scale` are C×1×1 in float32: (image − mean) · scale has mean 0 and standard deviation 1 on the training split.
     """
 
     rows: dict[str, Tensor]
+    waiting: dict[str, Tensor]
+    fits: bool  # all splits, normalised
     labels: dict[str, Tensor]
     mean: Tensor
     scale: Tensor
@@ -54,10 +56,29 @@ class Tensors:
 
     def inputs(self, split: str, index: Tensor | slice) -> Tensor:
         """Network inputs N×C×H×W of a split's images, by their indices or a slice."""
-        stored = self.rows[split]
+        stored = self.stored(split)
         rows = stored[index] if isinstance(index, slice) else stored.index_select(0, index)
         images = self.unfold(rows)
         return images if images.dtype == self.dtype else self.normalise(images)
+
+    def stored(self, split: str) -> Tensor:
+        """The split's rows, laid out when first asked for."""
+        if split in self.waiting:
+            images = self.waiting[split]
+            order = (0, 2, 3, 1) if self.channels_last else (0, 1, 2, 3)
+            dtype = self.dtype if self.fits else torch.uint8
+            rows = torch.empty((len(images), math.prod(self.in_shape)), dtype=dtype, device=self.mean.device)
+            for start in range(0, len(images), 1000):
+                part = images[start : start + 1000]
+                rows[start : start + 1000] = (self.normalise(part) if self.fits else part).permute(order).flatten(1)
+            self.rows[split] = rows
+            del self.waiting[split]
+        return self.rows[split]
+
+    def bytes(self) -> int:
+        """What the images take when all are laid out."""
+        laid_out = sum(rows.numel() * rows.element_size() for rows in self.rows.values())
+        return laid_out + sum(images.numel() * (self.dtype.itemsize if self.fits else 1) for images in self.waiting.values())
 
     def unfold(self, rows: Tensor) -> Tensor:
         channels, height, width = self.in_shape
@@ -132,7 +153,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def to_device(data: Dataset, recipe: Recipe) -> Tensors:
-    """Move a data set to the recipe's device once: `limit` and `label_noise` applied, statistics taken from the training images."""
+    """A data set for the recipe's device, to which each split is moved once: `limit` and `label_noise` applied, statistics taken from the training images."""
     check_device(recipe.device)
     train = data.train
     if recipe.limit is not None and recipe.limit < len(train):
@@ -143,28 +164,19 @@ def to_device(data: Dataset, recipe: Recipe) -> Tensors:
     mean, sd = pixel_statistics(train.images)
     column = (data.in_shape[0], 1, 1)
     splits = {"train": train, "val": data.val, "test": data.test}
-    tensors = Tensors(
+    dtype = DTYPES[recipe.precision]
+    return Tensors(
         rows={},
+        waiting={name: split.images for name, split in splits.items()},
+        fits=sum(split.images.numel() for split in splits.values()) * dtype.itemsize <= RESIDENT_BYTES,
         labels={name: split.labels.to(recipe.device) for name, split in splits.items()},
         mean=mean.float().reshape(column).to(recipe.device),
         scale=(1 / sd.clamp(min=1e-3)).float().reshape(column).to(recipe.device),
         in_shape=data.in_shape,
         num_classes=data.num_classes,
-        dtype=DTYPES[recipe.precision],
+        dtype=dtype,
         channels_last=recipe.layout == "channels_last",
     )
-    pixels = sum(split.images.numel() for split in splits.values())
-    fits = pixels * tensors.dtype.itemsize <= RESIDENT_BYTES
-    order = (0, 2, 3, 1) if tensors.channels_last else (0, 1, 2, 3)
-    for name, split in splits.items():
-        stored = torch.empty(
-            (len(split), math.prod(data.in_shape)), dtype=tensors.dtype if fits else torch.uint8, device=recipe.device
-        )
-        for start in range(0, len(split), 1000):
-            part = split.images[start : start + 1000]
-            stored[start : start + 1000] = (tensors.normalise(part) if fits else part).permute(order).flatten(1)
-        tensors.rows[name] = stored
-    return tensors
 
 
 def tensors_key(recipe: Recipe) -> tuple[object, ...]:
@@ -246,6 +258,8 @@ def fit(net: nn.Module, tensors: Tensors, recipe: Recipe, log: Callable[[Row, St
     num_batches = math.ceil(count / recipe.batch)
     steps = recipe.epochs * num_batches
     mirrored = first_mirrored(count, recipe)
+    for split in ("train", *recipe.evaluate):
+        tensors.stored(split)  # before the clock of the first epoch starts
 
     for epoch in range(resume.epoch + 1 if resume else 1, recipe.epochs + 1):
         started = time.perf_counter()

@@ -253,13 +253,23 @@ class Size:
         )
 
 
+MOST_ALLOCATED = 5_000_000  # parameters
+
+
 @functools.lru_cache(maxsize=4096)
 def size_of(model: Model, in_shape: tuple[int, int, int], num_classes: int) -> Size:
-    """Size of a model's network, counted on torch's meta device: exact, and free of memory and time."""
+    """Size of a model's network: exact, without initialising it, and of a large one without memory, on torch's meta device."""
     if isinstance(model, Custom):  # a user's factory may not work on the meta device
         return size_of_module(build(model, in_shape, num_classes), in_shape)
     with torch.device("meta"):
-        return size_of_module(build(model, in_shape, num_classes), in_shape)
+        net = build(model, in_shape, num_classes)
+        if sum(p.numel() for p in net.parameters()) > MOST_ALLOCATED:
+            return size_of_module(net, in_shape)
+    net.to_empty(device="cpu")  # normalisation and activations are slow on the meta device
+    with torch.no_grad():
+        for value in (*net.parameters(), *net.buffers()):
+            value.zero_()  # a permutation's places have to be there
+    return size_of_module(net, in_shape)
 
 
 def size_of_module(net: nn.Module, in_shape: tuple[int, ...]) -> Size:

@@ -128,14 +128,10 @@ def resident(recipe: Recipe, data: datasets.Dataset | None = None) -> Tensors:
             raise UserError(
                 f"data {one_line(recipe.data)!r} changed since the recipe was written: {recipe.data_hash[:12]} then, {data.hash[:12]} now"
             )
-        while _resident and sum(map(bytes_of, _resident.values())) > KEPT_BYTES:
+        while _resident and sum(tensors.bytes() for tensors in _resident.values()) > KEPT_BYTES:
             _resident.pop(next(iter(_resident)))
         _resident[key] = to_device(data, recipe)
     return _resident[key]
-
-
-def bytes_of(tensors: Tensors) -> int:
-    return sum(rows.numel() * rows.element_size() for rows in tensors.rows.values())
 
 
 def run_lock(path: Path) -> AbstractContextManager[object]:
