@@ -85,6 +85,10 @@ def own_pid(report: Report) -> int:
     return os.getpid()
 
 
+def touches(report: Report, path: Path) -> None:
+    path.touch()
+
+
 def sleeps(report: Report) -> None:
     report(os.getpid())
     time.sleep(600)
@@ -127,6 +131,28 @@ def test_jobs_start_in_their_order_and_stay_in_their_worker() -> None:
         assert len(engine.workers) == 3 and len(engine.gather([Job(key, own_pid) for key in keys])) == 5
         engine.resize(1)
         assert len(multiprocessing.active_children()) >= 1 and engine.gather([Job("x", square, (3,))]) == {"x": 9}
+
+
+def test_a_worker_goes_on_while_the_caller_thinks(tmp_path: Path) -> None:
+    """One job is given ahead, in their order; not the last, which is for whoever is free first."""
+    with LocalEngine(1) as engine:
+        stream = engine.run([Job(key, touches, (tmp_path / key,)) for key in "abcd"])
+        seen = [next(stream), next(stream)]
+        assert [(event.key, event.kind) for event in seen] == [("a", "started"), ("a", "done")]
+        until = time.monotonic() + 60
+        while not (tmp_path / "b").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert (tmp_path / "b").exists() and not (tmp_path / "c").exists()
+        rest = [(event.key, event.kind) for event in stream]
+        assert rest == [(key, kind) for key in "bcd" for kind in ("started", "done")]
+
+
+def test_jobs_given_ahead_to_a_worker_that_dies_are_done_by_another() -> None:
+    with LocalEngine(1) as engine:
+        found = ends(list(engine.run([Job("dies", dies_on_its_way), *(Job(str(i), square, (i,)) for i in range(4))])))
+    assert found.pop("dies").kind == "failed" and {key: event.value for key, event in found.items()} == {
+        str(i): i * i for i in range(4)
+    }
 
 
 FAULTS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {

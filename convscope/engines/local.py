@@ -52,7 +52,7 @@ class JobQueue:
             self.push(job)
 
     def push(self, job: Job, urgency: tuple[float, ...] = ()) -> None:
-        """The smallest urgency goes first; jobs of equal urgency in the order in which they came."""
+        """The smallest urgency goes first, none before all; jobs of equal urgency in the order in which they came."""
         heapq.heappush(self.heap, (urgency, next(self.count), job))
 
     def pop(self) -> Job:
@@ -69,11 +69,11 @@ class Worker:
         with no_main_module():
             self.process.start()
         theirs.close()
-        self.job: Job | None = None
+        self.jobs: list[Job] = []  # the first is at work, others wait in the pipe
 
     def give(self, job: Job) -> None:
-        self.job = job
         self.pipe.send((job.function, job.arguments))
+        self.jobs.append(job)
 
     def stop(self) -> None:
         self.process.terminate()
@@ -109,9 +109,9 @@ class LocalEngine:
     def run(self, jobs: Sequence[Job] | JobQueue) -> Iterator[Event]:
         """Run the jobs in order, one a worker; every job ends in exactly one "done" or "failed". Of a queue also what is pushed meanwhile."""
         waiting = jobs if isinstance(jobs, JobQueue) else JobQueue(jobs)
-        while waiting or any(worker.job for worker in self.workers):
+        while waiting or any(worker.jobs for worker in self.workers):
             for i, worker in enumerate(self.workers):
-                if worker.job is None and waiting:
+                if not worker.jobs and waiting:
                     job = waiting.pop()
                     try:
                         worker.give(job)
@@ -120,13 +120,14 @@ class LocalEngine:
                         worker = self.workers[i] = Worker(self.context)
                         worker.give(job)
                     yield Event(job.key, "started")
-            handles = [handle for worker in self.workers if worker.job for handle in (worker.pipe, worker.process.sentinel)]
+            self.give_ahead(waiting)
+            handles = [handle for worker in self.workers if worker.jobs for handle in (worker.pipe, worker.process.sentinel)]
             ready = connection.wait(handles, timeout=ROUND)
             for i, worker in enumerate(self.workers):
                 quiet = worker.pipe not in ready and worker.process.sentinel not in ready
-                if worker.job is None or (quiet and worker.process.is_alive()):  # a grandchild may keep pipe and sentinel open
+                if not worker.jobs or (quiet and worker.process.is_alive()):  # a grandchild may keep pipe and sentinel open
                     continue
-                key = worker.job.key
+                key = worker.jobs[0].key
                 try:
                     if not worker.pipe.poll():  # the process has ended and left no answer
                         raise EOFError
@@ -135,11 +136,25 @@ class LocalEngine:
                     worker.process.join(PATIENCE)
                     self.workers[i] = Worker(self.context)
                     worker.stop()
+                    for job in worker.jobs[1:]:  # not begun
+                        waiting.push(job)
                     yield Event(key, "failed", death(worker.process.exitcode))
                     continue
                 if kind != "progress":
-                    worker.job = None
+                    del worker.jobs[0]
                 yield Event(key, kind, value, detail)
+                if kind != "progress" and worker.jobs:
+                    yield Event(worker.jobs[0].key, "started")
+
+    def give_ahead(self, waiting: JobQueue) -> None:
+        """Each worker that has one job gets a second, so that none idles while the caller thinks; but not of the last jobs, which are whoever's that is free first."""
+        for worker in self.workers:
+            if len(worker.jobs) == 1 and len(waiting) > len(self.workers):
+                job = waiting.pop()
+                try:
+                    worker.give(job)
+                except (BrokenPipeError, ConnectionResetError):  # it has died, which is seen when its answer is read
+                    waiting.push(job)
 
     def gather(self, jobs: Sequence[Job]) -> dict[str, Any]:
         """Results by key; RuntimeError with the first failure."""
