@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SIDE = 4  # of a block
-SMALLEST_KERNEL, MOST_FILTERS, MOST_CHANNELS = 9, 8, 4  # where it is faster: bench/convolutions.py
+SMALLEST_KERNEL, MOST_FILTERS, MOST_CHANNELS = 9, 6, 4  # where it is faster: bench/convolutions.py
 
 
 def suits(conv: nn.Conv2d) -> bool:
