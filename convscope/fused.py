@@ -93,9 +93,7 @@ class Normalise(torch.autograd.Function):
         scale = weight * inverse_sd
         shift = bias - mean * scale
         y = torch.empty_like(x)
-        extra = None if residual is None else residual.data_ptr()
-        code = ACTIVATIONS.index(activation)
-        lib.scale_shift(x.data_ptr(), extra, y.data_ptr(), scale.data_ptr(), shift.data_ptr(), rows, channels, code, threads)
+        scale_shift(x, residual, y, scale, shift, activation)
         ctx.activation, ctx.residual = activation, residual is not None
         ctx.save_for_backward(x, y if activation == "relu" else x, mean, inverse_sd, weight, scale, shift)
         ctx.mark_non_differentiable(mean, variance)
@@ -261,19 +259,20 @@ def batch_norm(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None, activat
         return y
     scale = norm.weight * (var + norm.eps).rsqrt()
     shift = norm.bias - mean * scale
-    extra = None if residual is None else residual.data_ptr()
-    library(x.dtype).scale_shift(
-        x.data_ptr(), extra, x.data_ptr(), scale.data_ptr(), shift.data_ptr(), x.numel() // x.shape[1], x.shape[1], ACTIVATIONS.index(activation),
-        torch.get_num_threads(),
-    )  # fmt: skip
-    return x
+    return scale_shift(x, residual, x, scale, shift, activation)
 
 
 def activate(x: Tensor, activation: str) -> Tensor:
     """The activation of a map that nothing else needs, in place; it has no gradient."""
-    ones, zeros = torch.ones(x.shape[1]), torch.zeros(x.shape[1])
+    return scale_shift(x, None, x, torch.ones(x.shape[1]), torch.zeros(x.shape[1]), activation)
+
+
+def scale_shift(x: Tensor, residual: Tensor | None, out: Tensor, scale: Tensor, shift: Tensor, activation: str) -> Tensor:
+    """out, which may be x: each channel scaled and shifted, the residual added, then the activation."""
+    channels = x.shape[1]
+    extra = None if residual is None else residual.data_ptr()
     library(x.dtype).scale_shift(
-        x.data_ptr(), None, x.data_ptr(), ones.data_ptr(), zeros.data_ptr(), x.numel() // x.shape[1], x.shape[1], ACTIVATIONS.index(activation),
+        x.data_ptr(), extra, out.data_ptr(), scale.data_ptr(), shift.data_ptr(), x.numel() // channels, channels, ACTIVATIONS.index(activation),
         torch.get_num_threads(),
     )  # fmt: skip
-    return x
+    return out

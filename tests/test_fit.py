@@ -345,6 +345,15 @@ def test_inputs_are_the_normalised_images_in_any_order(
         assert tensors.count(split) == len(images) and torch.equal(tensors.labels[split], getattr(loaded, split).labels)
 
 
+@pytest.mark.parametrize("shape", [(3, 2, 1, 1), (251, 3, 5, 7), (2, 1, 96, 96)])
+@pytest.mark.parametrize("lowest", [0, 255])
+def test_pixel_statistics_are_those_of_exact_sums(shape: tuple[int, ...], lowest: int) -> None:
+    images = torch.randint(lowest, 256, shape, generator=torch.Generator().manual_seed(0)).byte()
+    mean, sd = pixel_statistics(images)
+    channels = images.transpose(0, 1).flatten(1).double()
+    assert torch.allclose(mean, channels.mean(1), rtol=1e-14) and torch.allclose(sd, channels.std(1, correction=0), rtol=1e-12)
+
+
 def test_pixel_statistics_of_cifar10_are_the_published_ones(cifar_slice: Path) -> None:
     mean, sd = pixel_statistics(data.load("cifar10", val=0, verify=False).train.images)
     assert (mean / 255).tolist() == pytest.approx([0.49139968, 0.48215841, 0.44653091], abs=1e-8)

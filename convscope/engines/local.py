@@ -107,7 +107,7 @@ class LocalEngine:
             self.workers.append(Worker(self.context))
 
     def run(self, jobs: Sequence[Job] | JobQueue) -> Iterator[Event]:
-        """Run the jobs in order, one a worker; every job ends in exactly one "done" or "failed". Of a queue also what is pushed meanwhile."""
+        """Run the jobs in order, each worker one at a time; every job ends in exactly one "done" or "failed". Of a queue also what is pushed meanwhile."""
         waiting = jobs if isinstance(jobs, JobQueue) else JobQueue(jobs)
         while waiting or any(worker.jobs for worker in self.workers):
             for i, worker in enumerate(self.workers):
