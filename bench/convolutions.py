@@ -1,4 +1,4 @@
-"""Our convolutions against the library's, in bfloat16, one layer after the other: 3×3 ones by Winograd's algorithm (outputs, gradients of inputs, gradients of filters), and large kernels with few filters on blocks of pixels.
+"""Our convolutions against the library's, in bfloat16, one layer after the other: 3×3 ones by Winograd's algorithm (outputs, gradients of inputs, gradients of filters), large kernels with few filters on blocks of pixels, and 3×3 ones with average pooling as one of stride 2.
 
 Each rate is the best of about half a second of calls, in one process, in turn; 2 floating-point operations a multiply-add of the definition, whichever way it is computed.
 
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from figures import machine_line, markdown
 from torch import Tensor, nn
 
-from convscope import folded, fused, kernels
+from convscope import averaged, folded, fused, kernels
 from convscope.memory import keep_freed_memory
 
 # images, channels, filters, side: layers of works `small` and `nine`, of quick's and of the strong recipe's networks
@@ -29,6 +29,9 @@ HEAD = ("channels, filters, map", "outputs: library, GFLOP/s", "Winograd", "grad
 # filters, kernel: of the receptive-field chapter's wide layers, on three channels of 32×32; the first are left to the library
 LARGE = ((6, 7), (16, 15), (1, 9), (8, 9), (1, 15), (5, 15), (6, 15))
 LARGE_HEAD = ("filters, kernel", "outputs: library, ms", "on blocks", "ratio", "outputs and gradient of filters: library, ms", "on blocks", "ratio", "used")  # fmt: skip
+# channels, filters, side: blocks of a linear network (no activation, average pooling) at widths 4, 16 and 32
+POOLED = ((3, 4, 32), (4, 8, 16), (8, 16, 8), (3, 16, 32), (16, 32, 16), (32, 64, 8), (3, 32, 32), (32, 64, 16), (64, 128, 8))
+POOLED_HEAD = ("channels, filters, map", "outputs: convolution and pooling, ms", "as one", "ratio", "outputs and gradients: convolution and pooling, ms", "as one", "ratio", "used in training")  # fmt: skip
 SECONDS = 0.5
 FEW = 8  # images, for errors
 
@@ -93,6 +96,29 @@ def large_row(filters: int, kernel: int) -> list[str]:
     return [f"{filters}, {kernel}×{kernel}", *cells, "yes" if folded.suits(conv) else "no"]
 
 
+def pooled_row(channels: int, filters: int, side: int) -> list[str]:
+    last = torch.channels_last
+    x, g = (
+        torch.randn(128, c, n, n).bfloat16().contiguous(memory_format=last) for c, n in ((channels, side), (filters, side // 2))
+    )
+    conv = nn.Conv2d(channels, filters, 3, padding=1).to(memory_format=last)  # pyright: ignore[reportCallIssue] (torch's stubs lack this overload)
+    x.requires_grad_(channels > 3)  # images have no gradient
+
+    def both() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16), kernels.using("winograd"):
+            return fused.Pool.apply(fused.convolve(conv, x), "mean", False)  # pyright: ignore[reportReturnType]
+
+    def one() -> Tensor:
+        return averaged.convolve(x, conv.weight, conv.bias)
+
+    with torch.no_grad():
+        outputs = best(both), best(one)
+    with torch.enable_grad():
+        steps = best(lambda: both().backward(g)), best(lambda: one().backward(g))
+    cells = [cell for a, b in (outputs, steps) for cell in (f"{1000 * a:.2f}", f"{1000 * b:.2f}", f"{a / b:.2f}")]
+    return [f"{channels}, {filters}, {side}×{side}", *cells, "yes" if averaged.gains(x) else "no"]
+
+
 def errors(x: Tensor, g: Tensor, weight: Tensor) -> list[str]:
     """Of outputs and of the gradient of filters, relative to float64's norm: the library's in bfloat16, Winograd's."""
     exact = F.conv2d(x.double(), weight.double(), padding=1), filter_gradient(g.double(), x.double(), weight.double())
@@ -114,8 +140,10 @@ def main() -> int:
     torch.set_num_threads(given.threads)
     with torch.no_grad():
         rows = [row(*layer) for layer in LAYERS]
-    large = [large_row(*layer) for layer in LARGE]
-    print(f"{machine_line()}\nbfloat16, {given.threads} thread(s)\n\n{markdown(HEAD, rows)}\n{markdown(LARGE_HEAD, large)}")
+    tables = [markdown(HEAD, rows), markdown(LARGE_HEAD, [large_row(*layer) for layer in LARGE])]
+    tables.append(markdown(POOLED_HEAD, [pooled_row(*layer) for layer in POOLED]))
+    print(f"{machine_line()}\nbfloat16, {given.threads} thread(s)\n")
+    print("\n".join(tables))
     return 0
 
 

@@ -10,7 +10,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from convscope import fused, kernels
+from convscope import averaged, fused, kernels
 from convscope.layers import MONOTONE, POOLS, Act, normalisation
 from convscope.recipe import ConvNet
 
@@ -35,9 +35,12 @@ class Block(nn.Module):
         self.swap = not self.pool_first and spec.pool == "max" and spec.activation in MONOTONE
         kind = {"max": "max", "avg": "mean"}.get(spec.pool, "")
         self.halving = kind if pool == 2 else ""  # the kernels' name of the pooling, where they have it
+        self.linear = spec.block_depth == 1 and spec.norm == "none" and spec.activation == "identity" and self.halving == "mean"
 
     def forward(self, x: Tensor) -> Tensor:
         if kernels.active(x):
+            if self.linear and has_windows(x) and averaged.gains(x):
+                return averaged.convolve(x, self.convs[0].weight, self.convs[0].bias)  # pyright: ignore[reportArgumentType]
             return self.first_compiled(x) if self.is_first(x) else self.end_compiled(*self.convolve_compiled(x))
         first: Tensor | None = None
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):

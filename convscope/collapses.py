@@ -12,6 +12,7 @@ from convscope import charts, pictures
 from convscope.arms import Arm
 from convscope.data import Dataset
 from convscope.findings import Chart, Context, Gallery, Table
+from convscope.fit import stratified_subset
 from convscope.probes.affine import Collapse, collapse
 from convscope.recipe import UserError, one_line
 from convscope.record import Run
@@ -31,17 +32,20 @@ class Collapsed:
     checked: int
 
 
-def collapsed(context: Context, run: Run) -> Collapsed | str:
-    """The affine map of a trained network, checked on all test images; why not, where there is none."""
+def collapsed(context: Context, run: Run, most: int | None = None) -> Collapsed | str:
+    """The affine map of a trained network, checked on all test images, or on `most` of them, so many of each class; why not, where there is none."""
+    key = "collapse" if most is None else f"collapse on {most}"
     try:
-        return Collapsed(**context.computed("collapse", run, lambda: figures_of(run, context.data)))
+        return Collapsed(**context.computed(key, run, lambda: figures_of(run, context.data, most)))
     except UserError as error:  # NotAffineError among them
         return str(error)
 
 
-def figures_of(run: Run, data: Dataset) -> dict[str, Any]:
+def figures_of(run: Run, data: Dataset, most: int | None) -> dict[str, Any]:
     net = network(run, data=data).double()
-    images = resident(run.recipe, data).inputs("test", slice(None)).cpu()
+    tensors, labels = resident(run.recipe, data), data.test.labels
+    chosen = slice(None) if most is None or most >= len(labels) else stratified_subset(labels, most, 0).to(run.recipe.device)
+    images = tensors.inputs("test", chosen).cpu()
     found = collapse(net, data.in_shape, inputs=images, method="gradients")
     outputs, inputs = found.weight.shape
     return asdict(Collapsed(outputs, inputs, found.rank, found.singular_values, found.max_error, found.agreement, found.checked))
@@ -96,7 +100,8 @@ def collapse_table(
                     "verdict": verdicts[arm.model],
                 }
             rows.append(row)
-    caption = "Each linear network as W x + b, both sides in float64 on all test images. The difference from softmax regression is that of the means over seeds, paired by test image, with half of its 95 % interval."
+    checked = next((found.checked for found in collapses.values() if isinstance(found, Collapsed)), 0)
+    caption = f"Each linear network as W x + b, both sides in float64 on {checked:,} test images. The difference from softmax regression is that of the means over seeds, paired by test image, with half of its 95 % interval."
     return Table("collapse", "Linear networks collapsed into one affine map", columns, rows, caption)
 
 

@@ -99,7 +99,7 @@ def memory_bytes() -> int:
 
 
 Way = tuple[str, str, str]  # precision, layout, kernels
-ROUNDS, WINDOW = 5, 0.08  # seconds
+ROUNDS, WINDOW = 5, 0.05  # seconds
 
 
 def windows(device: str, ways: Sequence[Way], threads: int = 1, model: ConvNet = PROBE_MODEL) -> list[list[float]]:

@@ -10,6 +10,7 @@ import torch
 from convscope.chapters import CHAPTERS
 from convscope.engines.local import LocalEngine
 from convscope.findings import Chapter, Context, Finding
+from convscope.memory import keep_freed_memory
 from convscope.recipe import Recipe, UserError, one_line
 from convscope.record import Run
 from convscope.sweep import Costs, Sweep, Watcher
@@ -39,6 +40,7 @@ class Driver:
     def collect(self, context: Context) -> dict[str, Finding]:
         """What `drive` finds; torch's threads are left as they were."""
         self.threads = torch.get_num_threads()
+        keep_freed_memory()
         try:
             return self.drive(context)
         finally:
@@ -47,6 +49,7 @@ class Driver:
     def drive(self, context: Context) -> dict[str, Finding]:
         """The findings of all chapters. Each goes on as soon as its own runs are there, so that no core idles while another chapter waits or thinks."""
         context.findings.clear()
+        context.announced.clear()
         self.asked.clear()
         self.broken.clear()
         sweep = None
@@ -55,8 +58,11 @@ class Driver:
         chapters: dict[str, Chapter] = {name: CHAPTERS[name].chapter(context) for name in context.chapters}
         wanted = {name: next(chapter) for name, chapter in chapters.items()}
         known: dict[str, int] = {}  # how many findings there were when a chapter that waits for one was asked last
+        rank = {
+            name: i for i, name in enumerate(context.chapters)
+        }  # chapter after chapter, so that all but the last are analysed beside runs
         for name in wanted:
-            self.ask(name, wanted[name], sweep)
+            self.ask(name, wanted[name], sweep, rank[name])
         while wanted:
             moved = False
             for name in list(wanted):
@@ -80,7 +86,7 @@ class Driver:
                     context.findings[name] = self.failed(name, error)
                     del wanted[name]
                 else:
-                    self.ask(name, wanted[name], sweep)
+                    self.ask(name, wanted[name], sweep, rank[name])
             assert moved or (sweep is not None and sweep.wait()), f"chapters wait for each other: {', '.join(wanted)}"
         return {name: context.findings[name] for name in context.chapters}
 
@@ -91,12 +97,12 @@ class Driver:
         sentence = f"The analysis of this chapter failed ({self.broken[name]}); its runs are on disk, and the same command analyses them again."
         return Finding(name, chapter.TITLE, chapter.QUESTION, "failed", sentence, {})
 
-    def ask(self, name: str, recipes: list[Recipe], sweep: Sweep | None) -> None:
+    def ask(self, name: str, recipes: list[Recipe], sweep: Sweep | None, rank: int) -> None:
         if recipes:
             self.asked.setdefault(name, []).append([recipe.id for recipe in recipes])
             self.watcher.asked(name, recipes)
             if sweep is not None:
-                sweep.ask(recipes)
+                sweep.ask(recipes, rank)
 
     def answer(self, name: str, recipes: list[Recipe], sweep: Sweep | None) -> list[Run] | None:
         """The runs that a chapter asked for; None as long as one is missing. Without a sweep those that are on disk, as an earlier process recorded the request, if one did."""

@@ -121,6 +121,7 @@ class Context:
     fit: Fit = Fit()
     measured: dict[str, Any] = field(default_factory=dict)
     live: bool = True  # False: an earlier study's report is written again, nothing is trained or measured
+    announced: dict[str, Run] = field(default_factory=dict)  # what a chapter knows before its finding is there: "winner"
 
     def measure(self, key: str, what: Callable[[], Any]) -> Any:
         """A figure (a plain JSON value) measured once a study and kept in study.json; None where an earlier study has not measured it."""

@@ -126,6 +126,9 @@ class PickOne(nn.Module):
 POOLS: dict[str, Callable[[int], nn.Module]] = {"max": MaxPool, "avg": nn.AvgPool2d, "stride": PickOne}
 
 
+PART = 100  # images whose patches stay in the cache
+
+
 class Whiten(nn.Conv2d):
     """A fixed 2×2 convolution after which the patches of the training images are uncorrelated and of equal variance; its bias is learnt.
 
@@ -142,9 +145,15 @@ class Whiten(nn.Conv2d):
     @torch.no_grad()
     def prepare(self, images: Tensor) -> None:
         """Take the filters from normalised training images N×C×H×W."""
-        patches = F.unfold(images.float(), 2).transpose(1, 2).flatten(0, 1).double()  # P×4C
-        centred = patches - patches.mean(0)
-        variances, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
+        size, count = self.weight[0].numel(), 0
+        total, products = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
+        for part in images.split(PART):
+            patches = F.unfold(part.float(), 2).transpose(1, 2).flatten(0, 1).double()  # P×4C
+            total += patches.sum(0).cpu()
+            products += (patches.T @ patches).cpu()
+            count += len(patches)
+        mean = total / count
+        variances, axes = torch.linalg.eigh(products / count - mean.outer(mean))
         filters = (axes / (variances + self.EPS).sqrt()).T.flip(0).reshape(-1, *self.weight.shape[1:])
         self.weight.copy_(torch.cat([filters, -filters]))
 

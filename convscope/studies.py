@@ -37,6 +37,11 @@ SEEDS = {"quick": 2, "standard": 3, "full": 5}
 BATCH = 128
 FALLBACK = ("cifar10", "shapes")  # without a DATA argument: the first, and where no source of it can be reached, the second
 
+IMPORTED = (
+    "convscope.sweep",
+    "torch._dynamo",
+)  # by each worker as it starts; torch imports the second at the first step of an optimiser
+
 ABOUT = ("data", "data_hash", "source", "licence", "notes", "fallback", "preset", "chapters", "seeds", "val", "split_seed", "images",
          "in_shape", "classes", "command", "machine", "choice", "complete")  # fmt: skip
 
@@ -116,19 +121,20 @@ def study(
         check_tracker(track)
     device = check_device(device)
     ahead = kernels.build_ahead() if device == "cpu" else None
-    loaded, fallback = load(data, val, size, watcher)
-    if len(loaded.val) == 0 or len(loaded.test) == 0:
-        empty = "validation" if len(loaded.val) == 0 else "test"
-        raise UserError(
-            f"data {one_line(loaded.name)!r}: no {empty} image is left of {len(loaded.train):,}; add images, or hold out more with --val"
-        )
-    root = study_folder(loaded, preset, out)
     with ExitStack() as stack:
+        # workers start and import what they need while the data are fetched and read
+        engine = stack.enter_context(LocalEngine(workers or (devices.cores() if device == "cpu" else 1), IMPORTED))
+        loaded, fallback = load(data, val, size, watcher)
+        if len(loaded.val) == 0 or len(loaded.test) == 0:
+            empty = "validation" if len(loaded.val) == 0 else "test"
+            raise UserError(
+                f"data {one_line(loaded.name)!r}: no {empty} image is left of {len(loaded.train):,}; add images, or hold out more with --val"
+            )
+        root = study_folder(loaded, preset, out)
         stack.enter_context(study_lock(root))
         prepare_folder(root)
         if ahead is not None:
             ahead.join()
-        engine = stack.enter_context(LocalEngine(workers or 1))
         choice = resolved(root, engine, device, workers, watcher)
         source = str(data) if data is not None else loaded.name
         base = Recipe(data=source, data_hash=loaded.hash, val=val, size=size, batch=min(BATCH, max(1, len(loaded.train) // 8)))

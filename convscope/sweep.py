@@ -184,8 +184,8 @@ class Sweep:
         self.queue = JobQueue()
         self.events = engine.run(self.queue)
 
-    def ask(self, recipes: Sequence[Recipe]) -> None:
-        """Have these trained. Pilots, on which further requests wait, go first, then the longest."""
+    def ask(self, recipes: Sequence[Recipe], rank: int = 0) -> None:
+        """Have these trained. Pilots, on which further requests wait, go first; then those of the lowest rank, and of these the longest."""
         for recipe in recipes:
             key = recipe.id
             if key in self.recipes:
@@ -196,7 +196,7 @@ class Sweep:
                 self.runs[key] = run
                 self.watcher.skipped(self.costs.run(recipe))
             else:
-                urgency = float("test" in recipe.evaluate), -self.costs.run(recipe)
+                urgency = float("test" in recipe.evaluate), rank, -self.costs.run(recipe)
                 self.queue.push(Job(key, train_job, (recipe, str(self.root))), urgency)
 
     @property

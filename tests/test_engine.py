@@ -33,6 +33,10 @@ def count(report: Report, upto: int) -> str:
     return "counted"
 
 
+def has_imported(report: Report, module: str) -> bool:
+    return module in sys.modules
+
+
 def breaks(report: Report, text: str) -> None:
     raise ValueError(text)
 
@@ -153,6 +157,17 @@ def test_jobs_given_ahead_to_a_worker_that_dies_are_done_by_another() -> None:
     assert found.pop("dies").kind == "failed" and {key: event.value for key, event in found.items()} == {
         str(i): i * i for i in range(4)
     }
+
+
+def test_modules_are_imported_before_the_first_job() -> None:
+    """Also where one of them does not exist: a job that needs it would say so."""
+    with LocalEngine(1, ("no_such_module", "colorsys")) as engine:
+        assert engine.gather([Job("x", has_imported, ("colorsys",))]) == {"x": True}
+        engine.resize(0)
+        engine.resize(1)
+        assert engine.gather([Job("x", has_imported, ("colorsys",))]) == {"x": True}
+    with LocalEngine(1) as engine:
+        assert engine.gather([Job("x", has_imported, ("colorsys",))]) == {"x": False}
 
 
 FAULTS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {

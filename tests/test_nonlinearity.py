@@ -170,6 +170,19 @@ def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
     assert rendered(context, tmp_path / "none", asked).verdict == "cannot tell"
 
 
+def test_a_collapsed_network_is_checked_on_so_many_images_as_the_preset_says(
+    micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = context_of(micro)
+    most = context.data.num_classes
+    assert most < len(context.data.test)
+    monkeypatch.setitem(nonlinearity.PRESETS, "quick", replace(nonlinearity.PRESETS["quick"], checked=most))
+    finding, _ = drive(context, lambda recipe: train(recipe, tmp_path / "runs", data=context.data))
+    assert {found["images"] for found in finding.numbers["collapses"].values()} == {most}
+    (table,) = [table for table in finding.tables if table.name == "collapse"]
+    assert f"on {most:,} test images" in table.caption
+
+
 @pytest.fixture
 def grey(tmp_path: Path) -> Path:
     draw = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from convscope.models import build
 from convscope.probes import NotAffineError, collapse, flatten_order
 from convscope.probes.affine import parts
-from convscope.probes.permutation import ORDERS, order_named
+from convscope.probes.permutation import ORDERS, flatten_orders, order_named
 from convscope.recipe import ConvNet, SoftmaxRegression, UserError
 
 SHAPE = (3, 8, 8)
@@ -150,6 +150,18 @@ def test_orders() -> None:
     assert torch.equal(x.flatten()[order_named("channel-last", (2, 3, 3))], x.permute(1, 2, 0).flatten())
 
 
+def test_several_orders_at_once_are_each_order_alone() -> None:
+    parts = conv_and_fc()
+    orders = ["reversed", torch.arange(95, -1, -1), "natural"]
+    several = flatten_orders(*parts, orders, steps=5)
+    alone = [flatten_order(*parts, order=order, steps=5) for order in orders]
+    assert [str(found) for found in several] == [str(found) for found in alone]
+    first, same, natural = several
+    assert first.trajectories == same.trajectories and first.moved == 96
+    assert natural.moved == 0 and natural.logits_difference == 0.0
+    assert [(t.loss_difference, t.weight_difference) for t in natural.trajectories] == [(0.0, 0.0)] * 2
+
+
 def test_flatten_order_errors() -> None:
     conv, fc, images, labels = conv_and_fc()
     with pytest.raises(UserError, match="permutation"):
@@ -160,3 +172,5 @@ def test_flatten_order_errors() -> None:
         flatten_order(conv, nn.Linear(95, 10), images, labels)
     with pytest.raises(UserError, match="label"):
         flatten_order(conv, fc, images, labels[:5])
+    with pytest.raises(UserError, match="adm"):
+        flatten_order(conv, fc, images, labels, optimizers=["adm"])

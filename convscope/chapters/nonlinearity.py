@@ -37,10 +37,11 @@ class Preset:
     enlarged: tuple[int, ...]  # factors of the linear networks' width
     fallback: ConvNet  # the network where the study has no capacity chapter
     winner_too: bool
+    checked: int | None = None  # test images on which a collapsed network is compared with its map; None: all
 
 
 PRESETS = {
-    "quick": Preset(3, (2e-3, 8e-3), (2,), ConvNet(16, 3, hidden=(256,)), False),
+    "quick": Preset(3, (2e-3, 8e-3), (2,), ConvNet(16, 3, hidden=(256,)), False, 2000),
     "standard": Preset(5, (1e-3, 4e-3), (2,), ConvNet(24, 3, hidden=(256,)), False),
     "full": Preset(30, (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3), (2, 4, 8), ConvNet(64, 3, hidden=(256,)), True),
 }
@@ -180,7 +181,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         if without(base, [kind]) in by_model
     }
     linears = [arm for arm in arms.values() if isinstance(arm.model, ConvNet) and not kinds_of(arm.model)]
-    collapses = {run.id: collapsed(context, run) for arm in linears for run in arm.runs}
+    collapses = {run.id: collapsed(context, run, PRESETS[context.preset].checked) for arm in linears for run in arm.runs}
     done = {key: found for key, found in collapses.items() if isinstance(found, Collapsed)}
     against = {arm.model: experiment.compare(arm, softmax, arms.values()) for arm in linears} if softmax else {}
     verdicts = {model: equivalence(difference, MARGIN) for model, difference in against.items()}

@@ -12,7 +12,7 @@ from convscope.arms import Arm
 from convscope.findings import Chart, Context, Finding, Table
 from convscope.labels import label_of
 from convscope.models import ConvNetModule
-from convscope.probes.permutation import FlattenOrder, Trajectory, flatten_order
+from convscope.probes.permutation import FlattenOrder, Trajectory, flatten_orders
 from convscope.recipe import ConvNet, Model, Recipe, UserError, one_line
 from convscope.record import Run
 from convscope.stats import Difference, equivalence
@@ -149,10 +149,8 @@ def exactness(context: Context, natural: Arm) -> dict[str, FlattenOrder]:
         images, labels = tensors.inputs("train", slice(0, count)).cpu(), tensors.labels["train"][:count].cpu()
         orders = [order for order in FIXED if order != "natural"]
         batch = min(BATCH, count)
-        return {
-            order: asdict(flatten_order(net.blocks, net.fc, images, labels, order=order, steps=STEPS, batch=batch))
-            for order in orders
-        }
+        compared = flatten_orders(net.blocks, net.fc, images, labels, orders, steps=STEPS, batch=batch)
+        return {order: asdict(one) for order, one in zip(orders, compared, strict=True)}
 
     try:
         found = context.computed("flatten orders", natural.run, figures)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import importlib
 import itertools
 import multiprocessing
 import os
@@ -63,9 +64,9 @@ class JobQueue:
 
 
 class Worker:
-    def __init__(self, context: SpawnContext) -> None:
+    def __init__(self, context: SpawnContext, preload: Sequence[str]) -> None:
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs,), daemon=True)
+        self.process = context.Process(target=work, args=(theirs, preload), daemon=True)
         with no_main_module():
             self.process.start()
         theirs.close()
@@ -85,11 +86,14 @@ class Worker:
 
 
 class LocalEngine:
-    """A pool of processes; use it in a with statement."""
+    """A pool of processes; use it in a with statement. Each imports the modules `preload` at once, so that its first job need not."""
 
-    def __init__(self, workers: int) -> None:
-        self.context = multiprocessing.get_context("spawn")
-        self.workers = [Worker(self.context) for _ in range(workers)]
+    def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
+        self.context, self.preload = multiprocessing.get_context("spawn"), preload
+        self.workers = [self.fresh() for _ in range(workers)]
+
+    def fresh(self) -> Worker:
+        return Worker(self.context, self.preload)
 
     def __enter__(self) -> LocalEngine:
         return self
@@ -104,7 +108,7 @@ class LocalEngine:
         while len(self.workers) > workers:
             self.workers.pop().stop()
         while len(self.workers) < workers:
-            self.workers.append(Worker(self.context))
+            self.workers.append(self.fresh())
 
     def run(self, jobs: Sequence[Job] | JobQueue) -> Iterator[Event]:
         """Run the jobs in order, each worker one at a time; every job ends in exactly one "done" or "failed". Of a queue also what is pushed meanwhile."""
@@ -117,7 +121,7 @@ class LocalEngine:
                         worker.give(job)
                     except (BrokenPipeError, ConnectionResetError):  # died between jobs: a fresh one takes the job
                         worker.stop()
-                        worker = self.workers[i] = Worker(self.context)
+                        worker = self.workers[i] = self.fresh()
                         worker.give(job)
                     yield Event(job.key, "started")
             self.give_ahead(waiting)
@@ -134,7 +138,7 @@ class LocalEngine:
                     kind, value, detail = worker.pipe.recv()
                 except (EOFError, OSError):
                     worker.process.join(PATIENCE)
-                    self.workers[i] = Worker(self.context)
+                    self.workers[i] = self.fresh()
                     worker.stop()
                     for job in worker.jobs[1:]:  # not begun
                         waiting.push(job)
@@ -187,10 +191,13 @@ def death(code: int | None) -> str:
     return f"the worker ended with exit code {code}"
 
 
-def work(pipe: connection.Connection) -> None:
+def work(pipe: connection.Connection, preload: Sequence[str]) -> None:
     """A worker's life: take a job, run it, answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=end_with_parent, daemon=True).start()
+    for name in preload:
+        with contextlib.suppress(Exception):  # what is wrong with it the first job will say
+            importlib.import_module(name)
 
     def report(payload: Any) -> None:
         pipe.send(("progress", payload, ""))

@@ -32,7 +32,7 @@ class Ordered(nn.Module):
     def __init__(self, conv: nn.Module, order: Tensor, fc: nn.Module) -> None:
         super().__init__()
         self.conv, self.fc = conv, fc
-        self.register_buffer("order", order)
+        self.order = order
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.conv(x).flatten(1)[:, self.order])
@@ -103,6 +103,23 @@ def flatten_order(
     Both modules are copied to float64; images (N×C×H×W) and labels (N) are taken in batches, in turn. `order` is a permutation or one of
     ORDERS. Raises UserError for what is no permutation, and for an fc part whose first linear layer does not take the flattened map.
     """
+    (found,) = flatten_orders(conv, fc, images, labels, [order], optimizers=optimizers, steps=steps, batch=batch, seed=seed)
+    return found
+
+
+def flatten_orders(
+    conv: nn.Module,
+    fc: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    orders: Sequence[Tensor | str],
+    *,
+    optimizers: Sequence[str] = ("sgd", "adam"),
+    steps: int = 50,
+    batch: int = 32,
+    seed: int = 0,
+) -> list[FlattenOrder]:
+    """`flatten_order` for several orders at once: the network in the natural order is trained once and compared with all of them."""
     conv, fc = copy.deepcopy(conv).double(), copy.deepcopy(fc).double()
     device = device_of(fc)
     images, labels = images.to(device, torch.float64), labels.to(device)
@@ -114,56 +131,63 @@ def flatten_order(
     except RuntimeError as error:
         raise UserError(f"the convolution part does not take {show_shape(images.shape)} images: {one_line(error)}") from None
     count = features[0].numel()
-    order = order_named(order, features.shape[1:], seed) if isinstance(order, str) else order
-    if order.ndim != 1 or not torch.equal(order.sort().values, torch.arange(count, device=order.device)):
-        raise UserError(f"order of {show_shape(order.shape)}: not a permutation of 0 … {count - 1}")
-    order = order.to(device)
+    identity = torch.arange(count, device=device)
+    asked = [order_named(order, features.shape[1:], seed) if isinstance(order, str) else order for order in orders]
+    for order in asked:
+        if order.ndim != 1 or not torch.equal(order.sort().values, identity.to(order.device)):
+            raise UserError(f"order of {show_shape(order.shape)}: not a permutation of 0 … {count - 1}")
+    permutations = [order.to(device) for order in asked]
     _first_linear(fc, count)
-
-    def pair() -> tuple[Ordered, Ordered]:
-        natural = Ordered(copy.deepcopy(conv), torch.arange(count, device=device), copy.deepcopy(fc))
-        other = Ordered(copy.deepcopy(conv), order, copy.deepcopy(fc))
-        permute_columns(other.fc, order)
-        return natural, other
-
-    natural, other = pair()
-    with torch.no_grad():
-        logits = natural.eval()(images[: 8 * batch])
-        difference = _relative(other.eval()(images[: 8 * batch]), logits)
-    inverse = order.argsort()
-    trajectories = []
     for name in optimizers:
         if name not in OPTIMIZERS:
             raise UserError(f"optimizer {one_line(name)!r}{did_you_mean(name, OPTIMIZERS)}")
-        trajectories.append(_train(*pair(), images, labels, inverse, name, steps, batch))
-    return FlattenOrder(count, int((order != torch.arange(count, device=device)).sum()), difference, tuple(trajectories))
+
+    def nets() -> list[Ordered]:
+        """The natural network, and a twin for each order."""
+        made = [Ordered(copy.deepcopy(conv), order, copy.deepcopy(fc)) for order in (identity, *permutations)]
+        for net in made[1:]:
+            permute_columns(net.fc, net.order)
+        return made
+
+    natural, *twins = nets()
+    with torch.no_grad():
+        logits = natural.eval()(images[: 8 * batch])
+        differences = [_relative(twin.eval()(images[: 8 * batch]), logits) for twin in twins]
+    trajectories = [_train(nets(), images, labels, name, steps, batch) for name in optimizers]
+    return [
+        FlattenOrder(count, int((order != identity).sum()), difference, tuple(each[i] for each in trajectories))
+        for i, (order, difference) in enumerate(zip(permutations, differences, strict=True))
+    ]
 
 
-def _train(
-    natural: Ordered, other: Ordered, images: Tensor, labels: Tensor, inverse: Tensor, name: str, steps: int, batch: int
-) -> Trajectory:
-    nets = (natural, other)
+def _train(nets: Sequence[Ordered], images: Tensor, labels: Tensor, name: str, steps: int, batch: int) -> list[Trajectory]:
+    """The networks trained side by side; each but the first compared with the first."""
+    natural, *twins = nets
     optimizers = [OPTIMIZERS[name](net.parameters(), RATES[name]) for net in nets]
-    columns = _first_linear(other.fc, len(inverse)).weight
+    columns = [_first_linear(twin.fc, len(twin.order)).weight for twin in twins]
+    inverses = [twin.order.argsort() for twin in twins]
     losses: list[float] = []
-    loss_difference = weight_difference = 0.0
+    loss_differences, weight_differences = [0.0] * len(twins), [0.0] * len(twins)
     for step in range(steps):
         rows = torch.arange(step * batch, (step + 1) * batch, device=images.device) % len(images)
-        pair = []
+        now = []
         for net, optimizer in zip(nets, optimizers, strict=True):
             loss = F.cross_entropy(net(images[rows]), labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            pair.append(float(loss.detach()))
-        losses.append(pair[0])
-        loss_difference = max(loss_difference, abs(pair[0] - pair[1]) / max(abs(pair[0]), 1e-300))
+            now.append(float(loss.detach()))
+        losses.append(now[0])
         with torch.no_grad():
-            for a, b in zip(natural.parameters(), other.parameters(), strict=True):
-                weight_difference = max(weight_difference, _relative(b[:, inverse] if b is columns else b, a))
-    return Trajectory(
-        name, steps, loss_difference, weight_difference, losses[0] if losses else 0.0, losses[-1] if losses else 0.0
-    )
+            for i, (twin, column, inverse) in enumerate(zip(twins, columns, inverses, strict=True)):
+                loss_differences[i] = max(loss_differences[i], abs(now[0] - now[1 + i]) / max(abs(now[0]), 1e-300))
+                for a, b in zip(natural.parameters(), twin.parameters(), strict=True):
+                    weight_differences[i] = max(weight_differences[i], _relative(b[:, inverse] if b is column else b, a))
+    first, last = (losses[0], losses[-1]) if losses else (0.0, 0.0)
+    return [
+        Trajectory(name, steps, loss_difference, weight_difference, first, last)
+        for loss_difference, weight_difference in zip(loss_differences, weight_differences, strict=True)
+    ]
 
 
 def _relative(found: Tensor, expected: Tensor) -> float:

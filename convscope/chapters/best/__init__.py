@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from convscope.chapters.best.choice import candidates, chosen, near
+from convscope.chapters.best.choice import Candidate, candidates, chosen, near
 from convscope.chapters.best.clock import latencies_of, latency
 from convscope.chapters.best.compared import candidates_table, front_of, pareto_charts, rows_of
 from convscope.chapters.best.plan import BATCH, PRESETS, Preset, budget_of, finals_of, forecast, is_final, rungs_of
@@ -44,16 +44,20 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
         if len(finals) == len(runs):
             break
         search.tell([run for run in runs if not is_final(run)])  # only where an older search was longer
-    # capacity's networks compete with these; the others are waited for because latencies are measured where nothing trains meanwhile
-    awaited = ["capacity", "receptive_field", "ordering", *(["nonlinearity"] if context.preset != "full" else [])]
-    while any(name in context.chapters and name not in context.findings for name in awaited):
+    while "capacity" in context.chapters and "capacity" not in context.findings:  # its networks compete with these
         yield []
     capacity = context.findings.get("capacity")
-    return finding(context, search, finals, list(capacity.runs.values()) if capacity else [])
+    found = candidates(finals, list(capacity.runs.values()) if capacity else [], context)
+    if found:
+        context.announced["winner"] = chosen(found)[0].run
+    # the others are waited for because latencies are measured where nothing trains meanwhile
+    awaited = ["receptive_field", "ordering", *(["nonlinearity"] if context.preset != "full" else [])]
+    while any(name in context.chapters and name not in context.findings for name in awaited):
+        yield []
+    return finding(context, search, finals, found)
 
 
-def finding(context: Context, search: Proposer, finals: Sequence[Run], sweep: Sequence[Run]) -> Finding:
-    found = candidates(finals, sweep, context)
+def finding(context: Context, search: Proposer, finals: Sequence[Run], found: Sequence[Candidate]) -> Finding:
     importance = search.importance()
     told = search_numbers(context, search, importance)
     tables, charts = search_tables(search), search_charts(search, importance)

@@ -50,8 +50,13 @@ def forecast(context: Context) -> list[Recipe]:
 def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
     yield []
     winner, why = None, "the study has no search for the best network (the chapter best)"
+    measured: tuple[Check, list[Measured]] | None = None
     if "best" in context.chapters:
         while "best" not in context.findings:
+            known = context.announced.get("winner")
+            if known is not None and context.live:  # measured while other chapters' networks are trained
+                measured = measured or (check_response(), measure_operators())
+                measure_network(context, known, "")
             yield []
         winner, why = context.findings["best"].runs.get("winner"), "the search has no winner that was trained"
     if winner is not None:
@@ -59,7 +64,8 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
         winner = next((run for run in runs if run.recipe == winner.recipe), winner)
     if winner is not None and winner.status != "finished":
         winner, why = None, f"the run of the best network {winner.status.replace('_', ' ')}"
-    return finding_of(context, check_response(), measure_operators(), measure_network(context, winner, why))
+    check, operators = measured or (check_response(), measure_operators())
+    return finding_of(context, check, operators, measure_network(context, winner, why))
 
 
 def finding_of(context: Context, check: Check, measured: Sequence[Measured], net: Network) -> Finding:

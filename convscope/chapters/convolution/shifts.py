@@ -10,10 +10,10 @@ import torch
 from scipy import stats as scipy_stats
 from torch import Tensor, nn
 
-from convscope import device
 from convscope.data import Dataset
 from convscope.evaluate import autocast
 from convscope.fit import Tensors, eval_batch, place, stratified_subset
+from convscope.kernels import using
 from convscope.recipe import Recipe
 from convscope.record import Run
 from convscope.training import resident
@@ -22,7 +22,7 @@ SHIFTS = (0, 1, 2, 3, 4)
 BORDERS = ("circular", "edge")
 DIRECTIONS = {"right": (-1, 1), "left": (-1, -1), "down": (-2, 1), "up": (-2, -1)}  # where the picture moves: axis, sign
 FEWEST_IMAGES, MOST_IMAGES = 500, 5000
-FLOPS = {"quick": 1.5e12, "standard": 2e13, "full": 1e14}  # to be spent on shifted images
+FLOPS = {"quick": 1e12, "standard": 2e13, "full": 1e14}  # to be spent on shifted images
 Move = tuple[str, str, int]  # border, direction, pixels
 
 
@@ -39,13 +39,7 @@ def measure_shifts(net: nn.Module, run: Run, data: Dataset, flops: float) -> lis
     moves = [(border, way, k) for border in BORDERS for way in DIRECTIONS for k in shifts_for(tensors.in_shape)]
     count = min(len(labels), images_for(flops, (1 + len(moves)) * run.size["flops"]))
     chosen = torch.arange(len(labels)) if count == len(labels) else stratified_subset(labels.cpu(), count, 0)
-    before = torch.get_num_threads()
-    try:
-        if recipe.device == "cpu":
-            torch.set_num_threads(device.cores())
-        base, moved = predictions(net, tensors, chosen, recipe, moves)
-    finally:
-        torch.set_num_threads(before)
+    base, moved = predictions(net, tensors, chosen, recipe, moves)
     return [count, shift_rows(base, moved, labels.cpu()[chosen])]
 
 
@@ -69,7 +63,7 @@ def predictions(
     base: list[Tensor] = []
     moved: dict[Move, list[Tensor]] = {move: [] for move in moves}
     net.eval()
-    with torch.no_grad(), autocast(recipe.device, recipe.precision):
+    with torch.no_grad(), autocast(recipe.device, recipe.precision), using(recipe.kernels):
         for index in chosen.split(eval_batch(recipe)):
             x = tensors.inputs("test", index.to(recipe.device))
             base.append(classes(x))
