@@ -94,7 +94,7 @@ _ALL = (
     # losses
     Entry(
         "cross-entropy", "Cross-entropy loss",
-        "The mean over a whole split (outside the capacity sweep over 5,000 of the training images), in evaluation mode, of minus the logarithm of the probability that the network gives to the right class. In nats.",
+        "The mean over a whole split (of the training images often over a stratified sample), in evaluation mode, of minus the logarithm of the probability that the network gives to the right class. In nats.",
         "L = −(1/N) Σₙ ln softmax(zₙ)[yₙ]",
         "A few images that are wrong with great confidence can dominate it: it may rise while accuracy rises, too.",
         DEFINITION, "evaluate.metrics_of", ("loss",),

@@ -30,6 +30,7 @@ class Preset:
     epochs: int
     rates: tuple[float, ...]  # learning rates tried in the pilots
     strong_seeds: int
+    looked_at: int | None = None  # training images evaluated after each epoch; None: all
 
 
 def widths(model: ConvNet, *sizes: int) -> tuple[ConvNet, ...]:
@@ -52,6 +53,7 @@ PRESETS: dict[str, Preset] = {
         epochs=6,
         rates=(1e-3, 2e-3, 4e-3),
         strong_seeds=1,
+        looked_at=15_000,
     ),
     "standard": Preset(
         sweeps=(
@@ -97,10 +99,12 @@ def sweeps_of(context: Context) -> list[list[ConvNet]]:
 def sweep_of(context: Context) -> list[Recipe]:
     """One recipe a network: a constant learning rate, no augmentation, so that nothing hides overfitting. Rate and seed are filled in later.
 
-    Over- and underfitting are told from training losses, so these are taken over all training images.
+    Over- and underfitting are told from training losses, so these are taken over all training images, or over so many that the validation losses stay the less certain ones.
     """
-    epochs = plans.epochs_of(context, PRESETS[context.preset].epochs)
-    base = replace(plans.base_of(context), epochs=epochs, schedule="constant", train_sample=None)
+    preset = PRESETS[context.preset]
+    base = replace(plans.base_of(context), epochs=plans.epochs_of(context, preset.epochs), schedule="constant")
+    few = preset.looked_at is not None and preset.looked_at < (base.limit or len(context.data.train))
+    base = replace(base, train_sample=preset.looked_at if few else None)
     return [replace(base, model=model) for sweep in sweeps_of(context) for model in sweep]
 
 
