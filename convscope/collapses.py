@@ -33,7 +33,7 @@ class Collapsed:
 
 
 def collapsed(context: Context, run: Run, most: int | None = None) -> Collapsed | str:
-    """The affine map of a trained network, checked on all test images, or on `most` of them, so many of each class; why not, where there is none."""
+    """The affine map of a trained network, checked on all test images, or on `most` of them, stratified; why not, where there is none."""
     key = "collapse" if most is None else f"collapse on {most}"
     try:
         return Collapsed(**context.computed(key, run, lambda: figures_of(run, context.data, most)))
@@ -101,7 +101,8 @@ def collapse_table(
                 }
             rows.append(row)
     checked = next((found.checked for found in collapses.values() if isinstance(found, Collapsed)), 0)
-    caption = f"Each linear network as W x + b, both sides in float64 on {checked:,} test images. The difference from softmax regression is that of the means over seeds, paired by test image, with half of its 95 % interval."
+    where = f" on {checked:,} test images" if checked else ""
+    caption = f"Each linear network as W x + b, both sides in float64{where}. The difference from softmax regression is that of the means over seeds, paired by test image, with half of its 95 % interval."
     return Table("collapse", "Linear networks collapsed into one affine map", columns, rows, caption)
 
 

@@ -58,9 +58,8 @@ class Driver:
         chapters: dict[str, Chapter] = {name: CHAPTERS[name].chapter(context) for name in context.chapters}
         wanted = {name: next(chapter) for name, chapter in chapters.items()}
         known: dict[str, int] = {}  # how many findings there were when a chapter that waits for one was asked last
-        rank = {
-            name: i for i, name in enumerate(context.chapters)
-        }  # chapter after chapter, so that all but the last are analysed beside runs
+        # chapter after chapter, so that all but the last are analysed beside runs
+        rank = {name: i for i, name in enumerate(context.chapters)}
         for name in wanted:
             self.ask(name, wanted[name], sweep, rank[name])
         while wanted:

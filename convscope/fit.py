@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from convscope import augment
 from convscope.data import Dataset, Split
 from convscope.evaluate import Views, autocast, logits_of, metrics_of, packed
-from convscope.kernels import using
+from convscope.kernels import at_hand, using
 from convscope.optim import learning_rate, optimiser, set_rate
 from convscope.recipe import ConvNet, Custom, Recipe, UserError, one_line
 
@@ -344,7 +344,7 @@ def predict(net: nn.Module, tensors: Tensors, split: str, recipe: Recipe, index:
     """Logits N×K of a split's images, or of those that `index` names, in eval mode."""
     inputs = functools.partial(batch_of, tensors, split, index)
     count = tensors.count(split) if index is None else len(index)
-    with using(recipe.kernels):
+    with using(at_hand(recipe.kernels, DTYPES[recipe.precision])):
         return logits_of(net, count, inputs, recipe.device, recipe.precision, eval_batch(recipe))
 
 

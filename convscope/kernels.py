@@ -209,3 +209,8 @@ def why_not(precision: torch.dtype, kind: str = "compiled") -> str:
     except KeyError:
         return f"none for {precision}"
     return ""
+
+
+def at_hand(kind: str, precision: torch.dtype) -> str:
+    """The kernels of a finished run where this machine has them, else the library, which gives the same up to rounding: for whoever looks at a trained network."""
+    return "library" if why_not(precision, kind) else kind

@@ -28,16 +28,16 @@ def epochs_of(context: Context, epochs: int) -> int:
     return max(1, min(MOST_EPOCHS, math.floor(max(epochs, round(epochs * scale)) * context.fit.epochs)))
 
 
-def base_of(context: Context, most: int | None = None) -> Recipe:
+def base_of(context: Context, most: int | None = None, sample: int | None = TRAIN_SAMPLE) -> Recipe:
     """The study's base recipe on as many training images as a time budget leaves, `most` at the most.
 
-    Training figures are taken from a sample: no verdict but capacity's rests on them, and all images would take a quarter of a run's time.
+    Training figures are taken from a sample (None: all): no verdict but capacity's rests on them, and all images would take a quarter of a run's time.
     """
     limit = min(images_of(context) or len(context.data.train), most or len(context.data.train))
     return replace(
         context.base,
         limit=limit if limit < len(context.data.train) else None,
-        train_sample=TRAIN_SAMPLE if limit > TRAIN_SAMPLE else None,
+        train_sample=sample if sample is not None and limit > sample else None,
     )
 
 

@@ -37,10 +37,8 @@ SEEDS = {"quick": 2, "standard": 3, "full": 5}
 BATCH = 128
 FALLBACK = ("cifar10", "shapes")  # without a DATA argument: the first, and where no source of it can be reached, the second
 
-IMPORTED = (
-    "convscope.sweep",
-    "torch._dynamo",
-)  # by each worker as it starts; torch imports the second at the first step of an optimiser
+# by each worker as it starts; torch imports the second at the first step of an optimiser
+IMPORTED = ("convscope.sweep", "torch._dynamo")
 
 ABOUT = ("data", "data_hash", "source", "licence", "notes", "fallback", "preset", "chapters", "seeds", "val", "split_seed", "images",
          "in_shape", "classes", "command", "machine", "choice", "complete")  # fmt: skip

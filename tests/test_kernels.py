@@ -17,12 +17,12 @@ from torch import Tensor, nn
 import convscope as cs
 from convscope import device, fused, kernels
 from convscope.data import Dataset
-from convscope.evaluate import autocast
+from convscope.evaluate import autocast, metrics_of
 from convscope.fit import fit, predict, to_device
 from convscope.layers import Whiten
 from convscope.models import build
 from convscope.recipe import ConvNet, Recipe, UserError
-from convscope.training import network
+from convscope.training import network, resident
 
 LAST = torch.channels_last
 missing = kernels.why_not(torch.bfloat16)
@@ -236,6 +236,14 @@ def test_a_finished_run_is_read_where_there_is_no_compiler(
     run = cs.train(recipe, tmp_path)
     monkeypatch.setattr("convscope.training.why_not", lambda *_: "no C compiler")
     assert cs.train(recipe, tmp_path).rows == run.rows
+
+    def none(_dtype: torch.dtype) -> None:
+        raise kernels.NotAvailable("no C compiler")
+
+    monkeypatch.setattr(kernels, "library", none)
+    tensors = resident(run.recipe)  # and its network answers, by the library
+    metrics = metrics_of(predict(network(run), tensors, "val", run.recipe), tensors.labels["val"])
+    assert metrics.loss == pytest.approx(run.best["val_loss"], rel=1e-4)
     with pytest.raises(UserError, match="no C compiler"):
         cs.train(replace(recipe, seed=1), tmp_path)
 

@@ -99,12 +99,12 @@ def sweeps_of(context: Context) -> list[list[ConvNet]]:
 def sweep_of(context: Context) -> list[Recipe]:
     """One recipe a network: a constant learning rate, no augmentation, so that nothing hides overfitting. Rate and seed are filled in later.
 
-    Over- and underfitting are told from training losses, so these are taken over all training images, or over so many that the validation losses stay the less certain ones.
+    Over- and underfitting are told from training losses, so these are taken over all training images, or over a larger sample than other chapters'.
     """
     preset = PRESETS[context.preset]
-    base = replace(plans.base_of(context), epochs=plans.epochs_of(context, preset.epochs), schedule="constant")
-    few = preset.looked_at is not None and preset.looked_at < (base.limit or len(context.data.train))
-    base = replace(base, train_sample=preset.looked_at if few else None)
+    base = replace(
+        plans.base_of(context, sample=preset.looked_at), epochs=plans.epochs_of(context, preset.epochs), schedule="constant"
+    )
     return [replace(base, model=model) for sweep in sweeps_of(context) for model in sweep]
 
 

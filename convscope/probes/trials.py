@@ -25,10 +25,8 @@ from convscope.recipe import UserError, one_line
 TOLERANCES: dict[torch.dtype, float] = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 5e-2}
 SCALES = tuple(10.0**e for e in range(-6, 7))
 SAMPLES = 4  # in a point of a callable that mixes samples
-MAX_BATCH, MAX_ELEMENTS = (
-    256,
-    1 << 16,
-)  # points and input elements in one call: float64 networks are fastest where a call stays in the cache
+MAX_BATCH = 256  # points in one call
+MAX_ELEMENTS = 1 << 16  # input elements in one call: networks in float64 are fastest where it stays in the cache
 
 Points = Tensor  # points × (samples) × channels × space, float64 on the CPU
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from convscope.data import Dataset
 from convscope.evaluate import autocast
-from convscope.fit import Tensors, eval_batch, place, stratified_subset
-from convscope.kernels import using
+from convscope.fit import DTYPES, Tensors, eval_batch, place, stratified_subset
+from convscope.kernels import at_hand, using
 from convscope.recipe import Recipe
 from convscope.record import Run
 from convscope.training import resident
@@ -63,7 +63,8 @@ def predictions(
     base: list[Tensor] = []
     moved: dict[Move, list[Tensor]] = {move: [] for move in moves}
     net.eval()
-    with torch.no_grad(), autocast(recipe.device, recipe.precision), using(recipe.kernels):
+    kind = at_hand(recipe.kernels, DTYPES[recipe.precision])
+    with torch.no_grad(), autocast(recipe.device, recipe.precision), using(kind):
         for index in chosen.split(eval_batch(recipe)):
             x = tensors.inputs("test", index.to(recipe.device))
             base.append(classes(x))
