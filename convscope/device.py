@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -100,16 +101,19 @@ def memory_bytes() -> int:
 
 Way = tuple[str, str, str]  # precision, layout, kernels
 ROUNDS, WINDOW = 5, 0.05  # seconds
+CLEARLY = 1.1  # one thread by mistake costs half the speed on two cores, all threads by mistake little
 
 
-def windows(device: str, ways: Sequence[Way], threads: int = 1, model: ConvNet = PROBE_MODEL) -> list[list[float]]:
-    """Images per second of whole training steps of a small network in batches of 64, each way, in short windows taken in turns."""
+def windows(device: str, ways: Sequence[tuple[Way, int]], model: ConvNet = PROBE_MODEL) -> list[list[float]]:
+    """Images per second of whole training steps of a small network in batches of 64, each way with its number of threads, in short windows taken in turns."""
     keep_freed_memory()
-    torch.set_num_threads(threads)
-    steps = [stepper(device, model, *way) for way in ways]
+    steps = [stepper(device, model, *way) for way, _ in ways]
     rates: list[list[float]] = [[] for _ in ways]
     for _ in range(ROUNDS):
-        for one_step, seen in zip(steps, rates, strict=True):
+        for one_step, (_, threads), seen in zip(steps, ways, rates, strict=True):
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
+                one_step()  # its threads start
             count, started = 0, time.perf_counter()
             while (seconds := time.perf_counter() - started) < WINDOW or not count:
                 one_step()
@@ -120,12 +124,12 @@ def windows(device: str, ways: Sequence[Way], threads: int = 1, model: ConvNet =
 
 def fastest(device: str, ways: Sequence[Way], model: ConvNet = PROBE_MODEL) -> list[float]:
     """Each way's fastest window: what else the machine does slows windows, never speeds them."""
-    return [max(rates) for rates in windows(device, ways, model=model)]
+    return [max(rates) for rates in windows(device, [(way, 1) for way in ways], model)]
 
 
 def throughput(device: str, way: Way, threads: int) -> float:
     """The median window: for processes side by side, which may slow each other."""
-    return sorted(windows(device, [way], threads)[0])[ROUNDS // 2]
+    return statistics.median(windows(device, [(way, threads)])[0])
 
 
 def stepper(device: str, model: ConvNet, precision: str, layout: str, kind: str) -> Callable[[], float]:
@@ -235,10 +239,11 @@ def gradient(model: ConvNet, precision: str, kind: str) -> Tensor:
 
 
 def best_threads(device: str, numerics: Numerics) -> int:
-    """One thread or one a core, whichever trains a small network faster now."""
+    """One thread a core, or one where that trains a small network clearly faster now, as beside other work."""
     if device != "cpu" or cores() == 1:
         return 1
-    return max((1, cores()), key=lambda threads: throughput(device, numerics.way, threads))
+    one, all_cores = (statistics.median(rates) for rates in windows(device, [(numerics.way, 1), (numerics.way, cores())]))
+    return 1 if one > CLEARLY * all_cores else cores()
 
 
 def as_dict(value: Machine | Choice) -> dict[str, object]:

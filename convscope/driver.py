@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -27,12 +28,14 @@ class Driver:
         costs: Costs | None,
         watcher: Watcher,
         recorded: dict[str, list[list[str]]] | None = None,
+        found: Callable[[Finding], None] | None = None,
     ) -> None:
         self.engine, self.root, self.costs, self.watcher = engine, root, costs, watcher
         self.runs: dict[str, Run] = {}
         self.used: dict[str, list[str]] = {}  # run id -> chapters
         self.asked: dict[str, list[list[str]]] = {}  # chapter -> for each of its requests the ids of the runs
         self.recorded = recorded  # what an earlier process asked for: then that is read, whatever today's presets would ask for
+        self.found = found  # told of each finding
         self.broken: dict[str, str] = {}  # chapters whose analysis failed, with the reason
         self.threads = torch.get_num_threads()
         self.only_finished = engine is None  # then runs on disk are read and the others left out
@@ -72,20 +75,24 @@ class Driver:
                     continue
                 moved = True
                 known[name] = len(context.findings)
-                # what chapters compute here runs beside the workers, if these have work: then as many threads as cores would fight them for every core
-                torch.set_num_threads(self.threads if sweep is None or sweep.idle else 1)
+                # what chapters compute here runs beside the workers, or, where nothing is trained, beside the drawing of charts: then as many threads as
+                # cores would fight these for every core
+                torch.set_num_threads(self.threads if sweep is not None and sweep.idle else 1)
                 try:
                     wanted[name] = chapters[name].send(runs)
                 except StopIteration as end:
                     context.findings[name] = end.value
-                    del wanted[name]
                 except UserError:
                     raise
                 except Exception as error:  # a fault of ours: the other chapters and what was trained are not lost by it
                     context.findings[name] = self.failed(name, error)
-                    del wanted[name]
                 else:
                     self.ask(name, wanted[name], sweep, rank[name])
+                if name in context.findings:
+                    del wanted[name]
+                    self.watcher.found(name)
+                    if self.found is not None:
+                        self.found(context.findings[name])
             assert moved or (sweep is not None and sweep.wait()), f"chapters wait for each other: {', '.join(wanted)}"
         return {name: context.findings[name] for name in context.chapters}
 
@@ -99,9 +106,7 @@ class Driver:
     def ask(self, name: str, recipes: list[Recipe], sweep: Sweep | None, rank: int) -> None:
         if recipes:
             self.asked.setdefault(name, []).append([recipe.id for recipe in recipes])
-            self.watcher.asked(name, recipes)
-            if sweep is not None:
-                sweep.ask(recipes, rank)
+            self.watcher.asked(name, recipes, *(sweep.ask(recipes, rank) if sweep is not None else (0.0, 0.0)))
 
     def answer(self, name: str, recipes: list[Recipe], sweep: Sweep | None) -> list[Run] | None:
         """The runs that a chapter asked for; None as long as one is missing. Without a sweep those that are on disk, as an earlier process recorded the request, if one did."""

@@ -5,6 +5,7 @@ Shapes: N images, C channels, H×W pixels; K classes. The networks of the litera
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import json
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,9 @@ from convscope import fused, kernels
 from convscope.blocks import Block
 from convscope.layers import Act, PermutePixels, Whiten, ordering
 from convscope.recipe import ConvNet, Custom, Model, SoftmaxRegression, UserError, did_you_mean, one_line
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 MAX_PARAMETERS = 2_000_000_000
 # The networks of the literature and of the course, each with its source. A model is named on the command line as one of these or
@@ -253,7 +258,30 @@ class Size:
         )
 
 
+def flop_counter() -> FlopCounterMode:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    return FlopCounterMode(display=False)
+
+
+def defined_flops(layer: nn.Module, output: object) -> int:
+    """2 × multiply-adds of a convolution or a fully connected layer; 0 for others."""
+    if not isinstance(layer, nn.Conv2d | nn.Linear):
+        return 0
+    assert isinstance(output, Tensor)
+    return 2 * output.numel() * layer.weight[0].numel()
+
+
 MOST_ALLOCATED = 5_000_000  # parameters
+
+
+@functools.lru_cache(maxsize=4096)
+def parameters_of(model: Model, in_shape: tuple[int, int, int], num_classes: int) -> int:
+    """Learnable parameters alone: as `size_of`, without running the network."""
+    if isinstance(model, Custom):
+        return size_of(model, in_shape, num_classes).parameters
+    with torch.device("meta"):
+        return sum(p.numel() for p in build(model, in_shape, num_classes).parameters() if p.requires_grad)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -264,32 +292,31 @@ def size_of(model: Model, in_shape: tuple[int, int, int], num_classes: int) -> S
     with torch.device("meta"):
         net = build(model, in_shape, num_classes)
         if sum(p.numel() for p in net.parameters()) > MOST_ALLOCATED:
-            return size_of_module(net, in_shape)
+            return size_of_module(net, in_shape, by_layers=True)
     net.to_empty(device="cpu")  # normalisation and activations are slow on the meta device
     with torch.no_grad():
         for value in (*net.parameters(), *net.buffers()):
             value.zero_()  # a permutation's places have to be there
-    return size_of_module(net, in_shape)
+    return size_of_module(net, in_shape, by_layers=True)
 
 
-def size_of_module(net: nn.Module, in_shape: tuple[int, ...]) -> Size:
+def size_of_module(net: nn.Module, in_shape: tuple[int, ...], by_layers: bool = False) -> Size:
     """Size of any network that takes N×(in_shape) batches; its mode and buffers are left as they were.
 
-    FLOPs are those of convolutions and matrix products (torch's own counter), whichever way the module calls them.
+    FLOPs are those of convolutions and matrix products (torch's own counter), whichever way the module calls them; `by_layers`: of `nn.Conv2d` and
+    `nn.Linear` alone, by their definition, for networks that call no others (torch's counter takes a second to import).
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
+    counter = None if by_layers else flop_counter()
     names = {module: name for name, module in net.named_modules()}
     layers: list[Layer] = []
     seen: set[nn.Parameter] = set()
     started: list[int] = []
-    counter = FlopCounterMode(display=False)
 
     def before(module: nn.Module, _inputs: object) -> None:
-        started.append(counter.get_total_flops())
+        started.append(counter.get_total_flops() if counter else 0)
 
     def after(module: nn.Module, _inputs: object, output: object) -> None:
-        flops = counter.get_total_flops() - started.pop()
+        flops = counter.get_total_flops() - started.pop() if counter else defined_flops(module, output)
         own = [p for p in module.parameters() if p.requires_grad and p not in seen]
         seen.update(own)
         shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
@@ -303,7 +330,7 @@ def size_of_module(net: nn.Module, in_shape: tuple[int, ...]) -> Size:
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
     net.eval()
     try:
-        with torch.no_grad(), counter:
+        with torch.no_grad(), counter or contextlib.nullcontext():
             net(torch.zeros(1, *in_shape, device=device))
     except (RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"the network does not take {'×'.join(map(str, in_shape))} images: {one_line(error)}") from None
@@ -312,7 +339,7 @@ def size_of_module(net: nn.Module, in_shape: tuple[int, ...]) -> Size:
             hook.remove()
         for module, mode in modes.items():
             module.training = mode
-    total = counter.get_total_flops()
+    total = counter.get_total_flops() if counter else sum(r.flops for r in layers)
     rest = total - sum(r.flops for r in layers)
     outside = [p for p in net.parameters() if p.requires_grad and p not in seen]
     if rest or outside:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convscope.budgets import duration
@@ -16,15 +17,37 @@ FIRST_LINE_AFTER = 2.0  # seconds that a step may take without a line
 
 
 class Clock:
-    """Time left, from the measured costs and corrected by the pace so far."""
+    """Time left, from the measured costs and corrected by the pace so far.
+
+    A chapter costs what was forecast, or what it has asked for if that is more; once it has its finding, what it has asked for.
+    """
 
     def __init__(self) -> None:
-        self.total = self.done = 0.0
+        self.done = 0.0
         self.workers = 1
         self.started = time.monotonic()
+        self.forecast: dict[str, float] = {}
+        self.known: dict[str, float] = {}
 
-    def plan(self, cost: float, workers: int) -> None:
-        self.total, self.workers, self.done, self.started = cost, workers, 0.0, time.monotonic()
+    def plan(self, costs: Mapping[str, float], workers: int) -> None:
+        self.forecast, self.workers = dict(costs), workers
+        self.known, self.done, self.started = dict.fromkeys(costs, 0.0), 0.0, time.monotonic()
+
+    def asked(self, chapter: str, cost: float, skipped: float) -> None:
+        self.forecast[chapter] -= skipped
+        self.known[chapter] += cost
+
+    def found(self, chapter: str) -> None:
+        self.forecast[chapter] = 0.0
+
+    @property
+    def total(self) -> float:
+        return sum(max(self.forecast[chapter], self.known[chapter]) for chapter in self.forecast)
+
+    @property
+    def share(self) -> float:
+        """Of all that is to be done, what is done: from 0 to 1."""
+        return min(1.0, self.done / max(self.total, 1e-9))
 
     def left(self) -> float:
         expected = max(0.0, self.total - self.done) / self.workers
@@ -53,18 +76,21 @@ class Lines(Watcher):
             self.last = now
             self.say(f"{description}: {100 * done // total} %" if total else f"{description}: {done:,}")
 
-    def plan(self, runs: int, cost: float, workers: int) -> None:
-        self.clock.plan(cost, workers)
+    def plan(self, costs: Mapping[str, float], workers: int) -> None:
+        self.clock.plan(costs, workers)
 
-    def skipped(self, cost: float) -> None:
-        self.clock.total -= cost
+    def asked(self, chapter: str, recipes: Sequence[Recipe], cost: float, skipped: float) -> None:
+        self.clock.asked(chapter, cost, skipped)
+
+    def found(self, chapter: str) -> None:
+        self.clock.found(chapter)
 
     def epoch(self, recipe: Recipe, row: dict[str, Any], cost: float) -> None:
         self.clock.done += cost
         now = time.monotonic()
         if now - self.last > LINE_EVERY:
             self.last = now
-            self.say(f"{100 * self.clock.done / max(self.clock.total, 1e-9):.0f} %, about {duration(self.clock.left())} left")
+            self.say(f"{100 * self.clock.share:.0f} %, about {duration(self.clock.left())} left")
 
     def ended(self, recipe: Recipe, run: Run) -> None:
         if run.status != "finished":
@@ -113,14 +139,17 @@ class Bar(Watcher):
         self.show(description, done, total)
 
     def refresh(self) -> None:
-        self.show("training", self.clock.done, max(self.clock.total, 1e-9), f"about {duration(self.clock.left())} left")
+        self.show("training", self.clock.share, 1.0, f"about {duration(self.clock.left())} left")
 
-    def plan(self, runs: int, cost: float, workers: int) -> None:
-        self.clock.plan(cost, workers)
+    def plan(self, costs: Mapping[str, float], workers: int) -> None:
+        self.clock.plan(costs, workers)
         self.refresh()
 
-    def skipped(self, cost: float) -> None:
-        self.clock.total -= cost
+    def asked(self, chapter: str, recipes: Sequence[Recipe], cost: float, skipped: float) -> None:
+        self.clock.asked(chapter, cost, skipped)
+
+    def found(self, chapter: str) -> None:
+        self.clock.found(chapter)
 
     def epoch(self, recipe: Recipe, row: dict[str, Any], cost: float) -> None:
         self.clock.done += cost

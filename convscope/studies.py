@@ -21,6 +21,7 @@ from convscope import device as devices
 from convscope import kernels
 from convscope.budgets import CHAPTER_OVERHEAD, OVERHEAD, duration, levels, parse_budget
 from convscope.chapters import CHAPTERS
+from convscope.drawing import Drawings
 from convscope.driver import Driver
 from convscope.engines.local import LocalEngine
 from convscope.findings import Context, Finding, Fit, Search
@@ -148,7 +149,7 @@ def study(
         costs = measured_costs(root, engine, loaded, forecast(context), watcher)
         if seconds is not None:
             context = fitted(root, context, costs, seconds, choice.workers, watcher)
-        plan = forecast(context)
+        plan = planned(context)
         about = {
             "data": loaded.name,
             "data_hash": loaded.hash,
@@ -168,16 +169,17 @@ def study(
             "machine": devices.as_dict(devices.this_machine()),
             "choice": devices.as_dict(choice),
         }
-        cost = sum(costs.run(recipe) for recipe in plan)
+        expected = {name: sum(costs.run(recipe) for recipe in recipes) for name, recipes in plan.items()}
         watcher.say(
-            f"{len(plan)} runs, about {duration(cost / choice.workers)} of training by this machine's measured speed; results in {root}"
+            f"{sum(map(len, plan.values()))} runs, about {duration(sum(expected.values()) / choice.workers)} of training by this machine's measured speed; results in {root}"
         )
-        watcher.plan(len(plan), cost, choice.workers)
+        watcher.plan(expected, choice.workers)
         kept = {"base": to_json(context.base), "seeds": list(context.seeds), "fit": asdict(context.fit), "search": asdict(search)}
         write_study(root, {**read_study(root), "context": kept, "about": {**about, "complete": False}})
         if track is not None:
             watcher = stack.enter_context(tracked(track, watcher, root, loaded.in_shape, loaded.num_classes))
-        driver = Driver(engine, root / "runs", costs, watcher)
+        drawings = stack.enter_context(Drawings())
+        driver = Driver(engine, root / "runs", costs, watcher, found=drawings.add)
         try:
             findings = driver.collect(context)
         except KeyboardInterrupt:
@@ -185,14 +187,24 @@ def study(
             watcher.say("interrupted: writing the report of what is there")
             driver.only_finished = True
             findings = driver.collect(replace(context, live=False))
-            save(root, about, findings, driver, time.perf_counter() - started, False, context)
+            save(root, about, findings, driver, time.perf_counter() - started, False, context, drawings)
             raise
-        return save(root, about, findings, driver, time.perf_counter() - started, True, context)
+        return save(root, about, findings, driver, time.perf_counter() - started, True, context, drawings)
+
+
+def planned(context: Context) -> dict[str, list[Recipe]]:
+    """By chapter the recipes that it will ask for and no earlier one, as far as is known before anything is trained."""
+    plan: dict[str, list[Recipe]] = {}
+    known: set[Recipe] = set()
+    for name in context.chapters:
+        plan[name] = [recipe for recipe in dict.fromkeys(CHAPTERS[name].forecast(context)) if recipe not in known]
+        known.update(plan[name])
+    return plan
 
 
 def forecast(context: Context) -> list[Recipe]:
-    """The recipes that the chapters will ask for, as far as is known before anything is trained."""
-    return list(dict.fromkeys(recipe for name in context.chapters for recipe in CHAPTERS[name].forecast(context)))
+    """The same of all chapters."""
+    return [recipe for recipes in planned(context).values() for recipe in recipes]
 
 
 def fitted(root: Path, context: Context, costs: Costs, budget: float, workers: int, watcher: Watcher) -> Context:
@@ -383,16 +395,18 @@ def render(root: Path) -> Study:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         why = f"lacks {error}" if isinstance(error, KeyError) else one_line(error)
         raise UserError(f"study {one_line(root)}: study.json {why}; the study's own command writes it again") from None
-    loaded = datasets.load(base.data, val=base.val, size=base.size)
-    if loaded.hash != base.data_hash:
-        raise UserError(f"study {one_line(root)}: the data {one_line(base.data)!r} have changed since it was trained")
-    context = Context(
-        loaded, preset, seeds, base, tuple(names), folder=root, search=search, fit=fit, measured=measured, live=False
-    )
-    with study_lock(root):
-        driver = Driver(None, root / "runs", None, Watcher(), asked)
-        findings = driver.collect(context)
-        return save(root, about, findings, driver, 0.0, about["complete"], context)
+    with Drawings() as drawings:
+        drawings.start()  # while the data are read
+        loaded = datasets.load(base.data, val=base.val, size=base.size)
+        if loaded.hash != base.data_hash:
+            raise UserError(f"study {one_line(root)}: the data {one_line(base.data)!r} have changed since it was trained")
+        context = Context(
+            loaded, preset, seeds, base, tuple(names), folder=root, search=search, fit=fit, measured=measured, live=False
+        )
+        with study_lock(root):
+            driver = Driver(None, root / "runs", None, Watcher(), asked, drawings.add)
+            findings = driver.collect(context)
+            return save(root, about, findings, driver, 0.0, about["complete"], context, drawings)
 
 
 def save(
@@ -403,6 +417,7 @@ def save(
     seconds: float,
     complete: bool,
     context: Context,
+    drawings: Drawings,
 ) -> Study:
     known = read_study(root)
     earlier = known.get("seconds", 0.0)
@@ -419,7 +434,7 @@ def save(
     if about["fallback"]:
         sentence = f"(Built-in data, because cifar10 could not be had.) {sentence}"
     runs = tuple(driver.runs.values())
-    write_report(root, about, findings, runs, driver.used, sentence, context.data)
+    write_report(root, about, findings, runs, driver.used, sentence, context.data, drawings)
     return Study(root, findings, runs, sentence, complete, dict(driver.broken))
 
 

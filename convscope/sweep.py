@@ -27,13 +27,16 @@ Report = Callable[[Any], None]
 
 
 class Watcher:
-    """Who sees a study go by: this one looks away, a progress bar and lines are in screen.py. Costs are seconds of one worker, as measured at the start."""
+    """Who sees a study go by: this one looks away, a progress bar and lines are in screen.py. Costs are seconds of one worker, as measured at the start.
+
+    `plan` is told what each chapter is expected to cost, `asked` what a request of it costs beside what is `skipped`, being finished from an earlier process.
+    """
 
     def say(self, text: str) -> None: ...
     def step(self, description: str, done: int, total: int | None) -> None: ...
-    def plan(self, runs: int, cost: float, workers: int) -> None: ...
-    def skipped(self, cost: float) -> None: ...
-    def asked(self, chapter: str, recipes: Sequence[Recipe]) -> None: ...
+    def plan(self, costs: Mapping[str, float], workers: int) -> None: ...
+    def asked(self, chapter: str, recipes: Sequence[Recipe], cost: float, skipped: float) -> None: ...
+    def found(self, chapter: str) -> None: ...
     def started(self, recipe: Recipe) -> None: ...
     def epoch(self, recipe: Recipe, row: dict[str, Any], cost: float) -> None: ...
     def ended(self, recipe: Recipe, run: Run) -> None: ...
@@ -184,8 +187,12 @@ class Sweep:
         self.queue = JobQueue()
         self.events = engine.run(self.queue)
 
-    def ask(self, recipes: Sequence[Recipe], rank: int = 0) -> None:
-        """Have these trained. Pilots, on which further requests wait, go first; then those of the lowest rank, and of these the longest."""
+    def ask(self, recipes: Sequence[Recipe], rank: int = 0) -> tuple[float, float]:
+        """Have these trained. Pilots, on which further requests wait, go first; then those of the lowest rank, and of these the longest.
+
+        Answers with what the new ones cost, and with what those would have cost that were finished by an earlier process.
+        """
+        cost = skipped = 0.0
         for recipe in recipes:
             key = recipe.id
             if key in self.recipes:
@@ -194,10 +201,13 @@ class Sweep:
             run = finished_run(self.root / key, self.watcher.say)
             if run is not None:
                 self.runs[key] = run
-                self.watcher.skipped(self.costs.run(recipe))
+                skipped += self.costs.run(recipe)
             else:
-                urgency = float("test" in recipe.evaluate), rank, -self.costs.run(recipe)
+                one = self.costs.run(recipe)
+                cost += one
+                urgency = float("test" in recipe.evaluate), rank, -one
                 self.queue.push(Job(key, train_job, (recipe, str(self.root))), urgency)
+        return cost, skipped
 
     @property
     def idle(self) -> bool:

@@ -136,14 +136,14 @@ class Tracking(Watcher):
     def step(self, description: str, done: int, total: int | None) -> None:
         self.watcher.step(description, done, total)
 
-    def plan(self, runs: int, cost: float, workers: int) -> None:
-        self.watcher.plan(runs, cost, workers)
+    def plan(self, costs: Mapping[str, float], workers: int) -> None:
+        self.watcher.plan(costs, workers)
 
-    def skipped(self, cost: float) -> None:
-        self.watcher.skipped(cost)
+    def found(self, chapter: str) -> None:
+        self.watcher.found(chapter)
 
-    def asked(self, chapter: str, recipes: Sequence[Recipe]) -> None:
-        self.watcher.asked(chapter, recipes)
+    def asked(self, chapter: str, recipes: Sequence[Recipe], cost: float, skipped: float) -> None:
+        self.watcher.asked(chapter, recipes, cost, skipped)
         for recipe in recipes:
             names = self.chapters.setdefault(recipe.id, [])
             names += [chapter] if chapter not in names else []

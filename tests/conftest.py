@@ -51,6 +51,13 @@ def _shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], N
     return root / name
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the test's own."""
+    monkeypatch.setenv("CONVSCOPE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture(scope="session")
 def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache for the data sets that tests make, so that they don't stay in the user's; the known ones there are linked into it."""

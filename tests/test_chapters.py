@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import altair
 import pytest
 
 from convscope import glossary, studies
@@ -27,7 +29,7 @@ class Listener(Watcher):
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def asked(self, chapter: str, recipes: Any) -> None:
+    def asked(self, chapter: str, recipes: Any, cost: float, skipped: float) -> None:
         self.by_chapter.setdefault(chapter, set()).update(recipe.id for recipe in recipes)
 
     def started(self, recipe: Any) -> None:
@@ -63,6 +65,14 @@ def test_a_chapter_that_fails_loses_nothing_of_the_others(
             assert tree["chapters"][name]["sentence"] == before["chapters"][name]["sentence"]
     assert "no one foresaw this" in (root / "report.html").read_text(encoding="utf-8")
     assert done.code == 1 and "failed: chapter ordering: ZeroDivisionError: no one foresaw this" in done.err
+
+
+def test_every_chart_is_valid_vega_lite(whole: Path) -> None:
+    page = (whole / "report.html").read_text(encoding="utf-8")
+    specs = re.findall(r'<script type="application/json" id="spec-[^"]*">(.*?)</script>', page, re.DOTALL)
+    assert len(specs) == sum(len(chapter["charts"]) for chapter in results(whole)["chapters"].values()) > 10
+    for spec in specs:
+        altair.Chart.from_dict(json.loads(spec))  # raises SchemaValidationError
 
 
 def test_every_chapter_has_its_answer(whole: Path) -> None:

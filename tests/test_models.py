@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from convscope.layers import ACTIVATIONS, MONOTONE, MaxPool, PickOne
-from convscope.models import NAMED, build, parse_model, size_of, size_of_module
+from convscope.models import NAMED, build, parameters_of, parse_model, size_of, size_of_module
 from convscope.recipe import ConvNet, Custom, Model, SoftmaxRegression, UserError
 
 CIFAR = (3, 32, 32)
@@ -302,6 +302,16 @@ def test_any_module_is_counted_exactly() -> None:
     assert size.flops == 2 * 64 * (3 * 4 * 9 + 2 * 4 * 4 * 9 + 4 * 2) + 2 * 2 * 5
     assert size.parameters == sum(layer.parameters for layer in size.layers)
     assert size.flops == sum(layer.flops for layer in size.layers)
+
+
+@pytest.mark.parametrize("name", [*sorted(NAMED), "whitened"])
+def test_flops_by_layers_are_those_of_torchs_counter(name: str) -> None:
+    whitened = ConvNet(4, 2, 2, norm="batch", skip=True, head="gap", stem="whiten", pool_at="first")
+    model = whitened if name == "whitened" else NAMED[name]()
+    net = build(model, CIFAR, 10)
+    size = size_of_module(net, CIFAR)
+    assert size == size_of_module(net, CIFAR, by_layers=True) == size_of(model, CIFAR, 10)
+    assert size.parameters == parameters_of(model, CIFAR, 10)
 
 
 def test_a_convolution_used_twice_has_its_filters_once() -> None:

@@ -34,14 +34,14 @@ class Noted(Watcher):
     def step(self, description: str, done: int, total: int | None) -> None:
         self.seen.append(("step", description, done, total))
 
-    def plan(self, runs: int, cost: float, workers: int) -> None:
-        self.seen.append(("plan", runs, cost, workers))
+    def plan(self, costs: Mapping[str, float], workers: int) -> None:
+        self.seen.append(("plan", dict(costs), workers))
 
-    def skipped(self, cost: float) -> None:
-        self.seen.append(("skipped", cost))
+    def asked(self, chapter: str, recipes: Sequence[Recipe], cost: float, skipped: float) -> None:
+        self.seen.append(("asked", chapter, len(recipes), cost, skipped))
 
-    def asked(self, chapter: str, recipes: Sequence[Recipe]) -> None:
-        self.seen.append(("asked", chapter, len(recipes)))
+    def found(self, chapter: str) -> None:
+        self.seen.append(("found", chapter))
 
     def started(self, recipe: Recipe) -> None:
         self.seen.append(("started", recipe.id))
@@ -168,8 +168,8 @@ def test_wandb_offline_holds_config_metrics_and_group(
     noted = Noted()
     with tracked("wandb", noted, study, SHAPE, CLASSES) as watcher:
         assert isinstance(watcher, Tracking)
-        watcher.asked("capacity", [first.recipe, pilot.recipe])
-        watcher.asked("best", [second.recipe, first.recipe])
+        watcher.asked("capacity", [first.recipe, pilot.recipe], 2.0, 0.0)
+        watcher.asked("best", [second.recipe, first.recipe], 1.0, 0.0)
         watcher.started(first.recipe)
         watcher.started(second.recipe)  # several are open at a time
         for a, b in zip(first.rows, (*second.rows, None), strict=True):
@@ -281,13 +281,13 @@ def test_everything_is_passed_on(memory: list[Memory], tmp_path: Path, make_run:
     with tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher:
         watcher.say("text")
         watcher.step("step", 1, None)
-        watcher.plan(1, 2.0, 3)
-        watcher.skipped(0.5)
-        watcher.asked("capacity", [run.recipe])  # pyright: ignore[reportAttributeAccessIssue] (sweep.Watcher has it)
+        watcher.plan({"capacity": 2.0}, 3)
+        watcher.asked("capacity", [run.recipe], 1.5, 0.5)  # pyright: ignore[reportAttributeAccessIssue] (sweep.Watcher has it)
         pass_by(watcher, run)
+        watcher.found("capacity")
     assert noted.seen == [
-        ("say", "text"), ("step", "step", 1, None), ("plan", 1, 2.0, 3), ("skipped", 0.5), ("asked", "capacity", 1),
-        ("started", run.id), ("epoch", run.id, 1), ("epoch", run.id, 2), ("ended", run.id, "finished"),
+        ("say", "text"), ("step", "step", 1, None), ("plan", {"capacity": 2.0}, 3), ("asked", "capacity", 1, 1.5, 0.5),
+        ("started", run.id), ("epoch", run.id, 1), ("epoch", run.id, 2), ("ended", run.id, "finished"), ("found", "capacity"),
     ]  # fmt: skip
     assert [call[0] for call in memory[0].told] == ["started", "epoch", "epoch", "ended", "close"]
     with tracked(None, noted, tmp_path, SHAPE, CLASSES) as watcher:

@@ -18,7 +18,7 @@ from convscope.arms import Arm
 from convscope.data import Dataset
 from convscope.findings import Chart, Context, Finding, Gallery, Table
 from convscope.labels import label_of
-from convscope.models import build, size_of
+from convscope.models import build, parameters_of
 from convscope.probes.fields import EffectiveField, effective_field, receptive_field
 from convscope.recipe import ConvNet, Model, Recipe, UserError, one_line
 from convscope.record import Run
@@ -56,7 +56,7 @@ def matched(model: ConvNet, target: int, data: Dataset) -> ConvNet:
     """The width at which the network's parameters come nearest to the target."""
 
     def parameters(width: int) -> int:
-        return size_of(replace(model, width=width), data.in_shape, data.num_classes).parameters
+        return parameters_of(replace(model, width=width), data.in_shape, data.num_classes)
 
     low, high = 1, 2
     while parameters(high) < target and high < 1 << 15:
@@ -75,7 +75,7 @@ def models_of(context: Context) -> list[ConvNet]:
     shallow = {head: ConvNet(COURSE[head], 1, pool="none", head=head, kernel=kernels[0]) for head in ("flatten", "gap")}
 
     def parameters(model: ConvNet) -> int:
-        return size_of(model, data.in_shape, data.num_classes).parameters
+        return parameters_of(model, data.in_shape, data.num_classes)
 
     deep_gap = plans.shallower(preset.deep_gap, data.in_shape)
     plain = replace(deep_gap, head="flatten")

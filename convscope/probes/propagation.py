@@ -29,6 +29,11 @@ class Tracker(TorchDispatchMode):
         axes = tuple((Atom(i, n, Field(Fraction(1), Fraction(1), Fraction(0))),) for i, n in enumerate(x.shape[2:]))
         self.set(x, (*plain_dims(x.shape[:2]), *axes))
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch's own, where it has it: its compiler, a second to import, is not told to stay away from here; nobody compiles a probe."""
+        return False
+
     def set(self, tensor: Tensor, state: State) -> None:
         self.kept.append(tensor)
         self.states[id(tensor)] = state

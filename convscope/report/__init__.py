@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from convscope.data import Dataset
+from convscope.drawing import Drawings
 from convscope.findings import Finding
-from convscope.record import Run
+from convscope.record import Run, write_bytes
 from convscope.report.files import results, write_charts, write_csv, write_results
-from convscope.report.page import write_page
+from convscope.report.page import page_of
 
 __all__ = ["write_report"]
 
@@ -22,10 +23,14 @@ def write_report(
     used: dict[str, list[str]],
     sentence: str,
     data: Dataset,
+    drawings: Drawings,
 ) -> None:
     """Write all files of a report to the study's folder; the page comes last, so that it never speaks of files that are missing."""
+    for finding in findings.values():
+        drawings.add(finding)
     tree = results(about, findings, runs, used, sentence)
-    write_charts(root / "charts", findings)
+    page = page_of(about, findings, tree, data, drawings)  # while the last charts are drawn
+    write_charts(root / "charts", findings, drawings)
     write_csv(root / "results.csv", tree["runs"])
     write_results(root / "results.json", tree)
-    write_page(root / "report.html", about, findings, tree, data)
+    write_bytes(root / "report.html", page)

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from convscope.drawing import Drawings
 from convscope.findings import Finding, Gallery
 from convscope.recipe import to_json
 from convscope.record import Run, write_bytes
@@ -113,19 +114,14 @@ def safe_cell(cell: Any) -> Any:
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" else cell
 
 
-def write_charts(folder: Path, findings: dict[str, Finding]) -> None:
-    """Each chart as PNG (two pixels a point) and SVG, drawn without a browser; the pictures of galleries as they are."""
-    import altair
-    import vl_convert
-
+def write_charts(folder: Path, findings: dict[str, Finding], drawings: Drawings) -> None:
+    """Each chart as PNG and SVG, drawn without a browser; the pictures of galleries as they are."""
     folder.mkdir(exist_ok=True)
-    dialect = ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
     for finding in findings.values():
         for chart in finding.charts:
-            stem = folder / f"{finding.name}-{chart.name}"
-            drawn = vl_convert.vegalite_to_svg(chart.spec, vl_version=dialect)
-            write_bytes(stem.with_suffix(".png"), vl_convert.svg_to_png(drawn, scale=2))
-            write_bytes(stem.with_suffix(".svg"), drawn.encode())
+            stem, drawn = folder / f"{finding.name}-{chart.name}", drawings.of(finding.name, chart.name)
+            write_bytes(stem.with_suffix(".png"), drawn.png)
+            write_bytes(stem.with_suffix(".svg"), drawn.svg)
         for gallery in finding.galleries:
             for name, (picture, _) in zip(picture_names(finding, gallery), gallery.items, strict=True):
                 write_bytes(folder / name, picture)

@@ -6,28 +6,26 @@ import base64
 import io
 import json
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from convscope.data import Dataset, info
+from convscope.drawing import Drawings
 from convscope.findings import Finding, Table
 from convscope.glossary import used
 from convscope.labels import label_of
 from convscope.recipe import model_from_json, one_line
-from convscope.record import write_bytes
 
 SAMPLES = 10  # of each class
 MOST_CLASSES = 20
 MOST_ROWS = 30  # a longer table is folded up
 
 
-def write_page(path: Path, about: dict[str, Any], findings: dict[str, Finding], tree: dict[str, Any], data: Dataset) -> None:
-    import altair
+def page_of(
+    about: dict[str, Any], findings: dict[str, Finding], tree: dict[str, Any], data: Dataset, drawings: Drawings
+) -> bytes:
     import jinja2
-    import vl_convert
     from markupsafe import Markup
 
-    dialect = ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
     here = files("convscope.report")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["cell"] = cell
@@ -48,13 +46,9 @@ def write_page(path: Path, about: dict[str, Any], findings: dict[str, Finding], 
         samples=sample_rows(data),
         style=Markup((here / "page.css").read_text(encoding="utf-8")),
         script=Markup((here / "page.js").read_text(encoding="utf-8")),
-        vega=Markup(
-            vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=dialect).replace("</script", "<\\/script")
-        )
-        if any(f.charts for f in findings.values())
-        else "",
+        vega=Markup(drawings.script.replace("</script", "<\\/script")) if any(f.charts for f in findings.values()) else "",
     )
-    write_bytes(path, page.encode("utf-8", "backslashreplace"))
+    return page.encode("utf-8", "backslashreplace")
 
 
 def script_json(value: Any) -> str:

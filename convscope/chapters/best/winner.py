@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +33,30 @@ def pictures_of(context: Context, winner: Candidate) -> tuple[list[Chart], list[
     with threads(run.recipe):
         example = inputs.inputs("test", slice(0, 1)).float().cpu()
         looks = [filters(net), feature_maps(net, example, context)]
-        logits = predict(place(net, run.recipe), inputs, "test", run.recipe).double().cpu()
-    labels = context.data.test.labels
+
+        def answers() -> dict[str, Any]:
+            return answers_of(
+                predict(place(net, run.recipe), inputs, "test", run.recipe).double().cpu(), context.data.test.labels
+            )
+
+        known = context.computed("answers of the winner", run, answers)
     names = class_names(context)
-    galleries = [gallery for gallery in (mistakes(logits, labels, names, context), *looks) if gallery is not None]
-    return [confusion_chart(logits.argmax(1), labels, names, winner)], galleries, []
+    galleries = [gallery for gallery in (mistakes(known["mistakes"], names, context), *looks) if gallery is not None]
+    return [confusion_chart(known["counts"], names, winner)], galleries, []
+
+
+def answers_of(logits: Tensor, labels: Tensor) -> dict[str, Any]:
+    """As plain JSON: how often which class is taken for which, where that occurs ([true, predicted, count]), and the wrong predictions with the highest
+    probability ([image, predicted, probability]). logits: N×K."""
+    size = logits.shape[1]
+    sure, predicted = logits.softmax(1).max(1)
+    table = torch.bincount(labels * size + predicted, minlength=size * size).view(size, size)
+    wrong = (predicted != labels).nonzero().flatten()
+    worst = wrong[sure[wrong].argsort(descending=True, stable=True)][:MOST_MISTAKES].tolist()
+    return {
+        "counts": [[*place, int(table[*place])] for place in table.nonzero().tolist()],
+        "mistakes": [[i, int(predicted[i]), float(sure[i])] for i in worst],
+    }
 
 
 def class_names(context: Context) -> list[str]:
@@ -46,9 +66,12 @@ def class_names(context: Context) -> list[str]:
     return [f"{name} ({i})" if count[name] > 1 else name for i, name in enumerate(names)]
 
 
-def confusion_chart(predicted: Tensor, labels: Tensor, names: Sequence[str], winner: Candidate) -> Chart:
+def confusion_chart(counts: Sequence[tuple[int, int, int]], names: Sequence[str], winner: Candidate) -> Chart:
+    """counts: (true class, predicted class, images), where that is not 0."""
     size = len(names)
-    table = torch.bincount(labels * size + predicted, minlength=size * size).view(size, size)
+    table = torch.zeros(size, size, dtype=torch.int64)
+    for true, predicted, count in counts:
+        table[true, predicted] = count
     whole = table.sum(1).clamp(min=1)
     rows = [
         {"true": names[i], "predicted": names[j], "count": int(table[i, j]), "share": float(table[i, j] / whole[i])}
@@ -66,24 +89,19 @@ def confusion_chart(predicted: Tensor, labels: Tensor, names: Sequence[str], win
         "confusion",
         "Confusion matrix of the winner on the test images",
         charts_search.confusion(rows, names),
-        f"{right:,} of {len(labels):,} test images are classified right by {winner.label} (seed {winner.run.recipe.seed}).{most}",
+        f"{right:,} of {int(table.sum()):,} test images are classified right by {winner.label} (seed {winner.run.recipe.seed}).{most}",
         "A row a true class, a column a predicted one; counts of test images, colours are shares of the row.",
     )
 
 
-def mistakes(logits: Tensor, labels: Tensor, names: Sequence[str], context: Context) -> Gallery | None:
-    """The wrong predictions with the highest probability."""
-    sure, predicted = logits.softmax(1).max(1)
-    wrong = (predicted != labels).nonzero().flatten()
-    if not len(wrong):
+def mistakes(worst: Sequence[tuple[int, int, float]], names: Sequence[str], context: Context) -> Gallery | None:
+    """The wrong predictions with the highest probability. worst: (image, predicted class, probability)."""
+    if not worst:
         return None
-    chosen = wrong[sure[wrong].argsort(descending=True, stable=True)][:MOST_MISTAKES].tolist()
+    labels = context.data.test.labels
     items = tuple(
-        (
-            pictures.image(context.data.test.images[i]),
-            f"{names[int(predicted[i])]} {100 * float(sure[i]):.0f} %; is {names[int(labels[i])]}",
-        )
-        for i in chosen
+        (pictures.image(context.data.test.images[i]), f"{names[predicted]} {100 * sure:.0f} %; is {names[int(labels[i])]}")
+        for i, predicted, sure in worst
     )
     return Gallery(
         "mistakes",

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from scipy import stats as scipy_stats
 from torch import Tensor, nn
 
 from convscope.data import Dataset
@@ -16,6 +15,7 @@ from convscope.fit import DTYPES, Tensors, eval_batch, place, stratified_subset
 from convscope.kernels import at_hand, using
 from convscope.recipe import Recipe
 from convscope.record import Run
+from convscope.stats import quantile
 from convscope.training import resident
 
 SHIFTS = (0, 1, 2, 3, 4)
@@ -109,14 +109,14 @@ def accuracy_of(correct: Tensor, change: Tensor) -> dict[str, Any]:
     if len(change) > 1:
         sd = float(change.std(correction=1))
         if sd > 0 or mean == 0:  # a handful of images that change alike leave no interval
-            wide = float(scipy_stats.t.ppf(0.975, len(change) - 1)) * sd / math.sqrt(len(change))
+            wide = quantile(0.95, len(change) - 1) * sd / math.sqrt(len(change))
     return {"accuracy": share, "accuracy_low": low, "accuracy_high": high, "change": mean,
             "change_low": None if wide is None else max(-1.0, mean - wide), "change_high": None if wide is None else min(1.0, mean + wide)}  # fmt: skip
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
     """The 95 % interval of a binomial share (Wilson 1927): it does not collapse where the share is 0 or 1."""
-    z = float(scipy_stats.norm.ppf(0.975))
+    z = quantile(0.95, 0)
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
