@@ -201,15 +201,17 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write beside, sync, rename, sync the folder: the old content or the new one, never a torn one."""
+def write_bytes(path: Path, content: bytes, sync: bool = True) -> None:
+    """Write beside, sync, rename, sync the folder: the old content or the new one, never a torn one. Without `sync` so only as long as the machine has power:
+    for what can be made again."""
     part = path.with_name(f"{path.name}.part")
     with part.open("wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
     part.replace(path)
-    if os.name == "posix":
+    if sync and os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

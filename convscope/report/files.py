@@ -115,13 +115,13 @@ def safe_cell(cell: Any) -> Any:
 
 
 def write_charts(folder: Path, findings: dict[str, Finding], drawings: Drawings) -> None:
-    """Each chart as PNG and SVG, drawn without a browser; the pictures of galleries as they are."""
+    """Each chart as PNG and SVG, drawn without a browser; the pictures of galleries as they are. A hundred files: `convscope report` makes them again, so the disk is not waited for."""
     folder.mkdir(exist_ok=True)
     for finding in findings.values():
         for chart in finding.charts:
             stem, drawn = folder / f"{finding.name}-{chart.name}", drawings.of(finding.name, chart.name)
-            write_bytes(stem.with_suffix(".png"), drawn.png)
-            write_bytes(stem.with_suffix(".svg"), drawn.svg)
+            write_bytes(stem.with_suffix(".png"), drawn.png, sync=False)
+            write_bytes(stem.with_suffix(".svg"), drawn.svg, sync=False)
         for gallery in finding.galleries:
             for name, (picture, _) in zip(picture_names(finding, gallery), gallery.items, strict=True):
-                write_bytes(folder / name, picture)
+                write_bytes(folder / name, picture, sync=False)
