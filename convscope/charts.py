@@ -259,5 +259,5 @@ def finish(chart: Any) -> dict[str, Any]:
     with alt.data_transformers.enable("default", max_rows=None):
         spec = chart.to_dict(validate=False)  # the tests do: it takes as long as all the rest
     # here, because each of Altair's own calls for it copies the chart
-    spec["config"] = {part: spec.get("config", {}).get(part, {}) | style for part, style in STYLE.items()}
-    return spec
+    config = spec.get("config", {})
+    return spec | {"config": config | {part: config.get(part, {}) | style for part, style in STYLE.items()}}

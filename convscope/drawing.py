@@ -32,9 +32,8 @@ class Drawings:
 
     def __init__(self) -> None:
         self.pool = ProcessPoolExecutor(1, get_context("spawn"), begin)
-        self.drawn: dict[
-            tuple[str, str], tuple[dict[str, Any], Future[Drawn]]
-        ] = {}  # (chapter, chart) -> its specification and its drawing
+        # (chapter, chart) -> its specification and its drawing
+        self.drawn: dict[tuple[str, str], tuple[dict[str, Any], Future[Drawn]]] = {}
         self.bundle: Future[str] | None = None
 
     def __enter__(self) -> Drawings:
