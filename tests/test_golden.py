@@ -1,0 +1,94 @@
+"""Nothing that is computed changes: ids, networks, metrics and the figures of a study are those of the golden files.
+
+tests/goldens.py says how to write these anew.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import goldens
+import pytest
+
+EXACT = bool(os.environ.get("CONVSCOPE_GOLDEN_EXACT"))  # on the machine that wrote them
+RELATIVE, ABSOLUTE = 1e-5, 1e-7
+OLD_STUDY = Path(__file__).parent / "data" / "study-0.1.0.tar.xz"  # weights of its pilots, its charts and page are left out
+HASHED = {"sha256"}  # bytes of weights: processors draw them alike up to rounding
+
+
+def golden(name: str) -> Any:
+    return json.loads((goldens.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def same(found: Any, expected: Any, place: str = "") -> None:
+    """Every key of the golden file is there with its value; new keys may stand beside them."""
+    if isinstance(expected, dict):
+        for key, value in expected.items():
+            if EXACT or key not in HASHED:
+                assert key in found, f"{place}.{key} is missing"
+                same(found[key], value, f"{place}.{key}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), place
+        for i, (one, other) in enumerate(zip(found, expected, strict=True)):
+            same(one, other, f"{place}[{i}]")
+    elif isinstance(expected, float) and not EXACT:
+        assert math.isclose(found, expected, rel_tol=RELATIVE, abs_tol=ABSOLUTE), (place, found, expected)
+    else:
+        assert found == expected, (place, found, expected)
+
+
+def test_ids() -> None:
+    assert len(golden("ids")) >= 40
+    assert goldens.ids() == golden("ids")
+
+
+@pytest.mark.parametrize("name", golden("networks"))
+def test_networks(name: str) -> None:
+    named = {known: make() for known, make in goldens.NAMED.items()}
+    same(json.loads(json.dumps(goldens.network_figures({**named, **goldens.VARIANTS}[name]))), golden("networks")[name])
+
+
+@pytest.mark.usefixtures("session_cache")
+def test_metrics() -> None:
+    same(goldens.metrics(exact=False), golden("metrics"))
+
+
+@pytest.mark.usefixtures("session_cache")
+def test_a_study_of_all_chapters() -> None:
+    same(goldens.study_results(), golden("study"))
+
+
+@pytest.fixture
+def old_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The study that version 0.1.0 trained, beside its images."""
+    with tarfile.open(OLD_STUDY) as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)  # its recipes name the images by a relative path
+    return Path("study")
+
+
+@pytest.mark.usefixtures("session_cache")
+def test_a_study_of_an_earlier_version_renders(old_study: Path) -> None:
+    from convscope.studies import render
+
+    with goldens.tiny():
+        found = render(old_study)
+    assert not found.broken and found.complete
+    same(goldens.results_of(old_study), golden("old-study"))
+
+
+@pytest.mark.usefixtures("session_cache")
+def test_a_study_of_an_earlier_version_resumes(old_study: Path) -> None:
+    from convscope.studies import study
+
+    stamps = {path: path.stat().st_mtime_ns for path in old_study.rglob("result.json")}
+    with goldens.tiny():
+        found = study(goldens.IMAGES, seeds=2, out=old_study, device="cpu", workers=2, budget=1e8)
+    assert not found.broken and not found.failed
+    assert stamps == {path: path.stat().st_mtime_ns for path in old_study.rglob("result.json")}  # none was trained again
+    same(goldens.results_of(old_study)["chapters"], golden("old-study")["chapters"])
