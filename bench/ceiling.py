@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from convscope.memory import keep_freed_memory
+from convscope.training import keep_freed_memory
 
 CHANNELS, SIDE, BATCHES = 64, 32, (64, 128, 256)
 
@@ -23,8 +23,16 @@ def rate(dtype: torch.dtype, threads: int, batch: int, seconds: float = 1.0) -> 
     keep_freed_memory()
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    x = torch.randn(batch, CHANNELS, SIDE, SIDE).to(dtype).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(CHANNELS, CHANNELS, 3, 3).to(dtype).contiguous(memory_format=torch.channels_last)
+    x = (
+        torch.randn(batch, CHANNELS, SIDE, SIDE)
+        .to(dtype)
+        .contiguous(memory_format=torch.channels_last)
+    )
+    weight = (
+        torch.randn(CHANNELS, CHANNELS, 3, 3)
+        .to(dtype)
+        .contiguous(memory_format=torch.channels_last)
+    )
     fastest = float("inf")
     with torch.no_grad():
         until = time.perf_counter() + seconds
@@ -38,7 +46,11 @@ def rate(dtype: torch.dtype, threads: int, batch: int, seconds: float = 1.0) -> 
 
 def ceiling(threads: int) -> float:
     """FLOP/s: the best of both precisions and of the batch sizes."""
-    return max(rate(dtype, threads, batch) for dtype in (torch.float32, torch.bfloat16) for batch in BATCHES)
+    return max(
+        rate(dtype, threads, batch)
+        for dtype in (torch.float32, torch.bfloat16)
+        for batch in BATCHES
+    )
 
 
 def main() -> None:
@@ -46,7 +58,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     for dtype in (torch.float32, torch.bfloat16):
-        rates = ", ".join(f"{rate(dtype, given.threads, batch) / 1e9:.0f} (batch {batch})" for batch in BATCHES)
+        rates = ", ".join(
+            f"{rate(dtype, given.threads, batch) / 1e9:.0f} (batch {batch})" for batch in BATCHES
+        )
         print(f"{str(dtype).removeprefix('torch.')}, {given.threads} threads: {rates} GFLOP/s")
 
 

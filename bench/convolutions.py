@@ -17,21 +17,77 @@ import torch.nn.functional as F
 from figures import machine_line, markdown
 from torch import Tensor, nn
 
-from convscope import averaged, folded, fused, kernels
-from convscope.memory import keep_freed_memory
+from convscope import fast as fused
+from convscope.fast import large_kernels as folded
+from convscope.fast import library as kernels
+from convscope.fast import strided_means as averaged
+from convscope.training import keep_freed_memory
 
 # images, channels, filters, side: layers of works `small` and `nine`, of quick's and of the strong recipe's networks
 LAYERS = (
-    (128, 16, 16, 16), (128, 16, 32, 16), (128, 32, 32, 32), (128, 32, 64, 16), (128, 32, 64, 8), (128, 64, 64, 3), (128, 64, 64, 15), (128, 64, 64, 16),
-    (128, 64, 128, 8), (128, 128, 128, 8), (250, 24, 64, 32), (250, 64, 256, 16), (250, 256, 256, 8), (250, 256, 256, 4),
-)  # fmt: skip
-HEAD = ("channels, filters, map", "outputs: library, GFLOP/s", "Winograd", "gradient of inputs: library", "Winograd", "gradient of filters: library", "Winograd", "all three, ratio", "error of outputs: library", "Winograd", "of the gradient of filters: library", "Winograd")  # fmt: skip
+    (128, 16, 16, 16),
+    (128, 16, 32, 16),
+    (128, 32, 32, 32),
+    (128, 32, 64, 16),
+    (128, 32, 64, 8),
+    (128, 64, 64, 3),
+    (128, 64, 64, 15),
+    (128, 64, 64, 16),
+    (128, 64, 128, 8),
+    (128, 128, 128, 8),
+    (250, 24, 64, 32),
+    (250, 64, 256, 16),
+    (250, 256, 256, 8),
+    (250, 256, 256, 4),
+)
+HEAD = (
+    "channels, filters, map",
+    "outputs: library, GFLOP/s",
+    "Winograd",
+    "gradient of inputs: library",
+    "Winograd",
+    "gradient of filters: library",
+    "Winograd",
+    "all three, ratio",
+    "error of outputs: library",
+    "Winograd",
+    "of the gradient of filters: library",
+    "Winograd",
+)
 # filters, kernel: of the receptive-field chapter's wide layers, on three channels of 32×32; the first are left to the library
 LARGE = ((6, 7), (16, 15), (1, 9), (8, 9), (1, 15), (5, 15), (6, 15))
-LARGE_HEAD = ("filters, kernel", "outputs: library, ms", "on blocks", "ratio", "outputs and gradient of filters: library, ms", "on blocks", "ratio", "used")  # fmt: skip
+LARGE_HEAD = (
+    "filters, kernel",
+    "outputs: library, ms",
+    "on blocks",
+    "ratio",
+    "outputs and gradient of filters: library, ms",
+    "on blocks",
+    "ratio",
+    "used",
+)
 # channels, filters, side: blocks of a linear network (no activation, average pooling) at widths 4, 16 and 32
-POOLED = ((3, 4, 32), (4, 8, 16), (8, 16, 8), (3, 16, 32), (16, 32, 16), (32, 64, 8), (3, 32, 32), (32, 64, 16), (64, 128, 8))
-POOLED_HEAD = ("channels, filters, map", "outputs: convolution and pooling, ms", "as one", "ratio", "outputs and gradients: convolution and pooling, ms", "as one", "ratio", "used in training")  # fmt: skip
+POOLED = (
+    (3, 4, 32),
+    (4, 8, 16),
+    (8, 16, 8),
+    (3, 16, 32),
+    (16, 32, 16),
+    (32, 64, 8),
+    (3, 32, 32),
+    (32, 64, 16),
+    (64, 128, 8),
+)
+POOLED_HEAD = (
+    "channels, filters, map",
+    "outputs: convolution and pooling, ms",
+    "as one",
+    "ratio",
+    "outputs and gradients: convolution and pooling, ms",
+    "as one",
+    "ratio",
+    "used in training",
+)
 SECONDS = 0.5
 FEW = 8  # images, for errors
 
@@ -48,7 +104,9 @@ def best(call: Callable[[], object]) -> float:
 def filter_gradient(g: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """By the library."""
     ones, asked = [1, 1], [False, True, False]
-    return torch.ops.aten.convolution_backward(g, x, weight, None, ones, ones, ones, False, [0, 0], 1, asked)[1]
+    return torch.ops.aten.convolution_backward(
+        g, x, weight, None, ones, ones, ones, False, [0, 0], 1, asked
+    )[1]
 
 
 class Context:
@@ -60,35 +118,56 @@ class Context:
 
 def row(count: int, channels: int, filters: int, side: int) -> list[str]:
     last = torch.channels_last
-    x, g = (torch.randn(count, c, side, side).bfloat16().contiguous(memory_format=last) for c in (channels, filters))
-    weight = (torch.randn(filters, channels, 3, 3) / (9 * channels) ** 0.5).contiguous(memory_format=last)
+    x, g = (
+        torch.randn(count, c, side, side).bfloat16().contiguous(memory_format=last)
+        for c in (channels, filters)
+    )
+    weight = (torch.randn(filters, channels, 3, 3) / (9 * channels) ** 0.5).contiguous(
+        memory_format=last
+    )
     low = weight.bfloat16()
     pairs: list[tuple[Callable[[], object], Callable[[], object]]] = [
         (lambda: F.conv2d(x, low, padding=1), lambda: fused.by_winograd(x, weight, None, False)),
         (lambda: fused.input_gradient(g, x, low), lambda: fused.by_winograd(g, weight, None, True)),
-        (lambda: filter_gradient(g, x, low), lambda: fused.Convolution.backward(Context(x, weight), g)),
+        (
+            lambda: filter_gradient(g, x, low),
+            lambda: fused.Convolution.backward(Context(x, weight), g),
+        ),
     ]
     seconds = [(best(library), best(winograd)) for library, winograd in pairs]
     work = 2 * count * side**2 * channels * filters * 9 / 1e9
     rates = [f"{work / one:.0f}" for pair in seconds for one in pair]
     library, winograd = (sum(times) for times in zip(*seconds, strict=True))
-    return [f"{channels}, {filters}, {side}×{side}", *rates, f"{library / winograd:.2f}", *errors(x[:FEW], g[:FEW], weight)]
+    return [
+        f"{channels}, {filters}, {side}×{side}",
+        *rates,
+        f"{library / winograd:.2f}",
+        *errors(x[:FEW], g[:FEW], weight),
+    ]
 
 
 def large_row(filters: int, kernel: int) -> list[str]:
     last = torch.channels_last
-    x, g = (torch.randn(128, c, 32, 32).bfloat16().contiguous(memory_format=last) for c in (3, filters))
+    x, g = (
+        torch.randn(128, c, 32, 32).bfloat16().contiguous(memory_format=last) for c in (3, filters)
+    )
     conv = nn.Conv2d(3, filters, kernel, padding=kernel // 2)
     bias = conv.bias
     assert bias is not None
 
     def library() -> Tensor:
-        return F.conv2d(x, conv.weight.to(x.dtype, memory_format=last), bias.to(x.dtype), padding=kernel // 2)
+        return F.conv2d(
+            x, conv.weight.to(x.dtype, memory_format=last), bias.to(x.dtype), padding=kernel // 2
+        )
 
     def blocks() -> Tensor:
         return folded.convolve(x, conv.weight, bias)
 
-    return [f"{filters}, {kernel}×{kernel}", *compared(library, blocks, g), "yes" if folded.suits(conv) else "no"]
+    return [
+        f"{filters}, {kernel}×{kernel}",
+        *compared(library, blocks, g),
+        "yes" if folded.suits(conv) else "no",
+    ]
 
 
 def compared(theirs: Callable[[], Tensor], ours: Callable[[], Tensor], g: Tensor) -> list[str]:
@@ -97,13 +176,18 @@ def compared(theirs: Callable[[], Tensor], ours: Callable[[], Tensor], g: Tensor
         outputs = best(theirs), best(ours)
     with torch.enable_grad():
         steps = best(lambda: theirs().backward(g)), best(lambda: ours().backward(g))
-    return [cell for a, b in (outputs, steps) for cell in (f"{1000 * a:.2f}", f"{1000 * b:.2f}", f"{a / b:.2f}")]
+    return [
+        cell
+        for a, b in (outputs, steps)
+        for cell in (f"{1000 * a:.2f}", f"{1000 * b:.2f}", f"{a / b:.2f}")
+    ]
 
 
 def pooled_row(channels: int, filters: int, side: int) -> list[str]:
     last = torch.channels_last
     x, g = (
-        torch.randn(128, c, n, n).bfloat16().contiguous(memory_format=last) for c, n in ((channels, side), (filters, side // 2))
+        torch.randn(128, c, n, n).bfloat16().contiguous(memory_format=last)
+        for c, n in ((channels, side), (filters, side // 2))
     )
     conv = nn.Conv2d(channels, filters, 3, padding=1).to(memory_format=last)  # pyright: ignore[reportCallIssue] (torch's stubs lack this overload)
     x.requires_grad_(channels > 3)  # images have no gradient
@@ -115,12 +199,19 @@ def pooled_row(channels: int, filters: int, side: int) -> list[str]:
     def one() -> Tensor:
         return averaged.convolve(x, conv.weight, conv.bias)
 
-    return [f"{channels}, {filters}, {side}×{side}", *compared(both, one, g), "yes" if averaged.gains(x) else "no"]
+    return [
+        f"{channels}, {filters}, {side}×{side}",
+        *compared(both, one, g),
+        "yes" if averaged.gains(x) else "no",
+    ]
 
 
 def errors(x: Tensor, g: Tensor, weight: Tensor) -> list[str]:
     """Of outputs and of the gradient of filters, relative to float64's norm: the library's in bfloat16, Winograd's."""
-    exact = F.conv2d(x.double(), weight.double(), padding=1), filter_gradient(g.double(), x.double(), weight.double())
+    exact = (
+        F.conv2d(x.double(), weight.double(), padding=1),
+        filter_gradient(g.double(), x.double(), weight.double()),
+    )
     low = weight.bfloat16()
     outputs = F.conv2d(x, low, padding=1), fused.by_winograd(x, weight, None, False)
     gradients = filter_gradient(g, x, low), fused.Convolution.backward(Context(x, weight), g)[1]

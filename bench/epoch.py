@@ -85,7 +85,11 @@ def available(names: list[str]) -> list[str]:
 def run(name: str, arguments: list[str], more: dict[str, str] | None = None) -> dict[str, Any]:
     """A peer's printed figures, with `process_seconds` and the share of the machine that others took."""
     peer = PEERS[name]
-    environment = {key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    }
     command = [
         str(FRAMEWORKS) if peer.apart else sys.executable,
         str(HERE / "peers" / peer.script),
@@ -95,7 +99,9 @@ def run(name: str, arguments: list[str], more: dict[str, str] | None = None) -> 
     ]
     wait_for_quiet()
     others, started = Others(), time.perf_counter()
-    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment | (more or {})).stdout
+    out = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=environment | (more or {})
+    ).stdout
     figures = json.loads(out.strip().splitlines()[-1])
     return {**figures, "process_seconds": time.perf_counter() - started, "others": others.share()}
 
@@ -108,11 +114,23 @@ def measure(work: str, batch: int, images: int, turns: int, names: list[str]) ->
     for turn in range(turns):
         place = turn % len(names)
         for name in names[place:] + names[:place]:  # each comes first, second and third
-            arguments = ["--work", work, "--batch", str(batch), "--images", str(images), "--seed", str(turn)]
+            arguments = [
+                "--work",
+                work,
+                "--batch",
+                str(batch),
+                "--images",
+                str(images),
+                "--seed",
+                str(turn),
+            ]
             if name in ("plain", "lightning") and found.get("plain"):
                 arguments += ["--workers", str(found["plain"][0]["workers"])]
             if name == "keras":
-                tried = {b: run(name, arguments, {"KERAS_BACKEND": b}) for b in ([backend] if backend else BACKENDS)}
+                tried = {
+                    b: run(name, arguments, {"KERAS_BACKEND": b})
+                    for b in ([backend] if backend else BACKENDS)
+                }
                 backend = min(tried, key=lambda b: tried[b]["seconds"])
                 one = tried[backend]
             else:
@@ -131,7 +149,15 @@ def column(found: Found, name: str, key: str) -> list[float]:
     return [one[key] for one in found[name]]
 
 
-HEAD = ("what", "batch", "epoch + evaluations, s", "× convscope", "training alone, s", "whole process, s", "test loss, mean")
+HEAD = (
+    "what",
+    "batch",
+    "epoch + evaluations, s",
+    "× convscope",
+    "training alone, s",
+    "whole process, s",
+    "test loss, mean",
+)
 
 
 def rows_of(batch: int, found: Found) -> list[list[str]]:
@@ -159,7 +185,15 @@ def call_row(batch: int, found: Found) -> list[str]:
     """The whole call of cs.train, which also normalises the data once for all epochs and puts checkpoint and records on disk."""
     call = column(found, "ours", "call_seconds")
     what = "the whole call of `convscope.train` on loaded data: the above, pixel statistics, normalising, records on disk"
-    return [what, str(batch), spread(call), spread(ratios(call, column(found, "ours", "seconds"))), "", "", ""]
+    return [
+        what,
+        str(batch),
+        spread(call),
+        spread(ratios(call, column(found, "ours", "seconds"))),
+        "",
+        "",
+        "",
+    ]
 
 
 def of_ceiling(work: str, images: int, found: Found, limit: float) -> str:
@@ -176,10 +210,16 @@ def of_ceiling(work: str, images: int, found: Found, limit: float) -> str:
 
 def verdict(found: Found) -> tuple[bool, str]:
     ours = statistics.mean(column(found, "ours", "test_loss"))
-    apart = {name: statistics.mean(column(found, name, "test_loss")) - ours for name in found if name != "ours"}
+    apart = {
+        name: statistics.mean(column(found, name, "test_loss")) - ours
+        for name in found
+        if name != "ours"
+    }
     text = ", ".join(f"{name} − convscope {value:+.3f}" for name, value in apart.items())
     call = column(found, "ours", "call_seconds")
-    to_call = ", ".join(f"{name} {median(ratios(column(found, name, 'seconds'), call)):.2f}" for name in apart)
+    to_call = ", ".join(
+        f"{name} {median(ratios(column(found, name, 'seconds'), call)):.2f}" for name in apart
+    )
     others = [one["others"] or 0.0 for runs in found.values() for one in runs]
     return (
         all(abs(value) < TOLERANCE for value in apart.values()),
@@ -211,15 +251,29 @@ def main() -> int:
     parser.add_argument("--batch", type=int, nargs="+", help="(64 and 256 for small, 128 for nine)")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--images", type=int, help="(50,000 for small, 10,000 for nine)")
-    parser.add_argument("--peers", nargs="+", choices=[name for name in PEERS if name != "ours"], default=list(PEERS)[:-1])
+    parser.add_argument(
+        "--peers",
+        nargs="+",
+        choices=[name for name in PEERS if name != "ours"],
+        default=list(PEERS)[:-1],
+    )
     given = parser.parse_args()
     work, images = given.work, given.images or IMAGES[given.work]
     machine = machine_line()
     print(machine)
     limit = ceiling(torch.get_num_threads())
-    results = {batch: measure(work, batch, images, given.turns, [*given.peers, "ours"]) for batch in given.batch or BATCHES[work]}
-    print(f"{work}: {images:,} training images, 10,000 test images; seconds: median (least to most, turns)\n")
-    rows = [row for batch, found in results.items() for row in [*rows_of(batch, found), call_row(batch, found)]]
+    results = {
+        batch: measure(work, batch, images, given.turns, [*given.peers, "ours"])
+        for batch in given.batch or BATCHES[work]
+    }
+    print(
+        f"{work}: {images:,} training images, 10,000 test images; seconds: median (least to most, turns)\n"
+    )
+    rows = [
+        row
+        for batch, found in results.items()
+        for row in [*rows_of(batch, found), call_row(batch, found)]
+    ]
     print(markdown(HEAD, rows))
     all_good = True
     for batch, found in results.items():

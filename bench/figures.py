@@ -13,7 +13,7 @@ def machine_line() -> str:
     import PIL
     import torch
 
-    from convscope.device import this_machine
+    from convscope.machine import this_machine
 
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return f"{this_machine()}, Pillow {PIL.__version__}, {torch.get_num_threads()} threads by default; load average at the start {load}"
@@ -37,7 +37,9 @@ def busy_seconds() -> float | None:
     """Processor seconds that the whole machine has spent since it started, those taken by its host too; None where Linux isn't."""
     try:
         with open("/proc/stat", encoding="ascii") as file:
-            user, nice, system, _idle, _iowait, irq, soft, steal = map(int, file.readline().split()[1:9])
+            user, nice, system, _idle, _iowait, irq, soft, steal = map(
+                int, file.readline().split()[1:9]
+            )
     except (OSError, ValueError):
         return None
     return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")

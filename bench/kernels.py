@@ -16,22 +16,29 @@ import torch
 from figures import machine_line, markdown
 from torch import Tensor
 
-from convscope.device import best_numerics
-from convscope.evaluate import autocast
-from convscope.fit import DTYPES, eval_batch, place, step
-from convscope.kernels import using
-from convscope.memory import keep_freed_memory
+from convscope.fast import using
+from convscope.machine import best_numerics
 from convscope.models import build, size_of
-from convscope.optim import optimiser
-from convscope.plans import strong_model
+from convscope.planning import strong_model
 from convscope.recipe import ConvNet, Recipe
+from convscope.training import (
+    DTYPES,
+    autocast,
+    eval_batch,
+    keep_freed_memory,
+    optimiser,
+    place,
+    step,
+)
 
 NETWORKS = {
     "width 1, depth 3, hidden 256": ConvNet(1, 3, hidden=(256,)),
     "width 4, depth 3, hidden 256": ConvNet(4, 3, hidden=(256,)),
     "width 8, depth 3, hidden 256": ConvNet(8, 3, hidden=(256,)),
     "width 16, depth 3": ConvNet(16, 3),
-    "width 16, depth 3, average pooling, no activation": ConvNet(16, 3, activation="identity", pool="avg"),
+    "width 16, depth 3, average pooling, no activation": ConvNet(
+        16, 3, activation="identity", pool="avg"
+    ),
     "width 97, depth 1, no pooling, GAP": ConvNet(97, 1, pool="none", head="gap"),
     "width 16, depth 3×2, batch norm, skip": ConvNet(16, 3, block_depth=2, norm="batch", skip=True),
     "the strong recipe's at width 16": strong_model(16),
@@ -73,7 +80,9 @@ class Side:
             started = time.perf_counter()
             for _ in range(STEPS):
                 self.net(x)
-            self.image_seconds = min(self.image_seconds, (time.perf_counter() - started) / STEPS / len(x))
+            self.image_seconds = min(
+                self.image_seconds, (time.perf_counter() - started) / STEPS / len(x)
+            )
         self.net.train()
 
 
@@ -88,12 +97,19 @@ def main() -> int:
         print(f"no compiled kernels here: {best.why_not}")
         return 1
     torch.set_num_threads(given.threads)
-    base = Recipe(precision=best.precision, layout="channels_last", batch=BATCH, threads=given.threads)  # pyright: ignore[reportArgumentType]
-    x = torch.randn(BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(DTYPES[best.precision])
+    base = Recipe(
+        precision=best.precision, layout="channels_last", batch=BATCH, threads=given.threads
+    )  # pyright: ignore[reportArgumentType]
+    x = torch.randn(BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(
+        DTYPES[best.precision]
+    )
     x, labels = x.contiguous(memory_format=torch.channels_last), torch.arange(BATCH) % 10
     rows, good = [], True
     for name, model in NETWORKS.items():
-        sides = [Side(replace(base, model=model, kernels=kernels), x, labels) for kernels in ("library", "compiled")]
+        sides = [
+            Side(replace(base, model=model, kernels=kernels), x, labels)
+            for kernels in ("library", "compiled")
+        ]
         for _ in range(given.turns):
             for side in sides:
                 side.train()
@@ -102,14 +118,24 @@ def main() -> int:
         good &= abs(library.loss - ours.loss) < 0.1
         rows.append(
             [
-                name, f"{1e3 * library.step_seconds:.2f}", f"{1e3 * ours.step_seconds:.2f}", f"{library.step_seconds / ours.step_seconds:.2f}",
-                f"{1e6 * library.image_seconds:.1f}", f"{1e6 * ours.image_seconds:.1f}", f"{library.image_seconds / ours.image_seconds:.2f}",
+                name,
+                f"{1e3 * library.step_seconds:.2f}",
+                f"{1e3 * ours.step_seconds:.2f}",
+                f"{library.step_seconds / ours.step_seconds:.2f}",
+                f"{1e6 * library.image_seconds:.1f}",
+                f"{1e6 * ours.image_seconds:.1f}",
+                f"{library.image_seconds / ours.image_seconds:.2f}",
             ]
-        )  # fmt: skip
+        )
         flops = size_of(model, (3, 32, 32), 10).flops
         rate = 3 * flops * BATCH / ours.step_seconds / 1e9
-        print(f"{name}: {rate:.0f} GFLOP/s in a step; losses {library.loss:.3f} and {ours.loss:.3f}", file=sys.stderr)
-    print(f"{machine_line()}\n{best.precision}, batch {BATCH}, {given.threads} thread(s)\n\n{markdown(HEAD, rows)}")
+        print(
+            f"{name}: {rate:.0f} GFLOP/s in a step; losses {library.loss:.3f} and {ours.loss:.3f}",
+            file=sys.stderr,
+        )
+    print(
+        f"{machine_line()}\n{best.precision}, batch {BATCH}, {given.threads} thread(s)\n\n{markdown(HEAD, rows)}"
+    )
     if not good:
         print("LOSSES DIFFER")
     return int(not good)

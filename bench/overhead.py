@@ -1,9 +1,9 @@
 """A run's loop costs at most 3 % more than the bare PyTorch step it wraps.
 
-One epoch of `convscope.fit.fit` (its train_seconds; evaluation and recording are not in it) against a loop written by hand that does the
+One epoch of `convscope.training.loop.fit` (its train_seconds; evaluation and recording are not in it) against a loop written by hand that does the
 same arithmetic and nothing else: the same network and first weights, the same resident normalised pixels, fused Adam, the same batches cut
 beforehand; gather, forward, loss, backward, step. In turn in one process, one thread, the precision that convscope chooses on this machine. Afterwards
-both networks must have the same test loss. Then: what `convscope.memory.keep_freed_memory` buys the bare loop; it can't be undone in a
+both networks must have the same test loss. Then: what `convscope.training.memory.keep_freed_memory` buys the bare loop; it can't be undone in a
 process, so each side has processes of its own.
 
 Command: python bench/overhead.py [--images 3200] [--turns 9]
@@ -24,11 +24,19 @@ from figures import machine_line, markdown, median, ratios, spread
 from torch import Tensor, nn
 
 from convscope.data import load
-from convscope.device import best_numerics
-from convscope.fit import Row, State, Tensors, derived_seed, evaluate_splits, fit, to_device
-from convscope.memory import keep_freed_memory
+from convscope.machine import best_numerics
 from convscope.models import build
 from convscope.recipe import ConvNet, Recipe
+from convscope.training import (
+    Row,
+    State,
+    Tensors,
+    derived_seed,
+    evaluate_splits,
+    fit,
+    keep_freed_memory,
+    to_device,
+)
 
 LIMIT = 1.03
 MODEL = ConvNet(width=16, depth=3)
@@ -65,11 +73,15 @@ def prepare(recipe: Recipe) -> Tensors:
     tensors = to_device(load("cifar10", val=0.0), recipe)
     rows = {"train": tensors.stored("train"), "test": tensors.stored("test")[:TEST_IMAGES]}
     labels = {**tensors.labels, "test": tensors.labels["test"][:TEST_IMAGES]}
-    assert rows["train"].dtype == tensors.dtype, "too many images to keep them normalised: take fewer"
+    assert rows["train"].dtype == tensors.dtype, (
+        "too many images to keep them normalised: take fewer"
+    )
     return replace(tensors, rows=rows, labels=labels)
 
 
-def bare_epoch(net: nn.Module, pixels: Tensor, labels: Tensor, batches: list[Tensor], recipe: Recipe) -> tuple[float, float]:
+def bare_epoch(
+    net: nn.Module, pixels: Tensor, labels: Tensor, batches: list[Tensor], recipe: Recipe
+) -> tuple[float, float]:
     """Seconds by the clock and of the processor of one epoch of plain PyTorch. pixels: normalised, N×H×W×C for channels_last, N×C×H×W otherwise."""
     last = recipe.layout == "channels_last"
     net.to(memory_format=torch.channels_last if last else torch.contiguous_format).train()  # pyright: ignore[reportCallIssue]  torch types it for 4-D inputs alone
@@ -88,7 +100,9 @@ def bare_epoch(net: nn.Module, pixels: Tensor, labels: Tensor, batches: list[Ten
 
 def batches_of(count: int, recipe: Recipe) -> list[Tensor]:
     """Indices of the batches that `fit` takes in its first epoch."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(derived_seed(recipe.seed, 1)))
+    order = torch.randperm(
+        count, generator=torch.Generator().manual_seed(derived_seed(recipe.seed, 1))
+    )
     return list(order.tensor_split(-(-count // recipe.batch)))
 
 
@@ -99,7 +113,9 @@ def bare(tensors: Tensors, recipe: Recipe) -> tuple[float, float, float]:
     channels, height, width = tensors.in_shape
     shape = (height, width, channels) if recipe.layout == "channels_last" else tensors.in_shape
     pixels = tensors.stored("train").view(count, *shape)
-    seconds, cpu = bare_epoch(net, pixels, tensors.labels["train"], batches_of(count, recipe), recipe)
+    seconds, cpu = bare_epoch(
+        net, pixels, tensors.labels["train"], batches_of(count, recipe), recipe
+    )
     return seconds, cpu, evaluate_splits(net, tensors, recipe)[0]["test_loss"] or float("nan")
 
 
@@ -137,7 +153,9 @@ def compare(recipe: Recipe, turns: int) -> Loops:
             getattr(result, f"{side}_cpu").append(cpu)
         loss, bare_loss = found["ours"][2], found["bare"][2]
         difference = abs(loss - bare_loss) / bare_loss
-        assert difference < 1e-3, f"test loss {loss} by fit, {bare_loss} by the bare loop: they don't do the same work"
+        assert difference < 1e-3, (
+            f"test loss {loss} by fit, {bare_loss} by the bare loop: they don't do the same work"
+        )
         result = replace(result, difference=max(result.difference, difference))
     return result
 
@@ -161,31 +179,62 @@ def memory_child(recipe: Recipe, count: int, keep: bool) -> None:
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     seconds = [bare_epoch(net, pixels, labels, batches, recipe)[1] for _ in range(MEMORY_EPOCHS)]
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
-    print(json.dumps({"seconds": median(seconds), "faults": faults / (MEMORY_EPOCHS * len(batches))}))
+    print(
+        json.dumps({"seconds": median(seconds), "faults": faults / (MEMORY_EPOCHS * len(batches))})
+    )
 
 
 def compare_memory(recipe: Recipe) -> Memory:
     found: dict[str, list[dict[str, float]]] = {"keep": [], "return": []}
     for turn in range(MEMORY_TURNS):
         for side in ("keep", "return") if turn % 2 else ("return", "keep"):
-            options = ["--memory-child", side, "--images", str(MEMORY_IMAGES), "--batch", str(recipe.batch)]
+            options = [
+                "--memory-child",
+                side,
+                "--images",
+                str(MEMORY_IMAGES),
+                "--batch",
+                str(recipe.batch),
+            ]
             machine = ["--precision", recipe.precision, "--layout", recipe.layout]
             out = subprocess.run(
-                [sys.executable, __file__, *options, *machine], check=True, capture_output=True, text=True
+                [sys.executable, __file__, *options, *machine],
+                check=True,
+                capture_output=True,
+                text=True,
             ).stdout
             found[side].append(json.loads(out))
     seconds = {side: [one["seconds"] for one in all_turns] for side, all_turns in found.items()}
-    faults = {side: median([one["faults"] for one in all_turns]) for side, all_turns in found.items()}
-    return Memory(recipe.batch, seconds["keep"], seconds["return"], faults["keep"], faults["return"])
+    faults = {
+        side: median([one["faults"] for one in all_turns]) for side, all_turns in found.items()
+    }
+    return Memory(
+        recipe.batch, seconds["keep"], seconds["return"], faults["keep"], faults["return"]
+    )
 
 
 def measure(images: int, turns: int) -> tuple[list[Loops], list[Memory], str]:
     """All comparisons, and the precision that was chosen."""
     best = best_numerics("cpu")
-    precision, layout = best.precision, best.layout  # both loops by the library, so that the loop alone differs
-    base = Recipe(model=MODEL, epochs=1, limit=images, val=0.0, evaluate=("test",), precision=precision, layout=layout)  # pyright: ignore[reportArgumentType]
+    precision, layout = (
+        best.precision,
+        best.layout,
+    )  # both loops by the library, so that the loop alone differs
+    base = Recipe(
+        model=MODEL,
+        epochs=1,
+        limit=images,
+        val=0.0,
+        evaluate=("test",),
+        precision=precision,
+        layout=layout,
+    )  # pyright: ignore[reportArgumentType]
     loops = [compare(replace(base, batch=batch), turns) for batch in BATCHES]
-    memory = [compare_memory(replace(base, batch=batch)) for batch in BATCHES] if sys.platform.startswith("linux") else []
+    memory = (
+        [compare_memory(replace(base, batch=batch)) for batch in BATCHES]
+        if sys.platform.startswith("linux")
+        else []
+    )
     return loops, memory, f"{precision}, {layout}"
 
 
@@ -194,8 +243,22 @@ def rows_of(images: int, loops: list[Loops], memory: list[Memory]) -> list[list[
     rows = []
     for one in loops:
         ratio = f"{spread(ratios(one.ours, one.bare), 3)} × bare; of processor seconds {spread(ratios(one.ours_cpu, one.bare_cpu), 3)}"
-        rows.append([f"bare PyTorch loop, {images:,} images, 1 thread", str(one.batch), spread(one.bare, 3), "1"])
-        rows.append([f"`convscope.fit`, {images:,} images, 1 thread", str(one.batch), spread(one.ours, 3), ratio])
+        rows.append(
+            [
+                f"bare PyTorch loop, {images:,} images, 1 thread",
+                str(one.batch),
+                spread(one.bare, 3),
+                "1",
+            ]
+        )
+        rows.append(
+            [
+                f"`convscope.training.loop`, {images:,} images, 1 thread",
+                str(one.batch),
+                spread(one.ours, 3),
+                ratio,
+            ]
+        )
     for one in memory:
         rows.append(
             [
@@ -231,21 +294,31 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=3200)
     parser.add_argument("--turns", type=int, default=9)
-    parser.add_argument("--batch", type=int, default=64, help=argparse.SUPPRESS)  # the rest: how it calls itself
+    parser.add_argument(
+        "--batch", type=int, default=64, help=argparse.SUPPRESS
+    )  # the rest: how it calls itself
     parser.add_argument("--memory-child", choices=("keep", "return"), help=argparse.SUPPRESS)
     parser.add_argument("--precision", help=argparse.SUPPRESS)
     parser.add_argument("--layout", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.memory_child:
-        recipe = Recipe(model=MODEL, batch=given.batch, precision=given.precision, layout=given.layout)
+        recipe = Recipe(
+            model=MODEL, batch=given.batch, precision=given.precision, layout=given.layout
+        )
         memory_child(recipe, given.images, given.memory_child == "keep")
         return 0
     print(machine_line())
     loops, memory, chosen = measure(given.images, given.turns)
     print(f"16/32/64 filters, {chosen}; seconds: median (least to most, turns)\n")
-    print(markdown(("what", "batch", "seconds an epoch", "ratio"), rows_of(given.images, loops, memory)))
+    print(
+        markdown(
+            ("what", "batch", "seconds an epoch", "ratio"), rows_of(given.images, loops, memory)
+        )
+    )
     good, text = verdict(loops)
-    print(f"\n{text}\ncommand: python bench/overhead.py --images {given.images} --turns {given.turns}")
+    print(
+        f"\n{text}\ncommand: python bench/overhead.py --images {given.images} --turns {given.turns}"
+    )
     return int(not good)
 
 

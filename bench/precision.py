@@ -18,7 +18,7 @@ from pathlib import Path
 from figures import Others, machine_line, markdown, wait_for_quiet
 
 import convscope as cs
-from convscope.device import Numerics, best_numerics, cores
+from convscope.machine import Numerics, best_numerics, cores
 from convscope.recipe import ConvNet, Recipe
 
 HERE = Path(__file__).parent
@@ -40,9 +40,20 @@ HEAD = (
 )
 
 
-def trained(model: ConvNet, batch: int, epochs: int, seed: int, way: Numerics | None, data: cs.Dataset) -> tuple[float, float]:
+def trained(
+    model: ConvNet, batch: int, epochs: int, seed: int, way: Numerics | None, data: cs.Dataset
+) -> tuple[float, float]:
     """Test loss and accuracy."""
-    recipe = Recipe("cifar10", model, seed=seed, epochs=epochs, batch=batch, limit=10_000, evaluate=("test",), threads=cores())
+    recipe = Recipe(
+        "cifar10",
+        model,
+        seed=seed,
+        epochs=epochs,
+        batch=batch,
+        limit=10_000,
+        evaluate=("test",),
+        threads=cores(),
+    )
     if way is not None:
         recipe = replace(recipe, precision=way.precision, layout=way.layout, kernels=way.kernels)  # pyright: ignore[reportArgumentType]
     with tempfile.TemporaryDirectory() as out:
@@ -51,7 +62,9 @@ def trained(model: ConvNet, batch: int, epochs: int, seed: int, way: Numerics | 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--epochs", type=int, default=3)
     asked = parser.parse_args()
@@ -61,7 +74,9 @@ def main() -> None:
     for name, (model, batch) in NETWORKS.items():
         pairs = []
         for seed in range(asked.seeds):
-            pairs.append([trained(model, batch, asked.epochs, seed, way, data) for way in (None, best)])
+            pairs.append(
+                [trained(model, batch, asked.epochs, seed, way, data) for way in (None, best)]
+            )
             print(f"{name}, seed {seed}: {pairs[-1]}", file=sys.stderr, flush=True)
         kept[name] = pairs
         for i, measure in enumerate(("test loss", "test accuracy, %")):

@@ -16,23 +16,29 @@ from pathlib import Path
 
 from figures import machine_line, markdown
 
-from convscope.chapters.best import PRESETS
-from convscope.engines.local import Job, LocalEngine
-from convscope.findings import Search
+from convscope.chapters.best.plan import PRESETS
+from convscope.engines import Job, LocalEngine
+from convscope.planning import Search, describe
 from convscope.recipe import Recipe
-from convscope.record import Run, list_runs
-from convscope.screen import Lines
-from convscope.search_space import describe
-from convscope.studies import study
-from convscope.sweep import train_job
+from convscope.studies import Lines, study, train_job
+from convscope.training import Run, list_runs
 
-HEAD = ("place", "configuration", "val loss at the first rung", "at the highest", "seconds there", "pruned")
+HEAD = (
+    "place",
+    "configuration",
+    "val loss at the first rung",
+    "at the highest",
+    "seconds there",
+    "pruned",
+)
 
 
 def short_runs(root: Path) -> list[Run]:
     """The search's runs: judged by validation alone, of the network family that is searched."""
     return [
-        run for run in list_runs(root) if isinstance(run, Run) and run.status == "finished" and "test" not in run.recipe.evaluate
+        run
+        for run in list_runs(root)
+        if isinstance(run, Run) and run.status == "finished" and "test" not in run.recipe.evaluate
     ]
 
 
@@ -41,31 +47,55 @@ def loss(run: Run) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--preset", default="quick")
     asked = parser.parse_args()
     preset = PRESETS[asked.preset]
     low, high = min(preset.rungs), max(preset.rungs)
     with tempfile.TemporaryDirectory() as out:
-        found = study("cifar10", ["best"], asked.preset, out=out, search=Search(trials=asked.trials), watcher=Lines())
+        found = study(
+            "cifar10",
+            ["best"],
+            asked.preset,
+            out=out,
+            search=Search(trials=asked.trials),
+            watcher=Lines(),
+        )
         runs = found.path / "runs"
         first = {run.recipe: run for run in short_runs(runs) if run.recipe.epochs == low}
         promoted = {run.recipe for run in short_runs(runs) if run.recipe.epochs == high}
-        spared: list[Recipe] = [recipe for recipe in (replace(r, epochs=high) for r in first) if recipe not in promoted]
-        workers = json.loads((found.path / "study.json").read_text(encoding="utf-8"))["choice"]["workers"]
+        spared: list[Recipe] = [
+            recipe for recipe in (replace(r, epochs=high) for r in first) if recipe not in promoted
+        ]
+        workers = json.loads((found.path / "study.json").read_text(encoding="utf-8"))["choice"][
+            "workers"
+        ]
         with LocalEngine(workers) as engine:
             engine.gather([Job(recipe.id, train_job, (recipe, str(runs))) for recipe in spared])
         last = sorted((run for run in short_runs(runs) if run.recipe.epochs == high), key=loss)
     rows = [
-        [str(place), describe(run.recipe), f"{loss(first[replace(run.recipe, epochs=low)]):.3f}", f"{loss(run):.3f}",
-         f"{run.seconds:.0f}", "pruned" if run.recipe in spared else ""]
+        [
+            str(place),
+            describe(run.recipe),
+            f"{loss(first[replace(run.recipe, epochs=low)]):.3f}",
+            f"{loss(run):.3f}",
+            f"{run.seconds:.0f}",
+            "pruned" if run.recipe in spared else "",
+        ]
         for place, run in enumerate(last, 1)
-    ]  # fmt: skip
+    ]
     kept = [run for run in last if run.recipe not in spared]
-    chosen = kept[: preset.finals + 1]  # the strong recipe among them, unless the search found better ones
+    chosen = kept[
+        : preset.finals + 1
+    ]  # the strong recipe among them, unless the search found better ones
     missed = [run for run in last if run.recipe in spared and loss(run) < loss(chosen[-1])]
-    seconds = sum(run.seconds for run in last if run.recipe in spared), sum(run.seconds for run in [*first.values(), *last])
+    seconds = (
+        sum(run.seconds for run in last if run.recipe in spared),
+        sum(run.seconds for run in [*first.values(), *last]),
+    )
     print(f"{machine_line()}\n{markdown(HEAD, rows)}\n")
     print(
         f"{len(spared)} of {len(last)} pruned; of these better than the last of the {len(chosen)} best that were kept: {len(missed)}"

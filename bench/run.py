@@ -25,7 +25,10 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=3, help="of each peer in each work")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
     parser.add_argument(
-        "--peers", nargs="+", choices=[name for name in epoch.PEERS if name != "ours"], default=list(epoch.PEERS)[:-1]
+        "--peers",
+        nargs="+",
+        choices=[name for name in epoch.PEERS if name != "ours"],
+        default=list(epoch.PEERS)[:-1],
     )
     given = parser.parse_args()
     started = time.perf_counter()
@@ -37,14 +40,25 @@ def main() -> int:
     for work in [name for name in given.works if name in epoch.IMAGES]:
         images = epoch.IMAGES[work]
         results = {
-            batch: epoch.measure(work, batch, images, given.turns, [*given.peers, "ours"]) for batch in epoch.BATCHES[work]
+            batch: epoch.measure(work, batch, images, given.turns, [*given.peers, "ours"])
+            for batch in epoch.BATCHES[work]
         }
         epoch.write(machine, work, images, results, limit)
-        rows = [row for batch, found in results.items() for row in [*epoch.rows_of(batch, found), epoch.call_row(batch, found)]]
+        rows = [
+            row
+            for batch, found in results.items()
+            for row in [*epoch.rows_of(batch, found), epoch.call_row(batch, found)]
+        ]
         print(f"{work}, {images:,} training images\n\n{markdown(epoch.HEAD, rows)}\n", flush=True)
         for batch, found in results.items():
             good, text = epoch.verdict(found)
-            verdicts.append((f"{work}, batch {batch}", good, f"{epoch.of_ceiling(work, images, found, limit)}; {text}"))
+            verdicts.append(
+                (
+                    f"{work}, batch {batch}",
+                    good,
+                    f"{epoch.of_ceiling(work, images, found, limit)}; {text}",
+                )
+            )
     if "sweep" in given.works:
         found = sweep.measure(given.turns, epoch.IMAGES["small"])
         print(f"sweep\n\n{markdown(sweep.HEAD, sweep.rows_of(found))}\n", flush=True)
@@ -52,7 +66,9 @@ def main() -> int:
     if "overhead" in given.works:
         loops, memory, chosen = overhead.measure(OVERHEAD_IMAGES, OVERHEAD_TURNS)
         rows = overhead.rows_of(OVERHEAD_IMAGES, loops, memory)
-        print(f"The loop alone, one thread, {chosen}\n\n{markdown(('what', 'batch', 'seconds', 'ratio'), rows)}\n")
+        print(
+            f"The loop alone, one thread, {chosen}\n\n{markdown(('what', 'batch', 'seconds', 'ratio'), rows)}\n"
+        )
         verdicts.append(("overhead", *overhead.verdict(loops)))
     for name, good, text in verdicts:
         print(f"{name}: {'good' if good else 'BAD'}: {text}")

@@ -15,7 +15,7 @@ import time
 import torch
 from torch import nn
 
-from convscope import shapes
+from convscope.data import shapes
 
 EPOCHS, BATCH = 10, 128
 
@@ -25,11 +25,21 @@ def networks() -> dict[str, tuple[nn.Module, float, float]]:
     deep: list[nn.Module] = []
     for channels_in, channels in ((3, 32), (32, 64), (64, 128)):
         deep += [nn.Conv2d(channels_in, channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    gap = [nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)]
+    gap = [
+        nn.Conv2d(3, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, 10),
+    ]
     return {
         "softmax regression": (nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), 1e-3, 0.40),
         "1 convolution, global average pooling": (nn.Sequential(*gap), 3e-2, 0.60),
-        "3 convolutions, flatten": (nn.Sequential(*deep, nn.Flatten(), nn.Linear(2048, 10)), 3e-3, -0.80),
+        "3 convolutions, flatten": (
+            nn.Sequential(*deep, nn.Flatten(), nn.Linear(2048, 10)),
+            3e-3,
+            -0.80,
+        ),
     }
 
 
@@ -51,7 +61,10 @@ def train(net: nn.Module, peak: float, x: torch.Tensor, y: torch.Tensor) -> None
 
 @torch.inference_mode()
 def accuracy(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
-    return sum((net(a).argmax(1) == b).sum().item() for a, b in zip(x.split(500), y.split(500), strict=True)) / len(y)
+    return sum(
+        (net(a).argmax(1) == b).sum().item()
+        for a, b in zip(x.split(500), y.split(500), strict=True)
+    ) / len(y)
 
 
 def main() -> int:
@@ -59,12 +72,21 @@ def main() -> int:
     torch.manual_seed(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
     start = time.perf_counter()
     (train_images, train_labels), (test_images, test_labels) = (
-        shapes.generate(num, 0, split) for split, num in enumerate((shapes.NUM_TRAIN, shapes.NUM_TEST))
+        shapes.generate(num, 0, split)
+        for split, num in enumerate((shapes.NUM_TRAIN, shapes.NUM_TEST))
     )
     print(f"generated in {time.perf_counter() - start:.1f} s")
-    x, x_test = (torch.from_numpy(a).permute(0, 3, 1, 2).float().div(255) for a in (train_images, test_images))
+    x, x_test = (
+        torch.from_numpy(a).permute(0, 3, 1, 2).float().div(255)
+        for a in (train_images, test_images)
+    )
     mean, std = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)
-    x, x_test, y, y_test = (x - mean) / std, (x_test - mean) / std, torch.from_numpy(train_labels), torch.from_numpy(test_labels)
+    x, x_test, y, y_test = (
+        (x - mean) / std,
+        (x_test - mean) / std,
+        torch.from_numpy(train_labels),
+        torch.from_numpy(test_labels),
+    )
     failed = False
     for name, (net, peak, bound) in networks().items():
         start = time.perf_counter()

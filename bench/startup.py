@@ -17,9 +17,8 @@ from pathlib import Path
 import torch
 from figures import machine_line, markdown, spread
 
-from convscope.fit import State
 from convscope.recipe import ConvNet, Recipe
-from convscope.record import RunFolder
+from convscope.training import RunFolder, State
 
 EPOCHS = 6
 CONVSCOPE = str(Path(sys.executable).with_name("convscope"))
@@ -32,7 +31,11 @@ def record(root: Path, seed: int) -> None:
     folder.begin(recipe)
     folder.resume()
     for epoch in range(1, EPOCHS + 1):
-        figures = {f"{split}_{what}": 1 / epoch for split in ("train", "val", "test") for what in ("loss", "accuracy", "loss_sd")}
+        figures = {
+            f"{split}_{what}": 1 / epoch
+            for split in ("train", "val", "test")
+            for what in ("loss", "accuracy", "loss_sd")
+        }
         times = {"epoch": epoch, "lr": recipe.lr, "train_seconds": 1.0, "seconds": 2.0}
         folder.epoch({**times, **figures}, State(epoch, {"net.weight": torch.zeros(4)}))
     folder.finish(recipe, "finished", {"filters": 112, "parameters": 288_554, "flops": 6_132_736})
@@ -45,16 +48,26 @@ def seconds(*arguments: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--turns", type=int, default=5)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as out:
         for seed in range(asked.runs):
             record(Path(out), seed)
-        commands = {"convscope --help": ("--help",), f"convscope runs, {asked.runs:,} runs": ("runs", out)}
-        rows = [[name, spread([seconds(*arguments) for _ in range(asked.turns)])] for name, arguments in commands.items()]
-    print(f"{machine_line()}\n\n{markdown(('command', 'seconds of the whole process: median'), rows)}")
+        commands = {
+            "convscope --help": ("--help",),
+            f"convscope runs, {asked.runs:,} runs": ("runs", out),
+        }
+        rows = [
+            [name, spread([seconds(*arguments) for _ in range(asked.turns)])]
+            for name, arguments in commands.items()
+        ]
+    print(
+        f"{machine_line()}\n\n{markdown(('command', 'seconds of the whole process: median'), rows)}"
+    )
 
 
 if __name__ == "__main__":

@@ -22,21 +22,45 @@ from figures import Others, machine_line, markdown, wait_for_quiet
 
 HERE = Path(__file__).parent
 GOAL = 0.94
-HEAD = ("seed", "training, minutes", "whole command, minutes", "test accuracy", "one view of each image", "test loss, one view")
+HEAD = (
+    "seed",
+    "training, minutes",
+    "whole command, minutes",
+    "test accuracy",
+    "one view of each image",
+    "test loss, one view",
+)
 
 
 def trained(seed: int, flags: list[str]) -> dict[str, Any]:
     wait_for_quiet()
     with tempfile.TemporaryDirectory() as out:
-        command = [str(Path(sys.executable).with_name("convscope")), "train", "cifar10", "--recipe", "strong", "--seed", str(seed), "--out", out, "--json", *flags]  # fmt: skip
+        command = [
+            str(Path(sys.executable).with_name("convscope")),
+            "train",
+            "cifar10",
+            "--recipe",
+            "strong",
+            "--seed",
+            str(seed),
+            "--out",
+            out,
+            "--json",
+            *flags,
+        ]
         others, started = Others(), time.perf_counter()
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         seconds = time.perf_counter() - started
     rows = json.loads(done.stdout)["rows"]
     return {
-        "seed": seed, "train_seconds": sum(row["train_seconds"] for row in rows), "seconds": seconds, "views": rows[-1]["test_views_accuracy"],
-        "accuracy": rows[-1]["test_accuracy"], "loss": rows[-1]["test_loss"], "others": others.share(),
-    }  # fmt: skip
+        "seed": seed,
+        "train_seconds": sum(row["train_seconds"] for row in rows),
+        "seconds": seconds,
+        "views": rows[-1]["test_views_accuracy"],
+        "accuracy": rows[-1]["test_accuracy"],
+        "loss": rows[-1]["test_loss"],
+        "others": others.share(),
+    }
 
 
 def mean_and_spread(values: list[float]) -> str:
@@ -45,7 +69,9 @@ def mean_and_spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=3)
     asked, flags = parser.parse_known_args()
     runs = []
@@ -54,15 +80,26 @@ def main() -> None:
         print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
     print(machine_line())
     rows = [
-        [str(r["seed"]), f"{r['train_seconds'] / 60:.1f}", f"{r['seconds'] / 60:.1f}", f"{100 * r['views']:.2f} %", f"{100 * r['accuracy']:.2f} %", f"{r['loss']:.3f}"]
+        [
+            str(r["seed"]),
+            f"{r['train_seconds'] / 60:.1f}",
+            f"{r['seconds'] / 60:.1f}",
+            f"{100 * r['views']:.2f} %",
+            f"{100 * r['accuracy']:.2f} %",
+            f"{r['loss']:.3f}",
+        ]
         for r in runs
-    ]  # fmt: skip
+    ]
     print(markdown(HEAD, rows))
     mean = statistics.mean(r["views"] for r in runs)
     minutes = statistics.median(r["train_seconds"] for r in runs) / 60
-    print(f"flips and shifts: {mean_and_spread([r['views'] for r in runs])}; one view: {mean_and_spread([r['accuracy'] for r in runs])}; {minutes:.1f} minutes of training (median); {'reaches' if mean >= GOAL else 'does not reach'} {GOAL:.0%}")  # fmt: skip
+    print(
+        f"flips and shifts: {mean_and_spread([r['views'] for r in runs])}; one view: {mean_and_spread([r['accuracy'] for r in runs])}; {minutes:.1f} minutes of training (median); {'reaches' if mean >= GOAL else 'does not reach'} {GOAL:.0%}"
+    )
     (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "strong.json").write_text(json.dumps({"flags": flags, "runs": runs}, indent=1))
+    (HERE / "results" / "strong.json").write_text(
+        json.dumps({"flags": flags, "runs": runs}, indent=1)
+    )
 
 
 if __name__ == "__main__":

@@ -38,12 +38,28 @@ def run(name: str, images: int) -> dict[str, Any]:
     python = str(FRAMEWORKS) if name == "sweep_ray" else sys.executable
     wait_for_quiet()
     with tempfile.TemporaryDirectory() as out:
-        command = [python, str(HERE / "peers" / f"{name}.py"), "--data", str(pixels()), "--out", out, "--images", str(images)]
+        command = [
+            python,
+            str(HERE / "peers" / f"{name}.py"),
+            "--data",
+            str(pixels()),
+            "--out",
+            out,
+            "--images",
+            str(images),
+        ]
         others, started = Others(), time.perf_counter()
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+        done = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+        )
         seconds = time.perf_counter() - started
     figures = json.loads(done.stdout.strip().splitlines()[-1])
-    return {**figures, "inner_seconds": figures["seconds"], "seconds": seconds, "others": others.share()}
+    return {
+        **figures,
+        "inner_seconds": figures["seconds"],
+        "seconds": seconds,
+        "others": others.share(),
+    }
 
 
 def measure(turns: int, images: int) -> Found:
@@ -72,17 +88,24 @@ def rows_of(found: Found) -> list[list[str]]:
         seconds = [one["seconds"] for one in all_turns]
         ratio = "1" if name == "sweep_ours" else spread(ratios(seconds, ours))
         title = f"{PEERS[name]} ({all_turns[0]['settings']})"
-        rows.append([title, spread(seconds, 1), ratio, f"{statistics.mean(map(loss, all_turns)):.3f}"])
+        rows.append(
+            [title, spread(seconds, 1), ratio, f"{statistics.mean(map(loss, all_turns)):.3f}"]
+        )
     return rows
 
 
 def verdict(found: Found) -> tuple[bool, str]:
     means = {name: statistics.mean(map(loss, all_turns)) for name, all_turns in found.items()}
-    apart = {name: mean - means["sweep_ours"] for name, mean in means.items() if name != "sweep_ours"}
+    apart = {
+        name: mean - means["sweep_ours"] for name, mean in means.items() if name != "sweep_ours"
+    }
     memory = max(one["worker_bytes"] - one["torch_bytes"] for one in found["sweep_ours"]) / 1e9
     text = ", ".join(f"{name} − convscope {value:+.3f}" for name, value in apart.items())
     good = all(abs(value) < TOLERANCE for value in apart.values())
-    return good, f"mean test loss: {text} (tolerance {TOLERANCE}); a worker holds at most {memory:.2f} GB above torch's own"
+    return (
+        good,
+        f"mean test loss: {text} (tolerance {TOLERANCE}); a worker holds at most {memory:.2f} GB above torch's own",
+    )
 
 
 def main() -> int:
@@ -98,7 +121,10 @@ def main() -> int:
     print(f"\n{text}{'' if good else '  TOO FAR APART'}")
     path = HERE / "results" / "sweep.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"machine": machine, "images": given.images, "found": found}, indent=1), encoding="utf-8")
+    path.write_text(
+        json.dumps({"machine": machine, "images": given.images, "found": found}, indent=1),
+        encoding="utf-8",
+    )
     print(f"written: {path}")
     return int(not good)
 

@@ -16,12 +16,18 @@ from typing import Any
 
 from figures import machine_line, markdown
 
-from convscope import plans
-from convscope.screen import Lines
-from convscope.studies import study
+from convscope.planning import pilots as plans
+from convscope.studies import Lines, study
 
 HERE = Path(__file__).parent
-HEAD = ("network", "rate, ends", "rate, each", "val loss, ends", "val loss, each", "difference / its SE")
+HEAD = (
+    "network",
+    "rate, ends",
+    "rate, each",
+    "val loss, ends",
+    "val loss, each",
+    "difference / its SE",
+)
 
 
 def capacity(out: Path, preset: str, seeds: int | None) -> dict[str, Any]:
@@ -45,18 +51,24 @@ def compared(ends: dict[str, Any], each: dict[str, Any]) -> list[dict[str, Any]]
         se = (a["se"] ** 2 + b["se"] ** 2) ** 0.5
         rows.append(
             {
-                "network": ours["network"], "rates": [ours["lr"], theirs["lr"]], "losses": [a["mean"], b["mean"]],
+                "network": ours["network"],
+                "rates": [ours["lr"], theirs["lr"]],
+                "losses": [a["mean"], b["mean"]],
                 "in_standard_errors": (a["mean"] - b["mean"]) / se,
             }
-        )  # fmt: skip
+        )
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--seeds", type=int)
-    parser.add_argument("--out", type=Path, help="a folder for the two studies, kept; otherwise a temporary one")
+    parser.add_argument(
+        "--out", type=Path, help="a folder for the two studies, kept; otherwise a temporary one"
+    )
     asked = parser.parse_args()
     out = asked.out or Path(tempfile.mkdtemp())
     ends = capacity(out / "ends", asked.preset, asked.seeds)
@@ -82,9 +94,13 @@ def main() -> None:
     )
     for name, found in (("ends", ends), ("each", each)):
         numbers = found["chapter"]["numbers"]
-        print(f"{name}: {found['pilots']} pilots, {found['pilot_seconds']:.0f} s; {'; '.join(numbers['verdicts'].values())}; smallest within one SE: {numbers['smallest_within_one_se']['network']}")  # fmt: skip
+        print(
+            f"{name}: {found['pilots']} pilots, {found['pilot_seconds']:.0f} s; {'; '.join(numbers['verdicts'].values())}; smallest within one SE: {numbers['smallest_within_one_se']['network']}"
+        )
     (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "transfer.json").write_text(json.dumps({"rows": rows, "ends": ends, "each": each}, indent=1))
+    (HERE / "results" / "transfer.json").write_text(
+        json.dumps({"rows": rows, "ends": ends, "each": each}, indent=1)
+    )
     if not asked.out:
         shutil.rmtree(out)
 

@@ -6,27 +6,28 @@ The public names are loaded when they are first used, so that importing convscop
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convscope.data import Dataset as Dataset
     from convscope.data import load as load
-    from convscope.findings import Finding as Finding
+    from convscope.errors import UserError as UserError
     from convscope.models import size_of as size_of
-    from convscope.probes import NotAffineError as NotAffineError
-    from convscope.probes import collapse as collapse
-    from convscope.probes import effective_field as effective_field
-    from convscope.probes import flatten_order as flatten_order
     from convscope.probes import probe as probe
-    from convscope.probes import receptive_field as receptive_field
+    from convscope.probes.affine import NotAffineError as NotAffineError
+    from convscope.probes.affine import collapse as collapse
+    from convscope.probes.fields import effective_field as effective_field
+    from convscope.probes.fields import receptive_field as receptive_field
+    from convscope.probes.permutation import flatten_order as flatten_order
     from convscope.recipe import ConvNet as ConvNet
     from convscope.recipe import Custom as Custom
     from convscope.recipe import Recipe as Recipe
     from convscope.recipe import SoftmaxRegression as SoftmaxRegression
-    from convscope.recipe import UserError as UserError
-    from convscope.record import Run as Run
+    from convscope.report import Finding as Finding
     from convscope.studies import Study as Study
     from convscope.studies import study as study
+    from convscope.training import Run as Run
     from convscope.training import network as network
     from convscope.training import train as train
 
@@ -34,13 +35,13 @@ _HOMES = {
     "ConvNet": "recipe",
     "Custom": "recipe",
     "Dataset": "data",
-    "Finding": "findings",
+    "Finding": "report",
     "NotAffineError": "probes",
     "Recipe": "recipe",
-    "Run": "record",
+    "Run": "training",
     "SoftmaxRegression": "recipe",
     "Study": "studies",
-    "UserError": "recipe",
+    "UserError": "errors",
     "collapse": "probes",
     "effective_field": "probes",
     "flatten_order": "probes",
@@ -76,10 +77,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'convscope' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"convscope.{_HOMES[name]}"), name)
+def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """A package's `__getattr__`: each public name is loaded from its home, a module below the package, when it is first used."""
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+
+    return get
+
+
+__getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

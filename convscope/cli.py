@@ -18,7 +18,8 @@ from typing import Annotated, Any
 
 import typer
 
-from convscope.recipe import Recipe, UserError, one_line, read_recipe, to_json
+from convscope.errors import UserError, one_line
+from convscope.recipe import Recipe, read_recipe, to_json
 from convscope.recipes import NAMED, named
 
 app = typer.Typer(
@@ -28,7 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Data sets: bring them here, look at them.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(
+    help="Data sets: bring them here, look at them.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(data_app, name="data")
 
 # typer brings its own click; the base of its public BadParameter is the same class wherever it comes from
@@ -48,7 +51,11 @@ DISK_ERRORS = {
 }
 
 Data = Annotated[
-    str | None, typer.Argument(help="cifar10, fashion-mnist, shapes, a folder of images or an .npz file", show_default="cifar10")
+    str | None,
+    typer.Argument(
+        help="cifar10, fashion-mnist, shapes, a folder of images or an .npz file",
+        show_default="cifar10",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
@@ -63,7 +70,9 @@ def version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    _: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None: ...
 
 
@@ -71,18 +80,35 @@ def root(
 def study(
     data: Data = None,
     preset: Annotated[str, typer.Option(help="quick, standard or full")] = "quick",
-    chapters: Annotated[str | None, typer.Option(help="Chapters joined by commas; all without it.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Seeds for each network.", show_default="2, 3 or 5 by preset")] = None,
-    out: Annotated[str | None, typer.Option(help="The study's folder.", show_default="runs/DATA-PRESET")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
-    workers: Annotated[int | None, typer.Option(help="Processes that train.", show_default="measured")] = None,
-    val: Annotated[float, typer.Option(help="Share of the training images held out for validation.")] = 0.1,
-    size: Annotated[
-        int | None, typer.Option(help="Side of the images of a folder.", show_default="chosen from the images")
+    chapters: Annotated[
+        str | None, typer.Option(help="Chapters joined by commas; all without it.")
     ] = None,
-    budget: Annotated[str | None, typer.Option(help="Make the preset fit into a time, as 90s, 10m or 1h30m.")] = None,
-    sampler: Annotated[str, typer.Option(help="How the search proposes networks: tpe, random or grid")] = "tpe",
-    trials: Annotated[int | None, typer.Option(help="Trials of the search.", show_default="by preset")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Seeds for each network.", show_default="2, 3 or 5 by preset")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="The study's folder.", show_default="runs/DATA-PRESET")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that train.", show_default="measured")
+    ] = None,
+    val: Annotated[
+        float, typer.Option(help="Share of the training images held out for validation.")
+    ] = 0.1,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Side of the images of a folder.", show_default="chosen from the images"),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Make the preset fit into a time, as 90s, 10m or 1h30m.")
+    ] = None,
+    sampler: Annotated[
+        str, typer.Option(help="How the search proposes networks: tpe, random or grid")
+    ] = "tpe",
+    trials: Annotated[
+        int | None, typer.Option(help="Trials of the search.", show_default="by preset")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Or minutes of the search.")] = None,
     track: Annotated[str | None, typer.Option(help="Mirror every run in a tracker: wandb")] = None,
     as_json: Json = False,
@@ -91,8 +117,9 @@ def study(
 
     The same command goes on where it stopped.
     """
-    from convscope import screen, studies
-    from convscope.findings import Search
+    from convscope import studies
+    from convscope.planning import Search
+    from convscope.studies import progress as screen
 
     watcher = screen.watcher()
     names = [name.strip() for name in chapters.split(",")] if chapters is not None else None
@@ -129,10 +156,16 @@ def study(
 def train(
     data: Data = None,
     recipe: Annotated[
-        str | None, typer.Option(help="A recipe file (JSON), or strong: made for accuracy in little time; flags change it.")
+        str | None,
+        typer.Option(
+            help="A recipe file (JSON), or strong: made for accuracy in little time; flags change it."
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="A known name, with changes: course-2,width=16; or package.module:factory")
+        str | None,
+        typer.Option(
+            help="A known name, with changes: course-2,width=16; or package.module:factory"
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option()] = None,
     batch: Annotated[int | None, typer.Option()] = None,
@@ -145,10 +178,16 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option()] = None,
     limit: Annotated[int | None, typer.Option(help="Train on so many images.")] = None,
-    flip: Annotated[bool | None, typer.Option("--flip/--no-flip", help="Random mirror images.")] = None,
-    crop: Annotated[int | None, typer.Option(help="Random translation by up to so many pixels.")] = None,
+    flip: Annotated[
+        bool | None, typer.Option("--flip/--no-flip", help="Random mirror images.")
+    ] = None,
+    crop: Annotated[
+        int | None, typer.Option(help="Random translation by up to so many pixels.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
-    precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float64", show_default="measured")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float64", show_default="measured")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The run goes to OUT/ID.")] = Path("runs"),
     track: Annotated[str | None, typer.Option(help="Mirror the run in a tracker: wandb")] = None,
     as_json: Json = False,
@@ -162,17 +201,29 @@ def train(
         base = named(recipe, min(limit or len(loaded.train), len(loaded.train)))
     else:
         base = read_recipe(recipe) if recipe is not None else Recipe()
-    measured_here = recipe is None or loaded is not None  # a recipe file says how the machine computes
+    measured_here = (
+        recipe is None or loaded is not None
+    )  # a recipe file says how the machine computes
     given: dict[str, Any] = {
-        "data": data, "epochs": epochs, "batch": batch, "lr": lr, "optimizer": optimizer, "schedule": schedule, "weight_decay": weight_decay,
+        "data": data,
+        "epochs": epochs,
+        "batch": batch,
+        "lr": lr,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "weight_decay": weight_decay,
         "label_smoothing": label_smoothing,
-        "seed": seed, "limit": limit, "flip": flip, "crop": crop, "precision": precision,
-    }  # fmt: skip
+        "seed": seed,
+        "limit": limit,
+        "flip": flip,
+        "crop": crop,
+        "precision": precision,
+    }
     changed = replace(base, **{key: value for key, value in given.items() if value is not None})
-    from convscope import device as devices
-    from convscope import trackers
-    from convscope.fit import check_device
+    from convscope import machine as devices
     from convscope.models import parse_model
+    from convscope.studies import trackers
+    from convscope.training import check_device
 
     if model is not None:
         changed = replace(changed, model=parse_model(model))
@@ -182,12 +233,31 @@ def train(
         best = devices.best_numerics(changed.device)
         threads = devices.best_threads(changed.device, best)
         changed = replace(
-            changed, precision=best.precision, layout=best.layout, kernels=best.kernels, threads=threads  # pyright: ignore[reportArgumentType]
-        )  # fmt: skip
+            changed,
+            precision=best.precision,
+            layout=best.layout,
+            kernels=best.kernels,
+            threads=threads,  # pyright: ignore[reportArgumentType]
+        )
     check_writable(out)
-    run = trackers.train_tracked(changed, out, track, data=loaded, log=print_row, say=lambda text: print(text, file=sys.stderr))
+    run = trackers.train_tracked(
+        changed,
+        out,
+        track,
+        data=loaded,
+        log=print_row,
+        say=lambda text: print(text, file=sys.stderr),
+    )
     print(
-        json.dumps({"id": run.id, "path": str(run.path), "status": run.status, "size": run.size, "rows": run.rows})
+        json.dumps(
+            {
+                "id": run.id,
+                "path": str(run.path),
+                "status": run.status,
+                "size": run.size,
+                "rows": run.rows,
+            }
+        )
         if as_json
         else run
     )
@@ -202,7 +272,9 @@ def print_row(row: dict[str, Any]) -> None:
         if row.get(f"{split}_loss") is not None
     ]
     if row.get("test_views_accuracy") is not None:
-        figures.append(f"test by several views {row['test_views_loss']:.4f} {100 * row['test_views_accuracy']:.2f} %")
+        figures.append(
+            f"test by several views {row['test_views_loss']:.4f} {100 * row['test_views_accuracy']:.2f} %"
+        )
     print(
         f"epoch {row['epoch']}: {', '.join(figures) or 'loss is not finite'} ({row['seconds']:.1f} s)",
         file=sys.stderr,
@@ -212,7 +284,12 @@ def print_row(row: dict[str, Any]) -> None:
 
 @app.command()
 def inspect(
-    model: Annotated[str, typer.Argument(help="A known name, with changes: course-2,width=16; or package.module:factory")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A known name, with changes: course-2,width=16; or package.module:factory"
+        ),
+    ],
     input: Annotated[str, typer.Option(help="Channels × height × width.")] = "3x32x32",
     classes: Annotated[int, typer.Option()] = 10,
     as_json: Json = False,
@@ -236,7 +313,11 @@ def inspect(
 def probe(
     target: Annotated[str, typer.Argument(help="A built-in operator's name, or module:attribute")],
     shape: Annotated[
-        str | None, typer.Option(help="One sample's, channels first: 3x16x16 or 1x64.", show_default="1x16x16, or the operator's")
+        str | None,
+        typer.Option(
+            help="One sample's, channels first: 3x16x16 or 1x64.",
+            show_default="1x16x16, or the operator's",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option()] = 0,
     as_json: Json = False,
@@ -251,8 +332,12 @@ def probe(
         function, size = operator_named(target)
     if shape is not None:
         parts = shape.lower().replace("×", "x").split("x")
-        if len(parts) not in (2, 3) or not all(part.isdecimal() and 0 < int(part) <= 4096 for part in parts):
-            raise UserError(f"shape {one_line(shape)!r}: write channels x height x width or channels x length, as 3x16x16")
+        if len(parts) not in (2, 3) or not all(
+            part.isdecimal() and 0 < int(part) <= 4096 for part in parts
+        ):
+            raise UserError(
+                f"shape {one_line(shape)!r}: write channels x height x width or channels x length, as 3x16x16"
+            )
         size = tuple(map(int, parts))
     found = probes.probe(function, size, seed=seed)
     print(json.dumps(found.to_json()) if as_json else found)
@@ -268,17 +353,21 @@ def attribute_of(target: str) -> Any:
         found = getattr(importlib.import_module(module_name), name)
         return found() if isinstance(found, type) else found
     except Exception as error:  # the user's code: whatever it raises is named
-        raise UserError(f"target {one_line(target)!r}: {type(error).__name__}: {one_line(error)}") from error
+        raise UserError(
+            f"target {one_line(target)!r}: {type(error).__name__}: {one_line(error)}"
+        ) from error
 
 
 @app.command()
 def runs(
-    root: Annotated[Path, typer.Argument(help="A folder of runs, a study or a folder of studies.")] = Path("runs"),
+    root: Annotated[
+        Path, typer.Argument(help="A folder of runs, a study or a folder of studies.")
+    ] = Path("runs"),
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """The finished runs below a folder."""
-    from convscope.record import Run, list_runs
+    from convscope.training import Run, list_runs
 
     if not root.is_dir():
         raise UserError(f"root {one_line(root)!r}: no such folder")
@@ -286,8 +375,20 @@ def runs(
     for item in list_runs(root):
         if isinstance(item, Run):
             best = item.best if item.rows else {}
-            rows.append({"id": item.id, "data": item.recipe.data, "model": kind_of(item.recipe), "seed": item.recipe.seed, "status": item.status, **item.size,
-                         "epochs": len(item.rows), "val_loss": best.get("val_loss"), "test_accuracy": best.get("test_accuracy"), "path": str(item.path)})  # fmt: skip
+            rows.append(
+                {
+                    "id": item.id,
+                    "data": item.recipe.data,
+                    "model": kind_of(item.recipe),
+                    "seed": item.recipe.seed,
+                    "status": item.status,
+                    **item.size,
+                    "epochs": len(item.rows),
+                    "val_loss": best.get("val_loss"),
+                    "test_accuracy": best.get("test_accuracy"),
+                    "path": str(item.path),
+                }
+            )
         else:
             print(f"left out: {item}", file=sys.stderr)
     if as_json:
@@ -301,14 +402,29 @@ def runs(
     elif not rows:
         print(f"no finished runs below {one_line(root)}", file=sys.stderr)
     else:
-        print_table(rows, ["id", "data", "model", "seed", "status", "parameters", "epochs", "val_loss", "test_accuracy"])
+        print_table(
+            rows,
+            [
+                "id",
+                "data",
+                "model",
+                "seed",
+                "status",
+                "parameters",
+                "epochs",
+                "val_loss",
+                "test_accuracy",
+            ],
+        )
 
 
 def kind_of(recipe: Recipe) -> str:
     tree = to_json(recipe.model)
     if tree["kind"] != "convnet":
         return tree.get("factory", tree["kind"])
-    return f"width {tree['width']} depth {tree['depth']}" + (f"×{tree['block_depth']}" if tree["block_depth"] > 1 else "")
+    return f"width {tree['width']} depth {tree['depth']}" + (
+        f"×{tree['block_depth']}" if tree["block_depth"] > 1 else ""
+    )
 
 
 def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
@@ -326,18 +442,23 @@ def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
     cells = [columns] + [[text(row[column]) for column in columns] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        )
 
 
 @app.command()
 def explain(
-    key: Annotated[str | None, typer.Argument(help="A verdict or a measure of the report; without it, all are listed.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Argument(help="A verdict or a measure of the report; without it, all are listed."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Definition, formula, caveat and source of a verdict or measure."""
     from dataclasses import asdict
 
-    from convscope import glossary
+    from convscope.report import glossary
 
     if key is None:
         entries = glossary.ENTRIES.values()
@@ -384,7 +505,7 @@ def data_fetch(
 ) -> None:
     """Bring a data set into the cache, checked."""
     from convscope.data import fetch
-    from convscope.screen import Lines
+    from convscope.studies import Lines
 
     print(fetch(data, size=size, progress=Lines().step))
 
@@ -397,7 +518,7 @@ def data_info(
 ) -> None:
     """Counts, class balance, duplicates, mean and standard deviation."""
     from convscope.data import info, load
-    from convscope.screen import Lines
+    from convscope.studies import Lines
 
     loaded = load(data, size=size, progress=Lines().step)
     found = info(loaded)
@@ -407,9 +528,9 @@ def data_info(
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """What this machine can do, measured."""
-    from convscope import device as devices
+    from convscope import machine as devices
     from convscope.data import cache_folder
-    from convscope.fit import check_device
+    from convscope.training import check_device
 
     machine = devices.this_machine()
     name = check_device("auto")
@@ -433,12 +554,16 @@ def doctor(as_json: Json = False) -> None:
     print(f"machine    {machine}\ndevice     {name}\nprecision  {best.precision}, {best.layout}")
     print(f"kernels    {best.kernels}{reason}\ndata       {cache_folder()}")
     for what, rate in best.measured.items():
-        print(f"measured   {what}: {rate:,.0f} images a second, one thread, whole training steps of a small network")
+        print(
+            f"measured   {what}: {rate:,.0f} images a second, one thread, whole training steps of a small network"
+        )
 
 
 def check_writable(out: Path) -> None:
     try:
-        there = next(folder for folder in [out.absolute(), *out.absolute().parents] if folder.exists())
+        there = next(
+            folder for folder in [out.absolute(), *out.absolute().parents] if folder.exists()
+        )
     except OSError as error:
         raise UserError(f"out {one_line(out)!r}: {error.strerror}; name another folder") from None
     if not there.is_dir():
@@ -466,13 +591,19 @@ def main() -> None:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(message)
             sys.exit(0)
-        print(f"convscope: {one_line(with_value(error, ' '.join(message.split())), 400)}", file=sys.stderr)
+        print(
+            f"convscope: {one_line(with_value(error, ' '.join(message.split())), 400)}",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except UserError as error:
         print(f"convscope: {one_line(error, 2000)}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        print(f"convscope: interrupted; what is finished is kept, go on with: {typed()}", file=sys.stderr)
+        print(
+            f"convscope: interrupted; what is finished is kept, go on with: {typed()}",
+            file=sys.stderr,
+        )
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -481,7 +612,10 @@ def main() -> None:
         if error.errno not in DISK_ERRORS:
             raise
         place = f" {one_line(error.filename)}" if error.filename else ""
-        print(f"convscope:{place} {error.strerror}; what was written before is unchanged, go on with: {typed()}", file=sys.stderr)
+        print(
+            f"convscope:{place} {error.strerror}; what was written before is unchanged, go on with: {typed()}",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 
@@ -489,7 +623,13 @@ def with_value(error: Exception, message: str) -> str:
     """The message with the value that was given, where the parser leaves it out."""
     for option in getattr(getattr(error, "param", None), "opts", []):
         for word, following in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
-            value = following if word == option else word.partition("=")[2] if word.startswith(f"{option}=") else ""
+            value = (
+                following
+                if word == option
+                else word.partition("=")[2]
+                if word.startswith(f"{option}=")
+                else ""
+            )
             if value and value not in message:
                 return f"{option} {value!r}: {message}"
     return message

@@ -22,10 +22,12 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from convscope import data, plans
+from convscope import data
 from convscope.chapters import best, capacity, nonlinearity, ordering, receptive_field
-from convscope.recipe import ConvNet, Recipe
-from convscope.record import Run
+from convscope.planning import reference as plans
+from convscope.recipe.networks import ConvNet
+from convscope.recipe.recipe import Recipe
+from convscope.training.runs import Run
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("convscope", deadline=None, derandomize=True, max_examples=60)
@@ -79,7 +81,11 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def _stratified(split: data.Split, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The first `count` images of each class, in their order: N×H×W×C and labels."""
-    rows = torch.cat([(split.labels == label).nonzero().flatten()[:count] for label in range(10)]).sort().values
+    rows = (
+        torch.cat([(split.labels == label).nonzero().flatten()[:count] for label in range(10)])
+        .sort()
+        .values
+    )
     return split.images[rows].permute(0, 2, 3, 1).contiguous().numpy(), split.labels[rows].numpy()
 
 
@@ -90,7 +96,14 @@ def cifar_slice(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -
     def make(path: Path) -> None:
         whole = data.load("cifar10", val=0)
         (x, y), (x_test, y_test) = _stratified(whole.train, 120), _stratified(whole.test, 40)
-        np.savez(path, x_train=x, y_train=y, x_test=x_test, y_test=y_test, classes=np.array(whole.classes))
+        np.savez(
+            path,
+            x_train=x,
+            y_train=y,
+            x_test=x_test,
+            y_test=y_test,
+            classes=np.array(whole.classes),
+        )
 
     return _shared(tmp_path_factory, "cifar-slice.npz", make)
 
@@ -101,8 +114,16 @@ def micro(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def make(path: Path) -> None:
         with np.load(cifar_slice) as file:
-            x, y, x_test, y_test = (file[name] for name in ("x_train", "y_train", "x_test", "y_test"))
-        np.savez(path, x_train=x[:100, 12:20, 12:20], y_train=y[:100], x_test=x_test[:20, 12:20, 12:20], y_test=y_test[:20])
+            x, y, x_test, y_test = (
+                file[name] for name in ("x_train", "y_train", "x_test", "y_test")
+            )
+        np.savez(
+            path,
+            x_train=x[:100, 12:20, 12:20],
+            y_train=y[:100],
+            x_test=x_test[:20, 12:20, 12:20],
+            y_test=y_test[:20],
+        )
 
     return _shared(tmp_path_factory, "micro.npz", make)
 
@@ -126,19 +147,30 @@ def class_folder(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def _tiny_preset() -> Iterator[None]:
     """The quick preset with three widths at depth 2, one at depth 1, two epochs."""
     strong = plans.Strong(replace(plans.strong_model(4), depth=2), 2)
-    sweeps = (capacity.widths(capacity.first(1, (16,)), 4), capacity.widths(capacity.first(2, (16,)), 2, 4, 8))
+    sweeps = (
+        capacity.widths(capacity.first(1, (16,)), 4),
+        capacity.widths(capacity.first(2, (16,)), 2, 4, 8),
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(capacity.PRESETS, "quick", capacity.Preset(sweeps, 2, (1e-3, 4e-3), 1))
         patch.setitem(plans.STRONG, "quick", strong)
         patch.setitem(best.PRESETS, "quick", best.Preset(3, (1,), 1))
         patch.setitem(
-            nonlinearity.PRESETS, "quick", nonlinearity.Preset(2, (1e-3, 4e-3), (2,), ConvNet(4, 2, hidden=(16,)), False)
+            nonlinearity.PRESETS,
+            "quick",
+            nonlinearity.Preset(2, (1e-3, 4e-3), (2,), ConvNet(4, 2, hidden=(16,)), False),
         )
         patch.setitem(
-            receptive_field.PRESETS, "quick", receptive_field.Preset(2, (4e-3,), (3, 5), ConvNet(2, 2, head="gap"), None)
+            receptive_field.PRESETS,
+            "quick",
+            receptive_field.Preset(2, (4e-3,), (3, 5), ConvNet(2, 2, head="gap"), None),
         )
-        patch.setitem(ordering.PRESETS, "quick", ordering.Preset(ConvNet(2, 2), 2, (4e-3,), 2, None))
-        patch.setattr(plans, "MOST_EPOCHS", 2)  # small sets get more epochs otherwise
+        patch.setitem(
+            ordering.PRESETS, "quick", ordering.Preset(ConvNet(2, 2), 2, (4e-3,), 2, None)
+        )
+        patch.setattr(
+            "convscope.planning.epochs.MOST_EPOCHS", 2
+        )  # small sets get more epochs otherwise
         yield
 
 
@@ -150,7 +182,7 @@ def tiny_preset() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _study_once(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from convscope.studies import study
+    from convscope.studies.main_path import study
 
     def make(folder: Path) -> None:
         with _tiny_preset():
@@ -162,7 +194,7 @@ def _study_once(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def _whole_study(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All six chapters on the slice with tiny presets; not to be changed."""
-    from convscope.studies import study
+    from convscope.studies.main_path import study
 
     def make(folder: Path) -> None:
         with _tiny_preset():
@@ -194,7 +226,11 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Answer]]:
     def call(*arguments: object) -> Answer:
         out, err = io.StringIO(), io.StringIO()
         monkeypatch.setattr(sys, "argv", ["convscope", *map(str, arguments)])
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as end,
+        ):
             convscope.cli.main()
         assert isinstance(end.value.code, int)
         return Answer(end.value.code, out.getvalue(), err.getvalue())
@@ -222,10 +258,21 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
     ) -> Run:
         made = Recipe(model=model, seed=seed, **recipe)
         rows = []
-        for i, losses in enumerate(zip(train, val, test or [v + 0.01 for v in val], strict=True), 1):
-            row: dict[str, float] = {"epoch": i, "lr": made.lr, "train_seconds": 0.5, "seconds": 1.0}
+        for i, losses in enumerate(
+            zip(train, val, test or [v + 0.01 for v in val], strict=True), 1
+        ):
+            row: dict[str, float] = {
+                "epoch": i,
+                "lr": made.lr,
+                "train_seconds": 0.5,
+                "seconds": 1.0,
+            }
             for split, loss in zip(("train", "val", "test"), losses, strict=True):
-                row |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy, f"{split}_loss_sd": sd}
+                row |= {
+                    f"{split}_loss": loss,
+                    f"{split}_accuracy": accuracy,
+                    f"{split}_loss_sd": sd,
+                }
             rows.append(row)
         size = {
             "filters": sum(model.channels),

@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable
 from types import ModuleType
 
-from convscope.findings import Context, Finding
-from convscope.recipe import Recipe
-from convscope.record import Run
+from convscope.planning.context import Context
+from convscope.recipe.recipe import Recipe
+from convscope.report.findings import Finding
+from convscope.training.runs import Run
 
 Sent = Callable[[list[Run]], list[Run]]
 
@@ -30,9 +31,18 @@ def drive(
 
 def check(finding: Finding) -> Finding:
     """Printable, whole sentences; plain, finite JSON."""
-    json.dumps([finding.numbers, *(t.rows for t in finding.tables), *(c.spec for c in finding.charts)], allow_nan=False)
+    json.dumps(
+        [finding.numbers, *(t.rows for t in finding.tables), *(c.spec for c in finding.charts)],
+        allow_nan=False,
+    )
     for text in (finding.sentence, *finding.paragraphs):
         assert text.isprintable() and text.endswith(".") and not text.endswith("..")
-        assert "None" not in text and "nan" not in text and "  " not in text and "1 seeds" not in text and "1 epochs" not in text
+        assert (
+            "None" not in text
+            and "nan" not in text
+            and "  " not in text
+            and "1 seeds" not in text
+            and "1 epochs" not in text
+        )
     assert finding.verdict
     return finding

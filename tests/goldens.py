@@ -23,11 +23,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from convscope import data, plans, recipes, studies
+from convscope import data, recipes
 from convscope.chapters import best, capacity, nonlinearity, ordering, receptive_field
-from convscope.models import NAMED, build
-from convscope.recipe import ConvNet, Custom, Model, Recipe, SoftmaxRegression, to_json
-from convscope.training import train
+from convscope.machine.choice import Choice
+from convscope.machine.choosing import resolve
+from convscope.machine.costs import kind_of
+from convscope.models.building import build
+from convscope.models.named import NAMED
+from convscope.planning import reference as plans
+from convscope.planning.context import Context, Fit
+from convscope.recipe.json_form import to_json
+from convscope.recipe.networks import ConvNet, Custom, Model, SoftmaxRegression
+from convscope.recipe.recipe import Recipe
+from convscope.studies.folder import write_study
+from convscope.studies.main_path import study
+from convscope.studies.plan import forecast
+from convscope.training.main_path import train
 
 FOLDER = Path(__file__).parent / "golden"
 STRONG = Custom("convscope.recipes.strong:network")
@@ -36,9 +47,13 @@ VARIANTS: dict[str, Model] = {
     "batch norm, skip": ConvNet(8, 2, block_depth=2, norm="batch", skip=True),
     "group norm, GAP": ConvNet(8, 2, norm="group", head="gap", pool="avg"),
     "affine, GELU": ConvNet(6, 2, norm="affine", activation="gelu"),
-    "whitened, early pooling": ConvNet(8, 2, block_depth=2, norm="batch", stem="whiten", pool_at="first", head="gap"),
+    "whitened, early pooling": ConvNet(
+        8, 2, block_depth=2, norm="batch", stem="whiten", pool_at="first", head="gap"
+    ),
     "hidden, random order": ConvNet(4, 3, hidden=(32, 16), order="random"),
-    "permuted pixels, no pooling": ConvNet(4, 1, pool="none", pixels="random", kernel=15, head="gap"),
+    "permuted pixels, no pooling": ConvNet(
+        4, 1, pool="none", pixels="random", kernel=15, head="gap"
+    ),
     "strided, per sample": ConvNet(4, 2, pool="stride", order="per-sample", activation="tanh"),
     "linear": ConvNet(8, 2, activation="identity", pool="avg"),
     "recipes.strong": STRONG,
@@ -58,7 +73,9 @@ def recipes_of_every_kind() -> list[Recipe]:
     models += [*VARIANTS.values(), Custom("package.module:factory", {"width": 3, "name": "a"})]
     out = [Recipe(model=model) for model in models]
     out += [recipes.named("strong", images) for images in (50_000, 2_000)]
-    out += [Recipe(optimizer=name, schedule="onecycle") for name in ("sgd", "adam", "adamw", "muon")]
+    out += [
+        Recipe(optimizer=name, schedule="onecycle") for name in ("sgd", "adam", "adamw", "muon")
+    ]
     out += [Recipe(schedule=name, lr=0.01) for name in ("constant", "cosine", "linear")]
     out += [Recipe(precision=name, kernels="compiled") for name in ("float32", "bfloat16")]
     out += [
@@ -114,35 +131,74 @@ def networks() -> dict[str, Any]:
 
 # --- metrics of short runs
 
-SMALL = Recipe(data="shapes", model=ConvNet(4, 2), epochs=3, batch=50, limit=200, lr=4e-3, precision="float64",
-               layout="contiguous", train_sample=100, evaluate=("train",))  # fmt: skip
+SMALL = Recipe(
+    data="shapes",
+    model=ConvNet(4, 2),
+    epochs=3,
+    batch=50,
+    limit=200,
+    lr=4e-3,
+    precision="float64",
+    layout="contiguous",
+    train_sample=100,
+    evaluate=("train",),
+)
 
 
 def short_runs(exact: bool) -> dict[str, Recipe]:
     """Three epochs for each optimiser, normalisation and way to compute; `exact`: those too whose figures hold on one kind of processor alone."""
     rates = {"sgd": 0.05, "adam": 4e-3, "adamw": 4e-3, "muon": 0.05}
-    out = {f"{name}": replace(SMALL, optimizer=name, lr=rate, weight_decay=1e-3) for name, rate in rates.items()}
+    out = {
+        f"{name}": replace(SMALL, optimizer=name, lr=rate, weight_decay=1e-3)
+        for name, rate in rates.items()
+    }
     for norm in ("batch", "group", "affine"):
         net = ConvNet(4, 2, block_depth=2, norm=norm, skip=True, head="gap")
         out[norm] = replace(SMALL, model=net, schedule="onecycle")
-    out["augmented"] = replace(SMALL, flip=True, crop=2, cutout=4, label_smoothing=0.1, label_noise=0.2, schedule="cosine")
+    out["augmented"] = replace(
+        SMALL, flip=True, crop=2, cutout=4, label_smoothing=0.1, label_noise=0.2, schedule="cosine"
+    )
     out["softmax"] = replace(SMALL, model=SoftmaxRegression(), lr=1e-3)
     out["all splits"] = replace(SMALL, evaluate=("train", "val", "test"))
     out["order"] = replace(SMALL, model=ConvNet(4, 2, order="per-sample"))
-    strong = replace(recipes.named("strong", 200), model=VARIANTS["recipes.strong, narrow"], data="shapes", limit=200, epochs=3,
-                     val=0.02, evaluate=("val",))  # fmt: skip
+    strong = replace(
+        recipes.named("strong", 200),
+        model=VARIANTS["recipes.strong, narrow"],
+        data="shapes",
+        limit=200,
+        epochs=3,
+        val=0.02,
+        evaluate=("val",),
+    )
     out["strong"] = replace(strong, precision="float64", layout="contiguous", micro_batch=16)
     if not exact:
         return out
     nets = {
-        "plain": ConvNet(8, 3), "narrow": ConvNet(3, 3), "mean": ConvNet(8, 2, pool="avg"), "wide": ConvNet(32, 2, block_depth=2, norm="batch", skip=True),
-        "early": ConvNet(16, 3, block_depth=2, norm="batch", skip=True, head="gap", stem="whiten", pool_at="first"),
-        "large kernel": ConvNet(5, 1, kernel=15, pool="none", head="gap"), "linear": ConvNet(16, 2, activation="identity", pool="avg"), "tanh": ConvNet(8, 2, activation="tanh", norm="group"),
-    }  # fmt: skip
+        "plain": ConvNet(8, 3),
+        "narrow": ConvNet(3, 3),
+        "mean": ConvNet(8, 2, pool="avg"),
+        "wide": ConvNet(32, 2, block_depth=2, norm="batch", skip=True),
+        "early": ConvNet(
+            16,
+            3,
+            block_depth=2,
+            norm="batch",
+            skip=True,
+            head="gap",
+            stem="whiten",
+            pool_at="first",
+        ),
+        "large kernel": ConvNet(5, 1, kernel=15, pool="none", head="gap"),
+        "linear": ConvNet(16, 2, activation="identity", pool="avg"),
+        "tanh": ConvNet(8, 2, activation="tanh", norm="group"),
+    }
     for precision in ("float32", "bfloat16"):
         for kernels in ("library", "compiled"):
             way = replace(SMALL, precision=precision, kernels=kernels, layout="channels_last")
-            out |= {f"{name}, {precision}, {kernels}": replace(way, model=net) for name, net in nets.items()}
+            out |= {
+                f"{name}, {precision}, {kernels}": replace(way, model=net)
+                for name, net in nets.items()
+            }
             low = replace(strong, precision=precision, kernels=kernels, micro_batch=16)
             out[f"strong, {precision}, {kernels}"] = low
     return out
@@ -156,29 +212,52 @@ def metrics(exact: bool) -> dict[str, Any]:
         for name, recipe in short_runs(exact).items():
             run = train(recipe, folder, data=loaded[recipe.val])
             assert run.status == "finished", (name, run)
-            rows = [{key: value for key, value in row.items() if key not in timed} for row in run.rows]
+            rows = [
+                {key: value for key, value in row.items() if key not in timed} for row in run.rows
+            ]
             out[name] = {"id": run.id, "rows": rows, "size": run.size}
     return out
 
 
 # --- a study of all chapters
 
-CHOICE = {"device": "cpu", "precision": "float64", "layout": "contiguous", "threads": 1, "workers": 2, "measured": {}, "kernels": "library"}
+CHOICE = {
+    "device": "cpu",
+    "precision": "float64",
+    "layout": "contiguous",
+    "threads": 1,
+    "workers": 2,
+    "measured": {},
+    "kernels": "library",
+}
 
 
 @contextmanager
 def tiny() -> Iterator[None]:
     """The quick preset made small: all chapters in under a minute."""
     strong = plans.Strong(replace(plans.strong_model(4), depth=2), 2)
-    sweeps = (capacity.widths(capacity.first(1, (16,)), 4), capacity.widths(capacity.first(2, (16,)), 2, 4, 8))
+    sweeps = (
+        capacity.widths(capacity.first(1, (16,)), 4),
+        capacity.widths(capacity.first(2, (16,)), 2, 4, 8),
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(capacity.PRESETS, "quick", capacity.Preset(sweeps, 2, (1e-3, 4e-3), 1))
         patch.setitem(plans.STRONG, "quick", strong)
         patch.setitem(best.PRESETS, "quick", best.Preset(3, (1,), 1))
-        patch.setitem(nonlinearity.PRESETS, "quick", nonlinearity.Preset(2, (1e-3, 4e-3), (2,), ConvNet(4, 2, hidden=(16,)), False))
-        patch.setitem(receptive_field.PRESETS, "quick", receptive_field.Preset(2, (4e-3,), (3, 5), ConvNet(2, 2, head="gap"), None))
-        patch.setitem(ordering.PRESETS, "quick", ordering.Preset(ConvNet(2, 2), 2, (4e-3,), 2, None))
-        patch.setattr(plans, "MOST_EPOCHS", 2)
+        patch.setitem(
+            nonlinearity.PRESETS,
+            "quick",
+            nonlinearity.Preset(2, (1e-3, 4e-3), (2,), ConvNet(4, 2, hidden=(16,)), False),
+        )
+        patch.setitem(
+            receptive_field.PRESETS,
+            "quick",
+            receptive_field.Preset(2, (4e-3,), (3, 5), ConvNet(2, 2, head="gap"), None),
+        )
+        patch.setitem(
+            ordering.PRESETS, "quick", ordering.Preset(ConvNet(2, 2), 2, (4e-3,), 2, None)
+        )
+        patch.setattr("convscope.planning.epochs.MOST_EPOCHS", 2)
         yield
 
 
@@ -189,9 +268,18 @@ def make_images(folder: Path, side: int) -> None:
     """The middle pixels of the first images of `shapes`."""
     inside = slice(16 - side // 2, 16 + side // 2)
     whole = data.load("shapes", val=0)
-    x, x_test = (split.images[:count, :, inside, inside].permute(0, 2, 3, 1).numpy() for split, count in ((whole.train, 500), (whole.test, 200)))
-    np.savez_compressed(folder / IMAGES, x_train=x, y_train=whole.train.labels[:500].numpy(), x_test=x_test,
-                        y_test=whole.test.labels[:200].numpy(), classes=np.array(whole.classes))  # fmt: skip
+    x, x_test = (
+        split.images[:count, :, inside, inside].permute(0, 2, 3, 1).numpy()
+        for split, count in ((whole.train, 500), (whole.test, 200))
+    )
+    np.savez_compressed(
+        folder / IMAGES,
+        x_train=x,
+        y_train=whole.train.labels[:500].numpy(),
+        x_test=x_test,
+        y_test=whole.test.labels[:200].numpy(),
+        classes=np.array(whole.classes),
+    )
 
 
 def train_study(folder: Path, side: int = 16, precision: str = "float64") -> Path:
@@ -212,25 +300,57 @@ def _train_study(root: Path, choice: dict[str, Any]) -> Path:
     fit = {"epochs": 1.0, "images": 1.0, "seeds": 2}
     with tiny():
         whole = data.load(IMAGES)
-        base = studies.resolve(Recipe(data=IMAGES, data_hash=whole.hash, batch=56), studies.devices.Choice(**choice))
-        context = studies.Context(whole, "quick", (0, 1), base, tuple(names), fit=studies.Fit(**fit))
-        kinds = dict.fromkeys(studies.kind_of(recipe).id for recipe in studies.forecast(context))
+        base = resolve(Recipe(data=IMAGES, data_hash=whole.hash, batch=56), Choice(**choice))
+        context = Context(whole, "quick", (0, 1), base, tuple(names), fit=Fit(**fit))
+        kinds = dict.fromkeys(kind_of(recipe).id for recipe in forecast(context))
         asked = {"budget": 1e8, "preset": "quick", "chapters": names, "seeds": 2}
-        studies.write_study(root, {"asked": {"device": "cpu", "workers": 2}, "choice": choice,
-                                   "costs": {kind: [1e-4, 1e-4] for kind in kinds}, "fitted": {**asked, "fit": fit}})  # fmt: skip
-        studies.study(IMAGES, names, seeds=2, out=root, device="cpu", workers=2, budget=1e8, command=f"convscope study {IMAGES}")
+        write_study(
+            root,
+            {
+                "asked": {"device": "cpu", "workers": 2},
+                "choice": choice,
+                "costs": {kind: [1e-4, 1e-4] for kind in kinds},
+                "fitted": {**asked, "fit": fit},
+            },
+        )
+        study(
+            IMAGES,
+            names,
+            seeds=2,
+            out=root,
+            device="cpu",
+            workers=2,
+            budget=1e8,
+            command=f"convscope study {IMAGES}",
+        )
     return root
 
 
 UNSTABLE = {"seconds", "machine", "convscope", "command", "images_second", "search_seconds"}
-WORDS = {"sentence", "brief", "alt", "caption", "title", "paragraphs", "question", "columns", "proof", "galleries", "alts"}
+WORDS = {
+    "sentence",
+    "brief",
+    "alt",
+    "caption",
+    "title",
+    "paragraphs",
+    "question",
+    "columns",
+    "proof",
+    "galleries",
+    "alts",
+}
 
 
 def stable(tree: Any) -> Any:
     """What the same study gives again: neither times, nor machines, nor wording."""
     if isinstance(tree, dict):
         gone = UNSTABLE | WORDS
-        return {key: stable(value) for key, value in tree.items() if key not in gone and not key.startswith(("latency", "ms_"))}
+        return {
+            key: stable(value)
+            for key, value in tree.items()
+            if key not in gone and not key.startswith(("latency", "ms_"))
+        }
     return [stable(item) for item in tree] if isinstance(tree, list) else tree
 
 
@@ -251,7 +371,9 @@ def study_results() -> dict[str, Any]:
 
 def write(name: str, value: Any) -> None:
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"{name}.json").write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (FOLDER / f"{name}.json").write_text(
+        json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convscope.data import Split
+from convscope.data.dataset import Split
 
 
 def arrays(*splits: Split) -> tuple[np.ndarray, np.ndarray]:

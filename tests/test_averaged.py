@@ -9,16 +9,23 @@ import torch.nn.functional as F
 from hypothesis import given
 from torch import Tensor
 
-from convscope import averaged, device, kernels
-from convscope.evaluate import autocast
-from convscope.models import build
-from convscope.recipe import ConvNet
+from convscope.fast import library as kernels
+from convscope.fast import strided_means as averaged
+from convscope.machine import measurement as device
+from convscope.models.building import build
+from convscope.recipe.networks import ConvNet
+from convscope.training.metrics import autocast
 
 LAST = torch.channels_last
 missing = kernels.why_not(torch.bfloat16)
 shapes = st.tuples(
-    st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.sampled_from([1, 3, 5, 7]), st.integers(2, 17), st.integers(2, 17)
-)  # fmt: skip
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from([1, 3, 5, 7]),
+    st.integers(2, 17),
+    st.integers(2, 17),
+)
 LINEAR = ConvNet(16, 3, activation="identity", pool="avg", hidden=(32,))
 
 
@@ -31,7 +38,10 @@ def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int, biased: bool)
     def numbers(*size: int) -> Tensor:
         return torch.randint(-3, 4, size, generator=generator).float()
 
-    inputs = [numbers(count, channels, height, width).contiguous(memory_format=LAST), numbers(filters, channels, kernel, kernel)]
+    inputs = [
+        numbers(count, channels, height, width).contiguous(memory_format=LAST),
+        numbers(filters, channels, kernel, kernel),
+    ]
     inputs += [numbers(filters)] if biased else []
     g = numbers(count, filters, height // 2, width // 2)
 
@@ -61,11 +71,19 @@ def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int, biased: bool)
         (ConvNet(16, 2, activation="identity", pool="avg", pool_sizes=(2, 4)), 1),
     ],
 )
-def test_only_where_nothing_nonlinear_lies_between(monkeypatch: pytest.MonkeyPatch, model: ConvNet, blocks: int) -> None:
+def test_only_where_nothing_nonlinear_lies_between(
+    monkeypatch: pytest.MonkeyPatch, model: ConvNet, blocks: int
+) -> None:
     """In bfloat16 gradients of all parameters are as near to float32's as the library's are; without kernels nothing is averaged."""
     calls: list[int] = []
-    monkeypatch.setattr(averaged, "convolve", lambda *given, original=averaged.convolve: calls.append(1) or original(*given))
-    exact, library = (device.gradient(model, precision, "library") for precision in ("float32", "bfloat16"))
+    monkeypatch.setattr(
+        averaged,
+        "convolve",
+        lambda *given, original=averaged.convolve: calls.append(1) or original(*given),
+    )
+    exact, library = (
+        device.gradient(model, precision, "library") for precision in ("float32", "bfloat16")
+    )
     assert not calls
     found = device.gradient(model, "bfloat16", "compiled")
     assert len(calls) == blocks
@@ -76,7 +94,9 @@ def test_only_where_nothing_nonlinear_lies_between(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("side", [32, 28, 9])
 def test_evaluation_agrees(side: int) -> None:
     net = build(LINEAR, (3, side, side), 10).eval()
-    x = torch.randn(8, 3, side, side, generator=torch.Generator().manual_seed(3)).to(memory_format=LAST)
+    x = torch.randn(8, 3, side, side, generator=torch.Generator().manual_seed(3)).to(
+        memory_format=LAST
+    )
     with torch.no_grad(), autocast("cpu", "float32"):
         exact = net(x)
         with kernels.using("compiled"):

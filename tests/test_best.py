@@ -14,16 +14,20 @@ import numpy as np
 import pytest
 import torch
 
-from convscope import data, plans
+from convscope import data
 from convscope.chapters import best
 from convscope.chapters.best.choice import labels_of
 from convscope.chapters.best.plan import budget_of, rungs_of
 from convscope.chapters.best.winner import MOST_MISTAKES
-from convscope.findings import Context, Finding, Fit, Search
-from convscope.recipe import ConvNet, Recipe
-from convscope.record import Run
-from convscope.search import JOURNAL
-from convscope.training import finished_run, train
+from convscope.planning import reference as plans
+from convscope.planning.context import Context, Fit, Search
+from convscope.planning.search import JOURNAL
+from convscope.recipe.networks import ConvNet
+from convscope.recipe.recipe import Recipe
+from convscope.report.findings import Finding
+from convscope.training.main_path import train
+from convscope.training.runs import Run
+from convscope.training.trained import finished_run
 
 Trainer = Callable[[Recipe], Run | None]
 
@@ -32,8 +36,10 @@ Trainer = Callable[[Recipe], Run | None]
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Six trials with rungs of one and three epochs, whatever the number of images."""
     monkeypatch.setitem(best.PRESETS, "quick", best.Preset(6, (1, 3), 1))
-    monkeypatch.setitem(plans.STRONG, "quick", plans.Strong(replace(plans.strong_model(8), depth=2), 4))
-    monkeypatch.setattr(plans, "REFERENCE_IMAGES", 1)
+    monkeypatch.setitem(
+        plans.STRONG, "quick", plans.Strong(replace(plans.strong_model(8), depth=2), 4)
+    )
+    monkeypatch.setattr("convscope.planning.epochs.REFERENCE_IMAGES", 1)
     yield
 
 
@@ -87,9 +93,16 @@ def check_form(found: Finding) -> None:
         json.dumps(chart.spec, allow_nan=False)
         assert chart.alt.endswith(".")
     for gallery in found.galleries:
-        assert gallery.items and all(picture[:8] == b"\x89PNG\r\n\x1a\n" for picture, _ in gallery.items)
+        assert gallery.items and all(
+            picture[:8] == b"\x89PNG\r\n\x1a\n" for picture, _ in gallery.items
+        )
     for text in (found.sentence, *found.paragraphs):
-        assert text.endswith((".", ")")) and "nan" not in text.split() and "None" not in text and "\n" not in text, text
+        assert (
+            text.endswith((".", ")"))
+            and "nan" not in text.split()
+            and "None" not in text
+            and "\n" not in text
+        ), text
     assert len({chart.name for chart in found.charts}) == len(found.charts)
 
 
@@ -110,28 +123,49 @@ def test_the_chapter_on_real_training(micro: Path, shared: Path) -> None:
     assert len(set(asked)) == len(asked)
     numbers = found.numbers
     assert (numbers["trials"], numbers["sampler"], numbers["rungs"]) == (6, "tpe", [1, 3])
-    assert sum(numbers[state] for state in ("finished", "pruned", "stopped", "failed", "untrained")) == 6
+    assert (
+        sum(numbers[state] for state in ("finished", "pruned", "stopped", "failed", "untrained"))
+        == 6
+    )
     runs = {recipe.id: train(recipe, shared / "runs") for recipe in finals}
     losses = {
         model: [runs[r.id].best["val_loss"] for r in finals if replace(r, seed=0) == model]
         for model in {replace(r, seed=0) for r in finals}
     }
     winner = min(losses, key=lambda model: sum(losses[model]))
-    assert found.runs["winner"].id == numbers["winner"] and replace(found.runs["winner"].recipe, seed=0) == winner
+    assert (
+        found.runs["winner"].id == numbers["winner"]
+        and replace(found.runs["winner"].recipe, seed=0) == winner
+    )
     assert found.runs["winner"].best["val_loss"] == min(losses[winner])
     tests = [runs[r.id].best["test_accuracy"] for r in finals if replace(r, seed=0) == winner]
     assert numbers["test_accuracy"] == pytest.approx(sum(tests) / 2)
-    assert numbers["test_accuracy_interval"][0] <= numbers["test_accuracy"] <= numbers["test_accuracy_interval"][1]
+    assert (
+        numbers["test_accuracy_interval"][0]
+        <= numbers["test_accuracy"]
+        <= numbers["test_accuracy_interval"][1]
+    )
     assert numbers["smallest_parameters"] <= numbers["parameters"]
     names = {chart.name for chart in found.charts}
-    assert names == {"pareto_parameters", "pareto_flops", "pareto_latency", "history", "parallel", "confusion"}
+    assert names == {
+        "pareto_parameters",
+        "pareto_flops",
+        "pareto_latency",
+        "history",
+        "parallel",
+        "confusion",
+    }
     assert {g.name for g in found.galleries} >= {"filters", "feature_maps"}
     assert (shared / JOURNAL).exists() and "far from a search of all there is" in found.sentence
     assert "fewer than 20 trials" in " ".join(found.paragraphs) and numbers["importance"] is None
 
     # driven again, it asks for the same; an old report measures and trains nothing and says the same
     again, asked_again = drive(replace(context, measured={}, live=False), reader(shared / "runs"))
-    assert asked_again == asked and again.sentence == found.sentence and again.numbers["test_loss"] == numbers["test_loss"]
+    assert (
+        asked_again == asked
+        and again.sentence == found.sentence
+        and again.numbers["test_loss"] == numbers["test_loss"]
+    )
     assert "pareto_latency" not in {chart.name for chart in again.charts}
     check_form(again)
 
@@ -143,7 +177,9 @@ def test_confusion_and_mistakes_are_those_of_the_winner(micro: Path, shared: Pat
     rows = next(iter(chart.spec["datasets"].values()))
     assert sum(row["count"] for row in rows) == len(context.data.test)
     right = sum(row["count"] for row in rows if row["true"] == row["predicted"])
-    assert right / len(context.data.test) == pytest.approx(found.runs["winner"].best["test_accuracy"])
+    assert right / len(context.data.test) == pytest.approx(
+        found.runs["winner"].best["test_accuracy"]
+    )
     wrong = next(gallery for gallery in found.galleries if gallery.name == "mistakes")
     assert len(wrong.items) == min(MOST_MISTAKES, len(context.data.test) - right)
     sure = [int(re.search(r" (\d+) %", text).group(1)) for _, text in wrong.items]  # type: ignore[union-attr]
@@ -153,7 +189,13 @@ def test_confusion_and_mistakes_are_those_of_the_winner(micro: Path, shared: Pat
 def permuted(run: Run, rng: np.random.Generator) -> Run:
     """The run with its test columns replaced by random ones."""
     rows = [
-        row | ({"test_loss": rng.random() * 9, "test_accuracy": rng.random()} if "test_loss" in row else {}) for row in run.rows
+        row
+        | (
+            {"test_loss": rng.random() * 9, "test_accuracy": rng.random()}
+            if "test_loss" in row
+            else {}
+        )
+        for row in run.rows
     ]
     return replace(run, rows=tuple(rows))
 
@@ -161,7 +203,9 @@ def permuted(run: Run, rng: np.random.Generator) -> Run:
 def test_test_columns_choose_nothing(micro: Path, shared: Path) -> None:
     first, asked = drive(context_of(micro), trainer(shared / "runs"))
     rng = np.random.default_rng(0)
-    other, asked_other = drive(context_of(micro), lambda recipe: permuted(train(recipe, shared / "runs"), rng))
+    other, asked_other = drive(
+        context_of(micro), lambda recipe: permuted(train(recipe, shared / "runs"), rng)
+    )
     assert asked_other == asked
     assert (other.numbers["winner"], other.numbers["smallest"], other.verdict) == (
         first.numbers["winner"],
@@ -180,7 +224,11 @@ def test_what_it_says_without_all_runs(kind: str, micro: Path, shared: Path) -> 
         count += 1
         found = train(recipe, shared / "runs")
         final = "test" in recipe.evaluate
-        if kind == "none" or (kind == "interrupted" and count > 3) or (kind == "no finals" and final):
+        if (
+            kind == "none"
+            or (kind == "interrupted" and count > 3)
+            or (kind == "no finals" and final)
+        ):
             return None
         if kind == "one seed" and final and recipe.seed == 1:
             return None
@@ -201,19 +249,31 @@ def test_only_the_strong_recipe_finishes(micro: Path, shared: Path) -> None:
 
     def run(recipe: Recipe) -> Run:
         found = train(recipe, shared / "runs")
-        return found if replace(recipe, seed=0) == strong else replace(found, status="out_of_memory")
+        return (
+            found if replace(recipe, seed=0) == strong else replace(found, status="out_of_memory")
+        )
 
     found, _ = drive(context, run)
     check_form(found)
-    assert found.verdict == "cannot tell from one configuration" and found.runs["winner"].recipe.model == strong.model
+    assert (
+        found.verdict == "cannot tell from one configuration"
+        and found.runs["winner"].recipe.model == strong.model
+    )
     assert found.numbers["failed"] == 6
 
 
-def test_capacity_s_networks_compete(micro: Path, shared: Path, make_run: Callable[..., Run]) -> None:
+def test_capacity_s_networks_compete(
+    micro: Path, shared: Path, make_run: Callable[..., Run]
+) -> None:
     context = context_of(micro, chapters=("capacity", "best"))
     chapter = best.chapter(context)
     asked, waited = next(chapter), 0
-    good = [make_run(ConvNet(2, 1), [0.5, 0.1], [0.5, 0.1], seed=seed, sd=0.1, parameters=77, data=str(micro)) for seed in (0, 1)]
+    good = [
+        make_run(
+            ConvNet(2, 1), [0.5, 0.1], [0.5, 0.1], seed=seed, sd=0.1, parameters=77, data=str(micro)
+        )
+        for seed in (0, 1)
+    ]
     while True:
         if asked == [] and waited == 2:
             runs = {run.id: run for run in good}
@@ -225,9 +285,15 @@ def test_capacity_s_networks_compete(micro: Path, shared: Path, make_run: Callab
             found = end.value
             break
     check_form(found)
-    assert waited == 3 and found.runs["winner"].id == good[0].id and found.numbers["smallest"] == good[0].id
+    assert (
+        waited == 3
+        and found.runs["winner"].id == good[0].id
+        and found.numbers["smallest"] == good[0].id
+    )
     assert "capacity chapter compete" in " ".join(found.paragraphs)
-    assert any(text.startswith("Pictures.") for text in found.paragraphs) and not found.galleries  # these runs have no weights
+    assert (
+        any(text.startswith("Pictures.") for text in found.paragraphs) and not found.galleries
+    )  # these runs have no weights
 
 
 def test_budgets_and_forecast(micro: Path) -> None:
@@ -248,13 +314,25 @@ def test_front() -> None:
 
 
 def test_labels_differ() -> None:
-    recipes = [Recipe(), Recipe(lr=0.1), Recipe(epochs=9), Recipe(flip=True), Recipe(model=ConvNet(hidden=(8,)))]
+    recipes = [
+        Recipe(),
+        Recipe(lr=0.1),
+        Recipe(epochs=9),
+        Recipe(flip=True),
+        Recipe(model=ConvNet(hidden=(8,))),
+    ]
     labels = labels_of(recipes)
-    assert len(set(labels.values())) == 5 and labels[recipes[4]].endswith("hidden 8") and labels[recipes[3]].endswith("flips")
+    assert (
+        len(set(labels.values())) == 5
+        and labels[recipes[4]].endswith("hidden 8")
+        and labels[recipes[3]].endswith("flips")
+    )
 
 
 @pytest.mark.parametrize(("shape", "classes"), [((9, 9), 3), ((8, 12, 3), 21), ((2, 2, 3), 2)])
-def test_other_images(shape: Sequence[int], classes: int, session_cache: Path, tmp_path: Path) -> None:
+def test_other_images(
+    shape: Sequence[int], classes: int, session_cache: Path, tmp_path: Path
+) -> None:
     """Grey ones, few and many classes, small and oblong images; class names from users."""
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(classes), 4)
@@ -264,9 +342,20 @@ def test_other_images(shape: Sequence[int], classes: int, session_cache: Path, t
         if classes <= 20
         else np.array([f"c{i}" for i in range(classes)])
     )
-    np.savez(tmp_path / "own.npz", x_train=images, y_train=labels, x_test=images[::2], y_test=labels[::2], classes=names)
+    np.savez(
+        tmp_path / "own.npz",
+        x_train=images,
+        y_train=labels,
+        x_test=images[::2],
+        y_test=labels[::2],
+        classes=names,
+    )
     context = replace(context_of(tmp_path / "own.npz"), search=Search("random", 2))
-    context = replace(context, base=replace(context.base, val=0.3, batch=4), data=data.load(tmp_path / "own.npz", val=0.3))
+    context = replace(
+        context,
+        base=replace(context.base, val=0.3, batch=4),
+        data=data.load(tmp_path / "own.npz", val=0.3),
+    )
     found, _ = drive(context, trainer(tmp_path / "runs"))
     check_form(found)
     assert found.runs["winner"].status == "finished"

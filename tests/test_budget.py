@@ -13,21 +13,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convscope import studies
-from convscope.budgets import CHAPTER_OVERHEAD, OVERHEAD, duration, levels, parse_budget
 from convscope.chapters import CHAPTERS
-from convscope.data import Dataset, Split
-from convscope.findings import Context, Finding, Fit
-from convscope.models import size_of
-from convscope.recipe import ConvNet, Recipe, SoftmaxRegression, UserError
-from convscope.sweep import Costs, Watcher, kind_of
+from convscope.data.dataset import Dataset, Split
+from convscope.errors import UserError
+from convscope.machine.costs import Costs, kind_of
+from convscope.models.sizes import size_of
+from convscope.planning.budgets import CHAPTER_OVERHEAD, OVERHEAD, duration, levels, parse_budget
+from convscope.planning.context import Context, Fit
+from convscope.recipe.networks import ConvNet, SoftmaxRegression
+from convscope.recipe.recipe import Recipe
+from convscope.report.findings import Finding
+from convscope.studies.watcher import Watcher
 
 
 def images(train: int = 45_000) -> Dataset:
     def split(count: int) -> Split:
-        return Split(torch.zeros(1, dtype=torch.uint8).expand(count, 3, 32, 32), torch.zeros(count, dtype=torch.int64))
+        return Split(
+            torch.zeros(1, dtype=torch.uint8).expand(count, 3, 32, 32),
+            torch.zeros(count, dtype=torch.int64),
+        )
 
     names = tuple(f"class {i}" for i in range(10))
-    return Dataset("made", split(train), split(5_000), split(10_000), names, "0" * 64, "made", "none", ())
+    return Dataset(
+        "made", split(train), split(5_000), split(10_000), names, "0" * 64, "made", "none", ()
+    )
 
 
 DATA = images()
@@ -41,15 +50,22 @@ class Told(Watcher):
         self.lines.append(text)
 
 
-def context_of(chapters: tuple[str, ...] = tuple(CHAPTERS), seeds: tuple[int, ...] = (0, 1)) -> Context:
-    return Context(DATA, "quick", seeds, Recipe(data="made", data_hash="0" * 64, batch=64), chapters)
+def context_of(
+    chapters: tuple[str, ...] = tuple(CHAPTERS), seeds: tuple[int, ...] = (0, 1)
+) -> Context:
+    return Context(
+        DATA, "quick", seeds, Recipe(data="made", data_hash="0" * 64, batch=64), chapters
+    )
 
 
 def costs_of(context: Context, scale: float = 1.0) -> Costs:
     """A machine of 3·10¹¹/scale FLOP/s whose training costs three evaluations."""
     kinds = list(dict.fromkeys(kind_of(recipe) for recipe in studies.forecast(context)))
     flops = [size_of(kind.model, DATA.in_shape, 10).flops for kind in kinds]
-    seconds = {kind.id: (3 * scale * f / 3e11, scale * f / 3e11) for kind, f in zip(kinds, flops, strict=True)}
+    seconds = {
+        kind.id: (3 * scale * f / 3e11, scale * f / 3e11)
+        for kind, f in zip(kinds, flops, strict=True)
+    }
     return Costs(DATA, seconds, kinds)
 
 
@@ -58,7 +74,16 @@ def costs_of(context: Context, scale: float = 1.0) -> Costs:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5h", 5400), (" 2M ", 120), ("1h1m1s", 3661), (45, 45), (0.5e3, 500)],
+    [
+        ("90s", 90),
+        ("10m", 600),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        (" 2M ", 120),
+        ("1h1m1s", 3661),
+        (45, 45),
+        (0.5e3, 500),
+    ],
 )
 def test_times_are_read(text: str | float, seconds: float) -> None:
     assert parse_budget(text) == seconds
@@ -66,9 +91,30 @@ def test_times_are_read(text: str | float, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "10", "ten minutes", "10 m", "m", "-5m", "1d", "10m!", "1..5m", "5m x", "0s", "0.5s", 0, -3, True, math.nan, math.inf,
-     "9" * 400 + "h", "1000000h", "5m\n7m", "\x1b[31m"],
-)  # fmt: skip
+    [
+        "",
+        "10",
+        "ten minutes",
+        "10 m",
+        "m",
+        "-5m",
+        "1d",
+        "10m!",
+        "1..5m",
+        "5m x",
+        "0s",
+        "0.5s",
+        0,
+        -3,
+        True,
+        math.nan,
+        math.inf,
+        "9" * 400 + "h",
+        "1000000h",
+        "5m\n7m",
+        "\x1b[31m",
+    ],
+)
 def test_what_is_no_time_is_refused_in_one_line(text: str | float) -> None:
     with pytest.raises(UserError) as refused:
         parse_budget(text)
@@ -84,8 +130,14 @@ def test_hours_minutes_and_seconds_add_up(hours: int, minutes: int, seconds: int
 
 def test_durations_in_words() -> None:
     assert [duration(s) for s in (0.4, 89, 90, 599, 5340, 5400, 7265)] == [
-        "0 s", "89 s", "2 min", "10 min", "89 min", "1 h 30 min", "2 h 01 min"
-    ]  # fmt: skip
+        "0 s",
+        "89 s",
+        "2 min",
+        "10 min",
+        "89 min",
+        "1 h 30 min",
+        "2 h 01 min",
+    ]
 
 
 # --- ever smaller plans
@@ -98,7 +150,9 @@ def test_plans_begin_whole_and_take_away_epochs_then_seeds_then_images(seeds: in
     kept = [fit.seeds or seeds for fit in found]
     assert kept == sorted(kept, reverse=True) and set(kept) == set(range(1, seeds + 1))
     images = [fit.images for fit in found]
-    assert images == sorted(images, reverse=True) and all(fit.seeds == 1 for fit in found if fit.images < 1)
+    assert images == sorted(images, reverse=True) and all(
+        fit.seeds == 1 for fit in found if fit.images < 1
+    )
     for a, b in itertools.pairwise(found):
         if (a.seeds, a.images) == (b.seeds, b.images):
             assert b.epochs < a.epochs
@@ -106,10 +160,15 @@ def test_plans_begin_whole_and_take_away_epochs_then_seeds_then_images(seeds: in
 
 
 def cost_of(fit: Fit, context: Context, costs: Costs) -> float:
-    return sum(costs.run(r) for r in studies.forecast(replace(context, fit=fit, seeds=context.seeds[: fit.seeds])))
+    return sum(
+        costs.run(r)
+        for r in studies.forecast(replace(context, fit=fit, seeds=context.seeds[: fit.seeds]))
+    )
 
 
-@pytest.mark.parametrize("chapters", [tuple(CHAPTERS), ("capacity",), ("nonlinearity", "receptive_field", "ordering")])
+@pytest.mark.parametrize(
+    "chapters", [tuple(CHAPTERS), ("capacity",), ("nonlinearity", "receptive_field", "ordering")]
+)
 def test_smaller_budgets_give_cheaper_plans(chapters: tuple[str, ...], tmp_path: Path) -> None:
     context = context_of(chapters)
     costs = costs_of(context)
@@ -120,11 +179,17 @@ def test_smaller_budgets_give_cheaper_plans(chapters: tuple[str, ...], tmp_path:
     before, reached = math.inf, []
     for i, share in enumerate((1.0, 0.6, 0.3)):
         watcher, budget = Told(), fixed + share * whole / 2
-        found = studies.fitted(tmp_path / str(i), context, costs, budget, 2, watcher) if mkdir(tmp_path / str(i)) else context
+        found = (
+            studies.fitted(tmp_path / str(i), context, costs, budget, 2, watcher)
+            if mkdir(tmp_path / str(i))
+            else context
+        )
         cost = sum(costs.run(recipe) for recipe in studies.forecast(found))
         assert cost <= before and fixed + cost / 2 <= budget + 1e-6
         assert found.seeds == context.seeds[: found.fit.seeds]
-        assert (found.fit.whole and not watcher.lines) or (found.fit != Fit() and "of the preset quick" in watcher.lines[0])
+        assert (found.fit.whole and not watcher.lines) or (
+            found.fit != Fit() and "of the preset quick" in watcher.lines[0]
+        )
         before = cost
         reached.append(found.fit)
     assert reached[0] == Fit() and reached[-1] != Fit()
@@ -152,13 +217,22 @@ def test_what_was_chosen_is_kept_for_the_same_request_and_for_no_other(tmp_path:
     budget = OVERHEAD + CHAPTER_OVERHEAD + 0.4 * cost_of(Fit(), context, costs)
     first = studies.fitted(tmp_path, context, costs, budget, 1, Told()).fit
     assert not first.whole and studies.read_study(tmp_path)["fitted"]["fit"] == asdict(first)
-    slower = costs_of(context, 1.3)  # measured again it would be another plan, and recipes another id
+    slower = costs_of(
+        context, 1.3
+    )  # measured again it would be another plan, and recipes another id
     told = Told()
-    assert studies.fitted(tmp_path, context, slower, budget, 1, told).fit == first and not told.lines
+    assert (
+        studies.fitted(tmp_path, context, slower, budget, 1, told).fit == first and not told.lines
+    )
     for other in (replace(context, seeds=(0, 1, 2)), replace(context, chapters=("convolution",))):
         costs = costs_of(other)
         found = studies.fitted(tmp_path, other, costs, budget, 1, Told())
-        assert sum(costs.run(recipe) for recipe in studies.forecast(found)) + OVERHEAD + CHAPTER_OVERHEAD <= budget
+        assert (
+            sum(costs.run(recipe) for recipe in studies.forecast(found))
+            + OVERHEAD
+            + CHAPTER_OVERHEAD
+            <= budget
+        )
 
 
 def test_where_nothing_fits_one_line_says_what_it_would_take(tmp_path: Path) -> None:
@@ -167,8 +241,14 @@ def test_where_nothing_fits_one_line_says_what_it_would_take(tmp_path: Path) -> 
         with pytest.raises(UserError) as refused:
             studies.fitted(tmp_path, context, costs_of(context), budget, 2, Told())
         line = str(refused.value)
-        assert line.startswith(f"budget = {duration(budget)}: the smallest plan takes about ") and "\n" not in line
-        assert line.endswith("here; give more time or name fewer chapters") and not (tmp_path / "study.json").exists()
+        assert (
+            line.startswith(f"budget = {duration(budget)}: the smallest plan takes about ")
+            and "\n" not in line
+        )
+        assert (
+            line.endswith("here; give more time or name fewer chapters")
+            and not (tmp_path / "study.json").exists()
+        )
 
 
 # --- what runs cost
@@ -177,11 +257,20 @@ def test_where_nothing_fits_one_line_says_what_it_would_take(tmp_path: Path) -> 
 def test_costs_scale_with_images_epochs_and_what_is_evaluated() -> None:
     recipe = Recipe(data="made", model=ConvNet(8, 2), epochs=3)
     costs = Costs(DATA, {kind_of(recipe).id: (1e-3, 1e-4)}, [kind_of(recipe)])
-    assert costs.epoch(recipe) == pytest.approx(45 + 4.5 + 0.5 + 1.0) and costs.run(recipe) == pytest.approx(3 * 51.0)
+    assert costs.epoch(recipe) == pytest.approx(45 + 4.5 + 0.5 + 1.0) and costs.run(
+        recipe
+    ) == pytest.approx(3 * 51.0)
     assert costs.epoch(replace(recipe, evaluate=("val",))) == pytest.approx(45 + 0.5)
     assert costs.epoch(replace(recipe, limit=4_500)) == pytest.approx(4.5 + 0.45 + 0.5 + 1.0)
     assert costs.epoch(replace(recipe, limit=1_000_000)) == costs.epoch(recipe)
-    for same in ({"seed": 5}, {"lr": 0.1}, {"flip": True}, {"schedule": "onecycle"}, {"weight_decay": 0.1}, {"epochs": 9}):
+    for same in (
+        {"seed": 5},
+        {"lr": 0.1},
+        {"flip": True},
+        {"schedule": "onecycle"},
+        {"weight_decay": 0.1},
+        {"epochs": 9},
+    ):
         assert costs.epoch(replace(recipe, **same)) == costs.epoch(recipe)
 
 
@@ -194,9 +283,14 @@ def test_what_was_not_timed_is_estimated_by_flops_from_the_nearest() -> None:
         of = known.model.width if isinstance(known.model, ConvNet) else 0
         expected = costs.epoch(known) * (flops[width] + 1) / (flops[of] + 1)
         assert costs.epoch(replace(small, model=ConvNet(width, 2))) == pytest.approx(expected)
-    wide = replace(small, model=ConvNet(65_536, 1))  # beyond memory: its run will say so, its cost is no error
+    wide = replace(
+        small, model=ConvNet(65_536, 1)
+    )  # beyond memory: its run will say so, its cost is no error
     impossible = replace(small, model=ConvNet(4, 9))
-    assert all(math.isfinite(costs.epoch(recipe)) for recipe in (wide, impossible, replace(small, model=SoftmaxRegression())))
+    assert all(
+        math.isfinite(costs.epoch(recipe))
+        for recipe in (wide, impossible, replace(small, model=SoftmaxRegression()))
+    )
     assert Costs(DATA, {}, []).run(small) == 0.0
 
 
@@ -205,7 +299,18 @@ def test_what_was_not_timed_is_estimated_by_flops_from_the_nearest() -> None:
 
 def test_a_studys_sentence_is_its_chapters_in_brief() -> None:
     one = Finding("ordering", "Flatten order", "?", "cannot tell", "On x nothing is known.", {})
-    two = Finding("capacity", "Capacity", "?", "plateau", "On x it is flat.", {}, brief="more filters do not help")
+    two = Finding(
+        "capacity",
+        "Capacity",
+        "?",
+        "plateau",
+        "On x it is flat.",
+        {},
+        brief="more filters do not help",
+    )
     assert studies.sentence_of("x", {"ordering": one}) == "On x nothing is known."
     both = studies.sentence_of("x\n\x1b[31m", {"capacity": two, "ordering": one})
-    assert both == "On x\\n\\x1b[31m: more filters do not help; flatten order: cannot tell." and both.isprintable()
+    assert (
+        both == "On x\\n\\x1b[31m: more filters do not help; flatten order: cannot tell."
+        and both.isprintable()
+    )

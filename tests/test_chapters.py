@@ -12,10 +12,12 @@ from typing import Any
 import altair
 import pytest
 
-from convscope import glossary, studies
+from convscope import studies
 from convscope.chapters import CHAPTERS
-from convscope.record import Run, list_runs
-from convscope.sweep import Watcher
+from convscope.report import glossary
+from convscope.studies.watcher import Watcher
+from convscope.training.run_folder import list_runs
+from convscope.training.runs import Run
 
 pytestmark = pytest.mark.usefixtures("tiny_preset")
 
@@ -58,19 +60,31 @@ def test_a_chapter_that_fails_loses_nothing_of_the_others(
     done = cli("report", str(root))
     study = studies.render(root)
     assert study.broken == {"ordering": "ZeroDivisionError: no one foresaw this"}
-    assert study["ordering"].verdict == "failed" and "no one foresaw this" in study["ordering"].sentence
+    assert (
+        study["ordering"].verdict == "failed"
+        and "no one foresaw this" in study["ordering"].sentence
+    )
     tree, before = results(root), results(whole)
     for name in CHAPTERS:
         if name != "ordering":
             assert tree["chapters"][name]["sentence"] == before["chapters"][name]["sentence"]
     assert "no one foresaw this" in (root / "report.html").read_text(encoding="utf-8")
-    assert done.code == 1 and "failed: chapter ordering: ZeroDivisionError: no one foresaw this" in done.err
+    assert (
+        done.code == 1
+        and "failed: chapter ordering: ZeroDivisionError: no one foresaw this" in done.err
+    )
 
 
 def test_every_chart_is_valid_vega_lite(whole: Path) -> None:
     page = (whole / "report.html").read_text(encoding="utf-8")
-    specs = re.findall(r'<script type="application/json" id="spec-[^"]*">(.*?)</script>', page, re.DOTALL)
-    assert len(specs) == sum(len(chapter["charts"]) for chapter in results(whole)["chapters"].values()) > 10
+    specs = re.findall(
+        r'<script type="application/json" id="spec-[^"]*">(.*?)</script>', page, re.DOTALL
+    )
+    assert (
+        len(specs)
+        == sum(len(chapter["charts"]) for chapter in results(whole)["chapters"].values())
+        > 10
+    )
     for spec in specs:
         altair.Chart.from_dict(json.loads(spec))  # raises SchemaValidationError
 
@@ -79,7 +93,11 @@ def test_every_chapter_has_its_answer(whole: Path) -> None:
     tree = results(whole)
     assert list(tree["chapters"]) == list(CHAPTERS)
     for name, chapter in tree["chapters"].items():
-        assert chapter["question"].endswith("?") and chapter["sentence"].endswith(".") and chapter["verdict"], name
+        assert (
+            chapter["question"].endswith("?")
+            and chapter["sentence"].endswith(".")
+            and chapter["verdict"]
+        ), name
         assert chapter["sentence"].isprintable() and chapter["charts"] and chapter["tables"], name
         for chart in chapter["charts"]:
             assert (whole / chart["png"]).stat().st_size > 1000
@@ -90,12 +108,23 @@ def test_every_chapter_has_its_answer(whole: Path) -> None:
     runs = {run["id"]: run for run in tree["runs"]}
     assert {numbers["best"]["winner"], numbers["best"]["smallest"]} <= set(runs)
     assert {"test_loss", "test_accuracy"} <= set(numbers["best"])
-    promised = {"drop", "drop_interval", "linear_accuracy", "softmax_regression_accuracy", "collapse_max_error"}
+    promised = {
+        "drop",
+        "drop_interval",
+        "linear_accuracy",
+        "softmax_regression_accuracy",
+        "collapse_max_error",
+    }
     assert promised <= set(numbers["nonlinearity"])
-    assert numbers["nonlinearity"]["collapse_max_error"] < 1e-6 and numbers["nonlinearity"]["collapse_agreement"] == 1.0
+    assert (
+        numbers["nonlinearity"]["collapse_max_error"] < 1e-6
+        and numbers["nonlinearity"]["collapse_agreement"] == 1.0
+    )
     assert numbers["ordering"]["largest_exact_difference"] < 1e-8
     assert numbers["convolution"]["agree"] == numbers["convolution"]["of"] >= 20
-    assert (whole / "search.journal").exists() and list((whole / "counterexamples").glob("relu-*.safetensors"))
+    assert (whole / "search.journal").exists() and list(
+        (whole / "counterexamples").glob("relu-*.safetensors")
+    )
 
 
 def test_figures_are_those_of_the_runs(whole: Path) -> None:
@@ -104,18 +133,27 @@ def test_figures_are_those_of_the_runs(whole: Path) -> None:
     for name in ("nonlinearity", "receptive_field", "ordering"):
         for arm in tree["chapters"][name]["numbers"]["arms"]:
             members = [runs[key] for key in arm["runs"]]
-            assert arm["test_accuracy"] == pytest.approx(sum(r["best"]["test_accuracy"] for r in members) / len(members))
-            assert all(name in run["chapters"] and run["parameters"] == arm["parameters"] for run in members)
+            assert arm["test_accuracy"] == pytest.approx(
+                sum(r["best"]["test_accuracy"] for r in members) / len(members)
+            )
+            assert all(
+                name in run["chapters"] and run["parameters"] == arm["parameters"]
+                for run in members
+            )
     best = tree["chapters"]["best"]["numbers"]
     (chosen,) = [row for row in best["configurations"] if best["winner"] in row["runs"]]
     members = [runs[key] for key in chosen["runs"]]
     assert len({json.dumps({**run["recipe"], "seed": 0}) for run in members}) == 1
     losses = {row["network"]: row["val_loss"] for row in best["configurations"]}
     assert min(losses, key=lambda name: losses[name]) == chosen["network"]
-    assert best["test_accuracy"] == pytest.approx(sum(r["best"]["test_accuracy"] for r in members) / len(members))
+    assert best["test_accuracy"] == pytest.approx(
+        sum(r["best"]["test_accuracy"] for r in members) / len(members)
+    )
 
 
-def test_nothing_is_trained_twice_and_a_resumed_study_says_the_same(whole: Path, cifar_slice: Path, tmp_path: Path) -> None:
+def test_nothing_is_trained_twice_and_a_resumed_study_says_the_same(
+    whole: Path, cifar_slice: Path, tmp_path: Path
+) -> None:
     root = Path(shutil.copytree(whole, tmp_path / "study"))
     before, listener = results(root), Listener()
     again = studies.study(cifar_slice, out=root, workers=2, watcher=listener)
@@ -135,7 +173,9 @@ def test_a_report_written_again_is_the_same(whole: Path, tmp_path: Path) -> None
     for name in CHAPTERS:
         assert after["chapters"][name] == before["chapters"][name], name
     assert (root / "search.journal").read_bytes() == journal
-    assert {path: path.stat().st_mtime_ns for path in (root / "counterexamples").iterdir()} == stamps
+    assert {
+        path: path.stat().st_mtime_ns for path in (root / "counterexamples").iterdir()
+    } == stamps
 
 
 def test_lost_runs_leave_a_report(whole: Path, tmp_path: Path) -> None:
@@ -151,24 +191,43 @@ def test_lost_runs_leave_a_report(whole: Path, tmp_path: Path) -> None:
         study = studies.render(root)
         assert list(study) == list(CHAPTERS) and study.sentence.endswith(".")
         for finding in study.values():
-            assert finding.sentence.isprintable() and finding.sentence.endswith(".") and finding.verdict
+            assert (
+                finding.sentence.isprintable()
+                and finding.sentence.endswith(".")
+                and finding.verdict
+            )
         for run in runs:  # then nothing at all
             (run.path / "result.json").unlink(missing_ok=True)
         assert left or len(study.runs) < len(runs)
-    assert study["nonlinearity"].verdict == study["ordering"].verdict == study["best"].verdict == "cannot tell"
+    assert (
+        study["nonlinearity"].verdict
+        == study["ordering"].verdict
+        == study["best"].verdict
+        == "cannot tell"
+    )
 
 
 def test_a_single_chapter_needs_no_other(cifar_slice: Path, tmp_path: Path) -> None:
     study = studies.study(cifar_slice, ["ordering"], out=tmp_path / "study", workers=2)
-    assert list(study) == ["ordering"] and study.sentence == study["ordering"].sentence and study.complete
+    assert (
+        list(study) == ["ordering"]
+        and study.sentence == study["ordering"].sentence
+        and study.complete
+    )
 
 
-def test_a_budget_is_kept_in_the_study(cifar_slice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studies, "OVERHEAD", 0.0)
-    monkeypatch.setattr(studies, "CHAPTER_OVERHEAD", 0.0)
+def test_a_budget_is_kept_in_the_study(
+    cifar_slice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convscope.studies.plan.OVERHEAD", 0.0)
+    monkeypatch.setattr("convscope.studies.plan.CHAPTER_OVERHEAD", 0.0)
     first, second = Listener(), Listener()
-    studies.study(cifar_slice, ["ordering"], out=tmp_path / "study", workers=2, budget="600s", watcher=first)
-    studies.study(cifar_slice, ["ordering"], out=tmp_path / "study", workers=2, budget="600s", watcher=second)
+    studies.study(
+        cifar_slice, ["ordering"], out=tmp_path / "study", workers=2, budget="600s", watcher=first
+    )
+    studies.study(
+        cifar_slice, ["ordering"], out=tmp_path / "study", workers=2, budget="600s", watcher=second
+    )
     assert first.trained and not second.trained
     kept = json.loads((tmp_path / "study" / "study.json").read_text())
     assert kept["fitted"]["budget"] == 600.0 and kept["context"]["fit"] == kept["fitted"]["fit"]
@@ -177,18 +236,46 @@ def test_a_budget_is_kept_in_the_study(cifar_slice: Path, tmp_path: Path, monkey
 def test_measures_in_headings_are_explained(whole: Path) -> None:
     """What a table's heading names can be looked up: every word of it that is not plain English is in a title of the glossary or in an entry's definition."""
     told = " ".join(f"{e.key} {e.title} {e.definition}".lower() for e in glossary.ENTRIES.values())
-    measures = {"parameters", "flops", "accuracy", "loss", "rank", "epoch", "epochs", "seeds", "gap", "field", "period", "border", "filters", "response", "rung", "trial", "equivariant", "linear", "order"}  # fmt: skip
+    measures = {
+        "parameters",
+        "flops",
+        "accuracy",
+        "loss",
+        "rank",
+        "epoch",
+        "epochs",
+        "seeds",
+        "gap",
+        "field",
+        "period",
+        "border",
+        "filters",
+        "response",
+        "rung",
+        "trial",
+        "equivariant",
+        "linear",
+        "order",
+    }
     seen = set()
     for chapter in results(whole)["chapters"].values():
         for table in chapter["tables"]:
-            seen |= {word for _, heading, _ in table["columns"] for word in heading.lower().replace("-", " ").split()} & measures
+            seen |= {
+                word
+                for _, heading, _ in table["columns"]
+                for word in heading.lower().replace("-", " ").split()
+            } & measures
     assert len(seen) > 12 and all(word in told for word in seen), seen
 
 
 @pytest.fixture(scope="module")
 def _shown(whole: Path) -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if path is None:
         pytest.skip("no Chromium on this machine")
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -198,25 +285,40 @@ def _shown(whole: Path) -> Iterator[Any]:
         page.set_default_timeout(120_000)  # a busy machine draws forty charts slowly
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: errors.append(message.text) if message.type == "error" else None,
+        )
         page.goto((whole / "report.html").as_uri())
-        page.wait_for_function("[...document.querySelectorAll('.chart')].every(c => c.dataset.drawn)", timeout=60_000)
+        page.wait_for_function(
+            "[...document.querySelectorAll('.chart')].every(c => c.dataset.drawn)", timeout=60_000
+        )
         yield page, errors
         browser.close()
 
 
 def test_every_chart_is_drawn_in_a_real_browser(_shown: Any, whole: Path) -> None:
     page, errors = _shown
-    drawn = page.eval_on_selector_all(".chart", "all => all.map(c => [c.dataset.drawn, c.querySelectorAll('svg path').length])")
+    drawn = page.eval_on_selector_all(
+        ".chart", "all => all.map(c => [c.dataset.drawn, c.querySelectorAll('svg path').length])"
+    )
     count = sum(len(chapter["charts"]) for chapter in results(whole)["chapters"].values())
-    assert len(drawn) == count and all(state == "yes" and marks > 3 for state, marks in drawn) and not errors
+    assert (
+        len(drawn) == count
+        and all(state == "yes" and marks > 3 for state, marks in drawn)
+        and not errors
+    )
     pictures = page.eval_on_selector_all("main figure img", "all => all.map(i => i.naturalWidth)")
     assert pictures and all(width > 0 for width in pictures)
-    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    wide = page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
     assert wide <= 0
 
 
-def test_the_command_line_takes_the_new_options(cli: Callable[..., Any], micro: Path, tmp_path: Path) -> None:
+def test_the_command_line_takes_the_new_options(
+    cli: Callable[..., Any], micro: Path, tmp_path: Path
+) -> None:
     for arguments, words in (
         (("--budget", "ten"), ["'ten'", "10m"]),
         (("--budget", "0s"), ["budget"]),

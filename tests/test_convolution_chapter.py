@@ -20,16 +20,24 @@ from convscope.chapters.convolution.operators import ASKED
 from convscope.chapters.convolution.shifts import BORDERS, shifted, wilson
 from convscope.chapters.convolution.story import change_words
 from convscope.chapters.convolution.theorem import check_response, check_words, response_error
-from convscope.findings import Context, Finding
-from convscope.probes import Counterexample, probe
+from convscope.planning.context import Context
+from convscope.probes import probe
+from convscope.probes.laws import Counterexample
 from convscope.probes.operators import OPERATORS
-from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression
-from convscope.record import Run
-from convscope.training import network, resident, train
+from convscope.recipe.networks import ConvNet, Model, SoftmaxRegression
+from convscope.recipe.recipe import Recipe
+from convscope.report.findings import Finding
+from convscope.training.main_path import train
+from convscope.training.resident_data import resident
+from convscope.training.runs import Run
+from convscope.training.trained import network
 
 
 def context_of(
-    path: Path, folder: Path | None = None, chapters: tuple[str, ...] = ("convolution",), live: bool = True
+    path: Path,
+    folder: Path | None = None,
+    chapters: tuple[str, ...] = ("convolution",),
+    live: bool = True,
 ) -> Context:
     loaded = data.load(str(path))
     base = Recipe(data=str(path), data_hash=loaded.hash, batch=8, epochs=1)
@@ -58,7 +66,12 @@ def check(finding: Finding) -> Finding:
     json.dumps([finding.numbers, *([t.rows for t in finding.tables])], allow_nan=False)
     for chart in finding.charts:
         json.dumps(chart.spec, allow_nan=False)
-    for text in [finding.sentence, finding.verdict, *finding.paragraphs, *(c.alt + c.caption for c in finding.charts)]:
+    for text in [
+        finding.sentence,
+        finding.verdict,
+        *finding.paragraphs,
+        *(c.alt + c.caption for c in finding.charts),
+    ]:
         assert "None" not in text and "nan" not in text and ".." not in text and "  " not in text
     return finding
 
@@ -71,7 +84,10 @@ def grey(micro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         named = {f"{k}_{s}": file[f"{k}_{s}"] for k in "xy" for s in ("train", "test")}
     for s in ("train", "test"):
         keep = named[f"y_{s}"] < 3
-        named[f"x_{s}"], named[f"y_{s}"] = named[f"x_{s}"][keep][:, :, :7, :1], named[f"y_{s}"][keep]
+        named[f"x_{s}"], named[f"y_{s}"] = (
+            named[f"x_{s}"][keep][:, :, :7, :1],
+            named[f"y_{s}"][keep],
+        )
     np.savez(path, **named)
     return path
 
@@ -80,10 +96,16 @@ def test_operators_are_as_the_theory_says(micro: Path, tmp_path: Path) -> None:
     finding = finding_of(context_of(micro, tmp_path))
     numbers = finding.numbers
     assert numbers["agree"] == numbers["of"] == len(OPERATORS)
-    assert finding.verdict == f"{len(OPERATORS)} of {len(OPERATORS)} operators are as the theory says"
+    assert (
+        finding.verdict == f"{len(OPERATORS)} of {len(OPERATORS)} operators are as the theory says"
+    )
     for name, known in OPERATORS.items():
         found = numbers["operators"][name]
-        assert (found["linearity"], found["equivariant"], found["period"]) == (known.linearity, known.equivariant, known.period)
+        assert (found["linearity"], found["equivariant"], found["period"]) == (
+            known.linearity,
+            known.equivariant,
+            known.period,
+        )
         assert (found["border"], found["invariant"], found["impulse_response"] is not None) == (
             known.border,
             known.invariant,
@@ -93,23 +115,38 @@ def test_operators_are_as_the_theory_says(micro: Path, tmp_path: Path) -> None:
     assert [row["operator"] for row in table[:4]] == [OPERATORS[name].title for name in ASKED]
     assert all(row["theory"] == "yes" for row in table)
     assert "pixel: linear, not translation-equivariant, period 2" in finding.sentence
-    assert "bias: affine, translation-equivariant;" in finding.sentence and "matrix: linear, not" in finding.sentence
+    assert (
+        "bias: affine, translation-equivariant;" in finding.sentence
+        and "matrix: linear, not" in finding.sentence
+    )
     assert len(finding.proof) >= 6 and numbers["check"]["holds"]
-    assert numbers["network"]["verdict"] == "cannot tell" and "no search for the best network" in finding.sentence
+    assert (
+        numbers["network"]["verdict"] == "cannot tell"
+        and "no search for the best network" in finding.sentence
+    )
     for chart in finding.charts:
         assert vl_convert.vegalite_to_svg(chart.spec).startswith("<svg")
 
 
-def test_counterexamples_replay_and_a_report_written_again_writes_nothing(micro: Path, tmp_path: Path) -> None:
+def test_counterexamples_replay_and_a_report_written_again_writes_nothing(
+    micro: Path, tmp_path: Path
+) -> None:
     first = finding_of(context_of(micro, tmp_path))
     files = sorted(tmp_path.rglob("*"))
-    broken = [(name, law) for name, found in first.numbers["operators"].items() for law in found["broken"]]
-    assert len(broken) == sum(path.is_file() for path in files) and not list(tmp_path.rglob("*.part"))
+    broken = [
+        (name, law) for name, found in first.numbers["operators"].items() for law in found["broken"]
+    ]
+    assert len(broken) == sum(path.is_file() for path in files) and not list(
+        tmp_path.rglob("*.part")
+    )
     for name, law in broken:
         example = Counterexample.load(tmp_path / "counterexamples" / file_name(name, law))
         assert example.law == law
         assert example.replay(OPERATORS[name].make()) == example.error > example.tolerance
-    assert 'Counterexample.load("counterexamples/relu-additivity.safetensors")' in first.charts[1].caption
+    assert (
+        'Counterexample.load("counterexamples/relu-additivity.safetensors")'
+        in first.charts[1].caption
+    )
     for path in files:
         if path.is_file():
             path.touch()
@@ -122,7 +159,8 @@ def test_counterexamples_replay_and_a_report_written_again_writes_nothing(micro:
     without = finding_of(context_of(micro, empty, live=False))
     assert not empty.exists()
     assert (
-        not any(found["files"] for found in without.numbers["operators"].values()) and ".load(" not in without.charts[1].caption
+        not any(found["files"] for found in without.numbers["operators"].values())
+        and ".load(" not in without.charts[1].caption
     )
 
 
@@ -130,14 +168,22 @@ def test_a_wrong_theory_is_named(micro: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(
         OPERATORS, "pick-one", replace(OPERATORS["pick-one"], linearity="nonlinear", invariant=True)
     )  # as the report said
-    monkeypatch.setitem(OPERATORS, "tanh", replace(OPERATORS["tanh"], make=lambda: lambda x: x.sum()))  # not to be measured
+    monkeypatch.setitem(
+        OPERATORS, "tanh", replace(OPERATORS["tanh"], make=lambda: lambda x: x.sum())
+    )  # not to be measured
     finding = finding_of(context_of(micro))
     assert (
         finding.verdict
         == f"{len(OPERATORS) - 2} of {len(OPERATORS)} operators are as the theory says; not strided pooling that keeps one fixed pixel, tanh"
     )
-    assert "strided pooling that keeps one fixed pixel (linearity: linear, not nonlinear)" in finding.sentence
-    assert finding.numbers["operators"]["pick-one"]["differs"] == ["linearity: linear, not nonlinear", "invariant: no, not yes"]
+    assert (
+        "strided pooling that keeps one fixed pixel (linearity: linear, not nonlinear)"
+        in finding.sentence
+    )
+    assert finding.numbers["operators"]["pick-one"]["differs"] == [
+        "linearity: linear, not nonlinear",
+        "invariant: no, not yes",
+    ]
     assert not finding.numbers["operators"]["tanh"]["measured"]
 
 
@@ -197,13 +243,21 @@ def test_a_trained_network(micro: Path, tmp_path: Path) -> None:
     assert net["run"] == run.id and not net["left_out"] and net["kernel_error"] < 1e-12
     by = {(layer["layer"], layer["mode"]): layer for layer in net["layers"]}
     conv, pool = by["blocks.0.convs.0", "evaluation"], by["blocks.0.pool", "evaluation"]
-    assert (conv["linearity"], conv["equivariant"], conv["border"], conv["response"]) == ("affine", True, 1, [4, 3, 3, 3])
+    assert (conv["linearity"], conv["equivariant"], conv["border"], conv["response"]) == (
+        "affine",
+        True,
+        1,
+        [4, 3, 3, 3],
+    )
     assert (pool["linearity"], pool["equivariant"], pool["period"]) == ("nonlinear", False, 2)
     assert (
         by["blocks.0.norms.0", "evaluation"]["linearity"] == "affine"
         and by["blocks.0.norms.0", "training"]["linearity"] == "nonlinear"
     )
-    assert by["fc.0", "evaluation"] | {"equivariant": None, "linearity": "affine"} == by["fc.0", "evaluation"]
+    assert (
+        by["fc.0", "evaluation"] | {"equivariant": None, "linearity": "affine"}
+        == by["fc.0", "evaluation"]
+    )
 
     tensors, rows = resident(run.recipe), finding.numbers["shifts"]
     with torch.no_grad():
@@ -211,18 +265,29 @@ def test_a_trained_network(micro: Path, tmp_path: Path) -> None:
         base = model(x).argmax(1)
         moved = [model(x.roll(2 * sign, axis)).argmax(1) for axis in (2, 3) for sign in (1, -1)]
     row = next(row for row in rows if (row["border"], row["pixels"]) == ("circular", 2))
-    assert row["unchanged"] == pytest.approx(float(torch.stack([m == base for m in moved]).double().mean()))
-    assert row["accuracy"] == pytest.approx(float(torch.stack([m == labels for m in moved]).double().mean()))
+    assert row["unchanged"] == pytest.approx(
+        float(torch.stack([m == base for m in moved]).double().mean())
+    )
+    assert row["accuracy"] == pytest.approx(
+        float(torch.stack([m == labels for m in moved]).double().mean())
+    )
     assert rows[0]["accuracy"] == pytest.approx(run.best["test_accuracy"]) and net["images"] == 20
     assert row["unchanged_low"] <= row["unchanged"] <= row["unchanged_high"]
-    assert "20 shifted test images" in finding.sentence and [t.name for t in finding.tables] == ["operators", "layers", "shifts"]
+    assert "20 shifted test images" in finding.sentence and [t.name for t in finding.tables] == [
+        "operators",
+        "layers",
+        "shifts",
+    ]
 
     measured = json.loads(json.dumps(context.measured))
     again = replace(context, live=False, findings={}, measured=measured)
     (run.path / "best.safetensors").unlink()  # what was measured is kept
     assert finding_of(again, run, sent=False) == finding
     gone = finding_of(replace(again, measured={}, findings={}), run, sent=False)
-    assert "can't be looked at" in gone.sentence and gone.numbers["network"]["verdict"] == "cannot tell"
+    assert (
+        "can't be looked at" in gone.sentence
+        and gone.numbers["network"]["verdict"] == "cannot tell"
+    )
 
 
 def test_grey_images_of_three_classes(grey: Path, tmp_path: Path) -> None:
@@ -233,11 +298,16 @@ def test_grey_images_of_three_classes(grey: Path, tmp_path: Path) -> None:
     assert max(row["pixels"] for row in finding.numbers["shifts"]) == 4
 
 
-def test_networks_without_convolutions_or_room(grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_without_convolutions_or_room(
+    grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = trained(grey, tmp_path, SoftmaxRegression())
     monkeypatch.setattr(layers_of, "MOST_WORK", 40)
     finding = finding_of(context_of(grey, None, ("best", "convolution")), run)
-    assert not finding.numbers["network"]["layers"] and len(finding.numbers["network"]["left_out"]) == 2
+    assert (
+        not finding.numbers["network"]["layers"]
+        and len(finding.numbers["network"]["left_out"]) == 2
+    )
     assert "no layer of softmax regression could be measured" in " ".join(finding.paragraphs)
 
 
@@ -245,14 +315,19 @@ def test_networks_without_convolutions_or_room(grey: Path, tmp_path: Path, monke
 def test_without_a_winner_that_finished(micro: Path, make_run, status: str) -> None:
     winner = None if status == "missing" else make_run(ConvNet(4, 1), [1.0], [1.0], status=status)
     finding = finding_of(context_of(micro, None, ("best", "convolution")), winner)
-    assert finding.numbers["agree"] == len(OPERATORS) and finding.numbers["network"]["verdict"] == "cannot tell"
+    assert (
+        finding.numbers["agree"] == len(OPERATORS)
+        and finding.numbers["network"]["verdict"] == "cannot tell"
+    )
     assert "nothing can be said" in finding.sentence and not finding.numbers["shifts"]
 
 
 def test_words_on_accuracy() -> None:
     row = {"pixels": 4, "change": -0.02, "change_low": -0.03, "change_high": -0.01}
     assert change_words(row, 100) == "by 4 pixels, accuracy falls by 2.0 points (95 %: 1.0 to 3.0)"
-    assert "no difference that 100 images can show" in change_words(row | {"change_high": 0.01}, 100)
+    assert "no difference that 100 images can show" in change_words(
+        row | {"change_high": 0.01}, 100
+    )
     assert "can't be told from 1 image" in change_words(row | {"change_low": None}, 1)
     same = row | {"change": 0.0, "change_low": 0.0, "change_high": 0.0}
     assert "every image is judged as rightly or wrongly as before" in change_words(same, 100)

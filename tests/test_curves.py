@@ -11,15 +11,18 @@ from typing import Any
 
 import pytest
 
-from convscope import curves, plans
 from convscope.chapters import capacity
-from convscope.curves import fall_per_epoch, overfits_from, verdict_of
-from convscope.data import Dataset, load
-from convscope.findings import Context
-from convscope.labels import label_of
-from convscope.recipe import ConvNet, Recipe
-from convscope.record import Run
-from convscope.stats import estimates
+from convscope.data.dataset import Dataset
+from convscope.data.loading import load
+from convscope.planning import pilots as plans
+from convscope.planning.context import Context
+from convscope.recipe.labels import label_of
+from convscope.recipe.networks import ConvNet
+from convscope.recipe.recipe import Recipe
+from convscope.statistics import learning_curves as curves
+from convscope.statistics.estimation import estimates
+from convscope.statistics.learning_curves import fall_per_epoch, overfits_from, verdict_of
+from convscope.training.runs import Run
 
 Maker = Callable[..., Run]
 SMALL, LARGE = ConvNet(2, 1), ConvNet(16, 1)
@@ -37,19 +40,31 @@ def data(micro: Path) -> Dataset:
     ("train", "val", "se", "epoch"),
     [
         ([1.0, 0.75, 0.5, 0.25], [1.0, 0.5, 0.75, 1.0], 0.01, 3),
-        ([1.0, 0.75, 0.5, 0.25], [1.0, 0.5, 0.75, 1.0], 0.125, 4),  # 0.75 is exactly 2 SE above: not yet
+        (
+            [1.0, 0.75, 0.5, 0.25],
+            [1.0, 0.5, 0.75, 1.0],
+            0.125,
+            4,
+        ),  # 0.75 is exactly 2 SE above: not yet
         ([1.0, 0.75, 0.5, 0.25], [1.0, 0.5, 0.75, 1.0], 0.1249, 3),
         ([1.0, 0.75, 0.5, 0.25], [1.0, 0.5, 0.75, 1.0], 0.25, None),
         ([1.0, 0.75, 0.5, 0.25], [1.0, 0.5, 0.5, 0.5], 0.01, None),
         ([1.0, 0.8, 0.6, 0.4], [1.0, 0.9, 0.8, 0.7], 0.0, None),  # the minimum is at the end
         ([5, 4, 3, 2, 1], [1.0, 0.5, 0.9, 0.55, 0.9], 0.1, 5),  # back near the minimum at epoch 4
         ([5, 4, 3, 2, 1], [0.5, 0.9, 0.9, 0.9, 0.9], 0.1, 2),
-        ([5, 4, 3, 4, 4], [1.0, 0.5, 0.9, 0.9, 0.9], 0.1, None),  # the training loss has risen with it: no overfitting
+        (
+            [5, 4, 3, 4, 4],
+            [1.0, 0.5, 0.9, 0.9, 0.9],
+            0.1,
+            None,
+        ),  # the training loss has risen with it: no overfitting
         ([5, 4, 4, 3, 2], [1.0, 0.5, 0.9, 0.9, 0.9], 0.1, 4),  # lower from epoch 4 on
         ([1.0], [1.0], 0.1, None),
     ],
 )
-def test_overfitting_begins_where_it_stays(train: list[float], val: list[float], se: float, epoch: int | None) -> None:
+def test_overfitting_begins_where_it_stays(
+    train: list[float], val: list[float], se: float, epoch: int | None
+) -> None:
     assert overfits_from(train, val, se) == epoch
 
 
@@ -74,15 +89,21 @@ def test_fall_per_epoch_is_a_geometric_mean(train: list[float], fall: float) -> 
 # --- networks and their verdicts
 
 
-def judged(make_run: Maker, data: Dataset, *curves_of: tuple[list[float], list[float]], noise: float = 0.0) -> list[str]:
+def judged(
+    make_run: Maker, data: Dataset, *curves_of: tuple[list[float], list[float]], noise: float = 0.0
+) -> list[str]:
     """Verdicts of networks of growing width, three seeds each, that scatter by `noise`."""
     runs = []
     for i, (train, val) in enumerate(curves_of):
         for seed, shift in enumerate((-noise, 0.0, noise)):
             model = ConvNet(2 ** (i + 1), 1)
-            runs.append(make_run(model, [t + shift for t in train], [v + shift for v in val], seed=seed))
+            runs.append(
+                make_run(model, [t + shift for t in train], [v + shift for v in val], seed=seed)
+            )
     swept, beside = curves.networks(runs, [], data)
-    assert beside == [] and [n.model.width for n in swept] == [2 ** (i + 1) for i in range(len(curves_of))]
+    assert beside == [] and [n.model.width for n in swept] == [
+        2 ** (i + 1) for i in range(len(curves_of))
+    ]
     return [n.verdict for n in swept]
 
 
@@ -94,7 +115,10 @@ def test_each_verdict(make_run: Maker, data: Dataset) -> None:
     overfits = ([1.0, 0.8, 0.4, 0.2], [1.0, 0.9, 1.2, 1.5])
     undertrained = ([2.0, 1.6, 1.2, 0.9], [2.0, 1.6, 1.2, 0.95])
     underfits = ([2.0, 1.5, 1.5, 1.5], [2.0, 1.55, 1.55, 1.55])
-    fits = ([2.0, 1.5, 1.5, 1.5], [2.0, 1.9, 1.9, 1.9])  # as high a training loss, but a gap of 21 %
+    fits = (
+        [2.0, 1.5, 1.5, 1.5],
+        [2.0, 1.9, 1.9, 1.9],
+    )  # as high a training loss, but a gap of 21 %
     verdicts = judged(make_run, data, overfits, undertrained, underfits, fits, BEST, noise=0.02)
     assert verdicts == ["overfits from epoch 3", "undertrained", "underfits", "fits", "fits"]
 
@@ -110,7 +134,9 @@ def test_two_percent_an_epoch_is_the_border_of_training_too_short(
     make_run: Maker, data: Dataset, last: float, verdict: str
 ) -> None:
     assert pytest.approx(0.9604) == 0.98**2
-    assert judged(make_run, data, ([1.5, 1.0, 1.0, last], [1.5, 1.0, 1.0, 0.97]), BEST)[0] == verdict
+    assert (
+        judged(make_run, data, ([1.5, 1.0, 1.0, last], [1.5, 1.0, 1.0, 0.97]), BEST)[0] == verdict
+    )
 
 
 @pytest.mark.parametrize(("last", "verdict"), [(1.125, "fits"), (1.126, "underfits")])
@@ -121,21 +147,34 @@ def test_ten_percent_of_the_validation_loss_is_the_border_of_a_small_gap(
     assert judged(make_run, data, (train, [1.5, 1.25, 1.25, 1.25]), BEST)[0] == verdict
 
 
-def test_two_standard_errors_of_the_difference_are_the_border_of_underfitting(make_run: Maker, data: Dataset) -> None:
+def test_two_standard_errors_of_the_difference_are_the_border_of_underfitting(
+    make_run: Maker, data: Dataset
+) -> None:
     train, val = [1.5, 1.5, 1.5, 1.5], [1.6, 1.6, 1.6, 1.6]
-    (network, reference), _ = curves.networks([make_run(SMALL, train, val), make_run(LARGE, FLAT, [0.6] * 4)], [], data)
+    (network, reference), _ = curves.networks(
+        [make_run(SMALL, train, val), make_run(LARGE, FLAT, [0.6] * 4)], [], data
+    )
     network = replace(network, train_last=replace(network.train_last, mean=1.5, se=0.3))
     reference = replace(reference, train_last=replace(reference.train_last, mean=0.5, se=0.4))
     assert verdict_of(network, reference) == "fits"  # 1.0 above, two standard errors of 0.5
-    assert verdict_of(replace(network, train_last=replace(network.train_last, mean=1.5 + 1e-9)), reference) == "underfits"
+    assert (
+        verdict_of(
+            replace(network, train_last=replace(network.train_last, mean=1.5 + 1e-9)), reference
+        )
+        == "underfits"
+    )
 
 
-def test_networks_are_measured_against_the_best_by_validation_not_by_test(make_run: Maker, data: Dataset) -> None:
+def test_networks_are_measured_against_the_best_by_validation_not_by_test(
+    make_run: Maker, data: Dataset
+) -> None:
     flat = [2.0, 1.5, 1.5, 1.5]
     runs = [
         make_run(ConvNet(2, 1), flat, [2.0, 1.55, 1.55, 1.55]),
         make_run(ConvNet(4, 1), *BEST),
-        make_run(ConvNet(8, 1), flat, [2.0, 1.9, 1.9, 1.9], [0.1, 0.1, 0.1, 0.1]),  # lowest on the test set
+        make_run(
+            ConvNet(8, 1), flat, [2.0, 1.9, 1.9, 1.9], [0.1, 0.1, 0.1, 0.1]
+        ),  # lowest on the test set
     ]
     swept, _ = curves.networks(runs, [], data)
     assert [n.verdict for n in swept] == ["underfits", "fits", "fits"]
@@ -145,7 +184,10 @@ def test_the_best_network_never_underfits(make_run: Maker, data: Dataset) -> Non
     for seed in range(20):
         draw = random.Random(seed)
         made = [sorted((draw.uniform(0.5, 2) for _ in range(4)), reverse=True) for _ in range(4)]
-        runs = [make_run(ConvNet(2 + i, 1), losses, [x + 0.01 for x in losses]) for i, losses in enumerate(made)]
+        runs = [
+            make_run(ConvNet(2 + i, 1), losses, [x + 0.01 for x in losses])
+            for i, losses in enumerate(made)
+        ]
         swept, _ = curves.networks(runs, [], data)
         assert min(swept, key=lambda n: n.val_best.mean).verdict != "underfits"
 
@@ -159,14 +201,25 @@ def test_figures_of_a_network_are_means_over_its_seeds(make_run: Maker, data: Da
     ]
     (small, large), _ = curves.networks(runs, [], data)
     assert [run.best["epoch"] for run in small.runs] == [2, 3] and small.best_epochs == "2, 3"
-    assert small.val_best.mean == 0.5 and small.val_last.mean == 0.625 and small.train_best.mean == 0.375
+    assert (
+        small.val_best.mean == 0.5
+        and small.val_last.mean == 0.625
+        and small.train_best.mean == 0.375
+    )
     assert small.test_best.mean == pytest.approx(0.51) and small.accuracy.mean == 0.625
     assert small.gap_best == 0.125 and small.gap_last == 0.375
     assert small.curve("train") == [1.0, 0.625, 0.25] and small.curve("val") == [1.0, 0.625, 0.625]
-    assert (small.val_best.n, large.val_best.n, len(large.runs)) == (2, 1, 1)  # the run that diverged is left out
+    assert (small.val_best.n, large.val_best.n, len(large.runs)) == (
+        2,
+        1,
+        1,
+    )  # the run that diverged is left out
     assert small.val_last.sampling_se == pytest.approx(0.3 / math.sqrt(len(data.val)))
     assert small.test_best.sampling_se == pytest.approx(0.3 / math.sqrt(len(data.test)))
-    expected = estimates({"s": [0.75, 0.5], "l": [0.5]}, {"s": small.val_last.sampling_se, "l": large.val_last.sampling_se})
+    expected = estimates(
+        {"s": [0.75, 0.5], "l": [0.5]},
+        {"s": small.val_last.sampling_se, "l": large.val_last.sampling_se},
+    )
     assert small.val_last == expected["s"] and large.val_last == expected["l"]
     assert small.numbers()["best"]["val_loss"] == {
         "mean": 0.5,
@@ -194,22 +247,37 @@ def study_runs(make_run: Maker, draw: random.Random) -> tuple[list[Run], list[Ru
         return train, [t + 0.1 * i * draw.random() for i, t in enumerate(train)]
 
     models = [ConvNet(width, depth) for depth in (1, 2) for width in (2, 4, 8)]
-    pilots = [make_run(model, [1.0], [draw.random()], lr=lr) for model in models for lr in (1e-3, 2e-3, 4e-3)]
+    pilots = [
+        make_run(model, [1.0], [draw.random()], lr=lr)
+        for model in models
+        for lr in (1e-3, 2e-3, 4e-3)
+    ]
     sweep = [make_run(model, *losses(), seed=seed, sd=0.05) for model in models for seed in (0, 1)]
     return pilots, sweep, [make_run(ConvNet(4, 2, block_depth=2), *losses(), sd=0.05)]
 
 
 def other_test_figures(run: Run, draw: random.Random) -> Run:
-    rows = [row | {"test_loss": draw.random(), "test_accuracy": draw.random(), "test_loss_sd": draw.random()} for row in run.rows]
+    rows = [
+        row
+        | {
+            "test_loss": draw.random(),
+            "test_accuracy": draw.random(),
+            "test_loss_sd": draw.random(),
+        }
+        for row in run.rows
+    ]
     return replace(run, rows=tuple(rows))
 
 
 def chosen(finding: Any) -> Any:
     """Everything that is chosen or judged, without the test figures that are only quoted."""
     numbers = finding.numbers
-    picked = {key: numbers[key]["network"] for key in ("best", "smallest_within_one_se", "best_of_all")}
+    picked = {
+        key: numbers[key]["network"] for key in ("best", "smallest_within_one_se", "best_of_all")
+    }
     networks = [
-        (n["network"], n["verdict"], n["best"]["val_loss"], n["lr"], n["runs"]) for n in numbers["networks"] + numbers["beside"]
+        (n["network"], n["verdict"], n["best"]["val_loss"], n["lr"], n["runs"])
+        for n in numbers["networks"] + numbers["beside"]
     ]
     return finding.verdict, picked, networks, numbers["verdicts"]
 
@@ -231,7 +299,9 @@ def test_no_choice_reads_the_test_columns(make_run: Maker, data: Dataset, seed: 
 # --- learning rates
 
 
-def test_the_rate_with_the_lowest_validation_loss_is_chosen_and_the_grid_extended_at_its_ends(make_run: Maker) -> None:
+def test_the_rate_with_the_lowest_validation_loss_is_chosen_and_the_grid_extended_at_its_ends(
+    make_run: Maker,
+) -> None:
     inner, low, high = ConvNet(2, 1), ConvNet(4, 1), ConvNet(8, 1)
     losses = {inner: (0.5, 0.4, 0.6), low: (0.3, 0.4, 0.5), high: (0.5, 0.4, 0.3)}
     pilots = [
@@ -240,7 +310,10 @@ def test_the_rate_with_the_lowest_validation_loss_is_chosen_and_the_grid_extende
         for loss, lr in zip(all_of, (1e-3, 2e-3, 4e-3), strict=True)
     ]
     assert plans.chosen_rates(pilots) == {inner: 2e-3, low: 1e-3, high: 4e-3}
-    assert [(recipe.model, recipe.lr) for recipe in plans.beyond_the_grid(pilots)] == [(low, 5e-4), (high, 8e-3)]
+    assert [(recipe.model, recipe.lr) for recipe in plans.beyond_the_grid(pilots)] == [
+        (low, 5e-4),
+        (high, 8e-3),
+    ]
     failed = [replace(run, status="diverged") if run.recipe.lr == 1e-3 else run for run in pilots]
     assert plans.chosen_rates(failed)[low] == 2e-3
 
@@ -257,4 +330,6 @@ def test_when_nothing_finished_the_finding_says_so(make_run: Maker, data: Datase
     failed = [make_run(SMALL, [1.0], [1.0], status="diverged")]
     finding = capacity.finding(context, failed, failed, [], 1)
     assert finding.verdict == "cannot tell" and "(diverged)" in finding.sentence
-    assert "()" not in capacity.finding(context, [], [], [], 0).sentence  # interrupted before the first
+    assert (
+        "()" not in capacity.finding(context, [], [], [], 0).sentence
+    )  # interrupted before the first

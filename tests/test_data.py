@@ -23,8 +23,20 @@ import pytest
 import torch
 from pixels import arrays
 
-from convscope import data, sources
-from convscope.recipe import UserError
+from convscope import data
+from convscope.data.cache import Content, write_cached
+from convscope.data.sources import (
+    KNOWN,
+    SourceFailed,
+    _cifar10_official,
+    _download,
+    _members,
+    _npm_pack,
+    _reason,
+    get,
+    read_idx,
+)
+from convscope.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +60,16 @@ def test_cifar10_has_the_known_pixels_and_labels(cifar10: data.Dataset) -> None:
     assert (len(whole.train), len(whole.val), len(whole.test)) == (50_000, 0, 10_000)
     images, labels = arrays(whole.train)
     assert _sha256(images) == "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a"
-    assert _sha256(labels.astype(np.uint8)) == "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253"
+    assert (
+        _sha256(labels.astype(np.uint8))
+        == "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253"
+    )
     images, labels = arrays(whole.test)
     assert _sha256(images) == "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04"
-    assert _sha256(labels.astype(np.uint8)) == "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5"
+    assert (
+        _sha256(labels.astype(np.uint8))
+        == "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5"
+    )
     assert whole.train.labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
     assert whole.test.labels[:10].tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]
     assert whole.hash == cifar10.hash and whole.classes[3] == "cat"
@@ -64,10 +82,17 @@ def test_cifar10_splits_evenly_and_keeps_the_order(cifar10: data.Dataset) -> Non
     assert cifar10.in_shape == (3, 32, 32) and cifar10.num_classes == 10
     assert cifar10.train.images.dtype == torch.uint8 and cifar10.train.labels.dtype == torch.int64
     whole = data.load("cifar10", val=0, verify=False).train
-    place = {image.tobytes(): i for i, image in enumerate(arrays(whole)[0])}  # no image is there twice
+    place = {
+        image.tobytes(): i for i, image in enumerate(arrays(whole)[0])
+    }  # no image is there twice
     assert len(place) == 50_000
-    rows, held = ([place[image.tobytes()] for image in arrays(split)[0]] for split in (cifar10.train, cifar10.val))
-    assert rows == sorted(rows) and held == sorted(held) and sorted(rows + held) == list(range(50_000))
+    rows, held = (
+        [place[image.tobytes()] for image in arrays(split)[0]]
+        for split in (cifar10.train, cifar10.val)
+    )
+    assert (
+        rows == sorted(rows) and held == sorted(held) and sorted(rows + held) == list(range(50_000))
+    )
     again, other = (data.load("cifar10", split_seed=seed, verify=False) for seed in (0, 1))
     assert torch.equal(again.val.images, cifar10.val.images)
     assert not torch.equal(other.val.images, cifar10.val.images)
@@ -77,7 +102,11 @@ def test_cifar10_statistics_are_the_published_ones(cifar10: data.Dataset) -> Non
     report = data.info(data.load("cifar10", val=0, verify=False))
     assert report.mean == pytest.approx((0.49139968, 0.48215841, 0.44653091), abs=1e-8)
     assert report.std == pytest.approx((0.24703223, 0.24348513, 0.26158784), abs=1e-8)
-    assert (report.counts["train"], report.counts["val"], report.balance["test"]) == (50_000, 0, (1_000,) * 10)
+    assert (report.counts["train"], report.counts["val"], report.balance["test"]) == (
+        50_000,
+        0,
+        (1_000,) * 10,
+    )
     assert (report.train_duplicates, report.test_duplicates) == (0, 0)
     assert "airplane" in str(report) and "50,000" in str(report)
     assert json.loads(json.dumps(report.to_json()))["counts"]["test"] == 10_000
@@ -103,10 +132,16 @@ def test_fashion_mnist_has_the_known_pixels() -> None:
         fashion = data.load("fashion-mnist", val=0)
     except data.DataUnavailable as error:
         pytest.skip(str(error))
-    assert (fashion.in_shape, len(fashion.train), len(fashion.test)) == ((1, 28, 28), 60_000, 10_000)
+    assert (fashion.in_shape, len(fashion.train), len(fashion.test)) == (
+        (1, 28, 28),
+        60_000,
+        10_000,
+    )
     assert torch.bincount(fashion.train.labels).tolist() == [6_000] * 10
     assert fashion.train.labels[:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
-    assert data.info(fashion).mean[0] == pytest.approx(0.2860, abs=5e-5)  # the figure that everyone normalises with
+    assert data.info(fashion).mean[0] == pytest.approx(
+        0.2860, abs=5e-5
+    )  # the figure that everyone normalises with
     assert "MIT" in fashion.licence
 
 
@@ -117,12 +152,14 @@ def test_official_binary_archive_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     records = np.random.default_rng(0).integers(0, 256, (6, 10, 3_073), np.uint8)
     archive = tmp_path / "cifar-10-binary.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
-        for name, batch in zip([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], records, strict=True):
+        for name, batch in zip(
+            [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], records, strict=True
+        ):
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}.bin")
             member.size = batch.size
             tar.addfile(member, io.BytesIO(batch.tobytes()))
-    monkeypatch.setattr(sources, "_download", lambda *arguments: archive)
-    splits = sources._cifar10_official(tmp_path, None)
+    monkeypatch.setattr(data.sources, "_download", lambda *arguments: archive)
+    splits = _cifar10_official(tmp_path, None)
     images, labels = splits["train"]
     assert images.shape == (50, 32, 32, 3) and labels[10] == records[1, 0, 0]
     assert images[10, 5, 7, 2] == records[1, 0, 1 + 2 * 1_024 + 5 * 32 + 7]  # row 5, column 7, blue
@@ -141,11 +178,13 @@ def test_npm_that_fails_or_hangs_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     ):
         npm.write_text(f"#!/bin/sh\n{script}\n")
         npm.chmod(0o755)
-        with pytest.raises(sources.SourceFailed, match=words):
-            sources._npm_pack(tmp_path, None, limit_seconds=0.4 if "sleep" in script else 60)
+        with pytest.raises(SourceFailed, match=words):
+            _npm_pack(tmp_path, None, limit_seconds=0.4 if "sleep" in script else 60)
 
 
-def test_downloads_are_checked_and_report_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_downloads_are_checked_and_report_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "file.gz").write_bytes(bytes(range(256)) * 100)
     md5 = hashlib.md5(bytes(range(256)) * 100).hexdigest()
@@ -155,17 +194,19 @@ def test_downloads_are_checked_and_report_progress(tmp_path: Path, monkeypatch: 
         def log_message(self, *arguments: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "served")) as server:
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "served")
+    ) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         calls: list[tuple[str, int, int | None]] = []
-        path = sources._download(f"{url}/file.gz", md5, tmp_path / "a", lambda *call: calls.append(call))
+        path = _download(f"{url}/file.gz", md5, tmp_path / "a", lambda *call: calls.append(call))
         assert path.stat().st_size == 25_600 and ("downloading file.gz", 25_600, 25_600) in calls
-        with pytest.raises(sources.SourceFailed, match="is not the known file"):
-            sources._download(f"{url}/file.gz", "0" * 32, tmp_path / "b", None)
+        with pytest.raises(SourceFailed, match="is not the known file"):
+            _download(f"{url}/file.gz", "0" * 32, tmp_path / "b", None)
         with pytest.raises(Exception, match="404") as caught:
-            sources._download(f"{url}/none.gz", md5, tmp_path / "c", None)
-        assert sources._reason(caught.value) == "HTTP 404"
+            _download(f"{url}/none.gz", md5, tmp_path / "c", None)
+        assert _reason(caught.value) == "HTTP 404"
         server.shutdown()
 
 
@@ -176,15 +217,17 @@ def test_archive_members_that_are_links_are_refused(tmp_path: Path, kind: bytes)
         member = tarfile.TarInfo("package/test_batch.png")
         member.type, member.linkname = kind, "/etc/passwd"
         tar.addfile(member)
-    with pytest.raises(sources.SourceFailed, match="is a link or too large"):
-        sources._members(archive, ["package/test_batch.png"], 100)
-    with pytest.raises(sources.SourceFailed, match="lacks other"):
-        sources._members(archive, ["other"], 100)
+    with pytest.raises(SourceFailed, match="is a link or too large"):
+        _members(archive, ["package/test_batch.png"], 100)
+    with pytest.raises(SourceFailed, match="lacks other"):
+        _members(archive, ["other"], 100)
 
 
-def test_no_source_gives_one_line_with_every_reason(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_source_gives_one_line_with_every_reason(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(sources, "CIFAR_BINARY", "http://127.0.0.1:9/cifar-10-binary.tar.gz")
+    monkeypatch.setattr(data.sources, "CIFAR_BINARY", "http://127.0.0.1:9/cifar-10-binary.tar.gz")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(data.DataUnavailable) as caught:
         data.load("cifar10")
@@ -193,25 +236,27 @@ def test_no_source_gives_one_line_with_every_reason(cache: Path, monkeypatch: py
     assert "\n" not in message and not list((cache / "datasets").iterdir())
 
 
-def test_other_pixels_are_refused_whatever_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_pixels_are_refused_whatever_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake = {"train": (np.zeros((5, 32, 32, 3), np.uint8), np.zeros(5, np.int64))}
-    monkeypatch.setitem(sources.KNOWN["cifar10"].sources, "a mirror", lambda workspace, progress: fake)
-    for name in [name for name in sources.KNOWN["cifar10"].sources if name != "a mirror"]:
-        monkeypatch.delitem(sources.KNOWN["cifar10"].sources, name)
+    monkeypatch.setitem(KNOWN["cifar10"].sources, "a mirror", lambda workspace, progress: fake)
+    for name in [name for name in KNOWN["cifar10"].sources if name != "a mirror"]:
+        monkeypatch.delitem(KNOWN["cifar10"].sources, name)
     with pytest.raises(data.DataUnavailable, match="a mirror: the train set has other pixels"):
-        sources.get("cifar10", tmp_path, None)
+        get("cifar10", tmp_path, None)
 
 
 def test_idx_files_are_read_and_faults_are_named(tmp_path: Path) -> None:
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(b"\0\0\x08\x02" + struct.pack(">II", 2, 3) + bytes(range(6))))
-    assert sources.read_idx(path).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert read_idx(path).tolist() == [[0, 1, 2], [3, 4, 5]]
     path.write_bytes(gzip.compress(b"\0\0\x08\x02" + struct.pack(">II", 2, 4) + bytes(6)))
-    with pytest.raises(sources.SourceFailed, match="not what its header"):
-        sources.read_idx(path)
+    with pytest.raises(SourceFailed, match="not what its header"):
+        read_idx(path)
     path.write_bytes(gzip.compress(b"\0\0\x0d\x01" + bytes(8)))
-    with pytest.raises(sources.SourceFailed, match="not an IDX file"):
-        sources.read_idx(path)
+    with pytest.raises(SourceFailed, match="not an IDX file"):
+        read_idx(path)
 
 
 # --- names, arguments, cache
@@ -228,7 +273,9 @@ def test_idx_files_are_read_and_faults_are_named(tmp_path: Path) -> None:
         ("~no such user/x", "no such file or folder"),
     ],
 )
-def test_unknown_names_are_one_line(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, words: str) -> None:
+def test_unknown_names_are_one_line(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, words: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=words) as caught:
         data.load(given)
@@ -237,7 +284,15 @@ def test_unknown_names_are_one_line(cache: Path, tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"val": -0.1}, {"val": 1.0}, {"val": float("nan")}, {"split_seed": -1}, {"split_seed": 2**65}, {"size": 0}, {"size": 8}],
+    [
+        {"val": -0.1},
+        {"val": 1.0},
+        {"val": float("nan")},
+        {"split_seed": -1},
+        {"split_seed": 2**65},
+        {"size": 0},
+        {"size": 8},
+    ],
 )
 def test_arguments_out_of_range_are_refused(cache: Path, arguments: dict) -> None:
     with pytest.raises(UserError, match=next(iter(arguments))):
@@ -247,8 +302,8 @@ def test_arguments_out_of_range_are_refused(cache: Path, arguments: dict) -> Non
 @pytest.fixture
 def shapes_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cached folder of a small `shapes`."""
-    monkeypatch.setattr("convscope.shapes.NUM_TRAIN", 200)
-    monkeypatch.setattr("convscope.shapes.NUM_TEST", 50)
+    monkeypatch.setattr("convscope.data.shapes.NUM_TRAIN", 200)
+    monkeypatch.setattr("convscope.data.shapes.NUM_TEST", 50)
     return data.fetch("shapes")
 
 
@@ -268,9 +323,16 @@ def test_a_flipped_bit_is_found_and_the_copy_made_again(shapes_cache: Path, name
 
 
 @pytest.mark.parametrize(
-    "harm", [lambda p: p.unlink(), lambda p: p.write_bytes(p.read_bytes()[:-1]), lambda p: p.write_bytes(b"")]
+    "harm",
+    [
+        lambda p: p.unlink(),
+        lambda p: p.write_bytes(p.read_bytes()[:-1]),
+        lambda p: p.write_bytes(b""),
+    ],
 )
-def test_missing_and_cut_files_are_found_without_the_hash(shapes_cache: Path, harm: Callable[[Path], None]) -> None:
+def test_missing_and_cut_files_are_found_without_the_hash(
+    shapes_cache: Path, harm: Callable[[Path], None]
+) -> None:
     good = data.load("shapes").hash
     for name in ("train_images.npy", "meta.json"):
         harm(shapes_cache / name)
@@ -282,11 +344,13 @@ def test_another_process_that_was_first_wins(shapes_cache: Path, tmp_path: Path)
     before = (shapes_cache / "meta.json").stat().st_ino
     splits = {"train": (np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 1, 0, 1]))}
     (tmp_path / "work").mkdir()
-    sources.write_cached(shapes_cache, sources.Content(splits, ("a", "b"), "", ""), tmp_path / "work")
+    write_cached(shapes_cache, Content(splits, ("a", "b"), "", ""), tmp_path / "work")
     assert (shapes_cache / "meta.json").stat().st_ino == before
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CONVSCOPE_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="set CONVSCOPE_CACHE") as caught:
@@ -323,7 +387,10 @@ def test_what_a_killed_process_left_is_removed_after_a_day(shapes_cache: Path) -
 def test_processes_that_load_at_once_agree(cache: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", images=np.zeros((60, 4, 4), np.uint8), labels=np.arange(60) % 2)
     code = f"from convscope import data; print(data.load({str(tmp_path / 'd.npz')!r}).hash)"
-    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
     hashes = {process.communicate(timeout=60)[0] for process in started}
     assert len(hashes) == 1 and all(process.returncode == 0 for process in started)
     assert len(list((cache / "datasets").iterdir())) == 1  # and no folder left over
@@ -331,5 +398,9 @@ def test_processes_that_load_at_once_agree(cache: Path, tmp_path: Path) -> None:
 
 def test_text_names_source_and_licence(shapes_cache: Path) -> None:
     text = str(data.load("shapes"))
-    assert "\n" not in text and "180 training, 20 validation and 50 test images of 32×32×3" in text and "Licence" in text
+    assert (
+        "\n" not in text
+        and "180 training, 20 validation and 50 test images of 32×32×3" in text
+        and "Licence" in text
+    )
     assert set(data.names()) == {"cifar10", "fashion-mnist", "shapes"}

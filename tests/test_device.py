@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from convscope import device
+from convscope.machine import measurement as device
 
 FLOAT32 = ("float32", "contiguous", "library")
 
@@ -31,14 +31,24 @@ def test_windows_are_taken_in_turns_each_with_its_threads(monkeypatch: pytest.Mo
     torch.set_num_threads(1)
     rates = device.windows("cpu", [(FLOAT32, 1), (FLOAT32, 2)])
     assert [len(of_way) for of_way in rates] == [device.ROUNDS] * 2 and min(map(min, rates)) > 0
-    assert seen == ([1, 2, 2] + [1, 1, 2, 2] * (device.ROUNDS - 1))  # the first step after a change is not timed
+    assert seen == (
+        [1, 2, 2] + [1, 1, 2, 2] * (device.ROUNDS - 1)
+    )  # the first step after a change is not timed
 
 
 @pytest.mark.parametrize(
     ("one", "two", "chosen"),
     [
-        ([500, 510, 490, 505, 495], [900, 950, 910, 40, 60], 2),  # other work fell on some of the windows
-        ([500, 510, 490, 505, 495], [480, 470, 490, 500, 475], 2),  # hardly faster: not given up for noise
+        (
+            [500, 510, 490, 505, 495],
+            [900, 950, 910, 40, 60],
+            2,
+        ),  # other work fell on some of the windows
+        (
+            [500, 510, 490, 505, 495],
+            [480, 470, 490, 500, 475],
+            2,
+        ),  # hardly faster: not given up for noise
         ([500, 510, 490, 505, 495], [250, 240, 260, 245, 255], 1),  # the other core is taken
     ],
 )

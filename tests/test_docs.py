@@ -14,8 +14,24 @@ PACKAGE = TOP / "convscope"
 
 
 def generated_cli() -> str:
-    command = [sys.executable, "-m", "typer", "convscope.cli", "utils", "docs", "--name", "convscope"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=TOP, env={"COLUMNS": "100", "PATH": ""})
+    command = [
+        sys.executable,
+        "-m",
+        "typer",
+        "convscope.cli",
+        "utils",
+        "docs",
+        "--name",
+        "convscope",
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=TOP,
+        env={"COLUMNS": "100", "PATH": ""},
+    )
     return done.stdout.strip() + "\n"
 
 
@@ -28,20 +44,37 @@ def test_architecture_lists_every_file() -> None:
     text = (TOP / "ARCHITECTURE.md").read_text(encoding="utf-8")
     tree = text.split("convscope/\n", 1)[1].split("```")[0]
     listed = {line.split()[0] for line in tree.splitlines() if line.startswith("  ")}
-    there = {str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*") if p.suffix in {".py", ".html", ".css", ".js", ".c", ".h"}}
+    there = {
+        str(p.relative_to(PACKAGE))
+        for p in PACKAGE.rglob("*")
+        if p.suffix in {".py", ".html", ".css", ".js", ".c", ".h"}
+    }
     assert listed == there
 
 
 def test_rooms_of_the_architecture_are_those_of_the_contract() -> None:
-    contract = set(re.findall(r"convscope\.(\w+)", (TOP / "pyproject.toml").read_text(encoding="utf-8").split("layers = [")[1]))
+    contract = set(
+        re.findall(
+            r"convscope\.(\w+)",
+            (TOP / "pyproject.toml").read_text(encoding="utf-8").split("layers = [")[1],
+        )
+    )
     rooms = {
-        p.stem if p.suffix == ".py" else p.name for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()
+        p.stem if p.suffix == ".py" else p.name
+        for p in PACKAGE.iterdir()
+        if p.suffix == ".py" or (p / "__init__.py").exists()
     }
     assert contract == rooms - {"__init__"}
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (TOP / "docs").glob("*.md"))]
+    "name",
+    [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        *(f"docs/{p.name}" for p in (TOP / "docs").glob("*.md")),
+    ],
 )
 def test_links_and_named_files_exist(name: str) -> None:
     text = (TOP / name).read_text(encoding="utf-8")
@@ -70,6 +103,8 @@ def test_verdicts_are_defined() -> None:
 def test_the_python_example_of_the_readme_runs(tmp_path: Path) -> None:
     text = (TOP / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", example], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "test loss" in done.stdout

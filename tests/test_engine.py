@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from convscope.engines.local import Event, Job, LocalEngine
+from convscope.engines.jobs import Event, Job
+from convscope.engines.local import LocalEngine
 
 Report = Callable[[Any], None]
 
@@ -114,7 +115,9 @@ def ends(events: list[Event]) -> dict[str, Event]:
 
 
 def test_results_come_back_by_key(engine: LocalEngine) -> None:
-    assert engine.gather([Job(str(i), square, (i,)) for i in range(9)]) == {str(i): i * i for i in range(9)}
+    assert engine.gather([Job(str(i), square, (i,)) for i in range(9)]) == {
+        str(i): i * i for i in range(9)
+    }
     assert engine.gather([]) == {} and list(engine.run([])) == []
 
 
@@ -122,7 +125,11 @@ def test_progress_comes_in_order_between_start_and_end(engine: LocalEngine) -> N
     events = list(engine.run([Job(key, count, (20,)) for key in "abc"]))
     for key in "abc":
         kinds = [(event.kind, event.value) for event in events if event.key == key]
-        assert kinds == [("started", None), *(("progress", i) for i in range(20)), ("done", "counted")]
+        assert kinds == [
+            ("started", None),
+            *(("progress", i) for i in range(20)),
+            ("done", "counted"),
+        ]
 
 
 def test_jobs_start_in_their_order_and_stay_in_their_worker() -> None:
@@ -132,9 +139,14 @@ def test_jobs_start_in_their_order_and_stay_in_their_worker() -> None:
         assert [event.key for event in events if event.kind == "started"] == keys
         assert len({event.value for event in events if event.kind == "done"}) == 1
         engine.resize(3)
-        assert len(engine.workers) == 3 and len(engine.gather([Job(key, own_pid) for key in keys])) == 5
+        assert (
+            len(engine.workers) == 3
+            and len(engine.gather([Job(key, own_pid) for key in keys])) == 5
+        )
         engine.resize(1)
-        assert len(multiprocessing.active_children()) >= 1 and engine.gather([Job("x", square, (3,))]) == {"x": 9}
+        assert len(multiprocessing.active_children()) >= 1 and engine.gather(
+            [Job("x", square, (3,))]
+        ) == {"x": 9}
 
 
 def test_a_worker_goes_on_while_the_caller_thinks(tmp_path: Path) -> None:
@@ -153,10 +165,16 @@ def test_a_worker_goes_on_while_the_caller_thinks(tmp_path: Path) -> None:
 
 def test_jobs_given_ahead_to_a_worker_that_dies_are_done_by_another() -> None:
     with LocalEngine(1) as engine:
-        found = ends(list(engine.run([Job("dies", dies_on_its_way), *(Job(str(i), square, (i,)) for i in range(4))])))
-    assert found.pop("dies").kind == "failed" and {key: event.value for key, event in found.items()} == {
-        str(i): i * i for i in range(4)
-    }
+        found = ends(
+            list(
+                engine.run(
+                    [Job("dies", dies_on_its_way), *(Job(str(i), square, (i,)) for i in range(4))]
+                )
+            )
+        )
+    assert found.pop("dies").kind == "failed" and {
+        key: event.value for key, event in found.items()
+    } == {str(i): i * i for i in range(4)}
 
 
 def test_modules_are_imported_before_the_first_job() -> None:
@@ -196,7 +214,11 @@ def test_a_job_that_fails_names_the_reason_and_the_others_finish(engine: LocalEn
     for i, (name, (_, _, reason)) in enumerate(FAULTS.items()):
         assert (found[f"good {i}"].kind, found[f"good {i}"].value) == ("done", i * i), name
         event = found[name]
-        if event.kind != "failed" or reason not in event.value or len(event.value.splitlines()) != 1:
+        if (
+            event.kind != "failed"
+            or reason not in event.value
+            or len(event.value.splitlines()) != 1
+        ):
             wrong[name] = event
     assert wrong == {}
     assert "breaks" in found["exception"].detail and "Traceback" in found["exception"].detail
@@ -223,7 +245,11 @@ def test_a_child_of_a_dead_worker_does_not_keep_its_job_alive(tmp_path: Path) ->
     with LocalEngine(1) as engine:
         events = list(engine.run([Job("parent", leaves_a_child, (ended,))]))
         assert not ended.exists(), "the death was seen only when the child had ended"
-    assert [event.kind for event in events] == ["started", "progress", "failed"] and "SIGKILL" in events[-1].value
+    assert [event.kind for event in events] == [
+        "started",
+        "progress",
+        "failed",
+    ] and "SIGKILL" in events[-1].value
     os.kill(events[1].value, signal.SIGKILL)
 
 
@@ -258,7 +284,9 @@ with LocalEngine(2) as engine:
         if event.kind == "progress":
             print(event.value, flush=True)
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout is not None
         workers = [int(parent.stdout.readline()) for _ in range(2)]
         assert all(running(pid) for pid in workers)
@@ -276,7 +304,12 @@ def test_ctrl_c_is_left_to_the_parent(engine: LocalEngine) -> None:
     for worker in engine.workers:
         assert worker.process.pid is not None
         os.kill(worker.process.pid, signal.SIGINT)
-    assert engine.gather([Job(str(i), square, (i,)) for i in range(4)]) == {"0": 0, "1": 1, "2": 4, "3": 9}
+    assert engine.gather([Job(str(i), square, (i,)) for i in range(4)]) == {
+        "0": 0,
+        "1": 1,
+        "2": 4,
+        "3": 9,
+    }
 
 
 def test_the_program_that_is_running_is_not_run_again_by_its_workers(tmp_path: Path) -> None:
@@ -284,7 +317,7 @@ def test_the_program_that_is_running_is_not_run_again_by_its_workers(tmp_path: P
     script = tmp_path / "script.py"
     script.write_text(
         f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nprint('script runs', flush=True)\n"
-        "import test_engine\nfrom convscope.engines.local import Job, LocalEngine\n"
+        "import test_engine\nfrom convscope.engines import Job, LocalEngine\n"
         "with LocalEngine(2) as engine:\n    print(engine.gather([Job('a', test_engine.square, (5,))]))\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)

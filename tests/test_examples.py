@@ -58,12 +58,21 @@ def test_the_notebook_is_stored_without_outputs() -> None:
 
 def test_the_text_states_no_result() -> None:
     """Percentages, points and nats belong to the code's output: in the text stands only what was decided beforehand."""
-    text = "\n".join("".join(cell["source"]) for cell in source_cells() if cell["cell_type"] == "markdown")
+    text = "\n".join(
+        "".join(cell["source"]) for cell in source_cells() if cell["cell_type"] == "markdown"
+    )
     decided = ("with 95 % intervals", "by more than 2 % an epoch")
     for phrase in decided:
         text = text.replace(phrase, "")
     assert "%" not in text and " points" not in text and " nats" not in text
-    for question in ("Capacity", "Best", "Nonlinearity", "Receptive field", "Convolution", "Flatten order"):
+    for question in (
+        "Capacity",
+        "Best",
+        "Nonlinearity",
+        "Receptive field",
+        "Convolution",
+        "Flatten order",
+    ):
         assert f". {question}\n" in text
 
 
@@ -74,7 +83,9 @@ def kernel_of_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     spec = tmp_path / "jupyter" / "kernels" / "python3"
     spec.mkdir(parents=True)
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
+    (spec / "kernel.json").write_text(
+        json.dumps({"argv": command, "display_name": "Python 3", "language": "python"})
+    )
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
@@ -93,13 +104,17 @@ def test_the_notebook_runs_and_what_it_finds_is_true(kernel_of_this_python: Path
     nbclient.NotebookClient(notebook, kernel_name="python3", timeout=900, resources=place).execute()
 
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert [o["text"] for o in outputs if o.get("name") == "stderr"] == []  # no warning in front of the students
+    assert [
+        o["text"] for o in outputs if o.get("name") == "stderr"
+    ] == []  # no warning in front of the students
     assert sum("image/png" in o.get("data", {}) for o in outputs) == 3
     said = "".join(o["text"] for o in outputs if o["output_type"] == "stream")
     facts = json.loads(said.splitlines()[-1])
 
     assert facts["counts"] == [3200, 800, 2000]
-    assert facts["runs"] == 30 and facts["untouched"] and facts["again"] < 10  # seconds; training takes more than twice as long
+    assert (
+        facts["runs"] == 30 and facts["untouched"] and facts["again"] < 10
+    )  # seconds; training takes more than twice as long
     assert facts["answers"]
     for name, found in facts["accuracies"].items():
         for accuracy in found:
@@ -114,7 +129,10 @@ def test_the_notebook_runs_and_what_it_finds_is_true(kernel_of_this_python: Path
     for name, part in (("ReLU alone", "blocks.0.act"), ("max pooling alone", "blocks.0.pool")):
         assert f"“{name}” does not collapse. The part '{part}' stands in the way" in said
 
-    assert facts["parameters"]["shallow, FC"] == 61_618 and facts["parameters"]["shallow, average"] == 618
+    assert (
+        facts["parameters"]["shallow, FC"] == 61_618
+        and facts["parameters"]["shallow, average"] == 618
+    )
     assert [size for kind, size, _ in facts["fields"] if kind == "Conv2d"] == [3, 8, 18]
     assert all(agrees for *_, agrees in facts["fields"])
 

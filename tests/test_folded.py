@@ -11,16 +11,23 @@ import torch.nn.functional as F
 from hypothesis import given
 from torch import Tensor, nn
 
-from convscope import device, folded, kernels
-from convscope.evaluate import autocast
-from convscope.models import build
-from convscope.recipe import ConvNet
+from convscope.fast import large_kernels as folded
+from convscope.fast import library as kernels
+from convscope.machine import measurement as device
+from convscope.models.building import build
+from convscope.recipe.networks import ConvNet
+from convscope.training.metrics import autocast
 
 LAST = torch.channels_last
 missing = kernels.why_not(torch.bfloat16)
 shapes = st.tuples(
-    st.integers(1, 3), st.integers(1, 4), st.integers(1, 8), st.sampled_from([1, 3, 5, 7, 9, 15]), st.integers(1, 34), st.integers(1, 34)
-)  # fmt: skip
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.integers(1, 8),
+    st.sampled_from([1, 3, 5, 7, 9, 15]),
+    st.integers(1, 34),
+    st.integers(1, 34),
+)
 
 
 def answers(convolve: object, *given: Tensor, g: Tensor) -> list[Tensor]:
@@ -39,7 +46,11 @@ def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int) -> None:
     def numbers(*size: int) -> Tensor:
         return torch.randint(-3, 4, size, generator=generator).float()
 
-    x, weight, bias = numbers(count, channels, height, width), numbers(filters, channels, kernel, kernel), numbers(filters)
+    x, weight, bias = (
+        numbers(count, channels, height, width),
+        numbers(filters, channels, kernel, kernel),
+        numbers(filters),
+    )
     g = numbers(count, filters, height, width)
     found = answers(folded.convolve, x.contiguous(memory_format=LAST), weight, bias, g=g)
     wanted = answers(lambda x, w, b: F.conv2d(x, w, b, padding=kernel // 2), x, weight, bias, g=g)
@@ -69,11 +80,17 @@ def test_only_what_it_computes_and_what_it_speeds(conv: nn.Conv2d, suited: bool)
 
 @pytest.mark.skipif(bool(missing), reason=missing)
 @pytest.mark.parametrize("head", ["gap", "flatten"])
-def test_a_network_of_the_receptive_field_chapter(monkeypatch: pytest.MonkeyPatch, head: str) -> None:
+def test_a_network_of_the_receptive_field_chapter(
+    monkeypatch: pytest.MonkeyPatch, head: str
+) -> None:
     """In bfloat16 gradients of all parameters are as near to float32's as the library's are; without kernels nothing is folded."""
     model = ConvNet(5, 1, pool="none", head=head, kernel=15)  # pyright: ignore[reportArgumentType]
     calls: list[int] = []
-    monkeypatch.setattr(folded, "convolve", lambda *given, original=folded.convolve: calls.append(1) or original(*given))
+    monkeypatch.setattr(
+        folded,
+        "convolve",
+        lambda *given, original=folded.convolve: calls.append(1) or original(*given),
+    )
     exact = device.gradient(model, "float32", "library")
     library = device.gradient(model, "bfloat16", "library")
     assert not calls

@@ -16,16 +16,25 @@ import torch
 from PIL import Image
 from pixels import arrays
 
-from convscope import data, folders
-from convscope.recipe import UserError
+from convscope import data
+from convscope.data import decoding as folders
+from convscope.errors import UserError
 
 # --- folders
 
 
-def _image(path: Path, size: tuple[int, int] = (20, 20), mode: str = "RGB", colour: object = None, **options: object) -> Path:
+def _image(
+    path: Path,
+    size: tuple[int, int] = (20, 20),
+    mode: str = "RGB",
+    colour: object = None,
+    **options: object,
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if colour is None:
-        pixels = np.random.default_rng(zlib.crc32(os.fsencode(path))).integers(0, 256, (size[1], size[0], 3), np.uint8)
+        pixels = np.random.default_rng(zlib.crc32(os.fsencode(path))).integers(
+            0, 256, (size[1], size[0], 3), np.uint8
+        )
         Image.fromarray(pixels).convert(mode).save(path, **options)
     else:
         Image.new(mode, size, colour).save(path, **options)
@@ -42,14 +51,18 @@ def root(tmp_path: Path, cache: Path) -> Path:
 
 
 def _refused(path: Path, *words: str) -> str:
-    before = set((data.cache_folder() / "datasets").glob("*")) if data.cache_folder().exists() else set()
+    before = (
+        set((data.cache_folder() / "datasets").glob("*")) if data.cache_folder().exists() else set()
+    )
     with pytest.raises(UserError) as caught:
         data.load(path)
     message = str(caught.value)
     assert "\n" not in message and len(message) < 1_200
     for word in words:
         assert word in message, message
-    after = set((data.cache_folder() / "datasets").glob("*")) if data.cache_folder().exists() else set()
+    after = (
+        set((data.cache_folder() / "datasets").glob("*")) if data.cache_folder().exists() else set()
+    )
     assert after == before  # nothing written
     return message
 
@@ -63,7 +76,10 @@ def test_a_folder_becomes_a_data_set(root: Path) -> None:
     images, labels = arrays(pets.train, pets.val, pets.test)
     stored = {image.tobytes(): label for image, label in zip(images, labels.tolist(), strict=True)}
     for label, name in enumerate(pets.classes):  # losslessly, under the right label
-        assert all(stored[np.asarray(Image.open(path)).tobytes()] == label for path in (root / name).iterdir())
+        assert all(
+            stored[np.asarray(Image.open(path)).tobytes()] == label
+            for path in (root / name).iterdir()
+        )
 
 
 def test_an_unchanged_folder_is_decoded_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +116,10 @@ def test_hidden_and_other_files_are_skipped_and_said(root: Path) -> None:
     pets = data.load(root)
     assert pets.classes == ("cat", "dog")
     assert "skipped 5 hidden or non-image entries" in pets.notes[0]
-    assert all(name in pets.notes[0] for name in (".ipynb_checkpoints", "cat/.hidden.png", "cat/notes.txt", "README.md"))
+    assert all(
+        name in pets.notes[0]
+        for name in (".ipynb_checkpoints", "cat/.hidden.png", "cat/notes.txt", "README.md")
+    )
 
 
 def test_names_that_are_not_utf8_work(root: Path) -> None:
@@ -118,7 +137,12 @@ def test_all_bad_files_are_named_at_once(root: Path) -> None:
     noise = _image(root / "dog" / "z.jpg", (64, 64))
     noise.write_bytes(noise.read_bytes()[:-400])
     _refused(
-        root, "3 bad files", "cat/empty.png' (empty file)", "dog/text.png' (not an image", "dog/z.jpg' (truncated)", str(root)
+        root,
+        "3 bad files",
+        "cat/empty.png' (empty file)",
+        "dog/text.png' (not an image",
+        "dog/z.jpg' (truncated)",
+        str(root),
     )
     for i in range(6):
         (root / "cat" / f"e{i}.png").write_bytes(b"")
@@ -128,8 +152,12 @@ def test_all_bad_files_are_named_at_once(root: Path) -> None:
 
 def test_a_bomb_is_refused_by_its_header(root: Path) -> None:
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    (root / "cat" / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + bytes(4))
+    chunk = (
+        struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    )
+    (root / "cat" / "bomb.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + bytes(4)
+    )
     _refused(root, "cat/bomb.png' (over 50 megapixels)")
     _image(root / "cat" / "bomb.png", (8_000, 7_000), "1", 0)
     _refused(root, "cat/bomb.png' (8000×7000, over 50 megapixels)")
@@ -213,7 +241,9 @@ def test_a_class_with_one_image_left_is_refused(tmp_path: Path, cache: Path) -> 
         data.load(tmp_path / "d")
 
 
-def test_images_that_do_not_fit_into_memory_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_do_not_fit_into_memory_are_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(folders, "free_memory", lambda: 10_000)
     _refused(root, "of memory are free; choose a smaller size")
     monkeypatch.undo()
@@ -223,7 +253,9 @@ def test_images_that_do_not_fit_into_memory_are_refused(root: Path, monkeypatch:
 # --- what decoding makes of each kind of image
 
 
-def _decoded(tmp_path: Path, save: Callable[[Path], object], ending: str = ".png", size: int | None = None) -> np.ndarray:
+def _decoded(
+    tmp_path: Path, save: Callable[[Path], object], ending: str = ".png", size: int | None = None
+) -> np.ndarray:
     """The image as H×W×C, decoded as one of a folder of its like."""
     for name in ("a", "b"):
         for i in range(4):
@@ -247,12 +279,20 @@ def test_floating_point_is_scaled(tmp_path: Path, cache: Path) -> None:
 
 
 def test_cmyk_becomes_rgb(tmp_path: Path, cache: Path) -> None:
-    pixels = _decoded(tmp_path, lambda path: Image.new("CMYK", (20, 20), (255, 0, 0, 0)).save(path, quality=95), ".jpg")
-    assert pixels.shape == (20, 20, 3) and abs(pixels.astype(int) - [0, 255, 255]).max() <= 3  # full cyan ink
+    pixels = _decoded(
+        tmp_path,
+        lambda path: Image.new("CMYK", (20, 20), (255, 0, 0, 0)).save(path, quality=95),
+        ".jpg",
+    )
+    assert (
+        pixels.shape == (20, 20, 3) and abs(pixels.astype(int) - [0, 255, 255]).max() <= 3
+    )  # full cyan ink
 
 
 def test_transparency_is_laid_on_white(tmp_path: Path, cache: Path) -> None:
-    pixels = _decoded(tmp_path, lambda path: Image.new("RGBA", (20, 20), (255, 0, 0, 128)).save(path))
+    pixels = _decoded(
+        tmp_path, lambda path: Image.new("RGBA", (20, 20), (255, 0, 0, 128)).save(path)
+    )
     assert pixels[0, 0].tolist() == pytest.approx([255, 127, 127], abs=1)
 
 
@@ -265,11 +305,15 @@ def test_palettes_become_rgb(tmp_path: Path, cache: Path) -> None:
     image = Image.new("P", (20, 20), 1)
     image.putpalette([0, 0, 0, 10, 200, 30])
     assert _decoded(tmp_path, lambda path: image.save(path), ".gif")[3, 3].tolist() == [10, 200, 30]
-    assert _decoded(tmp_path, lambda path: image.save(path, transparency=1), ".png")[3, 3].tolist() in ([255] * 3, [10, 200, 30])
+    assert _decoded(tmp_path, lambda path: image.save(path, transparency=1), ".png")[
+        3, 3
+    ].tolist() in ([255] * 3, [10, 200, 30])
 
 
 def test_one_pixel_images_stay(tmp_path: Path, cache: Path) -> None:
-    assert _decoded(tmp_path, lambda path: Image.new("RGB", (1, 1), (1, 2, 3)).save(path)).tolist() == [[[1, 2, 3]]]
+    assert _decoded(
+        tmp_path, lambda path: Image.new("RGB", (1, 1), (1, 2, 3)).save(path)
+    ).tolist() == [[[1, 2, 3]]]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -288,7 +332,9 @@ def test_exif_orientation_is_applied(tmp_path: Path, cache: Path, orientation: i
 
 def test_broken_metadata_do_not_spoil_good_pixels(tmp_path: Path, cache: Path) -> None:
     image = Image.new("RGB", (20, 20), (1, 2, 3))
-    assert _decoded(tmp_path, lambda path: image.save(path, exif=b"Exif\0\0garbage"), ".png")[0, 0].tolist() == [1, 2, 3]
+    assert _decoded(tmp_path, lambda path: image.save(path, exif=b"Exif\0\0garbage"), ".png")[
+        0, 0
+    ].tolist() == [1, 2, 3]
 
 
 def test_the_side_is_chosen_from_the_images(tmp_path: Path, cache: Path) -> None:
@@ -296,13 +342,19 @@ def test_the_side_is_chosen_from_the_images(tmp_path: Path, cache: Path) -> None
         for name in ("a", "b"):
             _image(tmp_path / "d" / name / f"{i}.png", size)
     d = data.load(tmp_path / "d", val=0)
-    assert d.in_shape == (3, 36, 36)  # shorter sides 30 39 39 100: the median 39, down to a multiple of 4
+    assert d.in_shape == (
+        3,
+        36,
+        36,
+    )  # shorter sides 30 39 39 100: the median 39, down to a multiple of 4
     assert "resized the images to 36×36" in d.notes[0]
 
 
 def test_resizing_keeps_the_centre_and_antialiases(tmp_path: Path, cache: Path) -> None:
     pixels = np.full((64, 192, 3), 255, np.uint8)
-    pixels[:, 64:128] = np.indices((64, 64)).sum(0)[..., None] % 2 * 255  # a fine checkerboard: grey when antialiased
+    pixels[:, 64:128] = (
+        np.indices((64, 64)).sum(0)[..., None] % 2 * 255
+    )  # a fine checkerboard: grey when antialiased
     decoded = _decoded(tmp_path, lambda path: Image.fromarray(pixels).save(path), size=16)
     assert decoded.shape == (16, 16, 3) and abs(decoded.astype(int) - 127).max() < 20
 
@@ -315,14 +367,29 @@ def _arrays_of(num: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray
 
 
 @pytest.mark.parametrize(
-    ("shape", "expected"), [((9, 8), (1, 9, 8)), ((9, 8, 3), (3, 9, 8)), ((3, 9, 8), (3, 9, 8)), ((9, 8, 1), (1, 9, 8))]
+    ("shape", "expected"),
+    [((9, 8), (1, 9, 8)), ((9, 8, 3), (3, 9, 8)), ((3, 9, 8), (3, 9, 8)), ((9, 8, 1), (1, 9, 8))],
 )
-def test_npz_layouts(tmp_path: Path, cache: Path, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+def test_npz_layouts(
+    tmp_path: Path, cache: Path, shape: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
     images, labels = _arrays_of(30, shape)
-    np.savez_compressed(tmp_path / "d.npz", x_train=images, y_train=labels[:, None], x_test=images[:6], y_test=labels[:6])
+    np.savez_compressed(
+        tmp_path / "d.npz",
+        x_train=images,
+        y_train=labels[:, None],
+        x_test=images[:6],
+        y_test=labels[:6],
+    )
     d = data.load(tmp_path / "d.npz", val=0)
     assert d.in_shape == expected and d.classes == ("0", "1", "2") and len(d.test) == 6
-    nhwc = images[..., None] if images.ndim == 3 else images.transpose(0, 2, 3, 1) if shape[0] == 3 else images
+    nhwc = (
+        images[..., None]
+        if images.ndim == 3
+        else images.transpose(0, 2, 3, 1)
+        if shape[0] == 3
+        else images
+    )
     assert np.array_equal(arrays(d.train)[0], nhwc)
 
 
@@ -338,7 +405,13 @@ def test_npz_without_test_and_with_classes(tmp_path: Path, cache: Path) -> None:
 def test_info_counts_duplicates(tmp_path: Path, cache: Path) -> None:
     images, labels = _arrays_of(30, (8, 8))
     images[3] = images[0]
-    np.savez(tmp_path / "d.npz", x_train=images, y_train=labels, x_test=images[[0, 3, 7]], y_test=labels[[0, 3, 7]])
+    np.savez(
+        tmp_path / "d.npz",
+        x_train=images,
+        y_train=labels,
+        x_test=images[[0, 3, 7]],
+        y_test=labels[[0, 3, 7]],
+    )
     report = data.info(data.load(tmp_path / "d.npz", val=0))
     assert (report.train_duplicates, report.test_duplicates) == (1, 3)
 
@@ -360,13 +433,17 @@ def test_info_counts_duplicates(tmp_path: Path, cache: Path) -> None:
         ({"x_train": np.array([{}] * 30, object)}, "holds Python objects"),
     ],
 )
-def test_npz_faults_are_one_line(tmp_path: Path, cache: Path, change: dict[str, np.ndarray], words: str) -> None:
+def test_npz_faults_are_one_line(
+    tmp_path: Path, cache: Path, change: dict[str, np.ndarray], words: str
+) -> None:
     images, labels = _arrays_of(30, (8, 8))
     np.savez(tmp_path / "d.npz", **{"x_train": images, "y_train": labels} | change)
     _refused(tmp_path / "d.npz", words, str(tmp_path))
 
 
-def test_files_that_are_not_npz_are_refused(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_are_not_npz_are_refused(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "d.npz"
     path.write_text("<html>not found</html>")
     _refused(path, "not a readable .npz file")

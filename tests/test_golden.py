@@ -17,7 +17,9 @@ import pytest
 
 EXACT = bool(os.environ.get("CONVSCOPE_GOLDEN_EXACT"))  # on the machine that wrote them
 RELATIVE, ABSOLUTE = 1e-5, 1e-7
-OLD_STUDY = Path(__file__).parent / "data" / "study-0.1.0.tar.xz"  # weights of its pilots, its charts and page are left out
+OLD_STUDY = (
+    Path(__file__).parent / "data" / "study-0.1.0.tar.xz"
+)  # weights of its pilots, its charts and page are left out
 HASHED = {"sha256"}  # bytes of weights: processors draw them alike up to rounding
 
 
@@ -37,7 +39,11 @@ def same(found: Any, expected: Any, place: str = "") -> None:
         for i, (one, other) in enumerate(zip(found, expected, strict=True)):
             same(one, other, f"{place}[{i}]")
     elif isinstance(expected, float) and not EXACT:
-        assert math.isclose(found, expected, rel_tol=RELATIVE, abs_tol=ABSOLUTE), (place, found, expected)
+        assert math.isclose(found, expected, rel_tol=RELATIVE, abs_tol=ABSOLUTE), (
+            place,
+            found,
+            expected,
+        )
     else:
         assert found == expected, (place, found, expected)
 
@@ -50,7 +56,10 @@ def test_ids() -> None:
 @pytest.mark.parametrize("name", golden("networks"))
 def test_networks(name: str) -> None:
     named = {known: make() for known, make in goldens.NAMED.items()}
-    same(json.loads(json.dumps(goldens.network_figures({**named, **goldens.VARIANTS}[name]))), golden("networks")[name])
+    same(
+        json.loads(json.dumps(goldens.network_figures({**named, **goldens.VARIANTS}[name]))),
+        golden("networks")[name],
+    )
 
 
 @pytest.mark.usefixtures("session_cache")
@@ -74,7 +83,7 @@ def old_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("session_cache")
 def test_a_study_of_an_earlier_version_renders(old_study: Path) -> None:
-    from convscope.studies import render
+    from convscope.studies.rendering import render
 
     with goldens.tiny():
         found = render(old_study)
@@ -84,11 +93,13 @@ def test_a_study_of_an_earlier_version_renders(old_study: Path) -> None:
 
 @pytest.mark.usefixtures("session_cache")
 def test_a_study_of_an_earlier_version_resumes(old_study: Path) -> None:
-    from convscope.studies import study
+    from convscope.studies.main_path import study
 
     stamps = {path: path.stat().st_mtime_ns for path in old_study.rglob("result.json")}
     with goldens.tiny():
         found = study(goldens.IMAGES, seeds=2, out=old_study, device="cpu", workers=2, budget=1e8)
     assert not found.broken and not found.failed
-    assert stamps == {path: path.stat().st_mtime_ns for path in old_study.rglob("result.json")}  # none was trained again
+    assert stamps == {
+        path: path.stat().st_mtime_ns for path in old_study.rglob("result.json")
+    }  # none was trained again
     same(goldens.results_of(old_study)["chapters"], golden("old-study")["chapters"])

@@ -15,17 +15,25 @@ from hypothesis import given
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope import device, fused, kernels
-from convscope.data import Dataset
-from convscope.evaluate import autocast, metrics_of
-from convscope.fit import fit, predict, to_device
-from convscope.layers import Whiten
-from convscope.models import build
-from convscope.recipe import ConvNet, Recipe, UserError
-from convscope.training import network, resident
+from convscope.data.dataset import Dataset
+from convscope.errors import UserError
+from convscope.fast import operations as fused
+from convscope.fast.compiler import NotAvailable
+from convscope.fast.library import library, using, why_not
+from convscope.machine import measurement as device
+from convscope.models.building import build
+from convscope.models.layers import Whiten
+from convscope.recipe.networks import ConvNet
+from convscope.recipe.recipe import Recipe
+from convscope.training.evaluation import predict
+from convscope.training.loop import fit
+from convscope.training.metrics import autocast, metrics_of
+from convscope.training.resident_data import resident
+from convscope.training.tensors import to_device
+from convscope.training.trained import network
 
 LAST = torch.channels_last
-missing = kernels.why_not(torch.bfloat16)
+missing = why_not(torch.bfloat16)
 needs_compiler = pytest.mark.skipif(bool(missing), reason=f"no compiled kernels: {missing}")
 
 
@@ -47,15 +55,21 @@ def randomised(net: nn.Module) -> nn.Module:
     return net.to(memory_format=LAST)  # pyright: ignore[reportCallIssue]
 
 
-def passed(net: nn.Module, x: Tensor, precision: str, kind: str, training: bool = True) -> tuple[Tensor, Tensor, list[Tensor]]:
+def passed(
+    net: nn.Module, x: Tensor, precision: str, kind: str, training: bool = True
+) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Logits, all gradients as one vector, and buffers after one pass of a copy."""
     net = copy.deepcopy(net).train(training)
-    with autocast("cpu", precision), kernels.using(kind), torch.set_grad_enabled(training):
+    with autocast("cpu", precision), using(kind), torch.set_grad_enabled(training):
         out = net(x).float()
     if training:
         F.cross_entropy(out, torch.arange(len(x)) % out.shape[1]).backward()
     gradients = [p.grad.flatten() for p in net.parameters() if p.grad is not None]
-    return out.detach(), torch.cat(gradients or [torch.zeros(1)]), [buffer.float() for buffer in net.buffers()]
+    return (
+        out.detach(),
+        torch.cat(gradients or [torch.zeros(1)]),
+        [buffer.float() for buffer in net.buffers()],
+    )
 
 
 def distance(a: Tensor, b: Tensor) -> float:
@@ -85,7 +99,9 @@ models = st.builds(
     shape=st.sampled_from([(6, 3, 32, 32), (5, 1, 28, 28), (4, 4, 22, 14), (3, 3, 17, 19)]),
     threads=st.sampled_from([1, 2]),
 )
-def test_networks_by_compiled_kernels_are_the_librarys(model: ConvNet, shape: tuple[int, ...], threads: int) -> None:
+def test_networks_by_compiled_kernels_are_the_librarys(
+    model: ConvNet, shape: tuple[int, ...], threads: int
+) -> None:
     net, x = randomised(build(model, shape[1:], 10)), images(*shape)  # pyright: ignore[reportArgumentType]
     torch.set_num_threads(threads)
     for training in (True, False):
@@ -101,33 +117,53 @@ def test_networks_by_compiled_kernels_are_the_librarys(model: ConvNet, shape: tu
 @needs_compiler
 @pytest.mark.parametrize(
     "model",
-    [ConvNet(16, 3), ConvNet(2, 3), ConvNet(6, 3, pool="avg"), ConvNet(8, 2, block_depth=2, norm="batch", skip=True), ConvNet(9, 1, pool="none", head="gap")],
-)  # fmt: skip
+    [
+        ConvNet(16, 3),
+        ConvNet(2, 3),
+        ConvNet(6, 3, pool="avg"),
+        ConvNet(8, 2, block_depth=2, norm="batch", skip=True),
+        ConvNet(9, 1, pool="none", head="gap"),
+    ],
+)
 def test_in_bfloat16_they_are_as_near_to_float32_as_the_library(model: ConvNet) -> None:
     net, x = randomised(build(model, (3, 32, 32), 10)), images(96, 3, 32, 32)
     out, gradient, _ = passed(net, x, "float32", "library")
     found = {kind: passed(net, x.bfloat16(), "bfloat16", kind) for kind in ("library", "compiled")}
     assert distance(found["compiled"][0], out) < 1.5 * distance(found["library"][0], out) + 1e-3
-    assert distance(found["compiled"][1], gradient) < 1.5 * distance(found["library"][1], gradient) + 1e-3
+    assert (
+        distance(found["compiled"][1], gradient)
+        < 1.5 * distance(found["library"][1], gradient) + 1e-3
+    )
 
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(2, 1, 4, 6), (1, 3, 2, 2), (3, 8, 8, 8), (2, 20, 7, 9), (2, 64, 4, 4), (1, 130, 5, 4)])
+@pytest.mark.parametrize(
+    "shape",
+    [(2, 1, 4, 6), (1, 3, 2, 2), (3, 8, 8, 8), (2, 20, 7, 9), (2, 64, 4, 4), (1, 130, 5, 4)],
+)
 def test_pooling_is_the_librarys_to_the_bit(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     x = images(*shape, dtype=dtype)
     x[0, 0, 0, 0] = -float("inf")
     x[0, 0, 0, 1] = x[0, 0, 1, 0]  # a tie
     for relu in (False, True):
         one, two = (x.clone(memory_format=torch.preserve_format).requires_grad_() for _ in range(2))
-        y, expected = fused.Pool.apply(one, "max", relu), F.max_pool2d(F.relu(two) if relu else two, 2)
+        y, expected = (
+            fused.Pool.apply(one, "max", relu),
+            F.max_pool2d(F.relu(two) if relu else two, 2),
+        )
         assert torch.equal(y, expected)
         g = images(*y.shape, seed=3, dtype=dtype)
         y.backward(g), expected.backward(g)
         assert torch.equal(one.grad, two.grad)
         one, two = (x.clamp(min=-5).requires_grad_() for _ in range(2))
-        y, expected = fused.Pool.apply(one, "mean", relu), F.avg_pool2d(F.relu(two.float()) if relu else two.float(), 2)
-        torch.testing.assert_close(y.float(), expected, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=1e-6)
+        y, expected = (
+            fused.Pool.apply(one, "mean", relu),
+            F.avg_pool2d(F.relu(two.float()) if relu else two.float(), 2),
+        )
+        torch.testing.assert_close(
+            y.float(), expected, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=1e-6
+        )
         y.backward(g), expected.backward(g.float())
         torch.testing.assert_close(one.grad, two.grad, rtol=1e-6, atol=0)
 
@@ -138,22 +174,38 @@ def test_pooling_is_the_librarys_to_the_bit(shape: tuple[int, ...], dtype: torch
 def test_what_is_not_finite_is_passed_on(value: float, dtype: torch.dtype) -> None:
     x = images(2, 3, 8, 8, dtype=dtype)
     x[1, 2, 5, 4] = value
-    for y in (fused.Pool.apply(x, "max", True), fused.Pool.apply(x, "max", False), fused.Pool.apply(x, "mean", True)):
+    for y in (
+        fused.Pool.apply(x, "max", True),
+        fused.Pool.apply(x, "max", False),
+        fused.Pool.apply(x, "mean", True),
+    ):
         assert not y[1, 2, 2, 2].isfinite() and int((~y.isfinite()).sum()) == 1
     assert not fused.GlobalPool.apply(x, True)[1, 2].isfinite()
     weight = torch.full((8, 3, 3, 3), value)
-    assert not fused.FirstBlock.apply(images(1, 3, 8, 8, dtype=dtype).abs(), weight, torch.zeros(8), False).isfinite().any()
+    assert (
+        not fused.FirstBlock.apply(
+            images(1, 3, 8, 8, dtype=dtype).abs(), weight, torch.zeros(8), False
+        )
+        .isfinite()
+        .any()
+    )
 
 
 @needs_compiler
 def test_normalisation_of_far_values_loses_nothing_to_cancellation() -> None:
     x = 1000 + images(64, 5, 8, 8) * torch.tensor([0.1, 1.0, 10.0, 1e-2, 3.0])[:, None, None]
     norm = nn.BatchNorm2d(5)
-    y, mean, variance = fused.Normalise.apply(x.contiguous(memory_format=LAST), norm.weight, norm.bias, None, norm.eps, "")
+    y, mean, variance = fused.Normalise.apply(
+        x.contiguous(memory_format=LAST), norm.weight, norm.bias, None, norm.eps, ""
+    )
     exact = x.double()
     torch.testing.assert_close(mean.double(), exact.mean((0, 2, 3)), rtol=1e-6, atol=0)
-    torch.testing.assert_close(variance.double(), exact.var((0, 2, 3), correction=0), rtol=1e-4, atol=0)
-    torch.testing.assert_close(y, F.batch_norm(x.double(), None, None, training=True).float(), rtol=1e-3, atol=5e-3)
+    torch.testing.assert_close(
+        variance.double(), exact.var((0, 2, 3), correction=0), rtol=1e-4, atol=0
+    )
+    torch.testing.assert_close(
+        y, F.batch_norm(x.double(), None, None, training=True).float(), rtol=1e-3, atol=5e-3
+    )
 
 
 @needs_compiler
@@ -161,14 +213,22 @@ def test_normalisation_of_far_values_loses_nothing_to_cancellation() -> None:
 @pytest.mark.parametrize("channels", [1, 5, 64, 700])
 def test_normalisation_with_gelu(channels: int, dtype: torch.dtype) -> None:
     """Outputs, gradients of inputs, scale and shift, and evaluation, of inputs that reach far into both tails."""
-    tolerance = {"rtol": 1e-4, "atol": 2e-5} if dtype == torch.float32 else {"rtol": 2e-2, "atol": 2e-2}
+    tolerance = (
+        {"rtol": 1e-4, "atol": 2e-5} if dtype == torch.float32 else {"rtol": 2e-2, "atol": 2e-2}
+    )
     norm = nn.BatchNorm2d(channels)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        norm.weight.uniform_(0.5, 8, generator=generator), norm.bias.uniform_(-3, 3, generator=generator)
+        (
+            norm.weight.uniform_(0.5, 8, generator=generator),
+            norm.bias.uniform_(-3, 3, generator=generator),
+        )
     same = copy.deepcopy(norm).double()
     x, g = (images(6, channels, 6, 8, seed=seed, dtype=dtype) for seed in (1, 2))
-    one, two = x.clone(memory_format=torch.preserve_format).requires_grad_(), x.double().requires_grad_()
+    one, two = (
+        x.clone(memory_format=torch.preserve_format).requires_grad_(),
+        x.double().requires_grad_(),
+    )
     y, exact = fused.batch_norm(norm, one, None, "gelu"), F.gelu(same(two), approximate="tanh")
     torch.testing.assert_close(y.double(), exact, **tolerance)
     y.backward(g), exact.backward(g.double())
@@ -181,22 +241,31 @@ def test_normalisation_with_gelu(channels: int, dtype: torch.dtype) -> None:
     with torch.no_grad():
         exact = F.gelu(same(x.double()), approximate="tanh")
         torch.testing.assert_close(
-            fused.batch_norm(norm, x.clone(memory_format=torch.preserve_format), None, "gelu").double(), exact, **tolerance
+            fused.batch_norm(
+                norm, x.clone(memory_format=torch.preserve_format), None, "gelu"
+            ).double(),
+            exact,
+            **tolerance,
         )
     exact = F.gelu(x.double(), approximate="tanh")
     torch.testing.assert_close(fused.activate(x, "gelu").double(), exact, **tolerance)
 
 
 def test_networks_outside_of_training_never_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "library", lambda _dtype: pytest.fail("a compiled kernel was asked for"))
+    monkeypatch.setattr(
+        "convscope.fast.library.library",
+        lambda _dtype: pytest.fail("a compiled kernel was asked for"),
+    )
     build(ConvNet(4, 2), (3, 8, 8), 3)(images(2, 3, 8, 8))
-    with kernels.using("winograd"):
+    with using("winograd"):
         build(ConvNet(4, 2), (3, 8, 8), 3).double()(images(2, 3, 8, 8).double())
         build(ConvNet(4, 2), (3, 8, 8), 3)(torch.randn(2, 3, 8, 8))  # contiguous
 
 
 @needs_compiler
-def test_a_run_by_compiled_kernels_is_another_run_with_about_the_same_result(cifar_slice: Path) -> None:
+def test_a_run_by_compiled_kernels_is_another_run_with_about_the_same_result(
+    cifar_slice: Path,
+) -> None:
     data = cs.load(cifar_slice)
     recipe = Recipe(data=str(cifar_slice), model=ConvNet(8, 2), epochs=2, precision="float32")
     losses: dict[str, list[Any]] = {}
@@ -215,17 +284,23 @@ def test_a_run_by_compiled_kernels_is_another_run_with_about_the_same_result(cif
 def test_without_a_compiler_the_library_is_chosen_and_the_reason_said(
     path: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cifar_slice: Path
 ) -> None:
-    kernels.library.cache_clear()
+    library.cache_clear()
     monkeypatch.setenv("PATH", path)
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(kernels, "folder", lambda: tmp_path / "kernels")
+    monkeypatch.setattr("convscope.fast.compiler.folder", lambda: tmp_path / "kernels")
     try:
         best = device.best_numerics("cpu")
-        assert (best.kernels, best.why_not) == ("library", "no C compiler (cc, gcc or clang) on the path")
-        with pytest.raises(UserError, match=r"kernels = compiled: no C compiler .*; kernels = library needs nothing"):
+        assert (best.kernels, best.why_not) == (
+            "library",
+            "no C compiler (cc, gcc or clang) on the path",
+        )
+        with pytest.raises(
+            UserError,
+            match=r"kernels = compiled: no C compiler .*; kernels = library needs nothing",
+        ):
             cs.train(Recipe(data=str(cifar_slice), epochs=1, kernels="compiled"), tmp_path)
     finally:
-        kernels.library.cache_clear()
+        library.cache_clear()
 
 
 @needs_compiler
@@ -234,13 +309,13 @@ def test_a_finished_run_is_read_where_there_is_no_compiler(
 ) -> None:
     recipe = Recipe(data=str(cifar_slice), model=ConvNet(2, 1), epochs=1, kernels="compiled")
     run = cs.train(recipe, tmp_path)
-    monkeypatch.setattr("convscope.training.why_not", lambda *_: "no C compiler")
+    monkeypatch.setattr("convscope.training.main_path.why_not", lambda *_: "no C compiler")
     assert cs.train(recipe, tmp_path).rows == run.rows
 
     def none(_dtype: torch.dtype) -> None:
-        raise kernels.NotAvailable("no C compiler")
+        raise NotAvailable("no C compiler")
 
-    monkeypatch.setattr(kernels, "library", none)
+    monkeypatch.setattr("convscope.fast.library.library", none)
     tensors = resident(run.recipe)  # and its network answers, by the library
     metrics = metrics_of(predict(network(run), tensors, "val", run.recipe), tensors.labels["val"])
     assert metrics.loss == pytest.approx(run.best["val_loss"], rel=1e-4)
@@ -253,20 +328,24 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_pa
     program = tmp_path / "broken-cc"
     program.write_text("#!/bin/sh\necho 'internal error 17' >&2\nexit 1\n")
     program.chmod(0o755)
-    kernels.library.cache_clear()
+    library.cache_clear()
     monkeypatch.setenv("CC", str(program))
-    monkeypatch.setattr(kernels, "folder", lambda: tmp_path / "kernels")
+    monkeypatch.setattr("convscope.fast.compiler.folder", lambda: tmp_path / "kernels")
     try:
-        assert "internal error 17" in kernels.why_not(torch.bfloat16)
+        assert "internal error 17" in why_not(torch.bfloat16)
         assert list((tmp_path / "kernels").iterdir()) == []
     finally:
-        kernels.library.cache_clear()
+        library.cache_clear()
 
 
 @needs_compiler
 def test_kernels_that_answer_wrongly_are_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device.agrees("bfloat16", "compiled") and device.agrees("float32", "compiled")
-    monkeypatch.setattr(fused.Flatten, "backward", staticmethod(lambda ctx, g: torch.zeros(ctx.shape, dtype=g.dtype)))
+    monkeypatch.setattr(
+        fused.Flatten,
+        "backward",
+        staticmethod(lambda ctx, g: torch.zeros(ctx.shape, dtype=g.dtype)),
+    )
     assert not device.agrees("float32", "compiled")
 
 
@@ -284,13 +363,17 @@ def test_whitening_decorrelates_the_patches_of_training_images(cifar_slice: Path
     values = y[:, :12].transpose(0, 1).flatten(1).double()
     covariance = torch.cov(values)
     strong = slice(0, 6)  # the axes whose variance is far above what was added to it
-    torch.testing.assert_close(covariance[strong, strong], torch.eye(6, dtype=torch.float64), rtol=0, atol=0.05)
+    torch.testing.assert_close(
+        covariance[strong, strong], torch.eye(6, dtype=torch.float64), rtol=0, atol=0.05
+    )
     assert not stem.weight.requires_grad and stem.bias is not None and stem.bias.requires_grad
 
 
 def test_training_begins_with_whitening_and_leaves_it(cifar_slice: Path, tmp_path: Path) -> None:
     recipe = Recipe(
-        data=str(cifar_slice), model=ConvNet(4, 2, stem="whiten", pool_at="first", norm="batch", block_depth=2), epochs=1
+        data=str(cifar_slice),
+        model=ConvNet(4, 2, stem="whiten", pool_at="first", norm="batch", block_depth=2),
+        epochs=1,
     )
     run = cs.train(recipe, tmp_path)
     net = network(run)
@@ -302,8 +385,12 @@ def test_training_begins_with_whitening_and_leaves_it(cifar_slice: Path, tmp_pat
 
 
 def test_pooling_first_is_plain_torch() -> None:
-    net = randomised(build(ConvNet(4, 1, block_depth=2, pool_at="first", skip=True, head="gap"), (3, 9, 8), 5)).double()
+    net = randomised(
+        build(ConvNet(4, 1, block_depth=2, pool_at="first", skip=True, head="gap"), (3, 9, 8), 5)
+    ).double()
     x = torch.randn(3, 3, 9, 8, dtype=torch.float64)
     a, b = (net.get_submodule(f"blocks.0.convs.{i}") for i in (0, 1))
     first = F.relu(F.max_pool2d(a(x), 2))
-    torch.testing.assert_close(net(x), net.get_submodule("fc")(F.relu(b(first) + first).mean((2, 3))))
+    torch.testing.assert_close(
+        net(x), net.get_submodule("fc")(F.relu(b(first) + first).mean((2, 3)))
+    )

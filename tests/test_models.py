@@ -14,9 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from convscope.layers import ACTIVATIONS, MONOTONE, MaxPool, PickOne
-from convscope.models import NAMED, build, parameters_of, parse_model, size_of, size_of_module
-from convscope.recipe import ConvNet, Custom, Model, SoftmaxRegression, UserError
+from convscope.errors import UserError
+from convscope.models.building import build
+from convscope.models.layers import ACTIVATIONS, MONOTONE, MaxPool, PickOne
+from convscope.models.named import NAMED, parse_model
+from convscope.models.sizes import parameters_of, size_of, size_of_module
+from convscope.recipe.networks import ConvNet, Custom, Model, SoftmaxRegression
 
 CIFAR = (3, 32, 32)
 
@@ -51,7 +54,9 @@ def test_parameters_are_the_known_numbers(model: Model, parameters: int) -> None
 def test_filters_and_flops_of_a_network_by_hand() -> None:
     size = size_of(ConvNet(width=32, depth=3), CIFAR, 10)
     assert size.filters == 32 + 64 + 128
-    assert size.flops == 2 * (3 * 32 * 9 * 1024 + 32 * 64 * 9 * 256 + 64 * 128 * 9 * 64 + 128 * 16 * 10)
+    assert size.flops == 2 * (
+        3 * 32 * 9 * 1024 + 32 * 64 * 9 * 256 + 64 * 128 * 9 * 64 + 128 * 16 * 10
+    )
     assert size_of(SoftmaxRegression(), CIFAR, 10).flops == 2 * 3072 * 10
     assert size.flops == sum(layer.flops for layer in size.layers)
     assert size.parameters == sum(layer.parameters for layer in size.layers)
@@ -70,16 +75,24 @@ def networks(draw: st.DrawFn) -> tuple[ConvNet, tuple[int, int, int], int]:
         kernel=draw(st.sampled_from([1, 3, 5])),
         activation=draw(st.sampled_from(sorted(ACTIVATIONS))),
         pool=draw(st.sampled_from(["max", "avg", "stride", "none"])),
-        pool_sizes=tuple(draw(st.just([]) | st.lists(st.integers(1, 3), min_size=depth, max_size=depth))),
+        pool_sizes=tuple(
+            draw(st.just([]) | st.lists(st.integers(1, 3), min_size=depth, max_size=depth))
+        ),
         norm=draw(st.sampled_from(["none", "batch", "group"])),
         skip=draw(st.booleans()),
         head=draw(st.sampled_from(["flatten", "gap"])),
         hidden=tuple(draw(st.lists(st.integers(1, 7), max_size=2))),
     )
-    return model, (draw(st.integers(1, 4)), draw(st.integers(3, 19)), draw(st.integers(3, 19))), draw(st.integers(2, 11))
+    return (
+        model,
+        (draw(st.integers(1, 4)), draw(st.integers(3, 19)), draw(st.integers(3, 19))),
+        draw(st.integers(2, 11)),
+    )
 
 
-def by_hand(model: ConvNet, in_shape: tuple[int, int, int], classes: int) -> tuple[int, int, int] | None:
+def by_hand(
+    model: ConvNet, in_shape: tuple[int, int, int], classes: int
+) -> tuple[int, int, int] | None:
     """(filters, parameters, FLOPs) counted without torch; None where a feature map would vanish."""
     channels, height, width = in_shape
     filters = parameters = flops = 0
@@ -87,7 +100,9 @@ def by_hand(model: ConvNet, in_shape: tuple[int, int, int], classes: int) -> tup
         out = max(1, round(model.width * model.growth**block))
         for _ in range(model.block_depth):
             filters += out
-            parameters += channels * out * model.kernel**2 + out + (0 if model.norm == "none" else 2 * out)
+            parameters += (
+                channels * out * model.kernel**2 + out + (0 if model.norm == "none" else 2 * out)
+            )
             flops += 2 * channels * out * model.kernel**2 * height * width
             channels = out
         pool = 1 if model.pool == "none" else model.pool_sizes[block] if model.pool_sizes else 2
@@ -103,7 +118,9 @@ def by_hand(model: ConvNet, in_shape: tuple[int, int, int], classes: int) -> tup
 
 @given(networks())
 @settings(max_examples=100)
-def test_sizes_and_shapes_of_random_networks(drawn: tuple[ConvNet, tuple[int, int, int], int]) -> None:
+def test_sizes_and_shapes_of_random_networks(
+    drawn: tuple[ConvNet, tuple[int, int, int], int],
+) -> None:
     model, in_shape, classes = drawn
     expected = by_hand(model, in_shape, classes)
     if expected is None:
@@ -125,7 +142,9 @@ def test_too_deep_for_the_images_names_the_depth_that_fits(pool: str) -> None:
 
 
 def test_a_network_beyond_memory_is_refused_before_it_is_built() -> None:
-    assert "65536" in refused(lambda: build(ConvNet(width=65_536, depth=8, growth=1.0), (3, 512, 512), 10))
+    assert "65536" in refused(
+        lambda: build(ConvNet(width=65_536, depth=8, growth=1.0), (3, 512, 512), 10)
+    )
 
 
 # --- forward against plain torch
@@ -135,12 +154,19 @@ def reference(net: nn.Module, model: ConvNet, x: Tensor) -> Tensor:
     """The network of a recipe in plain torch, with the weights of `net`; the activation always stands before the pooling."""
     weights = dict(net.named_parameters())
     act = ACTIVATIONS[model.activation]
-    pools = {"max": F.max_pool2d, "avg": F.avg_pool2d, "stride": lambda x, size: first_of_each_window(x, size)}
+    pools = {
+        "max": F.max_pool2d,
+        "avg": F.avg_pool2d,
+        "stride": lambda x, size: first_of_each_window(x, size),
+    }
     for b, pool in enumerate(model.pools):
         first = None
         for i in range(model.block_depth):
             x = F.conv2d(
-                x, weights[f"blocks.{b}.convs.{i}.weight"], weights[f"blocks.{b}.convs.{i}.bias"], padding=model.kernel // 2
+                x,
+                weights[f"blocks.{b}.convs.{i}.weight"],
+                weights[f"blocks.{b}.convs.{i}.bias"],
+                padding=model.kernel // 2,
             )
             if i == model.block_depth - 1:
                 x = x + first if model.skip and first is not None else x
@@ -164,9 +190,16 @@ def test_forward_equals_plain_torch(activation: str, pool: str) -> None:
     x = torch.randn(4, 3, 13, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for block_depth, skip in ((1, False), (1, True), (2, True), (3, True), (3, False)):
         model = ConvNet(
-            width=4, depth=2, block_depth=block_depth, kernel=5, activation=activation, pool=pool, skip=skip, hidden=(7,),
+            width=4,
+            depth=2,
+            block_depth=block_depth,
+            kernel=5,
+            activation=activation,
+            pool=pool,
+            skip=skip,
+            hidden=(7,),
             head="gap" if skip else "flatten",
-        )  # fmt: skip
+        )
         net = build(model, (3, 13, 10), 5).double()
         for p in net.parameters():  # biases are zero at the start
             p.data = p.data + 0.1
@@ -175,26 +208,35 @@ def test_forward_equals_plain_torch(activation: str, pool: str) -> None:
 
 
 def test_a_skip_adds_the_first_activation_to_the_input_of_the_last_one() -> None:
-    net = build(ConvNet(width=4, depth=1, block_depth=3, skip=True, pool="none", head="gap"), (3, 8, 8), 2).double()
+    net = build(
+        ConvNet(width=4, depth=1, block_depth=3, skip=True, pool="none", head="gap"), (3, 8, 8), 2
+    ).double()
     for conv in net.get_submodule("blocks.0.convs")[1:]:
         conv.weight.data.zero_()
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     first = F.relu(F.conv2d(x, net.get_parameter("blocks.0.convs.0.weight"), padding=1))
     fc = net.get_submodule("fc")
-    torch.testing.assert_close(net(x), fc(first.mean((2, 3))))  # the branch gives zero, the skip alone is left
+    torch.testing.assert_close(
+        net(x), fc(first.mean((2, 3)))
+    )  # the branch gives zero, the skip alone is left
 
 
 # --- pooling
 
 
 @pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (1, 1, 2, 6), (2, 5, 7, 8), (2, 4, 8, 10), (2, 8, 8, 6), (2, 4, 9, 9)])
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 8, 8), (1, 1, 2, 6), (2, 5, 7, 8), (2, 4, 8, 10), (2, 8, 8, 6), (2, 4, 9, 9)]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_max_pooling_is_torchs(size: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     if min(shape[2:]) < size:
         return
     x = torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(dtype)
-    x.view(-1)[0], x.view(-1)[5] = -math.inf, x.view(-1)[4]  # an infinity and a tie; bfloat16 brings more ties
+    x.view(-1)[0], x.view(-1)[5] = (
+        -math.inf,
+        x.view(-1)[4],
+    )  # an infinity and a tie; bfloat16 brings more ties
     for memory in (torch.contiguous_format, torch.channels_last):
         x = x.contiguous(memory_format=memory)
         with torch.no_grad():
@@ -208,10 +250,15 @@ def test_max_pooling_is_torchs(size: int, shape: tuple[int, ...], dtype: torch.d
             ours.backward(weights, retain_graph=True)
             theirs.backward(weights, retain_graph=True)
             assert a.grad is not None and b.grad is not None
-            values, mine, other = (t.detach().unfold(2, size, size).unfold(3, size, size).flatten(4) for t in (x, a.grad, b.grad))
+            values, mine, other = (
+                t.detach().unfold(2, size, size).unfold(3, size, size).flatten(4)
+                for t in (x, a.grad, b.grad)
+            )
             highest = values == values.amax(-1, keepdim=True)
             assert not mine[~highest].any() and torch.equal(mine.sum(-1), other.sum(-1))
-            assert ((mine != 0).sum(-1) <= 1).all()  # in a tie one of the equal pixels has the gradient
+            assert (
+                (mine != 0).sum(-1) <= 1
+            ).all()  # in a tie one of the equal pixels has the gradient
             alone = highest.sum(-1) == 1
             assert torch.equal(mine[alone], other[alone])
             rest = a.grad[..., shape[2] // size * size :, :], a.grad[..., shape[3] // size * size :]
@@ -242,18 +289,27 @@ def test_the_activations_that_are_not_monotone_do_not_commute() -> None:
 
 @pytest.mark.parametrize("size", [2, 3, 4])
 @pytest.mark.parametrize("shape", [(12, 12), (13, 10), (4, 7)])
-def test_strided_pooling_keeps_the_first_pixel_of_each_window(size: int, shape: tuple[int, int]) -> None:
+def test_strided_pooling_keeps_the_first_pixel_of_each_window(
+    size: int, shape: tuple[int, int]
+) -> None:
     x = torch.arange(2 * shape[0] * shape[1], dtype=torch.float32).reshape(1, 2, *shape)
     assert torch.equal(PickOne(size)(x), first_of_each_window(x, size))
     assert PickOne(size)(x).shape == F.max_pool2d(x, size).shape
-    assert torch.equal(PickOne(size)(2 * x - 3 * x.flip(-1)), 2 * PickOne(size)(x) - 3 * PickOne(size)(x.flip(-1)))
+    assert torch.equal(
+        PickOne(size)(2 * x - 3 * x.flip(-1)), 2 * PickOne(size)(x) - 3 * PickOne(size)(x.flip(-1))
+    )
 
 
 # --- initialisation
 
 
 @pytest.mark.parametrize(
-    "model", [ConvNet(width=8, norm="batch"), SoftmaxRegression(), ConvNet(width=8, hidden=(16,), head="gap")]
+    "model",
+    [
+        ConvNet(width=8, norm="batch"),
+        SoftmaxRegression(),
+        ConvNet(width=8, hidden=(16,), head="gap"),
+    ],
 )
 def test_the_seed_decides_the_weights(model: Model) -> None:
     first, again, other = (build(model, CIFAR, 10, seed).state_dict() for seed in (3, 3, 4))
@@ -270,7 +326,9 @@ def test_weights_are_he_normal_and_biases_zero(activation: str, gain: float) -> 
     for layer in layers:
         fan_in, count = layer.weight[0].numel(), layer.weight.numel()
         expected = (1.0 if layer is layers[-1] else gain) / math.sqrt(fan_in)
-        assert layer.weight.std().item() == pytest.approx(expected, rel=4 / math.sqrt(2 * count))  # 4 standard errors
+        assert layer.weight.std().item() == pytest.approx(
+            expected, rel=4 / math.sqrt(2 * count)
+        )  # 4 standard errors
         assert abs(layer.weight.mean().item()) < 4 * expected / math.sqrt(count)
         assert layer.bias is not None and not layer.bias.any()
 
@@ -358,7 +416,9 @@ broken = nn.Conv2d
 
 
 @pytest.fixture
-def factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+def factories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> str:
     """A module of the user's in the current directory; the name is new for each test, because Python keeps modules."""
     name = f"factories_{abs(hash(request.node.nodeid))}"
     (tmp_path / f"{name}.py").write_text(FACTORIES)
@@ -412,8 +472,12 @@ def test_models_by_name_and_change() -> None:
     for name, make in NAMED.items():
         assert parse_model(name) == make()
     assert parse_model("convnet") == ConvNet()
-    changed = parse_model("course-2,width=16,skip=false,hidden=64+32,growth=1.5,norm=batch,pool_sizes=")
-    assert changed == ConvNet(width=16, depth=3, block_depth=3, hidden=(64, 32), growth=1.5, norm="batch")
+    changed = parse_model(
+        "course-2,width=16,skip=false,hidden=64+32,growth=1.5,norm=batch,pool_sizes="
+    )
+    assert changed == ConvNet(
+        width=16, depth=3, block_depth=3, hidden=(64, 32), growth=1.5, norm="batch"
+    )
 
 
 @pytest.mark.parametrize(

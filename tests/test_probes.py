@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convscope.models import build
-from convscope.probes import Counterexample, probe
+from convscope.errors import UserError
+from convscope.models.building import build
+from convscope.probes import probe
+from convscope.probes.laws import Counterexample
 from convscope.probes.operators import OPERATORS, operator_named
-from convscope.recipe import ConvNet, UserError
+from convscope.recipe.networks import ConvNet
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -30,7 +32,11 @@ def test_theory_table(name: str) -> None:
     assert found.convolution.error is None or found.convolution.error < 1e-12
     if found.linearity != "linear":
         assert any(c.law != "equivariance" for c in found.counterexamples)
-    if not found.translation.equivariant and not found.translation.invariant and found.translation.period != 1:
+    if (
+        not found.translation.equivariant
+        and not found.translation.invariant
+        and found.translation.period != 1
+    ):
         assert any(c.law == "equivariance" for c in found.counterexamples)
     for example in found.counterexamples:
         assert example.replay(known.make()) == example.error > example.tolerance
@@ -38,7 +44,12 @@ def test_theory_table(name: str) -> None:
 
 def test_relu_is_positively_homogeneous_and_not_additive() -> None:
     test = probe(nn.ReLU(), (1, 16, 16)).linearity_test
-    assert test.positively_homogeneous and not test.negatively_homogeneous and not test.additive and test.zero_at_zero
+    assert (
+        test.positively_homogeneous
+        and not test.negatively_homogeneous
+        and not test.additive
+        and test.zero_at_zero
+    )
     smallest = {c.law: c.support for c in test.counterexamples}
     assert smallest == {"additivity": 2, "negative homogeneity": 1}  # x = δ, y = −δ; x = δ, a = −1
     assert test.trials == 128 and test.scales == (1e-6, 1e6) and test.tolerance == 1e-9
@@ -57,21 +68,29 @@ def test_impulse_response_is_the_flipped_kernel() -> None:
     torch.testing.assert_close(found.impulse_response, kernel.flip(-1, -2))
     assert found.convolution.first == (-1, -2)
     line = nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular", bias=False)
-    torch.testing.assert_close(probe(line, (1, 9)).impulse_response, line.weight.detach().double().flip(-1))
+    torch.testing.assert_close(
+        probe(line, (1, 9)).impulse_response, line.weight.detach().double().flip(-1)
+    )
 
 
 def test_impulse_response_of_strided_transposed_and_unpadded_layers() -> None:
     strided = nn.Conv2d(2, 3, 3, 2, 1, bias=False)
     found = probe(strided, (2, 16, 16))
     assert found.translation.period == 2 and found.convolution.kind == "strided convolution"
-    torch.testing.assert_close(found.impulse_response, strided.weight.detach().double().flip(-1, -2))
+    torch.testing.assert_close(
+        found.impulse_response, strided.weight.detach().double().flip(-1, -2)
+    )
     assert len(found.convolution.phases) == 4  # pyright: ignore[reportArgumentType]
     unpadded = nn.Conv2d(1, 2, 5, bias=False)
     found = probe(unpadded, (1, 16, 16))
     assert found.translation.period is None and found.translation.shifts == ((1, 1), (1, 1))
-    torch.testing.assert_close(found.impulse_response, unpadded.weight.detach().double().flip(-1, -2))
+    torch.testing.assert_close(
+        found.impulse_response, unpadded.weight.detach().double().flip(-1, -2)
+    )
     assert found.convolution.first == (-4, -4)
-    alexnet = nn.Conv1d(1, 2, 11, 4, 2, bias=False)  # 224 → 55, which no period in the strict sense fits
+    alexnet = nn.Conv1d(
+        1, 2, 11, 4, 2, bias=False
+    )  # 224 → 55, which no period in the strict sense fits
     found = probe(alexnet, (1, 224))
     assert found.translation.shifts == ((4, 1),)
     torch.testing.assert_close(found.impulse_response, alexnet.weight.detach().double().flip(-1))
@@ -79,14 +98,22 @@ def test_impulse_response_of_strided_transposed_and_unpadded_layers() -> None:
     found = probe(wider, (1, 16))
     assert found.convolution.kind == "transposed convolution"
     assert found.impulse_response is not None and found.convolution.first == (-2,)
-    torch.testing.assert_close(found.impulse_response[..., 1:], wider.weight.detach().double().transpose(0, 1))
+    torch.testing.assert_close(
+        found.impulse_response[..., 1:], wider.weight.detach().double().transpose(0, 1)
+    )
 
 
 def test_affine_layers_keep_their_linear_part() -> None:
     layer = nn.Conv2d(1, 2, 3, padding=1)
     found = probe(layer, (1, 12, 12))
-    assert found.linearity == "affine" and found.impulse_response is None and "f(0)" in found.convolution.reason
-    torch.testing.assert_close(found.convolution.linear_part, layer.weight.detach().double().flip(-1, -2))
+    assert (
+        found.linearity == "affine"
+        and found.impulse_response is None
+        and "f(0)" in found.convolution.reason
+    )
+    torch.testing.assert_close(
+        found.convolution.linear_part, layer.weight.detach().double().flip(-1, -2)
+    )
     torch.testing.assert_close(found.convolution.bias, layer.bias.detach().double())  # pyright: ignore[reportOptionalMemberAccess]
 
 
@@ -95,26 +122,49 @@ def test_layers_of_a_network() -> None:
     conv = next(m for m in net.modules() if isinstance(m, nn.Conv2d))
     found = probe(lambda x: conv(x) - conv(torch.zeros_like(x)), (3, 16, 16))
     assert found.linearity == "linear" and found.linearity_test.precision == "float32"
-    torch.testing.assert_close(found.impulse_response, conv.weight.detach().double().flip(-1, -2), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        found.impulse_response, conv.weight.detach().double().flip(-1, -2), rtol=1e-5, atol=1e-6
+    )
     assert probe(net, (3, 16, 16), trials=16).linearity == "nonlinear"
 
 
 def test_shifted_channels_and_whole_circles() -> None:
     found = probe(lambda x: torch.stack([x[:, 0].roll(1, -1), x[:, 1].roll(-2, -1)], 1), (2, 9))
     assert found.impulse_response is not None and found.impulse_response.shape == (2, 2, 5)
-    assert found.impulse_response[0, 0].tolist() == [0, 0, 0, 1, 0]  # h(1) = 1: a shift to the right
+    assert found.impulse_response[0, 0].tolist() == [
+        0,
+        0,
+        0,
+        1,
+        0,
+    ]  # h(1) = 1: a shift to the right
     assert found.impulse_response[1, 1].tolist() == [1, 0, 0, 0, 0]
     even = probe(lambda x: x.roll(4, -1), (1, 8))
-    assert even.convolution.first == (-4,) and even.impulse_response is not None and even.impulse_response.flatten()[0] == 1
+    assert (
+        even.convolution.first == (-4,)
+        and even.impulse_response is not None
+        and even.impulse_response.flatten()[0] == 1
+    )
 
 
 def test_zero_padding_is_judged_inside() -> None:
     for kernel, border in ((3, 1), (5, 2), (7, 3)):
         weight = torch.ones(1, 1, kernel, dtype=torch.float64)
-        found = probe(lambda x, w=weight, k=kernel: F.conv1d(x, w, padding=k // 2), (1, 16)).translation
-        assert found.equivariant and found.border == border and not found.circular and not found.invariant
-    wide = probe(lambda x: F.conv1d(x, torch.ones(1, 1, 9, dtype=x.dtype), padding=4), (1, 16)).translation
-    assert not wide.equivariant and wide.period is None  # a border of 4 of 16 is no longer narrower than a quarter
+        found = probe(
+            lambda x, w=weight, k=kernel: F.conv1d(x, w, padding=k // 2), (1, 16)
+        ).translation
+        assert (
+            found.equivariant
+            and found.border == border
+            and not found.circular
+            and not found.invariant
+        )
+    wide = probe(
+        lambda x: F.conv1d(x, torch.ones(1, 1, 9, dtype=x.dtype), padding=4), (1, 16)
+    ).translation
+    assert (
+        not wide.equivariant and wide.period is None
+    )  # a border of 4 of 16 is no longer narrower than a quarter
 
 
 def test_position_dependence_far_out_is_found() -> None:
@@ -123,10 +173,16 @@ def test_position_dependence_far_out_is_found() -> None:
 
 
 def test_counterexamples_are_saved_and_replayed(tmp_path: Path) -> None:
-    (example,) = [c for c in probe(nn.MaxPool2d(2), (1, 8, 8)).counterexamples if c.law == "additivity"]
+    (example,) = [
+        c for c in probe(nn.MaxPool2d(2), (1, 8, 8)).counterexamples if c.law == "additivity"
+    ]
     example.save(tmp_path / "c.safetensors")
     again = Counterexample.load(tmp_path / "c.safetensors")
-    assert torch.equal(again.x, example.x) and again.numbers == example.numbers and again.shape == (1, 8, 8)
+    assert (
+        torch.equal(again.x, example.x)
+        and again.numbers == example.numbers
+        and again.shape == (1, 8, 8)
+    )
     assert again.replay(nn.MaxPool2d(2)) == example.error
     assert again.replay(nn.AvgPool2d(2)) <= again.tolerance  # the law holds for average pooling
     (tmp_path / "bad.safetensors").write_bytes(b"no header")

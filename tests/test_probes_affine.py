@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convscope.models import build
-from convscope.probes import NotAffineError, collapse, flatten_order
-from convscope.probes.affine import parts
-from convscope.probes.permutation import ORDERS, flatten_orders, order_named
-from convscope.recipe import ConvNet, SoftmaxRegression, UserError
+from convscope.errors import UserError
+from convscope.models.building import build
+from convscope.models.layers import ORDERS
+from convscope.probes.affine import NotAffineError, collapse, parts
+from convscope.probes.permutation import flatten_order, flatten_orders, order_named
+from convscope.recipe.networks import ConvNet, SoftmaxRegression
 
 SHAPE = (3, 8, 8)
 LINEAR = ConvNet(width=4, depth=2, block_depth=2, activation="identity", pool="avg", skip=True)
@@ -27,7 +28,11 @@ def test_softmax_regression_gives_its_own_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [LINEAR, ConvNet(width=3, depth=2, activation="identity", pool="stride", norm="batch", hidden=(5,))]
+    "spec",
+    [
+        LINEAR,
+        ConvNet(width=3, depth=2, activation="identity", pool="stride", norm="batch", hidden=(5,)),
+    ],
 )
 def test_linear_networks_collapse_exactly(spec: ConvNet) -> None:
     net = build(spec, SHAPE, 10)
@@ -46,7 +51,10 @@ def test_linear_networks_collapse_exactly(spec: ConvNet) -> None:
 def test_a_global_average_head_has_less_rank() -> None:
     """Three channels of circular convolutions, averaged: the map sees the three channel means alone."""
     net = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular"), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
+        nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular"),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 10),
     )
     found = collapse(net, SHAPE)
     assert found.rank == 3 and found.singular_values[3] < 1e-12
@@ -82,23 +90,52 @@ class Gated(nn.Module):
     [
         (build(ConvNet(width=4, depth=2, pool="avg"), SHAPE, 10), "blocks.0.act"),
         (build(ConvNet(width=4, depth=2, activation="identity"), SHAPE, 10), "blocks.0.pool"),
-        (build(ConvNet(width=4, depth=1, activation="identity", pool="avg", norm="group"), SHAPE, 10), "blocks.0.norms.0"),
-        (nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.Softplus())), "1.2"),
+        (
+            build(
+                ConvNet(width=4, depth=1, activation="identity", pool="avg", norm="group"),
+                SHAPE,
+                10,
+            ),
+            "blocks.0.norms.0",
+        ),
+        (
+            nn.Sequential(
+                nn.Conv2d(3, 3, 1), nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.Softplus())
+            ),
+            "1.2",
+        ),
         (nn.Sequential(nn.Identity(), Functional()), "1"),
         (Gated(), "product"),
     ],
-    ids=["activation", "max pooling", "group norm", "nested", "function in a forward", "product of two"],
+    ids=[
+        "activation",
+        "max pooling",
+        "group norm",
+        "nested",
+        "function in a forward",
+        "product of two",
+    ],
 )
 def test_the_part_that_is_not_affine_is_named(net: nn.Module, part: str) -> None:
     with pytest.raises(NotAffineError) as caught:
         collapse(net, SHAPE)
     assert caught.value.part == part
-    assert part in str(caught.value) and "\n" not in str(caught.value) and isinstance(caught.value, UserError)
+    assert (
+        part in str(caught.value)
+        and "\n" not in str(caught.value)
+        and isinstance(caught.value, UserError)
+    )
 
 
 def test_parts_are_judged_in_place_and_mode() -> None:
     net = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(36, 3)
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+        nn.Linear(36, 3),
     )
     assert [p.name for p in parts(net.train(), SHAPE) if not p.affine] == ["1", "2", "3", "4"]
     assert [p.name for p in parts(net.eval(), SHAPE) if not p.affine] == ["2", "3"]
@@ -147,7 +184,9 @@ def test_orders() -> None:
     for name in ORDERS:
         assert sorted(order_named(name, (2, 3, 3)).tolist()) == list(range(18))
     x = torch.arange(18).reshape(2, 3, 3)
-    assert torch.equal(x.flatten()[order_named("channel-last", (2, 3, 3))], x.permute(1, 2, 0).flatten())
+    assert torch.equal(
+        x.flatten()[order_named("channel-last", (2, 3, 3))], x.permute(1, 2, 0).flatten()
+    )
 
 
 def test_several_orders_at_once_are_each_order_alone() -> None:
@@ -159,7 +198,9 @@ def test_several_orders_at_once_are_each_order_alone() -> None:
     first, same, natural = several
     assert first.trajectories == same.trajectories and first.moved == 96
     assert natural.moved == 0 and natural.logits_difference == 0.0
-    assert [(t.loss_difference, t.weight_difference) for t in natural.trajectories] == [(0.0, 0.0)] * 2
+    assert [(t.loss_difference, t.weight_difference) for t in natural.trajectories] == [
+        (0.0, 0.0)
+    ] * 2
 
 
 def test_flatten_order_errors() -> None:

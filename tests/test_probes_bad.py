@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convscope.errors import UserError
 from convscope.probes import probe
-from convscope.recipe import UserError
 
 SHAPE = (1, 8)
 
@@ -74,7 +74,9 @@ def test_refused_in_one_line(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (0, 8), (1, -2), (1, 2.5), "1x8", 7, (True, 8), (1 << 20, 1 << 20)])
+@pytest.mark.parametrize(
+    "shape", [(), (3,), (0, 8), (1, -2), (1, 2.5), "1x8", 7, (True, 8), (1 << 20, 1 << 20)]
+)
 def test_wrong_shapes(shape: Any) -> None:
     with pytest.raises(UserError, match="shape"):
         probe(nn.ReLU(), shape)
@@ -130,7 +132,13 @@ JUDGED: dict[str, tuple[Callable[[], Any], str, bool]] = {
     "overflow far out": (lambda: torch.exp, "nonlinear", True),
     "zero": (lambda: lambda x: 0 * x, "linear", True),
     "cancels to rounding": (
-        lambda: lambda x: (x.cumsum(-1) - x.flip(-1).cumsum(-1).flip(-1)).sum(-1, keepdim=True) * 0 + 1e6 * x - 1e6 * x,
+        lambda: (
+            lambda x: (
+                (x.cumsum(-1) - x.flip(-1).cumsum(-1).flip(-1)).sum(-1, keepdim=True) * 0
+                + 1e6 * x
+                - 1e6 * x
+            )
+        ),
         "linear",
         True,
     ),
@@ -140,7 +148,11 @@ JUDGED: dict[str, tuple[Callable[[], Any], str, bool]] = {
     "tiny outputs": (lambda: lambda x: 1e-12 * torch.relu(x), "nonlinear", True),
     "linear but far out": (lambda: lambda x: x.clamp(-5e5, 5e5), "nonlinear", True),
     "linear but near zero": (lambda: lambda x: F.softshrink(x, 1e-6), "nonlinear", True),
-    "relu that positive inputs hide": (lambda: lambda x: torch.relu(x + 1e5) - 1e5, "nonlinear", True),
+    "relu that positive inputs hide": (
+        lambda: lambda x: torch.relu(x + 1e5) - 1e5,
+        "nonlinear",
+        True,
+    ),
     "saturates far out": (lambda: lambda x: 1e4 * torch.tanh(x * 1e-4), "nonlinear", True),
     "positive factors of two only": (
         lambda: lambda x: torch.exp2(torch.log2(x.abs() + 1e-300).floor()) * x.sign(),
@@ -171,5 +183,8 @@ def test_the_module_is_left_as_it_was() -> None:
     generator = torch.get_rng_state()
     assert probe(net, (1, 16)).linearity == "nonlinear"
     probe(net.forward, (1, 16))
-    assert net.training and all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in net.state_dict().items())
+    assert net.training and all(
+        torch.equal(v, before[k]) and v.dtype == before[k].dtype
+        for k, v in net.state_dict().items()
+    )
     assert torch.equal(generator, torch.get_rng_state())

@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convscope.models import NAMED, build, size_of_module
-from convscope.probes import effective_field, receptive_field
-from convscope.probes.fields import reach
-from convscope.recipe import ConvNet, UserError
+from convscope.errors import UserError
+from convscope.models.building import build
+from convscope.models.named import NAMED
+from convscope.models.sizes import size_of_module
+from convscope.probes.fields import effective_field, reach, receptive_field
+from convscope.recipe.networks import ConvNet
 
 
 def vgg16() -> nn.Sequential:
@@ -49,7 +51,9 @@ class Residual(nn.Module):
             nn.Sequential(nn.Conv2d(width[i], 2, k, s, k // 2, bias=False), nn.BatchNorm2d(2))
             for i, (k, s) in enumerate(zip(kernels, strides, strict=True))
         )
-        self.shortcut = nn.Conv2d(channels, 2, 1, stride) if stride > 1 or channels != 2 else nn.Identity()
+        self.shortcut = (
+            nn.Conv2d(channels, 2, 1, stride) if stride > 1 or channels != 2 else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         out = x
@@ -60,7 +64,11 @@ class Residual(nn.Module):
 
 
 def resnet(blocks: tuple[int, ...], bottleneck: bool) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(3, 2, 7, 2, 3), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, 2, 7, 2, 3),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2, 1),
+    ]
     for stage, count in enumerate(blocks):
         layers += [Residual(2, 2 if stage and not i else 1, bottleneck) for i in range(count)]
     return nn.Sequential(*layers)
@@ -83,14 +91,18 @@ def test_published_figures(make: Callable[[], nn.Module], size: int, stride: int
 
 
 def test_chain_of_3x3() -> None:
-    rows = receptive_field(nn.Sequential(*(nn.Conv2d(2, 2, 3, padding=1) for _ in range(4))), (2, 32, 32))
+    rows = receptive_field(
+        nn.Sequential(*(nn.Conv2d(2, 2, 3, padding=1) for _ in range(4))), (2, 32, 32)
+    )
     assert [row.size for row in rows] == [3, 5, 7, 9]
     assert [row.start for row in rows] == [-1, -2, -3, -4]
     assert [row.stride for row in rows] == [1, 1, 1, 1]
 
 
 def test_size_is_not_clipped_to_the_image() -> None:
-    rows = receptive_field(nn.Sequential(*(nn.Conv2d(1, 1, 3, padding=1) for _ in range(10))), (1, 8, 8))
+    rows = receptive_field(
+        nn.Sequential(*(nn.Conv2d(1, 1, 3, padding=1) for _ in range(10))), (1, 8, 8)
+    )
     assert rows[-1].size == 21
 
 
@@ -104,31 +116,48 @@ CASES: dict[str, tuple[Callable[[], nn.Module], list[tuple[int, int, int]]]] = {
         [(2, 2, 0), (6, 2, -2), (10, 4, -2)],
     ),
     "circular": (
-        lambda: nn.Sequential(nn.Conv2d(1, 1, 5, padding=2, padding_mode="circular"), nn.Conv2d(1, 1, 3)),
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 1, 5, padding=2, padding_mode="circular"), nn.Conv2d(1, 1, 3)
+        ),
         [(5, 1, -2), (7, 1, -2)],
     ),
     "reflect": (
-        lambda: nn.Sequential(nn.Conv2d(1, 1, 5, padding=2, padding_mode="reflect"), nn.Hardswish()),
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 1, 5, padding=2, padding_mode="reflect"), nn.Hardswish()
+        ),
         [(5, 1, -2), (5, 1, -2)],
     ),
-    "padding": (lambda: nn.Sequential(nn.ZeroPad2d((3, 1, 3, 1)), nn.Conv2d(1, 1, 2)), [(1, 1, -3), (2, 1, -3)]),
-    "transposed": (lambda: nn.Sequential(nn.Conv2d(1, 1, 2, 2), nn.ConvTranspose2d(1, 1, 2, 2)), [(2, 2, 0), (3, 1, -1)]),
+    "padding": (
+        lambda: nn.Sequential(nn.ZeroPad2d((3, 1, 3, 1)), nn.Conv2d(1, 1, 2)),
+        [(1, 1, -3), (2, 1, -3)],
+    ),
+    "transposed": (
+        lambda: nn.Sequential(nn.Conv2d(1, 1, 2, 2), nn.ConvTranspose2d(1, 1, 2, 2)),
+        [(2, 2, 0), (3, 1, -1)],
+    ),
     "shuffle": (
         lambda: nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4, 4, 1), nn.Flatten()),
         [(2, 2, 0), (2, 2, 0), (32, 0, 0)],
     ),
     "global": (
-        lambda: nn.Sequential(nn.Conv2d(1, 1, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 3)),
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 1, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 3)
+        ),
         [(3, 1, 0), *[(32, 0, 0)] * 3],
     ),
-    "group norm": (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.GroupNorm(1, 2)), [(3, 1, 0), (32, 0, 0)]),
+    "group norm": (
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.GroupNorm(1, 2)),
+        [(3, 1, 0), (32, 0, 0)],
+    ),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_by_hand(name: str) -> None:
     make, expected = CASES[name]
-    assert [(r.size, r.stride or 0, r.start) for r in receptive_field(make(), (1, 32, 32))] == expected
+    assert [
+        (r.size, r.stride or 0, r.start) for r in receptive_field(make(), (1, 32, 32))
+    ] == expected
 
 
 class Branches(nn.Module):
@@ -162,7 +191,9 @@ def test_branches_functions_and_slices() -> None:
     assert [r.size for r in rows] == [1, 9, 9, 9]
     assert rows[-1].name == "(output)"
     assert rows[-1].strides == (2, 2) and rows[-1].starts == (-4, -3)
-    assert all(row.agrees for row in rows if row.name != "mix")  # its channels come last: there is no middle pixel to look at
+    assert all(
+        row.agrees for row in rows if row.name != "mix"
+    )  # its channels come last: there is no middle pixel to look at
 
 
 def test_a_gate_sees_everything() -> None:
@@ -179,12 +210,22 @@ def test_own_networks_agree_with_perturbation(model: str) -> None:
     net = build(ConvNet(**{**vars(spec), "width": 2}), (3, 16, 16), 10)
     table = receptive_field(net, (3, 16, 16), check=True)
     assert all(row.agrees for row in table), str(table)
-    assert [r.name for r in table] == [layer.name for layer in size_of_module(net, (3, 16, 16)).layers]
+    assert [r.name for r in table] == [
+        layer.name for layer in size_of_module(net, (3, 16, 16)).layers
+    ]
 
 
 def test_one_dimension() -> None:
-    rows = receptive_field(nn.Sequential(nn.Conv1d(2, 2, 5, 2, 2), nn.MaxPool1d(2), nn.AvgPool1d(3, 1, 1)), (2, 64), check=True)
-    assert [(r.size, r.stride, r.start, r.agrees) for r in rows] == [(5, 2, -2, True), (7, 4, -2, True), (15, 4, -6, True)]
+    rows = receptive_field(
+        nn.Sequential(nn.Conv1d(2, 2, 5, 2, 2), nn.MaxPool1d(2), nn.AvgPool1d(3, 1, 1)),
+        (2, 64),
+        check=True,
+    )
+    assert [(r.size, r.stride, r.start, r.agrees) for r in rows] == [
+        (5, 2, -2, True),
+        (7, 4, -2, True),
+        (15, 4, -6, True),
+    ]
 
 
 def test_axes_may_differ() -> None:
@@ -193,7 +234,9 @@ def test_axes_may_differ() -> None:
 
 
 def test_plain_callables_and_unfold() -> None:
-    rows = receptive_field(lambda x: F.avg_pool2d(F.relu(F.conv2d(x, torch.ones(1, 1, 3, 3))), 2), (1, 8, 8))
+    rows = receptive_field(
+        lambda x: F.avg_pool2d(F.relu(F.conv2d(x, torch.ones(1, 1, 3, 3))), 2), (1, 8, 8)
+    )
     assert [(r.name, r.size, r.stride) for r in rows] == [("(output)", 4, 2)]
     assert receptive_field(lambda x: torch.fft.fft2(x).real, (1, 8, 8))[0].whole
 
@@ -204,18 +247,25 @@ def test_writing_into_a_tensor_is_not_overlooked() -> None:
         out[..., 1:] = x[..., :-1]
         return F.conv2d(out, torch.ones(1, 1, 3, 3))
 
-    assert receptive_field(shifted, (1, 8, 8))[0].whole  # not followed: counted as global, never as nothing
+    assert receptive_field(shifted, (1, 8, 8))[
+        0
+    ].whole  # not followed: counted as global, never as nothing
 
 
 def test_reach_is_the_exact_set() -> None:
-    mask = reach(nn.Sequential(nn.Conv2d(1, 2, 3, padding=2, dilation=2), nn.Tanh(), nn.MaxPool2d(1)), (1, 9, 9))
+    mask = reach(
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=2, dilation=2), nn.Tanh(), nn.MaxPool2d(1)),
+        (1, 9, 9),
+    )
     expected = torch.zeros(9, 9, dtype=torch.bool)
     expected[2:7:2, 2:7:2] = True
     assert torch.equal(mask, expected)
 
 
 def test_model_is_left_as_it_was() -> None:
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(inplace=True), nn.Dropout(0.5))
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(inplace=True), nn.Dropout(0.5)
+    )
     before = {k: v.clone() for k, v in net.state_dict().items()}
     receptive_field(net, (1, 8, 8), check=True)
     effective_field(net, (1, 8, 8))
@@ -242,7 +292,9 @@ def test_effective_field_of_a_linear_chain_is_its_kernel() -> None:
 def test_effective_field_of_a_layer_lies_in_the_theoretical_one() -> None:
     net = build(ConvNet(width=4, depth=2), (3, 16, 16), 10)
     row = next(r for r in receptive_field(net, (3, 16, 16)) if r.name == "blocks.1.pool")
-    found = effective_field(net, (3, 16, 16), layer="blocks.1.pool", inputs=torch.randn(8, 3, 16, 16))
+    found = effective_field(
+        net, (3, 16, 16), layer="blocks.1.pool", inputs=torch.randn(8, 3, 16, 16)
+    )
     assert isinstance(row.size, int) and isinstance(row.start, int)
     first = row.start + 2 * row.stride
     outside = found.image.clone()
@@ -256,8 +308,16 @@ def test_effective_field_of_a_layer_lies_in_the_theoretical_one() -> None:
         (lambda: receptive_field(nn.Conv2d(3, 1, 3), (1, 8, 8)), "1×1×8×8"),
         (lambda: receptive_field(nn.Conv2d(3, 1, 3), (3,)), "(3,)"),
         (lambda: effective_field(nn.Conv2d(1, 1, 3), (1, 8, 8), layer="convv"), "convv"),
-        (lambda: effective_field(nn.Conv2d(1, 1, 3), (1, 8, 8), inputs=torch.zeros(2, 1, 9, 9)), "2×1×9×9"),
-        (lambda: effective_field(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Threshold(1e9, 0.0)), (1, 8, 8)), "zero"),
+        (
+            lambda: effective_field(nn.Conv2d(1, 1, 3), (1, 8, 8), inputs=torch.zeros(2, 1, 9, 9)),
+            "2×1×9×9",
+        ),
+        (
+            lambda: effective_field(
+                nn.Sequential(nn.Conv2d(1, 1, 3), nn.Threshold(1e9, 0.0)), (1, 8, 8)
+            ),
+            "zero",
+        ),
     ],
 )
 def test_errors_repeat_the_input(call: Callable[[], object], says: str) -> None:
@@ -267,7 +327,9 @@ def test_errors_repeat_the_input(call: Callable[[], object], says: str) -> None:
 
 
 def test_prints_and_json() -> None:
-    table = receptive_field(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten(), nn.Linear(36, 2)), (1, 8, 8), check=True)
+    table = receptive_field(
+        nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten(), nn.Linear(36, 2)), (1, 8, 8), check=True
+    )
     assert str(table).splitlines()[1].split() == ["0", "Conv2d", "3", "1", "0", "agrees"]
     assert table.to_json()["layers"][2]["strides"] == [None, None]
     assert "<table>" in table._repr_html_()

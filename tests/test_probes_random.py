@@ -44,7 +44,8 @@ def windows(x: Tensor) -> Tensor:
 def circular_conv(g: torch.Generator, c: int, n: int) -> Piece:
     weight = normal(g, c, c, int(torch.randint(0, min(3, n // 2), (), generator=g)) * 2 + 1)
     return Piece(
-        lambda x: F.conv1d(F.pad(x, (weight.shape[-1] // 2,) * 2, mode="circular"), weight), radius=weight.shape[-1] // 2
+        lambda x: F.conv1d(F.pad(x, (weight.shape[-1] // 2,) * 2, mode="circular"), weight),
+        radius=weight.shape[-1] // 2,
     )
 
 
@@ -139,7 +140,9 @@ def position_bias(g: torch.Generator, c: int, n: int) -> Piece:
 BIASES = {"bias": channel_bias, "bias by position": position_bias}
 chains = st.tuples(
     st.lists(st.sampled_from(sorted(LINEAR)), max_size=3),
-    st.one_of(st.none(), st.none(), st.sampled_from(sorted(NONLINEAR)), st.sampled_from(sorted(BIASES))),
+    st.one_of(
+        st.none(), st.none(), st.sampled_from(sorted(NONLINEAR)), st.sampled_from(sorted(BIASES))
+    ),
     st.lists(st.sampled_from(sorted(LINEAR)), max_size=2),
 )
 
@@ -151,18 +154,37 @@ def known_period(pieces: list[Piece], n: int) -> int | None:
         return None
     if sum(p.moves == "back" for p in pieces) % 2 == 0:
         return step
-    return n // 2 if n % 2 == 0 and n // 2 % step == 0 else None  # f(x(i+s)) = f(x) moved by −s: the same where 2s = n
+    return (
+        n // 2 if n % 2 == 0 and n // 2 % step == 0 else None
+    )  # f(x(i+s)) = f(x) moved by −s: the same where 2s = n
 
 
 @seed(SEED)
-@settings(max_examples=COUNT, derandomize=False, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(chain=chains, n=st.sampled_from([6, 8, 9, 12, 15, 16]), c=st.integers(1, 2), draw=st.integers(0, 2**32))
-def test_no_false_verdict(chain: tuple[list[str], str | None, list[str]], n: int, c: int, draw: int) -> None:
+@settings(
+    max_examples=COUNT,
+    derandomize=False,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(
+    chain=chains,
+    n=st.sampled_from([6, 8, 9, 12, 15, 16]),
+    c=st.integers(1, 2),
+    draw=st.integers(0, 2**32),
+)
+def test_no_false_verdict(
+    chain: tuple[list[str], str | None, list[str]], n: int, c: int, draw: int
+) -> None:
     before, special, after = chain
     g = torch.Generator().manual_seed(draw)
     pieces, size = [], n
     for name in [*before, *([special] if special else []), *after]:
-        piece = Piece(NONLINEAR[name], linear=False) if name in NONLINEAR else {**LINEAR, **BIASES}[name](g, c, size)
+        piece = (
+            Piece(NONLINEAR[name], linear=False)
+            if name in NONLINEAR
+            else {**LINEAR, **BIASES}[name](g, c, size)
+        )
         pieces.append(piece)
         size //= piece.step
 
@@ -180,14 +202,16 @@ def test_no_false_verdict(chain: tuple[list[str], str | None, list[str]], n: int
     if not any(p.padded for p in pieces):
         assert moves.period == period and moves.border == 0 and not moves.invariant, shown
         assert moves.equivariant == (period == 1 and size == n), shown
-        assert (found.impulse_response is not None) == (expected == "linear" and period == math.prod(p.step for p in pieces)), (
-            shown
-        )
+        assert (found.impulse_response is not None) == (
+            expected == "linear" and period == math.prod(p.step for p in pieces)
+        ), shown
     elif period is None:
         assert moves.period is None, shown
     elif special is None and all(p.moves == "with" for p in pieces):
         first = next(i for i, p in enumerate(pieces) if p.padded)
-        border = sum(p.radius for p in pieces[first:])  # what the first padding spoils, and as far as later stages carry it
+        border = sum(
+            p.radius for p in pieces[first:]
+        )  # what the first padding spoils, and as far as later stages carry it
         assert moves.equivariant == (border < n / 4) and not moves.circular, shown
         assert moves.border == (border if moves.equivariant else 0), shown
         assert (found.impulse_response is not None) == moves.equivariant, shown
@@ -206,6 +230,14 @@ def test_images_and_modules() -> None:
         pads = (kernel[1] // 2, kernel[1] // 2, kernel[0] // 2, kernel[0] // 2)
         net = torch.nn.Sequential(torch.nn.CircularPad2d(pads), layer)
         found = probe(net, (2, 8, 12), trials=26, seed=trial)
-        assert found.linearity == "linear" and found.translation.periods == tuple(stride), str(found)
-        assert found.impulse_response is not None and found.convolution.error is not None and found.convolution.error < 1e-12
-        torch.testing.assert_close(found.impulse_response, layer.weight.detach().double().flip(-1, -2))
+        assert found.linearity == "linear" and found.translation.periods == tuple(stride), str(
+            found
+        )
+        assert (
+            found.impulse_response is not None
+            and found.convolution.error is not None
+            and found.convolution.error < 1e-12
+        )
+        torch.testing.assert_close(
+            found.impulse_response, layer.weight.detach().double().flip(-1, -2)
+        )

@@ -11,18 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convscope.recipe import (
-    ConvNet,
-    Custom,
-    Recipe,
-    SoftmaxRegression,
-    UserError,
-    one_line,
-    parse_json,
-    read_recipe,
-    recipe_from_json,
-    to_json,
-)
+from convscope.errors import UserError, one_line
+from convscope.files import parse_json
+from convscope.recipe.json_form import to_json
+from convscope.recipe.networks import ConvNet, Custom, SoftmaxRegression
+from convscope.recipe.reading import read_recipe, recipe_from_json
+from convscope.recipe.recipe import Recipe
 
 # --- strategies
 
@@ -37,7 +31,9 @@ def convnets(draw: st.DrawFn) -> ConvNet:
         block_depth=draw(st.integers(1, 3)),
         growth=draw(st.floats(0.5, 2)),
         kernel=draw(st.sampled_from([1, 3, 5, 7])),
-        activation=draw(st.sampled_from(["relu", "gelu", "silu", "tanh", "leaky_relu", "identity"])),
+        activation=draw(
+            st.sampled_from(["relu", "gelu", "silu", "tanh", "leaky_relu", "identity"])
+        ),
         pool=draw(st.sampled_from(["max", "avg", "stride", "none"])),
         pool_sizes=tuple(sizes),
         norm=draw(st.sampled_from(["none", "batch", "group"])),
@@ -47,9 +43,17 @@ def convnets(draw: st.DrawFn) -> ConvNet:
     )
 
 
-plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+plain = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
 trees = st.recursive(
-    plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8
+    plain,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
 )
 customs = st.builds(
     Custom,
@@ -108,24 +112,72 @@ def test_ids_are_pinned() -> None:
     """These change when a field, a default or REVISION changes: then every finished run is trained again. Is that meant?"""
     assert Recipe().id == "d3a0bf58b252"
     assert Recipe(model=SoftmaxRegression()).id == "c0a57fb127a2"
-    assert Recipe(model=Custom("package.module:factory", {"width": 8, "names": ["a", "b"]})).id == "d47202f3f021"
+    assert (
+        Recipe(model=Custom("package.module:factory", {"width": 8, "names": ["a", "b"]})).id
+        == "d47202f3f021"
+    )
     double_descent = ConvNet(width=64, depth=4, norm="batch", pool_sizes=(1, 2, 2, 8))
     other = Recipe(
-        data="shapes", model=double_descent, epochs=30, seed=7, data_hash="ab", size=48, val=0.2, limit=1000, label_noise=0.1,
-        optimizer="sgd", lr=0.1, weight_decay=5e-4, schedule="cosine", label_smoothing=0.1, crop=4, flip=True, cutout=8,
-        evaluate=("val", "test"), device="cuda:0", precision="bfloat16", layout="contiguous", threads=2,
-    )  # fmt: skip
+        data="shapes",
+        model=double_descent,
+        epochs=30,
+        seed=7,
+        data_hash="ab",
+        size=48,
+        val=0.2,
+        limit=1000,
+        label_noise=0.1,
+        optimizer="sgd",
+        lr=0.1,
+        weight_decay=5e-4,
+        schedule="cosine",
+        label_smoothing=0.1,
+        crop=4,
+        flip=True,
+        cutout=8,
+        evaluate=("val", "test"),
+        device="cuda:0",
+        precision="bfloat16",
+        layout="contiguous",
+        threads=2,
+    )
     assert other.id == "d6fdc4352fa7"
 
 
 def test_every_field_counts() -> None:
     changes: dict[str, Any] = {
-        "data": "shapes", "model": ConvNet(31), "epochs": 9, "seed": 1, "data_hash": "a", "size": 32, "val": 0.2, "split_seed": 1,
-        "limit": 10, "label_noise": 0.1, "batch": 64, "optimizer": "sgd", "lr": 0.1, "momentum": 0.8, "weight_decay": 0.1,
-        "schedule": "cosine", "label_smoothing": 0.1, "crop": 4, "flip": True, "cutout": 8, "evaluate": ("val",), "device": "cuda:0",
-        "precision": "bfloat16", "layout": "contiguous", "threads": 2, "kernels": "compiled", "train_sample": 9,
-        "micro_batch": 32, "alternate": True, "small_share": 0.5, "views": "flip",
-    }  # fmt: skip
+        "data": "shapes",
+        "model": ConvNet(31),
+        "epochs": 9,
+        "seed": 1,
+        "data_hash": "a",
+        "size": 32,
+        "val": 0.2,
+        "split_seed": 1,
+        "limit": 10,
+        "label_noise": 0.1,
+        "batch": 64,
+        "optimizer": "sgd",
+        "lr": 0.1,
+        "momentum": 0.8,
+        "weight_decay": 0.1,
+        "schedule": "cosine",
+        "label_smoothing": 0.1,
+        "crop": 4,
+        "flip": True,
+        "cutout": 8,
+        "evaluate": ("val",),
+        "device": "cuda:0",
+        "precision": "bfloat16",
+        "layout": "contiguous",
+        "threads": 2,
+        "kernels": "compiled",
+        "train_sample": 9,
+        "micro_batch": 32,
+        "alternate": True,
+        "small_share": 0.5,
+        "views": "flip",
+    }
     assert set(changes) == set(vars(Recipe()))
     ids = {replace(Recipe(), **{name: value}).id for name, value in changes.items()}
     assert len(ids | {Recipe().id}) == len(changes) + 1
@@ -193,7 +245,10 @@ BAD = {
     "depth 100,000": (b'{"model": {"depth": 100000}}', ["depth = 100000", "200"]),
     "too many channels": (b'{"model": {"width": 60000, "depth": 3}}', ["60000", "65536"]),
     "even kernel": (b'{"model": {"kernel": 4}}', ["kernel = 4"]),
-    "pool sizes that are too few": (b'{"model": {"depth": 3, "pool_sizes": [2, 2]}}', ["[2, 2]", "3"]),
+    "pool sizes that are too few": (
+        b'{"model": {"depth": 3, "pool_sizes": [2, 2]}}',
+        ["[2, 2]", "3"],
+    ),
     "pooling by 0": (b'{"model": {"depth": 1, "pool_sizes": [0]}}', ["[0]"]),
     "unknown activation": (b'{"model": {"activation": "relo"}}', ["'relo'", "relu"]),
     "unknown optimiser": (b'{"optimizer": "sgd\\nx"}', ["sgd\\nx", "adamw"]),
@@ -201,11 +256,14 @@ BAD = {
     "kind is a list": (b'{"model": {"kind": []}}', ["[]", "convnet"]),
     "model is a text": (b'{"model": "convnet"}', ["'convnet'", "kind"]),
     "custom without factory": (b'{"model": {"kind": "custom"}}', ["factory"]),
-    "custom with a bad factory": (b'{"model": {"kind": "custom", "factory": "net.py"}}', ["'net.py'", "package.module:factory"]),
+    "custom with a bad factory": (
+        b'{"model": {"kind": "custom", "factory": "net.py"}}',
+        ["'net.py'", "package.module:factory"],
+    ),
     "a list": (b"[1]", ["list"]),
     "nested too deep": (100_000 * b"[", ["deep"]),
     "a key with a line feed": (b'{"a\\nb": 1}', ["\\nb'", "unknown"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -239,7 +297,10 @@ def test_a_path_with_a_line_feed_is_shown_on_one_line(tmp_path: Path) -> None:
     assert "a\\nb.json" in refused(lambda: read_recipe(tmp_path / "a\nb.json"))
 
 
-@given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
+@given(
+    st.binary(max_size=200)
+    | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass"))
+)
 def test_any_bytes_are_a_recipe_or_a_user_error(raw: bytes) -> None:
     try:
         assert isinstance(recipe_from_json(parse_json(raw)), Recipe)
@@ -248,7 +309,9 @@ def test_any_bytes_are_a_recipe_or_a_user_error(raw: bytes) -> None:
 
 
 @given(recipes, st.sampled_from(["", "model"]), st.data())
-def test_any_value_in_any_place_is_a_recipe_or_a_user_error(recipe: Recipe, place: str, pick: st.DataObject) -> None:
+def test_any_value_in_any_place_is_a_recipe_or_a_user_error(
+    recipe: Recipe, place: str, pick: st.DataObject
+) -> None:
     tree = to_json(recipe)
     part = tree[place] if place else tree
     part[pick.draw(st.sampled_from(sorted(part)) | st.text(max_size=5))] = pick.draw(trees)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from convscope import screen, studies
-from convscope.screen import Clock
+from convscope import studies
+from convscope.studies import progress as screen
+from convscope.studies.progress import Clock
 
 
 def test_a_chapter_costs_what_was_forecast_or_what_it_asks_for() -> None:
@@ -32,7 +33,10 @@ def test_a_chapter_costs_what_was_forecast_or_what_it_asks_for() -> None:
 
 @pytest.mark.usefixtures("tiny_preset")
 def test_a_study_ends_when_all_that_was_asked_for_is_done(
-    finished_study: Path, cifar_slice: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    finished_study: Path,
+    cifar_slice: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runs = json.loads((finished_study / "results.json").read_text())["runs"]
     for run in runs[::2]:
@@ -40,7 +44,14 @@ def test_a_study_ends_when_all_that_was_asked_for_is_done(
     monkeypatch.setattr(screen, "LINE_EVERY", 0.0)
     lines = screen.Lines()
     studies.study(cifar_slice, ["capacity"], out=finished_study, workers=2, watcher=lines)
-    assert lines.clock.done == pytest.approx(lines.clock.total) and lines.clock.share == pytest.approx(1)
+    assert lines.clock.done == pytest.approx(
+        lines.clock.total
+    ) and lines.clock.share == pytest.approx(1)
     told = [line for line in capfd.readouterr().err.splitlines() if line.endswith("left")]
     shares = [int(line.split(" %")[0]) for line in told]
-    assert shares == sorted(shares) and shares[0] < 50 and shares[-1] == 100 and "about 0 s left" in told[-1]
+    assert (
+        shares == sorted(shares)
+        and shares[0] < 50
+        and shares[-1] == 100
+        and "about 0 s left" in told[-1]
+    )

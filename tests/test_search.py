@@ -16,14 +16,18 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from convscope import data, plans
-from convscope.data import Dataset, Split
-from convscope.findings import Context, Search
-from convscope.models import build, size_of
-from convscope.recipe import ConvNet, Recipe, UserError
-from convscope.record import Run
-from convscope.search import IMPORTANCE_TRIALS, JOURNAL, STUDY_NAME, Proposer, check
-from convscope.search_space import RANGES, Ranges, space_of
+from convscope import data
+from convscope.data.dataset import Dataset, Split
+from convscope.errors import UserError
+from convscope.models.building import build
+from convscope.models.sizes import size_of
+from convscope.planning import reference as plans
+from convscope.planning.context import Context, Search
+from convscope.planning.search import IMPORTANCE_TRIALS, JOURNAL, STUDY_NAME, Proposer, check
+from convscope.planning.search_space import RANGES, Ranges, space_of
+from convscope.recipe.networks import ConvNet
+from convscope.recipe.recipe import Recipe
+from convscope.training.runs import Run
 
 RUNGS = (1, 3, 9)
 
@@ -36,9 +40,13 @@ def images(shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10) -> Data
     return Dataset("made", split(90), split(10), split(20), names, "0" * 64, "made", "none", ())
 
 
-def context_of(shape: tuple[int, int, int] = (3, 32, 32), folder: Path | None = None, **search: object) -> Context:
+def context_of(
+    shape: tuple[int, int, int] = (3, 32, 32), folder: Path | None = None, **search: object
+) -> Context:
     base = Recipe(data="made", data_hash="0" * 64, batch=8)
-    return Context(images(shape), "quick", (0, 1), base, ("best",), folder=folder, search=Search(**search))
+    return Context(
+        images(shape), "quick", (0, 1), base, ("best",), folder=folder, search=Search(**search)
+    )
 
 
 def loss_of(recipe: Recipe) -> float:
@@ -46,7 +54,13 @@ def loss_of(recipe: Recipe) -> float:
     model = recipe.model
     assert isinstance(model, ConvNet)
     jitter = int(hashlib.sha256(replace(recipe, epochs=1).id.encode()).hexdigest()[:6], 16) / 16**6
-    return 2.0 - 0.4 * (model.norm == "batch") - 0.01 * model.width - 0.02 * recipe.epochs + 0.1 * jitter
+    return (
+        2.0
+        - 0.4 * (model.norm == "batch")
+        - 0.01 * model.width
+        - 0.02 * recipe.epochs
+        + 0.1 * jitter
+    )
 
 
 def made(recipe: Recipe, status: str = "finished", test: float = 0.0) -> Run:
@@ -89,7 +103,10 @@ def test_the_same_runs_give_the_same_proposals_and_none_twice(sampler: str) -> N
     strong = plans.strong_of(context_of())
     assert first[0] == replace(strong, epochs=1, evaluate=("val",))
     assert len(search.trained) == 14 and search.ended == "the trials were spent"
-    assert all(recipe.evaluate == ("val",) and recipe.seed == 0 and recipe.optimizer == "muon" for recipe in first)
+    assert all(
+        recipe.evaluate == ("val",) and recipe.seed == 0 and recipe.optimizer == "muon"
+        for recipe in first
+    )
     assert {tried.state for tried in search.trained} == {"finished", "pruned"}
 
 
@@ -126,7 +143,11 @@ def test_images_without_room_are_refused() -> None:
 def test_what_has_no_effect_does_not_make_another_configuration() -> None:
     space = space_of(context_of())
     known = space.params(space.strong) | {"depth": 1, "block_depth": 1}
-    same = {space.recipe(known | {"growth": growth, "skip": skip}) for growth in (1.0, 1.5, 2.0) for skip in (False, True)}
+    same = {
+        space.recipe(known | {"growth": growth, "skip": skip})
+        for growth in (1.0, 1.5, 2.0)
+        for skip in (False, True)
+    }
     assert len(same) == 1
 
 
@@ -134,7 +155,20 @@ def test_a_small_space_is_exhausted_without_repeating(monkeypatch: pytest.Monkey
     strong = plans.strong_of(context_of())
     width, rate = strong.model.width, strong.lr  # the strong recipe's, which a space always holds
     tiny = Ranges(
-        (width, width), 3, 2, 3, 0, 1e12, 10**9, 1e12, ("relu",), ("max",), ("batch",), (2.0, 2.0), (rate, rate), (1e-2, 1e-2)
+        (width, width),
+        3,
+        2,
+        3,
+        0,
+        1e12,
+        10**9,
+        1e12,
+        ("relu",),
+        ("max",),
+        ("batch",),
+        (2.0, 2.0),
+        (rate, rate),
+        (1e-2, 1e-2),
     )
     monkeypatch.setitem(RANGES, "quick", tiny)
     search, asked = searched(500, (1,), sampler="random")
@@ -170,13 +204,20 @@ def test_pruning_keeps_the_better_ones_and_says_at_which_rung() -> None:
     for tried in search.trained:
         assert [run.recipe.epochs for run in tried.runs] == list(RUNGS[: len(tried.runs)])
         assert (tried.state == "finished") == (len(tried.runs) == 3)
-        assert all(replace(run.recipe, epochs=5) == replace(tried.recipe, epochs=5, evaluate=("val",)) for run in tried.runs)
+        assert all(
+            replace(run.recipe, epochs=5) == replace(tried.recipe, epochs=5, evaluate=("val",))
+            for run in tried.runs
+        )
     first = {True: [], False: []}
     for tried in search.trained:
-        first[tried.state == "pruned" and len(tried.runs) == 1].append(tried.runs[0].best["val_loss"])
+        first[tried.state == "pruned" and len(tried.runs) == 1].append(
+            tried.runs[0].best["val_loss"]
+        )
     assert sum(first[False]) / len(first[False]) < sum(first[True]) / len(first[True])
     ranked = search.ranked()
-    assert [t.runs[-1].recipe.epochs for t in ranked] == sorted((t.runs[-1].recipe.epochs for t in ranked), reverse=True)
+    assert [t.runs[-1].recipe.epochs for t in ranked] == sorted(
+        (t.runs[-1].recipe.epochs for t in ranked), reverse=True
+    )
     top = [t.loss for t in ranked if t.state == "finished"]
     assert top == sorted(top)
 
@@ -195,7 +236,11 @@ def test_failures_go_on_and_missing_runs_are_untrained() -> None:
     drive(search, lambda recipe: made(recipe, next(turns)))
     states = {tried.state for tried in search.trained}
     assert "failed" in states and len(search.trained) == 12
-    assert {t.reason for t in search.trained if t.state == "failed"} <= {"diverged", "out_of_memory", "failed"}
+    assert {t.reason for t in search.trained if t.state == "failed"} <= {
+        "diverged",
+        "out_of_memory",
+        "failed",
+    }
     search = Proposer(context_of(), 12, None, RUNGS)
     assert search.ask(4)
     search.tell([])
@@ -224,7 +269,8 @@ def test_runs_of_an_older_search_are_kept() -> None:
     search.ask(4)
     search.tell([made(recipe) for recipe in asked])
     assert {t.recipe for t in search.trained if t.runs} == {
-        replace(r, epochs=search.space.strong.epochs, evaluate=("train", "val", "test")) for r in asked
+        replace(r, epochs=search.space.strong.epochs, evaluate=("train", "val", "test"))
+        for r in asked
     }
     assert search.ranked()
 
@@ -256,16 +302,23 @@ def test_the_file_holds_every_trial_in_order(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_bytes(b"\x00 not a journal")
     (tmp_path / f"{JOURNAL}.lock").symlink_to(tmp_path / JOURNAL)
     search, _ = searched(20, folder=tmp_path)
-    study = optuna.load_study(study_name=STUDY_NAME, storage=JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL))))
+    study = optuna.load_study(
+        study_name=STUDY_NAME, storage=JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL)))
+    )
     assert len(study.trials) == len(search.study.trials) >= 20 and not search.mirror.problem
     for ours, theirs in zip(search.study.trials, study.trials, strict=True):
         assert (ours.number, ours.params, ours.state, ours.values, ours.intermediate_values) == (
-            theirs.number, theirs.params, theirs.state, theirs.values, theirs.intermediate_values)  # fmt: skip
+            theirs.number,
+            theirs.params,
+            theirs.state,
+            theirs.values,
+            theirs.intermediate_values,
+        )
     told = {trial.number: trial for trial in study.trials}
     for tried in search.trained:
-        assert told[tried.number].user_attrs["network"] and list(told[tried.number].intermediate_values.values()) == [
-            run.best["val_loss"] for run in tried.runs
-        ]
+        assert told[tried.number].user_attrs["network"] and list(
+            told[tried.number].intermediate_values.values()
+        ) == [run.best["val_loss"] for run in tried.runs]
 
 
 def test_an_old_report_writes_no_file(tmp_path: Path) -> None:
@@ -300,7 +353,9 @@ def test_importance_needs_trials_and_finds_what_matters() -> None:
     assert max(shares, key=lambda name: shares[name]) in ("norm", "width")
     assert all(type(share) is float and share >= 0 for share in shares.values())
     search = Proposer(context_of(sampler="random"), 30, None, (1,))
-    drive(search, lambda recipe: replace(made(recipe), rows=({"epoch": 1, "val_loss": 1.0},)))  # nothing sets them apart
+    drive(
+        search, lambda recipe: replace(made(recipe), rows=({"epoch": 1, "val_loss": 1.0},))
+    )  # nothing sets them apart
     assert search.importance() is None or abs(sum(search.importance().values()) - 1) < 1e-9
 
 
@@ -308,7 +363,9 @@ def test_the_help_does_not_import_optuna() -> None:
     import subprocess
     import sys
 
-    code = "import sys, convscope.search, convscope.cli; assert 'optuna' not in sys.modules"
+    code = (
+        "import sys, convscope.planning.search, convscope.cli; assert 'optuna' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -317,4 +374,8 @@ def test_a_cifar_proposal_has_the_study_s_data(session_cache: Path) -> None:
     base = Recipe(data="cifar10", data_hash=loaded.hash, batch=64)
     context = Context(loaded, "quick", (0, 1), base, ("best",))
     (first, *_) = Proposer(context, 4, None, (1, 3)).ask(4)
-    assert first.data_hash == loaded.hash and first.limit is None and first.batch == plans.strong_of(context).batch
+    assert (
+        first.data_hash == loaded.hash
+        and first.limit is None
+        and first.batch == plans.strong_of(context).batch
+    )

@@ -6,16 +6,23 @@ import hashlib
 
 import numpy as np
 
-from convscope import shapes
+from convscope.data import shapes
 
 
 def _sha256(array: np.ndarray) -> str:
-    return hashlib.sha256(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
+    return hashlib.sha256(
+        array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    ).hexdigest()
 
 
 def test_pixels_and_labels_are_pinned() -> None:
     images, labels = shapes.generate(500, seed=0)
-    assert (images.shape, images.dtype, labels.shape, labels.dtype) == ((500, 32, 32, 3), np.uint8, (500,), np.int64)
+    assert (images.shape, images.dtype, labels.shape, labels.dtype) == (
+        (500, 32, 32, 3),
+        np.uint8,
+        (500,),
+        np.int64,
+    )
     assert _sha256(images) == "e82f4be184a74d4bd4cfc1a7fcdbb590f09c6914b42fcacbb5106bd921c24388"
     assert _sha256(labels) == "1f26d017c33fc6f0a4a9394832bb88c207371785beba72068a7948ea438ff158"
     images, _ = shapes.generate(100, seed=7, split=1)
@@ -26,7 +33,11 @@ def test_random_numbers_are_splitmix64() -> None:
     # the reference implementation's first outputs for the state 0 (Vigna, prng.di.unimi.it/splitmix64.c)
     golden = np.uint64(0x9E3779B97F4A7C15)
     states = np.arange(1, 4, dtype=np.uint64) * golden
-    assert [hex(int(x)) for x in shapes._mix(states)] == ["0xe220a8397b1dcdaf", "0x6e789e6aa1b965f4", "0x6c45d188009454f"]
+    assert [hex(int(x)) for x in shapes._mix(states)] == [
+        "0xe220a8397b1dcdaf",
+        "0x6e789e6aa1b965f4",
+        "0x6c45d188009454f",
+    ]
 
 
 def test_seeds_and_splits_differ_and_chunks_do_not_matter() -> None:
@@ -57,12 +68,18 @@ def test_no_figure_is_missing_or_fills_the_canvas() -> None:
         r = np.full((1, 1, 1), radius, np.int64)
         masks = [figure(x - middle, y - middle, r)[0] for figure in shapes.FIGURES.values()]
         for name, mask in zip(shapes.FIGURES, masks, strict=True):
-            assert 0.1 < mask.sum() / (2 * radius / shapes.UNIT * 2) ** 2 < 0.9, name  # share of the bounding square
+            assert 0.1 < mask.sum() / (2 * radius / shapes.UNIT * 2) ** 2 < 0.9, (
+                name
+            )  # share of the bounding square
         assert len({mask.tobytes() for mask in masks}) == 10
-        assert np.array_equal(masks[shapes.CLASSES.index("columns")], masks[shapes.CLASSES.index("rows")].T)
+        assert np.array_equal(
+            masks[shapes.CLASSES.index("columns")], masks[shapes.CLASSES.index("rows")].T
+        )
 
 
 def test_a_colour_says_nothing_about_the_class() -> None:
     images, labels = shapes.generate(2_000)
     means = np.stack([images[labels == label].mean(axis=(0, 1, 2)) for label in range(10)])
-    assert np.ptp(means, axis=0).max() < 12  # grey levels of 255, between classes; one image's mean varies by about 33
+    assert (
+        np.ptp(means, axis=0).max() < 12
+    )  # grey levels of 255, between classes; one image's mean varies by about 33

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convscope.stats import Estimate, difference_se, estimates, pooled_sd, smallest_within_one_se, sweep_verdict
+from convscope.statistics.comparisons import difference_se
+from convscope.statistics.estimation import Estimate, estimates, pooled_sd
+from convscope.statistics.verdicts import smallest_within_one_se, sweep_verdict
 
 T_2 = 4.302652729911275  # 97.5 % point of Student's t with 2 degrees of freedom (tables)
 NORMAL = 1.959963984540054
@@ -50,11 +52,16 @@ def test_pooled_sd_by_hand() -> None:
 
 
 def test_estimates_by_hand() -> None:
-    found = estimates({"a": [1.0, 3.0], "b": [2.0, 2.0], "c": [5.0]}, {"a": 0.5, "b": 0.0, "c": 2.0})
+    found = estimates(
+        {"a": [1.0, 3.0], "b": [2.0, 2.0], "c": [5.0]}, {"a": 0.5, "b": 0.0, "c": 2.0}
+    )
     a, b, c = found["a"], found["b"], found["c"]
     assert (a.mean, a.n, a.seed_sd, a.sampling_se) == (2.0, 2, 1.0, 0.5)
     assert a.se == pytest.approx(math.sqrt(1 / 2 + 0.25))
-    assert (b.mean, b.se) == (2.0, pytest.approx(math.sqrt(1 / 2)))  # its own seeds agree, but the pooled spread counts
+    assert (b.mean, b.se) == (
+        2.0,
+        pytest.approx(math.sqrt(1 / 2)),
+    )  # its own seeds agree, but the pooled spread counts
     assert (c.mean, c.n, c.se) == (5.0, 1, pytest.approx(math.sqrt(1 + 4)))
     for e in found.values():
         assert (e.low, e.high) == pytest.approx((e.mean - T_2 * e.se, e.mean + T_2 * e.se))
@@ -75,7 +82,9 @@ def coverage(seeds: int, sampling: float, configurations: int = 6, times: int = 
         truth = draw.uniform(-5, 5, configurations)
         shift = draw.normal(0, 1, configurations) * sampling
         seen = truth[:, None] + shift[:, None] + draw.normal(0, 1, (configurations, seeds))
-        found = estimates(dict(enumerate(seen.tolist())), dict.fromkeys(range(configurations), sampling))
+        found = estimates(
+            dict(enumerate(seen.tolist())), dict.fromkeys(range(configurations), sampling)
+        )
         inside += sum(found[i].low <= truth[i] <= found[i].high for i in range(configurations))
     return inside / (times * configurations)
 
@@ -93,10 +102,19 @@ def test_intervals_with_sampling_error_hold_it_at_least_as_often() -> None:
 
 
 def test_smallest_within_one_se_by_hand() -> None:
-    loss = {"tiny": made(1.2), "small": made(1.05, 0.2), "good": made(1.1, 0.01), "best": made(1.0, 0.1), "huge": made(1.0625)}
+    loss = {
+        "tiny": made(1.2),
+        "small": made(1.05, 0.2),
+        "good": made(1.1, 0.01),
+        "best": made(1.0, 0.1),
+        "huge": made(1.0625),
+    }
     size = {"tiny": 1, "small": 2, "good": 3, "best": 4, "huge": 9}
     assert smallest_within_one_se(loss, size) == ("best", "small")
-    assert smallest_within_one_se({**loss, "small": made(1.5)}, size) == ("best", "good")  # 1.1 is exactly one SE away: within
+    assert smallest_within_one_se({**loss, "small": made(1.5)}, size) == (
+        "best",
+        "good",
+    )  # 1.1 is exactly one SE away: within
     assert smallest_within_one_se({**loss, "best": made(1.0, 0.0)}, size) == ("best", "best")
     assert smallest_within_one_se({"a": made(1.0), "b": made(1.0)}, {"a": 5, "b": 4})[1] == "b"
 
@@ -105,14 +123,20 @@ def test_what_is_not_finite_is_never_the_best() -> None:
     for bad in (math.nan, math.inf, -math.inf):
         loss = {"bad": made(bad), "good": made(1.0), "also": made(2.0)}
         for keys in (["bad", "good", "also"], ["good", "also", "bad"]):
-            assert smallest_within_one_se({key: loss[key] for key in keys}, {"bad": 1, "good": 5, "also": 2}) == ("good", "good")
+            assert smallest_within_one_se(
+                {key: loss[key] for key in keys}, {"bad": 1, "good": 5, "also": 2}
+            ) == ("good", "good")
 
 
-networks = st.lists(st.tuples(st.floats(0.1, 3), st.floats(0, 0.5), st.integers(1, 50)), min_size=1, max_size=9)
+networks = st.lists(
+    st.tuples(st.floats(0.1, 3), st.floats(0, 0.5), st.integers(1, 50)), min_size=1, max_size=9
+)
 
 
 @given(networks)
-def test_the_smallest_is_within_one_se_and_none_smaller_is(drawn: list[tuple[float, float, int]]) -> None:
+def test_the_smallest_is_within_one_se_and_none_smaller_is(
+    drawn: list[tuple[float, float, int]],
+) -> None:
     loss = {i: made(mean, se) for i, (mean, se, _) in enumerate(drawn)}
     size = {i: size for i, (_, _, size) in enumerate(drawn)}
     best, small = smallest_within_one_se(loss, size)
@@ -130,7 +154,10 @@ def test_a_worse_larger_network_changes_nothing(
     size = {i: size for i, (_, _, size) in enumerate(drawn)}
     before = smallest_within_one_se(loss, size)
     highest = max(estimate.mean for estimate in loss.values())
-    assert smallest_within_one_se({**loss, "new": made(highest + worse, se)}, {**size, "new": larger}) == before
+    assert (
+        smallest_within_one_se({**loss, "new": made(highest + worse, se)}, {**size, "new": larger})
+        == before
+    )
 
 
 # --- verdicts on a sweep
@@ -178,8 +205,13 @@ def test_standard_errors_of_zero_are_differences_without_doubt() -> None:
     assert sweep_verdict(sequence([1.0, 0.5, 0.75], se=0.0)) == ("non-monotone", 2)
 
 
-@given(st.lists(st.tuples(st.integers(1, 400), st.integers(1, 50)), min_size=3, max_size=8), st.sampled_from([0.25, 0.5, 4.0]))
-def test_the_definition_holds_and_the_unit_does_not_matter(drawn: list[tuple[int, int]], unit: float) -> None:
+@given(
+    st.lists(st.tuples(st.integers(1, 400), st.integers(1, 50)), min_size=3, max_size=8),
+    st.sampled_from([0.25, 0.5, 4.0]),
+)
+def test_the_definition_holds_and_the_unit_does_not_matter(
+    drawn: list[tuple[int, int]], unit: float
+) -> None:
     loss = [made(float(mean), float(se)) for mean, se in drawn]
     verdict, index = sweep_verdict(loss)
     assert sweep_verdict([made(e.mean * unit, e.se * unit) for e in loss]) == (verdict, index)
@@ -187,13 +219,23 @@ def test_the_definition_holds_and_the_unit_does_not_matter(drawn: list[tuple[int
 
     def worse(i: int, j: int) -> bool:
         """j is more than two standard errors of the difference worse than i, in whole numbers."""
-        return loss[j].mean > loss[i].mean and (loss[j].mean - loss[i].mean) ** 2 > 4 * (loss[i].se ** 2 + loss[j].se ** 2)
+        return loss[j].mean > loss[i].mean and (loss[j].mean - loss[i].mean) ** 2 > 4 * (
+            loss[i].se ** 2 + loss[j].se ** 2
+        )
 
     rising = [j for j in range(count) if any(worse(i, j) for i in range(j))]
     flat = [
-        i for i in range(count - 1) if not any(worse(a, b) or worse(b, a) for a in range(i, count) for b in range(a + 1, count))
+        i
+        for i in range(count - 1)
+        if not any(worse(a, b) or worse(b, a) for a in range(i, count) for b in range(a + 1, count))
     ]
-    expected = ("non-monotone", rising[0]) if rising else ("plateau", flat[0]) if flat else ("still improving", None)
+    expected = (
+        ("non-monotone", rising[0])
+        if rising
+        else ("plateau", flat[0])
+        if flat
+        else ("still improving", None)
+    )
     assert (verdict, index) == expected
     if verdict == "still improving":
         assert worse(count - 1, count - 2)  # as docs/concepts.md says

@@ -22,16 +22,37 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from convscope import data, screen, studies
-from convscope.recipe import ConvNet, Model, Recipe, UserError, recipe_from_json
-from convscope.record import Run, list_runs, read_run
-from convscope.sweep import Watcher
+from convscope import data, studies
+from convscope.errors import UserError
+from convscope.recipe.networks import ConvNet, Model
+from convscope.recipe.reading import recipe_from_json
+from convscope.recipe.recipe import Recipe
+from convscope.studies import progress as screen
+from convscope.studies.watcher import Watcher
+from convscope.training.run_folder import list_runs, read_run
+from convscope.training.runs import Run
 
 pytestmark = pytest.mark.usefixtures("tiny_preset")
 
 CHAPTER = ["capacity"]
-RUN_KEYS = {"id", "chapters", "model", "seed", "status", "filters", "parameters", "flops", "epochs", "seconds", "best", "last"}
-FIGURES = {"epoch", *(f"{split}_{what}" for split in ("train", "val", "test") for what in ("loss", "accuracy"))}
+RUN_KEYS = {
+    "id",
+    "chapters",
+    "model",
+    "seed",
+    "status",
+    "filters",
+    "parameters",
+    "flops",
+    "epochs",
+    "seconds",
+    "best",
+    "last",
+}
+FIGURES = {
+    "epoch",
+    *(f"{split}_{what}" for split in ("train", "val", "test") for what in ("loss", "accuracy")),
+}
 
 
 class Listener(Watcher):
@@ -59,12 +80,16 @@ def runs_of(root: Path) -> dict[str, Run]:
 
 
 def stamps(root: Path) -> dict[str, int]:
-    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("result.json")}
+    return {
+        str(path.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("result.json")
+    }
 
 
 def again(root: Path, cifar_slice: Path, **options: Any) -> tuple[studies.Study, Listener]:
     listener = Listener()
-    return studies.study(cifar_slice, CHAPTER, out=root, workers=2, watcher=listener, **options), listener
+    return studies.study(
+        cifar_slice, CHAPTER, out=root, workers=2, watcher=listener, **options
+    ), listener
 
 
 def plain_values(tree: Any, place: str = "") -> Iterator[tuple[str, Any]]:
@@ -83,22 +108,42 @@ def plain_values(tree: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 def test_a_study_leaves_its_files(finished_study: Path) -> None:
     there = {path.name for path in finished_study.iterdir()} - {".lock"}
-    assert there == {"study.json", "runs", "report.html", "results.json", "results.csv", "charts", ".gitignore"}
+    assert there == {
+        "study.json",
+        "runs",
+        "report.html",
+        "results.json",
+        "results.csv",
+        "charts",
+        ".gitignore",
+    }
     assert (finished_study / ".gitignore").read_text() == "*\n"
-    assert not list(finished_study.rglob("*.part")) and not list(finished_study.rglob("*set-aside*"))
+    assert not list(finished_study.rglob("*.part")) and not list(
+        finished_study.rglob("*set-aside*")
+    )
     page = (finished_study / "report.html").read_text()
-    assert results(finished_study)["sentence"] in page and "interrupted" not in page.split("<main>")[0].split("</style>")[1]
+    assert (
+        results(finished_study)["sentence"] in page
+        and "interrupted" not in page.split("<main>")[0].split("</style>")[1]
+    )
 
 
 def test_results_json_has_the_promised_form(finished_study: Path, cifar_slice: Path) -> None:
     tree = results(finished_study)
-    assert set(tree) == {"schema", "convscope", "sentence", "study", "chapters", "runs"} and tree["schema"] == 1
+    assert (
+        set(tree) == {"schema", "convscope", "sentence", "study", "chapters", "runs"}
+        and tree["schema"] == 1
+    )
     assert {"data", "data_hash", "preset", "command", "seconds", "machine"} <= set(tree["study"])
     assert (tree["study"]["data"], tree["study"]["preset"]) == (cifar_slice.name, "quick")
     assert tree["study"]["images"] == {"train": 1080, "val": 120, "test": 400}
     (chapter,) = tree["chapters"].values()
     assert set(chapter) >= {"question", "verdict", "sentence", "numbers", "tables", "charts"}
-    assert chapter["sentence"] == tree["sentence"] and tree["sentence"].endswith(".") and chapter["question"].endswith("?")
+    assert (
+        chapter["sentence"] == tree["sentence"]
+        and tree["sentence"].endswith(".")
+        and chapter["question"].endswith("?")
+    )
     for place, value in plain_values(tree):
         assert value is None or isinstance(value, str | bool | int) or math.isfinite(value), place
     for run in tree["runs"]:
@@ -106,7 +151,11 @@ def test_results_json_has_the_promised_form(finished_study: Path, cifar_slice: P
         assert run["status"] == "finished" and run["chapters"] == CHAPTER
         measured = {key for key, value in run["best"].items() if value is not None}
         assert measured == ({"epoch", "val_loss", "val_accuracy"} if run["pilot"] else FIGURES)
-        assert all(0 <= value <= 1 for key, value in run["best"].items() if value is not None and key.endswith("accuracy"))
+        assert all(
+            0 <= value <= 1
+            for key, value in run["best"].items()
+            if value is not None and key.endswith("accuracy")
+        )
 
 
 def test_results_are_those_of_the_run_folders(finished_study: Path) -> None:
@@ -126,14 +175,20 @@ def test_results_are_those_of_the_run_folders(finished_study: Path) -> None:
 
 def test_the_plan_is_the_presets(finished_study: Path) -> None:
     runs = runs_of(finished_study).values()
-    sweep = [run for run in runs if "test" in run.recipe.evaluate and run.recipe.schedule == "constant"]
+    sweep = [
+        run for run in runs if "test" in run.recipe.evaluate and run.recipe.schedule == "constant"
+    ]
     pilots = [run for run in runs if is_pilot(run)]
     strong = [run for run in runs if run.recipe.optimizer == "muon"]
     assert len(sweep) + len(pilots) + len(strong) == len(runs)
-    expected = {(width, depth, seed) for width, depth in ((4, 1), (2, 2), (4, 2), (8, 2)) for seed in (0, 1)}
+    expected = {
+        (width, depth, seed) for width, depth in ((4, 1), (2, 2), (4, 2), (8, 2)) for seed in (0, 1)
+    }
     models = [run.recipe.model for run in sweep]
     assert all(isinstance(model, ConvNet) for model in models)
-    assert {(m.width, m.depth, run.recipe.seed) for m, run in zip(models, sweep, strict=True)} == expected and len(sweep) == 8
+    assert {
+        (m.width, m.depth, run.recipe.seed) for m, run in zip(models, sweep, strict=True)
+    } == expected and len(sweep) == 8
     assert len(strong) == 1 and len(pilots) >= 3 * 2
     assert {(run.recipe.epochs, run.recipe.flip, len(run.rows)) for run in sweep} == {(2, False, 2)}
     best: dict[Model, float] = {}
@@ -141,7 +196,9 @@ def test_the_plan_is_the_presets(finished_study: Path) -> None:
         tried = {run.recipe.lr: run.best["val_loss"] for run in pilots if run.recipe.model == model}
         best[model] = min(tried, key=lambda rate: tried[rate])
     assert {(m.width, m.depth) for m in best if isinstance(m, ConvNet)} == {(4, 1), (2, 2), (8, 2)}
-    for model in set(models):  # each with the rate that was best in its pilots, the one in the middle with one between
+    for model in set(
+        models
+    ):  # each with the rate that was best in its pilots, the one in the middle with one between
         rates = {run.recipe.lr for run in sweep if run.recipe.model == model}
         assert len(rates) == 1
         if model in best:
@@ -157,16 +214,26 @@ def test_tables_and_csv_say_the_same(finished_study: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == [run["id"] for run in tree["runs"]]
     for row, run in zip(rows, tree["runs"], strict=True):
-        assert int(row["parameters"]) == run["parameters"] and float(row["best_val_loss"]) == run["best"]["val_loss"]
-        assert (float(row["best_test_loss"]) if row["best_test_loss"] else None) == run["best"]["test_loss"]
+        assert (
+            int(row["parameters"]) == run["parameters"]
+            and float(row["best_val_loss"]) == run["best"]["val_loss"]
+        )
+        assert (float(row["best_test_loss"]) if row["best_test_loss"] else None) == run["best"][
+            "test_loss"
+        ]
         assert int(row["model_width"]) == run["model"]["width"]
     numbers = tree["chapters"]["capacity"]["numbers"]
     table = next(t for t in tree["chapters"]["capacity"]["tables"] if t["name"] == "networks")
     for row, network in zip(table["rows"], numbers["networks"] + numbers["beside"], strict=True):
-        assert row["network"] == network["network"] and row["test_loss"] == network["best"]["test_loss"]["mean"]
+        assert (
+            row["network"] == network["network"]
+            and row["test_loss"] == network["best"]["test_loss"]["mean"]
+        )
         members = [run for run in tree["runs"] if run["id"] in network["runs"]]
         assert row["seeds"] == len(members)
-        assert row["test_accuracy"] == pytest.approx(sum(run["best"]["test_accuracy"] for run in members) / len(members))
+        assert row["test_accuracy"] == pytest.approx(
+            sum(run["best"]["test_accuracy"] for run in members) / len(members)
+        )
     best = min(numbers["networks"], key=lambda n: n["best"]["val_loss"]["mean"])
     assert numbers["best"]["network"] == best["network"] and best["network"] in tree["sentence"]
     assert f"{best['parameters']:,}" in tree["sentence"]
@@ -176,28 +243,40 @@ def test_charts_are_valid_pictures(finished_study: Path) -> None:
     charts = results(finished_study)["chapters"]["capacity"]["charts"]
     assert len(charts) >= 5 and len({chart["png"] for chart in charts}) == len(charts)
     assert {path.name for path in (finished_study / "charts").iterdir()} == {
-        Path(chart["png"]).with_suffix(suffix).name for chart in charts for suffix in (".png", ".svg")
+        Path(chart["png"]).with_suffix(suffix).name
+        for chart in charts
+        for suffix in (".png", ".svg")
     }
     for chart in charts:
         assert len(chart["alt"]) > 40 and chart["title"]
         with Image.open(finished_study / chart["png"]) as picture:
-            assert min(picture.size) >= 200 and all(low < high for low, high in picture.convert("RGB").getextrema())
+            assert min(picture.size) >= 200 and all(
+                low < high for low, high in picture.convert("RGB").getextrema()
+            )
             colours = picture.convert("RGB").getcolors(10**6)
         assert colours is not None and len(colours) > 20
         root = ElementTree.parse((finished_study / chart["png"]).with_suffix(".svg")).getroot()
-        assert root.tag.endswith("}svg") and "NaN" not in ElementTree.tostring(root, encoding="unicode")
+        assert root.tag.endswith("}svg") and "NaN" not in ElementTree.tostring(
+            root, encoding="unicode"
+        )
         assert len([mark for mark in root.iter() if mark.tag.endswith("}path")]) > 10
 
 
 # --- again
 
 
-def test_running_again_trains_nothing_and_says_the_same(finished_study: Path, cifar_slice: Path) -> None:
+def test_running_again_trains_nothing_and_says_the_same(
+    finished_study: Path, cifar_slice: Path
+) -> None:
     before, known = stamps(finished_study), results(finished_study)
     study, listener = again(finished_study, cifar_slice)
     assert stamps(finished_study) == before and listener.trained == []
     tree = results(finished_study)
-    assert (tree["chapters"], tree["sentence"], tree["runs"]) == (known["chapters"], known["sentence"], known["runs"])
+    assert (tree["chapters"], tree["sentence"], tree["runs"]) == (
+        known["chapters"],
+        known["sentence"],
+        known["runs"],
+    )
     assert tree["study"]["seconds"] >= known["study"]["seconds"]
     assert study.complete and study.failed == [] and study.sentence == tree["sentence"]
     assert study["capacity"].verdict == known["chapters"]["capacity"]["verdict"] and len(study) == 1
@@ -215,7 +294,9 @@ def test_rendering_writes_the_same_numbers(finished_study: Path) -> None:
     assert study.complete and str(finished_study / "report.html") in str(study)
 
 
-def test_a_study_that_was_moved_goes_on(finished_study: Path, cifar_slice: Path, tmp_path: Path) -> None:
+def test_a_study_that_was_moved_goes_on(
+    finished_study: Path, cifar_slice: Path, tmp_path: Path
+) -> None:
     moved = finished_study.rename(tmp_path / "elsewhere")
     assert again(moved, cifar_slice)[1].trained == []
 
@@ -223,11 +304,15 @@ def test_a_study_that_was_moved_goes_on(finished_study: Path, cifar_slice: Path,
 def test_more_seeds_train_only_what_is_new(finished_study: Path, cifar_slice: Path) -> None:
     before = stamps(finished_study)
     study, listener = again(finished_study, cifar_slice, seeds=3)
-    assert len(listener.trained) == 4 and {stamps(finished_study)[name] for name in before} == set(before.values())
+    assert len(listener.trained) == 4 and {stamps(finished_study)[name] for name in before} == set(
+        before.values()
+    )
     assert {len(network["runs"]) for network in study["capacity"].numbers["networks"]} == {3}
 
 
-def test_an_altered_run_is_set_aside_and_made_again(finished_study: Path, cifar_slice: Path) -> None:
+def test_an_altered_run_is_set_aside_and_made_again(
+    finished_study: Path, cifar_slice: Path
+) -> None:
     known = results(finished_study)
     before = runs_of(finished_study)
     victim = next(run for run in known["runs"] if not run["pilot"])["id"]
@@ -236,7 +321,9 @@ def test_an_altered_run_is_set_aside_and_made_again(finished_study: Path, cifar_
     others = {name: stamp for name, stamp in stamps(finished_study).items() if victim not in name}
     _, listener = again(finished_study, cifar_slice)
     assert any(victim in line and "set aside" in line for line in listener.said)
-    assert [path.parent.name for path in finished_study.rglob("result.json.set-aside-*[0-9]")] == [victim]
+    assert [path.parent.name for path in finished_study.rglob("result.json.set-aside-*[0-9]")] == [
+        victim
+    ]
     assert stamps(finished_study).items() >= others.items()
     assert results(finished_study)["chapters"] == known["chapters"]
     assert read_run(file.parent).rows == before[victim].rows
@@ -246,14 +333,24 @@ def test_an_altered_run_is_set_aside_and_made_again(finished_study: Path, cifar_
 def test_altered_files_of_runs_change_no_verdict(finished_study: Path, victims: str) -> None:
     """Bits of files that a report reads are flipped: the runs they belong to are left out, the others are as they were."""
     draw, known = random.Random(5), runs_of(finished_study)
-    files = [path for path in sorted(finished_study.rglob("*")) if path.name in ("result.json", "recipe.json", "metrics.jsonl")]
+    files = [
+        path
+        for path in sorted(finished_study.rglob("*"))
+        if path.name in ("result.json", "recipe.json", "metrics.jsonl")
+    ]
     chosen = {
         "ten bits": draw.sample(files, 10),
         "pilots of the grid": [
-            run.path / "metrics.jsonl" for run in known.values() if is_pilot(run) and run.recipe.lr in (1e-3, 4e-3)
+            run.path / "metrics.jsonl"
+            for run in known.values()
+            if is_pilot(run) and run.recipe.lr in (1e-3, 4e-3)
         ],
         "all pilots": [run.path / "metrics.jsonl" for run in known.values() if is_pilot(run)],
-        "sweep": [run.path / "result.json" for run in known.values() if not is_pilot(run) and run.recipe.schedule == "constant"],
+        "sweep": [
+            run.path / "result.json"
+            for run in known.values()
+            if not is_pilot(run) and run.recipe.schedule == "constant"
+        ],
     }
     for path in chosen[victims]:
         content = bytearray(path.read_bytes())
@@ -267,7 +364,9 @@ def test_altered_files_of_runs_change_no_verdict(finished_study: Path, victims: 
     for network in numbers["networks"] + numbers.get("beside", []):
         members = [known[key] for key in network["runs"]]
         assert set(network["runs"]) <= set(sound) and not any(map(is_pilot, members))
-        assert network["best"]["val_loss"]["mean"] == pytest.approx(sum(run.best["val_loss"] for run in members) / len(members))
+        assert network["best"]["val_loss"]["mean"] == pytest.approx(
+            sum(run.best["val_loss"] for run in members) / len(members)
+        )
     if victims == "sweep":
         assert study["capacity"].verdict == "cannot tell" and numbers["networks"] == []
     assert (finished_study / "report.html").stat().st_size > 10_000
@@ -302,7 +401,9 @@ def edit(tree: dict[str, Any], *path: str, value: Any = None, drop: bool = False
         lambda tree: 3,
     ],
 )
-def test_an_altered_study_json_is_refused_in_one_line(finished_study: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+def test_an_altered_study_json_is_refused_in_one_line(
+    finished_study: Path, change: Callable[[dict[str, Any]], Any]
+) -> None:
     path = finished_study / "study.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(UserError) as error:
@@ -312,10 +413,14 @@ def test_an_altered_study_json_is_refused_in_one_line(finished_study: Path, chan
 
 
 @pytest.mark.parametrize("threads", [None, 3])
-def test_an_altered_study_json_costs_no_run_silently(finished_study: Path, cifar_slice: Path, threads: int | None) -> None:
+def test_an_altered_study_json_costs_no_run_silently(
+    finished_study: Path, cifar_slice: Path, threads: int | None
+) -> None:
     """The number of threads is part of every recipe: another one trains all of them again, so a change of it must be noticed."""
     path, before = finished_study / "study.json", stamps(finished_study)
-    path.write_text(json.dumps(edit(json.loads(path.read_text()), "choice", "threads", value=threads)))
+    path.write_text(
+        json.dumps(edit(json.loads(path.read_text()), "choice", "threads", value=threads))
+    )
     try:
         _, listener = again(finished_study, cifar_slice)
         assert listener.trained == [] or any("study.json" in line for line in listener.said)
@@ -326,7 +431,9 @@ def test_an_altered_study_json_costs_no_run_silently(finished_study: Path, cifar
 
 def test_a_figure_altered_in_study_json_is_not_reported(finished_study: Path) -> None:
     path = finished_study / "study.json"
-    path.write_text(json.dumps(edit(json.loads(path.read_text()), "about", "images", "train", value=9999)))
+    path.write_text(
+        json.dumps(edit(json.loads(path.read_text()), "about", "images", "train", value=9999))
+    )
     try:
         studies.render(finished_study)
     except UserError as error:
@@ -348,10 +455,19 @@ with FileLock({str(finished_study / ".lock")!r}):
     print("held", flush=True)
     sys.stdin.read()
 """
-    known = {path: path.read_bytes() for path in finished_study.rglob("*") if path.is_file() and path.name != ".lock"}
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+    known = {
+        path: path.read_bytes()
+        for path in finished_study.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
-        for call in (lambda: again(finished_study, cifar_slice), lambda: studies.render(finished_study)):
+        for call in (
+            lambda: again(finished_study, cifar_slice),
+            lambda: studies.render(finished_study),
+        ):
             with pytest.raises(UserError, match="another convscope is working there") as error:
                 call()
             assert str(finished_study) in str(error.value)
@@ -361,7 +477,10 @@ with FileLock({str(finished_study / ".lock")!r}):
 
 
 def test_a_killed_worker_fails_its_run_only(
-    finished_study: Path, cifar_slice: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    finished_study: Path,
+    cifar_slice: Path,
+    cli: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     known = results(finished_study)
     victims = [run["id"] for run in known["runs"] if not run["pilot"]][:2]
@@ -379,16 +498,29 @@ def test_a_killed_worker_fails_its_run_only(
                     os.kill(child.pid or 0, signal.SIGKILL)
 
     monkeypatch.setattr(screen, "watcher", Killer)
-    arguments = ("study", cifar_slice, "--chapters", "capacity", "--out", finished_study, "--workers", 1)
+    arguments = (
+        "study",
+        cifar_slice,
+        "--chapters",
+        "capacity",
+        "--out",
+        finished_study,
+        "--workers",
+        1,
+    )
     tree = json.loads((finished_study / "study.json").read_text())
-    tree["asked"]["workers"] = tree["choice"]["workers"] = 1  # one worker, so that one run is under way
+    tree["asked"]["workers"] = tree["choice"]["workers"] = (
+        1  # one worker, so that one run is under way
+    )
     studies.write_study(finished_study, tree)
     answer = cli(*arguments)
     assert answer.code == 1 and "Traceback" not in answer.err
     (failed,) = [line for line in answer.err.splitlines() if line.startswith("failed: ")]
     assert Killer.killed in failed and "SIGKILL" in failed
     tree = {run["id"]: run for run in results(finished_study)["runs"]}
-    assert [tree[victim]["status"] for victim in victims].count("failed") == 1 and tree[Killer.killed]["status"] == "failed"
+    assert [tree[victim]["status"] for victim in victims].count("failed") == 1 and tree[
+        Killer.killed
+    ]["status"] == "failed"
     assert all(run["status"] == "finished" for key, run in tree.items() if key != Killer.killed)
     assert Killer.killed in (finished_study / "report.html").read_text()
     assert stamps(finished_study).items() >= before.items()
@@ -410,20 +542,37 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
     pytest.fail("nothing happened for two minutes")
 
 
-def test_ctrl_c_leaves_the_report_and_the_same_command_goes_on(cifar_slice: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_the_report_and_the_same_command_goes_on(
+    cifar_slice: Path, tmp_path: Path
+) -> None:
     """The real quick preset; the terminal sends the signal to all processes of the group."""
     root = tmp_path / "study"
-    command = [sys.executable, "-m", "convscope.cli", "study", str(cifar_slice), "--chapters", "capacity", "--out", str(root)]
+    command = [
+        sys.executable,
+        "-m",
+        "convscope.cli",
+        "study",
+        str(cifar_slice),
+        "--chapters",
+        "capacity",
+        "--out",
+        str(root),
+    ]
 
     def interrupted(finished: int) -> str:
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
+        with subprocess.Popen(
+            command, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        ) as process:
             wait_for(lambda: len(stamps(root)) >= finished, process)
             os.killpg(process.pid, signal.SIGINT)
             out, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
         assert out == "" and "Traceback" not in err
-        assert err.splitlines()[-1].startswith("convscope: interrupted") and f"--out {root}" in err.splitlines()[-1]
+        assert (
+            err.splitlines()[-1].startswith("convscope: interrupted")
+            and f"--out {root}" in err.splitlines()[-1]
+        )
         return err
 
     interrupted(1)
@@ -459,7 +608,11 @@ def test_ctrl_c_leaves_the_report_and_the_same_command_goes_on(cifar_slice: Path
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_written(
-    cifar_slice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], part: str
+    cifar_slice: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    part: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
@@ -473,4 +626,6 @@ def test_the_folder_is_named_after_the_data(cifar_slice: Path, tmp_path: Path) -
     assert studies.study_folder(loaded, "quick", None) == Path("runs") / f"{cifar_slice.name}-quick"
     odd = dataclasses.replace(loaded, name="../a b/ü\n..")
     assert studies.study_folder(odd, "full", None) == Path("runs/a-b-ü-full")
-    assert studies.study_folder(dataclasses.replace(loaded, name=".."), "full", None) == Path("runs/data-full")
+    assert studies.study_folder(dataclasses.replace(loaded, name=".."), "full", None) == Path(
+        "runs/data-full"
+    )

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from convscope import data
 from convscope.engines.local import LocalEngine
-from convscope.recipe import ConvNet, Recipe
-from convscope.sweep import Costs, Sweep, Watcher, kind_of
+from convscope.machine.costs import Costs, kind_of
+from convscope.recipe.networks import ConvNet
+from convscope.recipe.recipe import Recipe
+from convscope.studies.sweep import Sweep
+from convscope.studies.watcher import Watcher
 
 
 class Order(Watcher):
@@ -19,20 +22,31 @@ class Order(Watcher):
         self.seen.append(recipe.id)
 
 
-def test_pilots_first_then_chapter_after_chapter_the_longest_first(micro: Path, tmp_path: Path) -> None:
+def test_pilots_first_then_chapter_after_chapter_the_longest_first(
+    micro: Path, tmp_path: Path
+) -> None:
     loaded = data.load(str(micro))
     base = Recipe(data=str(micro), data_hash=loaded.hash, model=ConvNet(2, 1), epochs=1, batch=16)
-    late, short, long = replace(base, seed=1, epochs=3), replace(base, seed=2), replace(base, seed=3, epochs=2)
+    late, short, long = (
+        replace(base, seed=1, epochs=3),
+        replace(base, seed=2),
+        replace(base, seed=3, epochs=2),
+    )
     pilot, shared = replace(base, seed=4, evaluate=("val",)), replace(base, seed=5)
     order = Order()
     with LocalEngine(1) as engine:
         kind = kind_of(base)
-        sweep = Sweep(engine, tmp_path / "runs", Costs(loaded, {kind.id: (1e-3, 1e-4)}, [kind]), order)
+        sweep = Sweep(
+            engine, tmp_path / "runs", Costs(loaded, {kind.id: (1e-3, 1e-4)}, [kind]), order
+        )
         sweep.ask([late, shared], rank=1)
         sweep.ask([short, long], rank=0)
         sweep.ask([shared], rank=0)  # what was asked for keeps its place
         sweep.ask([pilot], rank=1)
         while sweep.wait():
             pass
-        assert sweep.idle and [run.recipe for run in sweep.answer([short, pilot]) or ()] == [short, pilot]
+        assert sweep.idle and [run.recipe for run in sweep.answer([short, pilot]) or ()] == [
+            short,
+            pilot,
+        ]
     assert order.seen == [recipe.id for recipe in (pilot, long, short, late, shared)]

@@ -12,12 +12,22 @@ from typing import Any
 
 import pytest
 
-from convscope import data, trackers
-from convscope.recipe import ConvNet, Recipe, SoftmaxRegression, UserError
-from convscope.record import Run
-from convscope.sweep import Watcher
-from convscope.trackers import TRACKERS, Tracker, Tracking, check_tracker, tracked, train_tracked
-from convscope.training import train
+from convscope import data
+from convscope.errors import UserError
+from convscope.recipe.networks import ConvNet, SoftmaxRegression
+from convscope.recipe.recipe import Recipe
+from convscope.studies import trackers
+from convscope.studies.trackers import (
+    TRACKERS,
+    Tracker,
+    Tracking,
+    check_tracker,
+    tracked,
+    train_tracked,
+)
+from convscope.studies.watcher import Watcher
+from convscope.training.main_path import train
+from convscope.training.runs import Run
 
 SHAPE, CLASSES = (3, 8, 8), 10
 
@@ -70,7 +80,9 @@ class Memory(Tracker):
             raise ConnectionError("the network\nis down")
         self.told.append((method, run, *rest))
 
-    def started(self, recipe: Recipe, run: str, chapters: Sequence[str], size: Mapping[str, int]) -> None:
+    def started(
+        self, recipe: Recipe, run: str, chapters: Sequence[str], size: Mapping[str, int]
+    ) -> None:
         self.note("started", run, list(chapters), dict(size))
 
     def epoch(self, run: str, epoch: int, values: Mapping[str, float]) -> None:
@@ -138,9 +150,17 @@ def read_back(path: Path) -> dict[str, Any]:
             }
             found["config"] = {u.key: json.loads(u.value_json) for u in run.config.update}
         if record.HasField("history"):
-            found["history"].append({"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.history.item})
+            found["history"].append(
+                {
+                    "/".join(i.nested_key) or i.key: json.loads(i.value_json)
+                    for i in record.history.item
+                }
+            )
         if record.HasField("summary"):
-            found["summary"] |= {"/".join(u.nested_key) or u.key: json.loads(u.value_json) for u in record.summary.update}
+            found["summary"] |= {
+                "/".join(u.nested_key) or u.key: json.loads(u.value_json)
+                for u in record.summary.update
+            }
         if record.HasField("exit"):
             found["exit"] = record.exit.exit_code
     return found
@@ -182,41 +202,77 @@ def test_wandb_offline_holds_config_metrics_and_group(
     out, err = capfd.readouterr()
     assert (out, err, noted.said) == ("", "", [])
     found = mirrored(study)
-    assert set(found) == {first.id, second.id, pilot.id} and len({run["id"] for run in found.values()}) == 3
+    assert (
+        set(found) == {first.id, second.id, pilot.id}
+        and len({run["id"] for run in found.values()}) == 3
+    )
     one = found[first.id]
-    assert one["project"] == "convscope" and one["group"] == "capacity" and one["tags"] == ["capacity", "best"]
+    assert (
+        one["project"] == "convscope"
+        and one["group"] == "capacity"
+        and one["tags"] == ["capacity", "best"]
+    )
     assert one["name"] == "width 4, depth 2, seed 3" and one["exit"] == 0
     config = one["config"]
     assert (
-        config["model"]["width"] == 4 and config["seed"] == 3 and config["data"] == "cifar10" and config["lr"] == first.recipe.lr
+        config["model"]["width"] == 4
+        and config["seed"] == 3
+        and config["data"] == "cifar10"
+        and config["lr"] == first.recipe.lr
     )
     # 3→4 and 4→8 filters of 3×3 with biases on 8×8 images, then 2×2×8 features to 10 classes
-    assert config["parameters"] == 4 * 28 + 8 * 37 + 10 * 33 and config["filters"] == 12 and config["flops"] > 0
+    assert (
+        config["parameters"] == 4 * 28 + 8 * 37 + 10 * 33
+        and config["filters"] == 12
+        and config["flops"] > 0
+    )
     assert [row["_step"] for row in one["history"]] == [1, 2, 3]
     for row, seen in zip(first.rows, one["history"], strict=True):
         assert {key: seen[key] for key in (*trackers.MEASURES, "lr", "seconds")} == {
             key: row[key] for key in (*trackers.MEASURES, "lr", "seconds")
         }
-    assert one["summary"]["best_epoch"] == 2 and one["summary"]["best_val_loss"] == 1.2 and one["summary"]["status"] == "finished"
+    assert (
+        one["summary"]["best_epoch"] == 2
+        and one["summary"]["best_val_loss"] == 1.2
+        and one["summary"]["status"] == "finished"
+    )
     assert found[second.id]["group"] == "best" and found[second.id]["exit"] == 1
     assert found[second.id]["summary"]["status"] == "diverged"
-    assert "train_loss" not in found[second.id]["history"][0] and found[second.id]["history"][0]["val_loss"] == 2.1
-    assert found[pilot.id]["tags"] == ["capacity", "pilot"] and found[pilot.id]["name"] == "softmax regression, seed 0"
+    assert (
+        "train_loss" not in found[second.id]["history"][0]
+        and found[second.id]["history"][0]["val_loss"] == 2.1
+    )
+    assert (
+        found[pilot.id]["tags"] == ["capacity", "pilot"]
+        and found[pilot.id]["name"] == "softmax regression, seed 0"
+    )
 
 
-def test_wandb_mirrors_a_run_that_is_trained_alone(offline: None, micro: Path, tmp_path: Path) -> None:
+def test_wandb_mirrors_a_run_that_is_trained_alone(
+    offline: None, micro: Path, tmp_path: Path
+) -> None:
     seen: list[int] = []
     recipe = Recipe(data=str(micro), model=ConvNet(2, 1), epochs=3, batch=16)
-    run = train_tracked(recipe, tmp_path / "runs", "wandb", log=lambda row: seen.append(int(row["epoch"] or 0)))
+    run = train_tracked(
+        recipe, tmp_path / "runs", "wandb", log=lambda row: seen.append(int(row["epoch"] or 0))
+    )
     assert seen == [1, 2, 3] and run.status == "finished"
     (found,) = mirrored(tmp_path / "runs").values()
-    assert found["config"]["run"] == run.id and found["config"]["parameters"] == run.size["parameters"] and found["group"] == ""
+    assert (
+        found["config"]["run"] == run.id
+        and found["config"]["parameters"] == run.size["parameters"]
+        and found["group"] == ""
+    )
     assert [row["val_loss"] for row in found["history"]] == [row["val_loss"] for row in run.rows]
-    assert train_tracked(recipe, tmp_path / "runs", "wandb") == run  # it is finished: read, and not mirrored again
+    assert (
+        train_tracked(recipe, tmp_path / "runs", "wandb") == run
+    )  # it is finished: read, and not mirrored again
     assert len(list((tmp_path / "runs" / "wandb").glob("offline-run-*"))) == 1
 
 
-def test_the_id_depends_on_study_and_recipe_alone(offline: None, tmp_path: Path, make_run: Callable[..., Run]) -> None:
+def test_the_id_depends_on_study_and_recipe_alone(
+    offline: None, tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
     run = make_run(ConvNet(2, 1), [1.0], [1.0])
     ids = []
     for folder in (tmp_path / "a" / "one", tmp_path / "b" / "one", tmp_path / "two"):
@@ -231,7 +287,10 @@ def test_wandb_without_a_key_is_refused_before_training(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setattr("wandb.login", lambda **_: False)
-    with pytest.raises(UserError, match=r"^track wandb: no API key; run `wandb login` first, or set WANDB_MODE=offline"):
+    with pytest.raises(
+        UserError,
+        match=r"^track wandb: no API key; run `wandb login` first, or set WANDB_MODE=offline",
+    ):
         train_tracked(Recipe(data=str(micro), epochs=1), tmp_path, "wandb")
     assert not list(tmp_path.glob("*/result.json"))
     monkeypatch.setenv("WANDB_MODE", "sometimes")
@@ -242,10 +301,14 @@ def test_wandb_without_a_key_is_refused_before_training(
         pass
 
 
-def test_wandb_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_wandb_that_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with (
-        pytest.raises(UserError, match=r"^track wandb: not installed; pip install 'convscope\[wandb\]'$"),
+        pytest.raises(
+            UserError, match=r"^track wandb: not installed; pip install 'convscope\[wandb\]'$"
+        ),
         tracked("wandb", Watcher(), tmp_path, SHAPE, CLASSES),
     ):
         pass
@@ -254,7 +317,10 @@ def test_wandb_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, t
 def test_an_unknown_tracker_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="track 'wandbb'; did you mean 'wandb'"):
         check_tracker("wandbb")
-    with pytest.raises(UserError, match="track 'excel'; known: wandb"), tracked("excel", Watcher(), tmp_path, SHAPE, CLASSES):
+    with (
+        pytest.raises(UserError, match="track 'excel'; known: wandb"),
+        tracked("excel", Watcher(), tmp_path, SHAPE, CLASSES),
+    ):
         pass
 
 
@@ -275,7 +341,9 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> list[Memory]:
     return made
 
 
-def test_everything_is_passed_on(memory: list[Memory], tmp_path: Path, make_run: Callable[..., Run]) -> None:
+def test_everything_is_passed_on(
+    memory: list[Memory], tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
     run = make_run(ConvNet(2, 1), [1.0, 0.5], [1.0, 0.9])
     noted = Noted()
     with tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher:
@@ -286,15 +354,24 @@ def test_everything_is_passed_on(memory: list[Memory], tmp_path: Path, make_run:
         pass_by(watcher, run)
         watcher.found("capacity")
     assert noted.seen == [
-        ("say", "text"), ("step", "step", 1, None), ("plan", {"capacity": 2.0}, 3), ("asked", "capacity", 1, 1.5, 0.5),
-        ("started", run.id), ("epoch", run.id, 1), ("epoch", run.id, 2), ("ended", run.id, "finished"), ("found", "capacity"),
-    ]  # fmt: skip
+        ("say", "text"),
+        ("step", "step", 1, None),
+        ("plan", {"capacity": 2.0}, 3),
+        ("asked", "capacity", 1, 1.5, 0.5),
+        ("started", run.id),
+        ("epoch", run.id, 1),
+        ("epoch", run.id, 2),
+        ("ended", run.id, "finished"),
+        ("found", "capacity"),
+    ]
     assert [call[0] for call in memory[0].told] == ["started", "epoch", "epoch", "ended", "close"]
     with tracked(None, noted, tmp_path, SHAPE, CLASSES) as watcher:
         assert watcher is noted
 
 
-def test_a_run_that_goes_on_sends_its_earlier_epochs(memory: list[Memory], micro: Path, tmp_path: Path) -> None:
+def test_a_run_that_goes_on_sends_its_earlier_epochs(
+    memory: list[Memory], micro: Path, tmp_path: Path
+) -> None:
     run = train(Recipe(data=str(micro), model=ConvNet(2, 1), epochs=4, batch=16), tmp_path / "runs")
     with tracked("memory", Watcher(), tmp_path, SHAPE, CLASSES) as watcher:
         pass_by(watcher, run, first=3)
@@ -305,9 +382,14 @@ def test_a_run_that_goes_on_sends_its_earlier_epochs(memory: list[Memory], micro
     assert [call[2] for call in memory[1].told if call[0] == "epoch"] == [1, 2, 3, 4]
 
 
-def test_runs_left_open_are_closed_as_interrupted(memory: list[Memory], tmp_path: Path, make_run: Callable[..., Run]) -> None:
+def test_runs_left_open_are_closed_as_interrupted(
+    memory: list[Memory], tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
     run = make_run(ConvNet(2, 1), [1.0], [1.0])
-    with pytest.raises(KeyboardInterrupt), tracked("memory", Watcher(), tmp_path, SHAPE, CLASSES) as watcher:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        tracked("memory", Watcher(), tmp_path, SHAPE, CLASSES) as watcher,
+    ):
         watcher.started(run.recipe)
         raise KeyboardInterrupt
     assert memory[0].told[-2:] == [("ended", run.id, "interrupted", {}), ("close", "")]
@@ -315,7 +397,11 @@ def test_runs_left_open_are_closed_as_interrupted(memory: list[Memory], tmp_path
 
 @pytest.mark.parametrize("method", ["started", "epoch", "ended", "close"])
 def test_a_tracker_that_fails_harms_nothing_and_is_named_once(
-    method: str, memory: list[Memory], tmp_path: Path, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    method: str,
+    memory: list[Memory],
+    tmp_path: Path,
+    make_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runs = [make_run(ConvNet(width, 1), [1.0, 0.5], [1.0, 0.9]) for width in (2, 3, 4, 5, 6)]
     monkeypatch.setattr(Memory, "broken", method)
@@ -323,7 +409,9 @@ def test_a_tracker_that_fails_harms_nothing_and_is_named_once(
     with tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher:
         for run in runs:
             pass_by(watcher, run)
-    assert [call for call in noted.seen if call[0] == "ended"] == [("ended", run.id, "finished") for run in runs]
+    assert [call for call in noted.seen if call[0] == "ended"] == [
+        ("ended", run.id, "finished") for run in runs
+    ]
     said = noted.said
     assert len(said) == (1 if method == "close" else 2)
     assert said[0].startswith(
@@ -331,11 +419,16 @@ def test_a_tracker_that_fails_harms_nothing_and_is_named_once(
     )
     assert said[-1].endswith("nothing more is mirrored") or method == "close"
     attempts = 5 if method == "close" else 3
-    assert len([call for call in memory[0].told if call[0] == "started"]) == (0 if method == "started" else attempts)
+    assert len([call for call in memory[0].told if call[0] == "started"]) == (
+        0 if method == "started" else attempts
+    )
 
 
 def test_one_run_that_fails_does_not_silence_the_others(
-    memory: list[Memory], tmp_path: Path, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    memory: list[Memory],
+    tmp_path: Path,
+    make_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runs = [make_run(ConvNet(width, 1), [1.0, 0.5], [1.0, 0.9]) for width in (2, 3, 4)]
     monkeypatch.setattr(Memory, "broken", "epoch")
@@ -344,7 +437,9 @@ def test_one_run_that_fails_does_not_silence_the_others(
     with tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher:
         for run in runs:
             pass_by(watcher, run)
-    assert [call[1] for call in memory[0].told if call[0] == "ended"] == [run.id for run in runs[1:]] and len(noted.said) == 1
+    assert [call[1] for call in memory[0].told if call[0] == "ended"] == [
+        run.id for run in runs[1:]
+    ] and len(noted.said) == 1
 
 
 def test_a_study_with_a_broken_tracker_has_all_its_runs(
@@ -352,11 +447,15 @@ def test_a_study_with_a_broken_tracker_has_all_its_runs(
 ) -> None:
     """The sweep itself, in real worker processes; every call of the tracker fails."""
     from convscope.engines.local import LocalEngine
-    from convscope.sweep import Costs, run_all
+    from convscope.machine.costs import Costs
+    from convscope.studies.sweep import run_all
 
     monkeypatch.setattr(Memory, "broken", "started")
     loaded = data.load(str(micro))
-    recipes = [Recipe(data=str(micro), data_hash=loaded.hash, model=ConvNet(w, 1), epochs=2, batch=16) for w in (2, 3)]
+    recipes = [
+        Recipe(data=str(micro), data_hash=loaded.hash, model=ConvNet(w, 1), epochs=2, batch=16)
+        for w in (2, 3)
+    ]
     noted = Noted()
     with LocalEngine(1) as engine, tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher:
         runs = run_all(engine, recipes, tmp_path / "runs", Costs(loaded, {}, []), watcher)
@@ -366,12 +465,14 @@ def test_a_study_with_a_broken_tracker_has_all_its_runs(
 def test_a_study_is_mirrored_whole(
     offline: None, tiny_preset: None, micro: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from convscope.studies import study
+    from convscope.studies.main_path import study
 
     done = study(micro, ["capacity"], out=tmp_path / "study", workers=1, seeds=1, track="wandb")
     assert capfd.readouterr() == ("", "")
     found = mirrored(tmp_path / "study")
-    assert set(found) == {run.id for run in done.runs} and {run["group"] for run in found.values()} == {"capacity"}
+    assert set(found) == {run.id for run in done.runs} and {
+        run["group"] for run in found.values()
+    } == {"capacity"}
     for run in done.runs:
         seen = found[run.id]
         assert [row["val_loss"] for row in seen["history"]] == [row["val_loss"] for row in run.rows]

@@ -14,12 +14,16 @@ from hypothesis import given
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope import device, fused, kernels
-from convscope.evaluate import autocast
-from convscope.models import build
-from convscope.plans import strong_model
-from convscope.recipe import ConvNet, Recipe, UserError
-from convscope.training import network
+from convscope.errors import UserError
+from convscope.fast import library as kernels
+from convscope.fast import winograd as fused
+from convscope.machine import measurement as device
+from convscope.models.building import build
+from convscope.planning.reference import strong_model
+from convscope.recipe.networks import ConvNet
+from convscope.recipe.recipe import Recipe
+from convscope.training.metrics import autocast
+from convscope.training.trained import network
 
 LAST = torch.channels_last
 missing = kernels.why_not(torch.bfloat16, "winograd")
@@ -27,8 +31,12 @@ needs_winograd = pytest.mark.skipif(bool(missing), reason=missing)
 Answer = tuple[Tensor, Tensor, Tensor, Tensor]  # outputs, gradients by inputs, weights and biases
 
 shapes = st.tuples(
-    st.integers(1, 3), st.sampled_from([8, 16, 24, 40, 64, 80]), st.sampled_from([8, 16, 32, 56, 72, 144]), st.integers(1, 19), st.integers(1, 19)
-)  # fmt: skip
+    st.integers(1, 3),
+    st.sampled_from([8, 16, 24, 40, 64, 80]),
+    st.sampled_from([8, 16, 32, 56, 72, 144]),
+    st.integers(1, 19),
+    st.integers(1, 19),
+)
 
 
 def whole_numbers(generator: torch.Generator, most: int, *shape: int) -> Tensor:
@@ -46,7 +54,9 @@ def by_winograd(x: Tensor, weight: Tensor, bias: Tensor, g: Tensor) -> Answer:
     return tuple(t.detach().double() for t in (y, x.grad, weight.grad, bias.grad) if t is not None)  # pyright: ignore[reportReturnType]
 
 
-def by_definition(x: Tensor, weight: Tensor, bias: Tensor, g: Tensor, dtype: torch.dtype = torch.float64) -> Answer:
+def by_definition(
+    x: Tensor, weight: Tensor, bias: Tensor, g: Tensor, dtype: torch.dtype = torch.float64
+) -> Answer:
     x, weight, bias = (t.detach().to(dtype).requires_grad_() for t in (x, weight, bias))
     y = F.conv2d(x, weight, bias, padding=1)
     y.backward(g.to(dtype))
@@ -64,10 +74,15 @@ def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int, threads: int)
         whole_numbers(generator, 3, count, channels, height, width),
         4 * whole_numbers(generator, 1, filters, channels, 3, 3),
     )
-    bias, g = whole_numbers(generator, 9, filters), whole_numbers(generator, 3, count, filters, height, width)
+    bias, g = (
+        whole_numbers(generator, 9, filters),
+        whole_numbers(generator, 3, count, filters, height, width),
+    )
     y, dx, dw, db = by_winograd(x, weight, bias, g)
     exact_y, exact_dx, exact_dw, exact_db = by_definition(x, weight, bias, g)
-    assert torch.equal(y, exact_y.bfloat16().double()) and torch.equal(dx, exact_dx.bfloat16().double())
+    assert torch.equal(y, exact_y.bfloat16().double()) and torch.equal(
+        dx, exact_dx.bfloat16().double()
+    )
     assert torch.equal(dw, exact_dw) and torch.equal(db, exact_db)
 
 
@@ -85,7 +100,9 @@ def test_about_as_near_to_the_definition_as_the_library(shape: tuple[int, ...], 
     exact = by_definition(x, weight, bias, g)
     library = by_definition(x, weight, bias, g, torch.bfloat16)
     for ours, theirs, true in zip(by_winograd(x, weight, bias, g), library, exact, strict=True):
-        assert float((ours - true).norm()) <= 3 * float((theirs - true).norm()) + 0.002 * float(true.norm())
+        assert float((ours - true).norm()) <= 3 * float((theirs - true).norm()) + 0.002 * float(
+            true.norm()
+        )
 
 
 @needs_winograd
@@ -136,19 +153,34 @@ def test_the_library_keeps_what_does_not_fit(conv: nn.Conv2d, suits: bool) -> No
 
 @needs_winograd
 def test_nothing_goes_there_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused.Convolution, "forward", staticmethod(lambda *_: pytest.fail("Winograd's algorithm was asked for")))
+    monkeypatch.setattr(
+        fused.Convolution,
+        "forward",
+        staticmethod(lambda *_: pytest.fail("Winograd's algorithm was asked for")),
+    )
     net = build(ConvNet(32, 2, block_depth=2), (3, 32, 32), 10).to(memory_format=LAST)  # pyright: ignore[reportCallIssue]
     x = torch.randn(4, 3, 32, 32).contiguous(memory_format=LAST)
-    for kind, dtype in (("library", torch.bfloat16), ("compiled", torch.bfloat16), ("winograd", torch.float32)):
-        with kernels.using(kind), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+    for kind, dtype in (
+        ("library", torch.bfloat16),
+        ("compiled", torch.bfloat16),
+        ("winograd", torch.float32),
+    ):
+        with (
+            kernels.using(kind),
+            torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16),
+        ):
             assert net(x.to(dtype)).isfinite().all()
 
 
 @needs_winograd
-@pytest.mark.parametrize("model", [ConvNet(32, 3, block_depth=3), replace(strong_model(32), depth=2)])
+@pytest.mark.parametrize(
+    "model", [ConvNet(32, 3, block_depth=3), replace(strong_model(32), depth=2)]
+)
 def test_whole_networks_are_about_as_near_to_float32_as_the_library(model: ConvNet) -> None:
     net = build(model, (3, 32, 32), 10).to(memory_format=LAST)  # pyright: ignore[reportCallIssue]
-    images = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=LAST)
+    images = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1)).contiguous(
+        memory_format=LAST
+    )
 
     def passed(precision: str, kind: str, training: bool) -> Tensor:
         mine = copy.deepcopy(net).train(training)
@@ -163,7 +195,8 @@ def test_whole_networks_are_about_as_near_to_float32_as_the_library(model: ConvN
     for training in (True, False):
         exact = passed("float32", "library", training)
         library, ours = (
-            float((passed("bfloat16", kind, training) - exact).norm() / exact.norm()) for kind in ("compiled", "winograd")
+            float((passed("bfloat16", kind, training) - exact).norm() / exact.norm())
+            for kind in ("compiled", "winograd")
         )
         assert ours < 2.5 * library
 
@@ -171,11 +204,19 @@ def test_whole_networks_are_about_as_near_to_float32_as_the_library(model: ConvN
 @needs_winograd
 def test_a_run_by_it_learns_as_one_by_the_library(cifar_slice: Path, tmp_path: Path) -> None:
     recipe = Recipe(
-        data=str(cifar_slice), model=ConvNet(32, 2, block_depth=2), epochs=3, precision="bfloat16", layout="channels_last"
+        data=str(cifar_slice),
+        model=ConvNet(32, 2, block_depth=2),
+        epochs=3,
+        precision="bfloat16",
+        layout="channels_last",
     )
-    runs = {kind: cs.train(replace(recipe, kernels=kind), tmp_path) for kind in ("library", "winograd")}
+    runs = {
+        kind: cs.train(replace(recipe, kernels=kind), tmp_path) for kind in ("library", "winograd")
+    }
     assert runs["library"].recipe.id != runs["winograd"].recipe.id
-    assert runs["winograd"].last["train_loss"] == pytest.approx(runs["library"].last["train_loss"], abs=0.15)  # pyright: ignore[reportUnknownMemberType]
+    assert runs["winograd"].last["train_loss"] == pytest.approx(
+        runs["library"].last["train_loss"], abs=0.15
+    )  # pyright: ignore[reportUnknownMemberType]
     assert network(runs["winograd"]).get_parameter("blocks.1.convs.1.weight").isfinite().all()
 
 
@@ -186,13 +227,22 @@ def test_a_run_by_it_learns_as_one_by_the_library(cifar_slice: Path, tmp_path: P
 def test_it_is_not_chosen_where_it_answers_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device.agrees("bfloat16", "winograd")
     right = fused.by_winograd
-    monkeypatch.setattr(fused, "by_winograd", lambda x, weight, bias, backward: 1.2 * right(x, weight, bias, backward))
+    monkeypatch.setattr(
+        fused,
+        "by_winograd",
+        lambda x, weight, bias, backward: 1.2 * right(x, weight, bias, backward),
+    )
     assert not device.agrees("bfloat16", "winograd")
     assert device.best_numerics("cpu").kernels != "winograd"
 
 
-def test_without_the_processor_for_it(monkeypatch: pytest.MonkeyPatch, cifar_slice: Path, tmp_path: Path) -> None:
+def test_without_the_processor_for_it(
+    monkeypatch: pytest.MonkeyPatch, cifar_slice: Path, tmp_path: Path
+) -> None:
     monkeypatch.setattr(kernels, "has_winograd", lambda _dtype: False)
     assert device.best_numerics("cpu").kernels in ("library", "compiled")
-    with pytest.raises(UserError, match=r"kernels = winograd: .* AVX-512 BF16 alone; kernels = library needs nothing"):
+    with pytest.raises(
+        UserError,
+        match=r"kernels = winograd: .* AVX-512 BF16 alone; kernels = library needs nothing",
+    ):
         cs.train(Recipe(data=str(cifar_slice), epochs=1, kernels="winograd"), tmp_path)

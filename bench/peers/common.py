@@ -13,13 +13,20 @@ from typing import Any
 
 import numpy as np
 
-BLOCKS = {"small": ((16, 1), (32, 1), (64, 1)), "nine": ((32, 3), (64, 3), (128, 3))}  # filters, convolutions
+BLOCKS = {
+    "small": ((16, 1), (32, 1), (64, 1)),
+    "nine": ((32, 3), (64, 3), (128, 3)),
+}  # filters, convolutions
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--data", required=True, help=".npz with train_images, train_labels, test_images, test_labels")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help=".npz with train_images, train_labels, test_images, test_labels",
+    )
     parser.add_argument("--work", choices=sorted(BLOCKS), default="small")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--images", type=int, default=50_000)
@@ -41,7 +48,9 @@ def normalised(images: np.ndarray) -> np.ndarray:
     return (images / np.float32(255) - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
 
 
-def network(work: str, widths: tuple[tuple[int, int], ...] | None = None, inplace: bool = False) -> Any:
+def network(
+    work: str, widths: tuple[tuple[int, int], ...] | None = None, inplace: bool = False
+) -> Any:
     """The work's network in plain torch, as most would write it."""
     from torch import nn
 
@@ -56,7 +65,9 @@ def network(work: str, widths: tuple[tuple[int, int], ...] | None = None, inplac
     net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(previous * side * side, 10))
     for layer in net:
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu" if isinstance(layer, nn.Conv2d) else "linear")
+            nn.init.kaiming_normal_(
+                layer.weight, nonlinearity="relu" if isinstance(layer, nn.Conv2d) else "linear"
+            )
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
     return net

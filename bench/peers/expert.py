@@ -25,7 +25,9 @@ def prepare(images: Tensor) -> Tensor:
     return images.float().sub_(MEANS).mul_(SCALE).bfloat16()
 
 
-def train_epoch(net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, batch: int) -> None:
+def train_epoch(
+    net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, batch: int
+) -> None:
     net.train()
     for index in torch.randperm(len(images)).split(batch):
         with torch.autocast("cpu", torch.bfloat16):
@@ -65,7 +67,12 @@ def main() -> None:
         for name, split in splits.items():
             found[f"{name}_loss"], found[f"{name}_accuracy"] = evaluate(net, *split)
     seconds = time.perf_counter() - started
-    report(f"bfloat16, channels_last, {torch.get_num_threads()} threads", seconds=seconds, train_seconds=trained, **found)
+    report(
+        f"bfloat16, channels_last, {torch.get_num_threads()} threads",
+        seconds=seconds,
+        train_seconds=trained,
+        **found,
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import time
 from common import BLOCKS, arguments, report
 
 import convscope as cs
-from convscope.device import best_numerics, best_threads
+from convscope.machine import best_numerics, best_threads
 
 
 def model_of(work: str) -> cs.ConvNet:
@@ -47,7 +47,10 @@ def main() -> None:
         run = cs.train(recipe, root, data=data)
         call_seconds = time.perf_counter() - started
     assert run.status == "finished", run.message
-    found = {name: run.last[name] for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")}
+    found = {
+        name: run.last[name]
+        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+    }
     seconds = {name: sum(row[name] for row in run.rows) for name in ("seconds", "train_seconds")}
     settings = f"{best.precision}, {best.layout}, {best.kernels} kernels, {threads} thread{'s' if threads > 1 else ''}"
     report(settings, **seconds, **found, call_seconds=call_seconds, measured=best.measured)

@@ -24,7 +24,9 @@ TRIAL_IMAGES = 10_000
 
 def to_tensor(image: Image.Image) -> Tensor:
     """PIL image -> float tensor C×H×W in [0, 1]."""
-    return torch.from_numpy(np.array(image, copy=True)).permute(2, 0, 1).contiguous().float().div(255)
+    return (
+        torch.from_numpy(np.array(image, copy=True)).permute(2, 0, 1).contiguous().float().div(255)
+    )
 
 
 def normalise(x: Tensor) -> Tensor:
@@ -78,7 +80,9 @@ def faster_workers(data: Dataset, count: int, work: str, batch: int) -> int:
         net = network(work)
         started = time.perf_counter()
         train_epoch(
-            net, torch.optim.Adam(net.parameters()), DataLoader(part, batch_size=batch, shuffle=True, num_workers=workers)
+            net,
+            torch.optim.Adam(net.parameters()),
+            DataLoader(part, batch_size=batch, shuffle=True, num_workers=workers),
         )
         seconds[workers] = time.perf_counter() - started
     return min(seconds, key=lambda workers: seconds[workers])
@@ -90,13 +94,19 @@ def main() -> None:
     given = parser.parse_args()
     splits = {name: Pictures(*pair) for name, pair in arrays(given.data, given.images).items()}
     automatic = given.workers == "auto"
-    workers = faster_workers(splits["train"], len(splits["train"]), given.work, given.batch) if automatic else int(given.workers)
+    workers = (
+        faster_workers(splits["train"], len(splits["train"]), given.work, given.batch)
+        if automatic
+        else int(given.workers)
+    )
 
     torch.manual_seed(given.seed)
     net = network(given.work)
     optimizer = torch.optim.Adam(net.parameters(), lr=given.lr)
     loaders = {
-        name: DataLoader(split, batch_size=given.batch, shuffle=name == "train", num_workers=workers)
+        name: DataLoader(
+            split, batch_size=given.batch, shuffle=name == "train", num_workers=workers
+        )
         for name, split in splits.items()
     }
     started, trained = time.perf_counter(), 0.0

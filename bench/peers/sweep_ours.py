@@ -15,8 +15,9 @@ from memory import peak, peak_with_torch  # noqa: E402
 from sweep_plain import EPOCHS, SEEDS, WIDTHS  # noqa: E402
 
 import convscope as cs  # noqa: E402
-from convscope.engines.local import Job, LocalEngine  # noqa: E402
-from convscope.sweep import Costs, Watcher, choose, resolve, run_all  # noqa: E402
+from convscope.engines import Job, LocalEngine
+from convscope.machine import Costs, choose, resolve
+from convscope.studies import Watcher, run_all
 
 
 def main() -> None:
@@ -29,10 +30,22 @@ def main() -> None:
         choice = choose(engine, "cpu", None)
         engine.resize(choice.workers)
         base = resolve(
-            cs.Recipe(data="cifar10", data_hash=data.hash, val=0.0, epochs=EPOCHS, batch=given.batch, lr=given.lr), choice
+            cs.Recipe(
+                data="cifar10",
+                data_hash=data.hash,
+                val=0.0,
+                epochs=EPOCHS,
+                batch=given.batch,
+                lr=given.lr,
+            ),
+            choice,
         )
         base = cs.Recipe(
-            **{**vars(base), "limit": given.images if given.images < len(data.train) else None, "evaluate": ("train", "test")}
+            **{
+                **vars(base),
+                "limit": given.images if given.images < len(data.train) else None,
+                "evaluate": ("train", "test"),
+            }
         )
         recipes = [
             cs.Recipe(**{**vars(base), "model": cs.ConvNet(width=width, depth=3), "seed": seed})

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = str(Path(__file__).parent)
-os.environ["PYTHONPATH"] = HERE + os.pathsep + os.environ.get("PYTHONPATH", "")  # for the workers of the cluster
+os.environ["PYTHONPATH"] = (
+    HERE + os.pathsep + os.environ.get("PYTHONPATH", "")
+)  # for the workers of the cluster
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 import ray  # noqa: E402
@@ -34,7 +36,10 @@ def main() -> None:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
-        param_space={"width": tune.grid_search(list(reversed(WIDTHS))), "seed": tune.grid_search(list(SEEDS))},
+        param_space={
+            "width": tune.grid_search(list(reversed(WIDTHS))),
+            "seed": tune.grid_search(list(SEEDS)),
+        },
         run_config=tune.RunConfig(storage_path=str(given.out.resolve()), verbose=0),
     )
     results = tuner.fit()
@@ -43,7 +48,11 @@ def main() -> None:
     seconds = time.perf_counter() - started
     ray.shutdown()
     sys.stdout.flush()
-    report("Ray Tune, two trials of one thread at a time, float32, N×C×H×W", seconds=seconds, test_losses=losses)
+    report(
+        "Ray Tune, two trials of one thread at a time, float32, N×C×H×W",
+        seconds=seconds,
+        test_losses=losses,
+    )
 
 
 if __name__ == "__main__":

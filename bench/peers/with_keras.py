@@ -27,7 +27,10 @@ def network(work: str) -> keras.Model:
 
 def main() -> None:
     given = arguments(__doc__).parse_args()
-    splits = {name: (normalised(images), labels) for name, (images, labels) in arrays(given.data, given.images).items()}
+    splits = {
+        name: (normalised(images), labels)
+        for name, (images, labels) in arrays(given.data, given.images).items()
+    }
     keras.utils.set_random_seed(given.seed)
     net = network(given.work)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -39,9 +42,16 @@ def main() -> None:
         net.fit(*splits["train"], batch_size=given.batch, epochs=1, verbose=0)
         trained += time.perf_counter() - begun
         for name, split in splits.items():
-            found[f"{name}_loss"], found[f"{name}_accuracy"] = map(float, net.evaluate(*split, batch_size=500, verbose=0))
+            found[f"{name}_loss"], found[f"{name}_accuracy"] = map(
+                float, net.evaluate(*split, batch_size=500, verbose=0)
+            )
     seconds = time.perf_counter() - started
-    report(f"{keras.backend.backend()} backend, float32", seconds=seconds, train_seconds=trained, **found)
+    report(
+        f"{keras.backend.backend()} backend, float32",
+        seconds=seconds,
+        train_seconds=trained,
+        **found,
+    )
 
 
 if __name__ == "__main__":

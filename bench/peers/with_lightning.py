@@ -32,7 +32,11 @@ class Module(lightning.LightningModule):
         images, labels = batch
         out = self.net(images)
         self.log_dict(
-            {"loss": F.cross_entropy(out, labels), "accuracy": (out.argmax(1) == labels).float().mean()}, batch_size=len(labels)
+            {
+                "loss": F.cross_entropy(out, labels),
+                "accuracy": (out.argmax(1) == labels).float().mean(),
+            },
+            batch_size=len(labels),
         )
 
     def configure_optimizers(self):
@@ -48,11 +52,17 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     splits = {name: Pictures(*pair) for name, pair in arrays(given.data, given.images).items()}
     automatic = given.workers == "auto"
-    workers = faster_workers(splits["train"], len(splits["train"]), given.work, given.batch) if automatic else int(given.workers)
+    workers = (
+        faster_workers(splits["train"], len(splits["train"]), given.work, given.batch)
+        if automatic
+        else int(given.workers)
+    )
     torch.manual_seed(given.seed)
     module = Module(given.work, given.lr)
     loaders = {
-        name: DataLoader(split, batch_size=given.batch, shuffle=name == "train", num_workers=workers)
+        name: DataLoader(
+            split, batch_size=given.batch, shuffle=name == "train", num_workers=workers
+        )
         for name, split in splits.items()
     }
     quiet = {

@@ -18,12 +18,22 @@ def main() -> None:
     given = arguments(__doc__).parse_args()
     splits = {}
     for name, (images, labels) in arrays(given.data, given.images).items():
-        splits[name] = np.ascontiguousarray(normalised(images).transpose(0, 3, 1, 2)), labels.astype(np.int64)
+        splits[name] = (
+            np.ascontiguousarray(normalised(images).transpose(0, 3, 1, 2)),
+            labels.astype(np.int64),
+        )
     torch.manual_seed(given.seed)
     net = NeuralNetClassifier(
-        network(given.work), criterion=nn.CrossEntropyLoss, optimizer=torch.optim.Adam, lr=given.lr, batch_size=given.batch,
-        max_epochs=given.epochs, iterator_train__shuffle=True, train_split=None, verbose=0,
-    )  # fmt: skip
+        network(given.work),
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        lr=given.lr,
+        batch_size=given.batch,
+        max_epochs=given.epochs,
+        iterator_train__shuffle=True,
+        train_split=None,
+        verbose=0,
+    )
     net.initialize()
     started = time.perf_counter()
     net.fit(*splits["train"])
@@ -35,7 +45,12 @@ def main() -> None:
         found[f"{name}_loss"] = float(-picked.log().mean())
         found[f"{name}_accuracy"] = float((out.argmax(1).numpy() == labels).mean())
     seconds = time.perf_counter() - started
-    report(f"float32, N×C×H×W, {torch.get_num_threads()} threads", seconds=seconds, train_seconds=trained, **found)
+    report(
+        f"float32, N×C×H×W, {torch.get_num_threads()} threads",
+        seconds=seconds,
+        train_seconds=trained,
+        **found,
+    )
 
 
 if __name__ == "__main__":

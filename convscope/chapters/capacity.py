@@ -10,13 +10,14 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from convscope import charts, curves, plans
-from convscope.curves import Network
-from convscope.findings import Chart, Context, Finding, Table
-from convscope.labels import hidden_of, label_of
-from convscope.recipe import ConvNet, Recipe, UserError, one_line
-from convscope.record import Run
-from convscope.stats import Estimate, smallest_within_one_se, sweep_verdict
+from convscope import planning as plans
+from convscope.errors import UserError, one_line
+from convscope.planning import Context
+from convscope.recipe import ConvNet, Recipe, hidden_of, label_of
+from convscope.report import Chart, Finding, Table, charts
+from convscope.statistics import Estimate, Network, smallest_within_one_se, sweep_verdict
+from convscope.statistics import learning_curves as curves
+from convscope.training import Run
 
 TITLE = "Capacity"
 QUESTION = "How many filters, layers and parameters do these images need; where do networks underfit, where do they overfit?"
@@ -37,7 +38,9 @@ def widths(model: ConvNet, *sizes: int) -> tuple[ConvNet, ...]:
     return tuple(replace(model, width=width) for width in sizes)
 
 
-def first(depth: int, hidden: tuple[int, ...] = (256,), pool: Literal["max", "avg"] = "max") -> ConvNet:
+def first(
+    depth: int, hidden: tuple[int, ...] = (256,), pool: Literal["max", "avg"] = "max"
+) -> ConvNet:
     """The report's first architecture: each convolution with ReLU and pooling, then fully connected layers."""
     return ConvNet(1, depth, hidden=hidden, pool=pool)
 
@@ -76,7 +79,11 @@ PRESETS: dict[str, Preset] = {
                 for hidden in ((256,), (256, 64))
                 for pool in ("max", "avg")
             ),
-            *(widths(second(depth, blocks), 2, 4, 8, 16, 32, 64, 128) for depth in (1, 2, 3) for blocks in (1, 2, 3)),
+            *(
+                widths(second(depth, blocks), 2, 4, 8, 16, 32, 64, 128)
+                for depth in (1, 2, 3)
+                for blocks in (1, 2, 3)
+            ),
         ),
         epochs=30,
         rates=(2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
@@ -87,7 +94,10 @@ PRESETS: dict[str, Preset] = {
 
 def sweeps_of(context: Context) -> list[list[ConvNet]]:
     """The preset's sweeps, of the networks that fit the images."""
-    sweeps = [[m for m in sweep if plans.fits(m, context.data.in_shape)] for sweep in PRESETS[context.preset].sweeps]
+    sweeps = [
+        [m for m in sweep if plans.fits(m, context.data.in_shape)]
+        for sweep in PRESETS[context.preset].sweeps
+    ]
     sweeps = [sweep for sweep in sweeps if sweep]
     if not sweeps:
         raise UserError(
@@ -103,7 +113,9 @@ def sweep_of(context: Context) -> list[Recipe]:
     """
     preset = PRESETS[context.preset]
     base = replace(
-        plans.base_of(context, sample=preset.looked_at), epochs=plans.epochs_of(context, preset.epochs), schedule="constant"
+        plans.base_of(context, sample=preset.looked_at),
+        epochs=plans.epochs_of(context, preset.epochs),
+        schedule="constant",
     )
     return [replace(base, model=model) for sweep in sweeps_of(context) for model in sweep]
 
@@ -115,7 +127,10 @@ def tuned_of(context: Context) -> list[Recipe]:
 
 
 def strong_of(context: Context) -> list[Recipe]:
-    return [replace(plans.strong_of(context), seed=seed) for seed in context.seeds[: PRESETS[context.preset].strong_seeds]]
+    return [
+        replace(plans.strong_of(context), seed=seed)
+        for seed in context.seeds[: PRESETS[context.preset].strong_seeds]
+    ]
 
 
 def forecast(context: Context) -> list[Recipe]:
@@ -128,9 +143,17 @@ def forecast(context: Context) -> list[Recipe]:
 def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
     sweep = sweep_of(context)
     tuned = yield from plans.tuned(context, tuned_of(context), PRESETS[context.preset].rates)
-    rates = {model: rate for members in sweeps_of(context) for model, rate in plans.transferred(tuned.rates, members).items()}
+    rates = {
+        model: rate
+        for members in sweeps_of(context)
+        for model, rate in plans.transferred(tuned.rates, members).items()
+    }
     missing = [recipe for recipe in sweep if recipe.model not in rates]
-    tried = [replace(recipe, lr=rates.get(recipe.model, tuned.fallback), seed=seed) for recipe in sweep for seed in context.seeds]
+    tried = [
+        replace(recipe, lr=rates.get(recipe.model, tuned.fallback), seed=seed)
+        for recipe in sweep
+        for seed in context.seeds
+    ]
     runs = yield from plans.whole(context, strong_of(context) + tried, tuned.early)
     # told apart by what they are, so that a report on an older or damaged study never takes one kind for another
     swept = [run for run in runs if run.recipe.schedule == "constant"]
@@ -138,19 +161,38 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
     return finding(context, tuned.pilots, swept, beside, len(missing))
 
 
-def finding(context: Context, pilots: Sequence[Run], sweep: Sequence[Run], strong: Sequence[Run], no_pilot: int) -> Finding:
+def finding(
+    context: Context,
+    pilots: Sequence[Run],
+    sweep: Sequence[Run],
+    strong: Sequence[Run],
+    no_pilot: int,
+) -> Finding:
     data = context.data
     networks, beside = curves.networks(sweep, strong, data)
     if not networks:
         broken = ", ".join(sorted({run.status for run in sweep})) or "none has been trained yet"
         sentence = f"On {one_line(data.name)} no network of the sweep finished ({broken}), so nothing can be said about capacity."
-        return Finding("capacity", TITLE, QUESTION, "cannot tell", sentence, {"networks": []}, [plans.rates_table(pilots)])
+        return Finding(
+            "capacity",
+            TITLE,
+            QUESTION,
+            "cannot tell",
+            sentence,
+            {"networks": []},
+            [plans.rates_table(pilots)],
+        )
     loss = {n.model: n.val_best for n in networks}
-    best_model, small_model = smallest_within_one_se(loss, {n.model: n.parameters for n in networks})
+    best_model, small_model = smallest_within_one_se(
+        loss, {n.model: n.parameters for n in networks}
+    )
     by_model = {n.model: n for n in networks}
     best, small = by_model[best_model], by_model[small_model]
     groups = sweeps_among(networks)
-    words = {kind: words_of_sweep(members, *sweep_verdict([n.val_best for n in members])) for kind, members in groups.items()}
+    words = {
+        kind: words_of_sweep(members, *sweep_verdict([n.val_best for n in members]))
+        for kind, members in groups.items()
+    }
     verdict = words[kind_of(best.model, networks)]
     every = networks + beside
     top = max(every, key=lambda n: -n.val_best.mean)
@@ -163,7 +205,9 @@ def finding(context: Context, pilots: Sequence[Run], sweep: Sequence[Run], stron
         "beside": [n.numbers() for n in beside],
         "seeds": len(context.seeds),
     }
-    sentence = sentence_of(data.name, kind_of(best.model, networks), best, small, beside, networks, verdict)
+    sentence = sentence_of(
+        data.name, kind_of(best.model, networks), best, small, beside, networks, verdict
+    )
     return Finding(
         "capacity",
         TITLE,
@@ -223,7 +267,13 @@ def percent(estimate: Estimate) -> str:
 
 
 def sentence_of(
-    name: str, kind: str, best: Network, small: Network, beside: list[Network], networks: list[Network], verdict: str
+    name: str,
+    kind: str,
+    best: Network,
+    small: Network,
+    beside: list[Network],
+    networks: list[Network],
+    verdict: str,
 ) -> str:
     parts = [
         f"On {one_line(name)} the validation loss at {kind} {clause_of_sweep(verdict)}; the best of {len(networks)} networks is {best.label} "
@@ -237,8 +287,16 @@ def sentence_of(
         )
     under = [n for n in networks if n.verdict == "underfits"]
     over = [n for n in networks if n.verdict.startswith("overfits")]
-    parts.append(counted(under, "underfit", max(under, key=lambda n: n.parameters) if under else None, "largest"))
-    parts.append(counted(over, "overfit", min(over, key=lambda n: n.parameters) if over else None, "smallest"))
+    parts.append(
+        counted(
+            under, "underfit", max(under, key=lambda n: n.parameters) if under else None, "largest"
+        )
+    )
+    parts.append(
+        counted(
+            over, "overfit", min(over, key=lambda n: n.parameters) if over else None, "smallest"
+        )
+    )
     if beside:
         parts.append(f"beside the sweep {beside[0].label} reaches {percent(beside[0].accuracy)}")
     return "; ".join(parts) + "."
@@ -250,7 +308,11 @@ def counted(found: Sequence[Network], verb: str, extreme: Network | None, which:
         return f"none was found to {verb}"
     when = extreme.verdict.removeprefix(f"{verb}s").strip()
     named = f"{extreme.label}{f', {when}' if when else ''}"
-    return f"one {verb}s ({named})" if len(found) == 1 else f"{len(found)} {verb}, the {which} of them {named}"
+    return (
+        f"one {verb}s ({named})"
+        if len(found) == 1
+        else f"{len(found)} {verb}, the {which} of them {named}"
+    )
 
 
 def networks_table(networks: Sequence[Network]) -> Table:
@@ -290,10 +352,14 @@ def networks_table(networks: Sequence[Network]) -> Table:
         for n in networks
     ]
     caption = "Means over seeds at each run's best epoch (lowest validation loss). ± is half of the 95 % interval of the accuracy. The gap is validation − training loss after the last epoch."
-    return Table("networks", "The networks, their size and what became of them", columns, rows, caption)
+    return Table(
+        "networks", "The networks, their size and what became of them", columns, rows, caption
+    )
 
 
-def charts_of(networks: Sequence[Network], beside: Sequence[Network], small: Network) -> list[Chart]:
+def charts_of(
+    networks: Sequence[Network], beside: Sequence[Network], small: Network
+) -> list[Chart]:
     losses, gaps, accuracies = [], [], []
     for n in networks:
         size = {
@@ -309,8 +375,20 @@ def charts_of(networks: Sequence[Network], beside: Sequence[Network], small: Net
             ("train", "last epoch", n.train_last),
             ("test", "last epoch", n.test_last),
         ):
-            losses.append({**size, "split": split, "when": when, "loss": e.mean, "low": max(0.0, e.low), "high": e.high})
-        gaps += [{**size, "when": "best epoch", "gap": n.gap_best}, {**size, "when": "last epoch", "gap": n.gap_last}]
+            losses.append(
+                {
+                    **size,
+                    "split": split,
+                    "when": when,
+                    "loss": e.mean,
+                    "low": max(0.0, e.low),
+                    "high": e.high,
+                }
+            )
+        gaps += [
+            {**size, "when": "best epoch", "gap": n.gap_best},
+            {**size, "when": "last epoch", "gap": n.gap_last},
+        ]
     for n in [*networks, *beside]:
         depth = "beside the sweep" if n in beside else kind_of(n.model, networks)
         e = n.accuracy
@@ -364,7 +442,8 @@ def charts_of(networks: Sequence[Network], beside: Sequence[Network], small: Net
     )
     rows = [row for n in [*networks, *beside] for row in n.curve_rows()]
     counts = {
-        v: sum(1 for n in networks if n.verdict.split(" ")[0] == v) for v in ("underfits", "undertrained", "overfits", "fits")
+        v: sum(1 for n in networks if n.verdict.split(" ")[0] == v)
+        for v in ("underfits", "undertrained", "overfits", "fits")
     }
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     out.append(
@@ -388,9 +467,15 @@ def pilots_told(pilots: Sequence[Run], networks: Sequence[Network]) -> str:
     rates = sorted({run.recipe.lr for run in pilots})
     tried = {run.recipe.model for run in pilots}
     between = any(n.model not in tried for n in networks)
-    whose = "the narrowest and the widest network of each sweep" if between else "each network by itself"
+    whose = (
+        "the narrowest and the widest network of each sweep"
+        if between
+        else "each network by itself"
+    )
     rest = (
-        " Networks between them have a rate between theirs: log rate lies on a straight line over log width." if between else ""
+        " Networks between them have a rate between theirs: log rate lies on a straight line over log width."
+        if between
+        else ""
     )
     return (
         f"The learning rate was chosen for {whose}, from rates between {rates[0]:g} and {rates[-1]:g} (the table lists all): the one with the lowest validation loss after {pilot.epochs} "
@@ -412,7 +497,11 @@ def paragraphs_of(
     blocks = [n.model for n in networks if n.model.block_depth > 1]
     kernel = networks[0].model.kernel
     layers = ", or ".join(dict.fromkeys(hidden_of(m) for m in hidden))
-    images = f"{recipe.limit:,} of the {len(context.data.train):,}" if recipe.limit else f"all {len(context.data.train):,}"
+    images = (
+        f"{recipe.limit:,} of the {len(context.data.train):,}"
+        if recipe.limit
+        else f"all {len(context.data.train):,}"
+    )
     out = [
         f"The sweep. A network has blocks of {kernel}×{kernel} convolutions with ReLU, each block closed by 2×2 pooling and with twice the filters of the one before; width is the number of filters in "
         "the first block, depth the number of blocks"
@@ -440,5 +529,7 @@ def paragraphs_of(
             f"{len(beside[0].runs)} seed{'s' if len(beside[0].runs) > 1 else ''}. It is there for comparison and takes no part in the verdicts on the sweep."
         )
     if no_pilot:
-        out.append(f"For {no_pilot} networks no pilot finished; they were trained at the lowest rate of the grid.")
+        out.append(
+            f"For {no_pilot} networks no pilot finished; they were trained at the lowest rate of the grid."
+        )
     return out

@@ -11,18 +11,24 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from convscope import arms as experiment
-from convscope import charts, plans
-from convscope.arms import Arm
-from convscope.collapses import Collapsed, collapse_table, collapsed, spectrum_chart, templates
+from convscope import planning as plans
+from convscope.chapters.collapses import (
+    Collapsed,
+    collapse_table,
+    collapsed,
+    spectrum_chart,
+    templates,
+)
 from convscope.data import Dataset
-from convscope.findings import Chart, Context, Finding, Table
-from convscope.labels import hidden_of, label_of
+from convscope.errors import one_line
 from convscope.models import build
+from convscope.planning import Arm, Context
+from convscope.planning import arms as experiment
 from convscope.probes.affine import Part, parts
-from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression, one_line
-from convscope.record import Run
-from convscope.stats import Difference, equivalence
+from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression, hidden_of, label_of
+from convscope.report import Chart, Finding, Table, charts
+from convscope.statistics import Difference, equivalence
+from convscope.training import Run
 
 TITLE = "Nonlinearity"
 QUESTION = "Which parts are nonlinear, and what does each of them buy?"
@@ -37,13 +43,17 @@ class Preset:
     enlarged: tuple[int, ...]  # factors of the linear networks' width
     fallback: ConvNet  # the network where the study has no capacity chapter
     winner_too: bool
-    checked: int | None = None  # test images on which a collapsed network is compared with its map; None: all
+    checked: int | None = (
+        None  # test images on which a collapsed network is compared with its map; None: all
+    )
 
 
 PRESETS = {
     "quick": Preset(3, (2e-3, 8e-3), (2,), ConvNet(16, 3, hidden=(256,)), False, 2000),
     "standard": Preset(5, (1e-3, 4e-3), (2,), ConvNet(24, 3, hidden=(256,)), False),
-    "full": Preset(30, (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3), (2, 4, 8), ConvNet(64, 3, hidden=(256,)), True),
+    "full": Preset(
+        30, (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3), (2, 4, 8), ConvNet(64, 3, hidden=(256,)), True
+    ),
 }
 
 
@@ -77,7 +87,12 @@ def measured_parts(model: ConvNet, data: Dataset) -> list[Part]:
     return parts(net, data.in_shape)
 
 
-KINDS = {"Act": ACTIVATION, "MaxPool": POOLING, "BatchNorm2d": NORMALISATION, "GroupNorm": NORMALISATION}
+KINDS = {
+    "Act": ACTIVATION,
+    "MaxPool": POOLING,
+    "BatchNorm2d": NORMALISATION,
+    "GroupNorm": NORMALISATION,
+}
 
 
 # the plan
@@ -91,16 +106,28 @@ def base_of(context: Context) -> ConvNet:
 
 def arms_of(base: ConvNet, enlarged: Sequence[int]) -> list[Model]:
     kinds = kinds_of(base)
-    factorial = [without(base, chosen) for n in range(len(kinds) + 1) for chosen in itertools.combinations(kinds, n)]
+    factorial = [
+        without(base, chosen)
+        for n in range(len(kinds) + 1)
+        for chosen in itertools.combinations(kinds, n)
+    ]
     linear = without(base, kinds)
-    return [*factorial, *(replace(linear, width=factor * linear.width) for factor in enlarged), SoftmaxRegression()]
+    return [
+        *factorial,
+        *(replace(linear, width=factor * linear.width) for factor in enlarged),
+        SoftmaxRegression(),
+    ]
 
 
 def recipes_of(context: Context, bases: Sequence[ConvNet]) -> list[Recipe]:
     """One recipe an arm; learning rate and seed are filled in later."""
     preset = PRESETS[context.preset]
-    models = list(dict.fromkeys(model for base in bases for model in arms_of(base, preset.enlarged)))
-    base = replace(plans.base_of(context), epochs=plans.epochs_of(context, preset.epochs), schedule="onecycle")
+    models = list(
+        dict.fromkeys(model for base in bases for model in arms_of(base, preset.enlarged))
+    )
+    base = replace(
+        plans.base_of(context), epochs=plans.epochs_of(context, preset.epochs), schedule="onecycle"
+    )
     return [replace(base, model=model) for model in models]
 
 
@@ -108,7 +135,11 @@ def forecast(context: Context) -> list[Recipe]:
     preset = PRESETS[context.preset]
     recipes = recipes_of(context, [plans.shallower(preset.fallback, context.data.in_shape)])
     pilots = plans.pilots_of(context, recipes, preset.rates)
-    return pilots + [replace(recipe, lr=preset.rates[0], seed=seed) for recipe in recipes for seed in context.seeds]
+    return pilots + [
+        replace(recipe, lr=preset.rates[0], seed=seed)
+        for recipe in recipes
+        for seed in context.seeds
+    ]
 
 
 def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
@@ -117,12 +148,22 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
     while any(name in context.chapters and name not in context.findings for name in awaited):
         yield []
     bases = [base_of(context)]
-    winner = context.findings["best"].runs.get("winner") if preset.winner_too and "best" in context.findings else None
-    if winner is not None and isinstance(winner.recipe.model, ConvNet) and winner.recipe.model not in bases:
+    winner = (
+        context.findings["best"].runs.get("winner")
+        if preset.winner_too and "best" in context.findings
+        else None
+    )
+    if (
+        winner is not None
+        and isinstance(winner.recipe.model, ConvNet)
+        and winner.recipe.model not in bases
+    ):
         bases.append(winner.recipe.model)
     recipes = recipes_of(context, bases)
     tuned = yield from plans.tuned(context, recipes, preset.rates)
-    wanted = [replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in context.seeds]
+    wanted = [
+        replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in context.seeds
+    ]
     runs = yield from plans.whole(context, wanted, tuned.early)
     return finding(context, tuned.pilots, runs)
 
@@ -134,7 +175,9 @@ def is_arm(base: ConvNet, model: ConvNet) -> bool:
     """Whether a network is the ablated one with some kinds taken out, or its linear network enlarged."""
     if model == without(base, removed_from(base, model)):
         return True
-    return model.width > base.width and replace(model, width=base.width) == without(base, kinds_of(base))
+    return model.width > base.width and replace(model, width=base.width) == without(
+        base, kinds_of(base)
+    )
 
 
 def split(models: Iterable[Model]) -> dict[ConvNet, list[ConvNet]]:
@@ -158,7 +201,10 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
     softmax = arms.get(SoftmaxRegression())
     # those that failed too: an arm without a finished run must not turn another one into the ablated network
     split_models = split(run.recipe.model for run in (*pilots, *runs))
-    groups = [(base, [arms[model] for model in models if model in arms]) for base, models in split_models.items()]
+    groups = [
+        (base, [arms[model] for model in models if model in arms])
+        for base, models in split_models.items()
+    ]
     base, members = groups[0] if groups else (base_of(context), [])
     by_model = {arm.model: arm for arm in members}
     kinds = kinds_of(base)
@@ -171,7 +217,13 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         )
         sentence = f"On {name} the network to be taken apart ({label_of(base)}) {why}, so nothing can be said about what nonlinearity buys."
         return Finding(
-            "nonlinearity", TITLE, QUESTION, "cannot tell", sentence, {}, [plans.rates_table(pilots)] if pilots else []
+            "nonlinearity",
+            TITLE,
+            QUESTION,
+            "cannot tell",
+            sentence,
+            {},
+            [plans.rates_table(pilots)] if pilots else [],
         )
     measured = measured_parts(base, context.data)
     drop = experiment.compare(full, linear, arms.values())
@@ -180,10 +232,20 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         for kind in kinds
         if without(base, [kind]) in by_model
     }
-    linears = [arm for arm in arms.values() if isinstance(arm.model, ConvNet) and not kinds_of(arm.model)]
-    collapses = {run.id: collapsed(context, run, PRESETS[context.preset].checked) for arm in linears for run in arm.runs}
+    linears = [
+        arm for arm in arms.values() if isinstance(arm.model, ConvNet) and not kinds_of(arm.model)
+    ]
+    collapses = {
+        run.id: collapsed(context, run, PRESETS[context.preset].checked)
+        for arm in linears
+        for run in arm.runs
+    }
     done = {key: found for key, found in collapses.items() if isinstance(found, Collapsed)}
-    against = {arm.model: experiment.compare(arm, softmax, arms.values()) for arm in linears} if softmax else {}
+    against = (
+        {arm.model: experiment.compare(arm, softmax, arms.values()) for arm in linears}
+        if softmax
+        else {}
+    )
     verdicts = {model: equivalence(difference, MARGIN) for model, difference in against.items()}
     on_size = list(verdicts.values())
     size_helps = verdict_on_size(on_size)
@@ -199,16 +261,30 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         "linear_accuracies": {arm.label: arm.accuracy.mean for arm in linears},
         "drops_alone": {kind: experiment.numbers(difference) for kind, difference in alone.items()},
         "against_softmax": {
-            label_of(model): {**experiment.numbers(difference), "margin": MARGIN, "verdict": verdicts[model]}
+            label_of(model): {
+                **experiment.numbers(difference),
+                "margin": MARGIN,
+                "verdict": verdicts[model],
+            }
             for model, difference in against.items()
         },
         "size_helps": size_helps,
         "collapse_max_error": max((c.max_error for c in done.values()), default=None),
-        "collapse_agreement": min((c.agreement for c in done.values() if c.agreement is not None), default=None),
-        "collapses": {key: {"rank": c.rank, "max_error": c.max_error, "agreement": c.agreement, "images": c.checked} for key, c in done.items()},
+        "collapse_agreement": min(
+            (c.agreement for c in done.values() if c.agreement is not None), default=None
+        ),
+        "collapses": {
+            key: {
+                "rank": c.rank,
+                "max_error": c.max_error,
+                "agreement": c.agreement,
+                "images": c.checked,
+            }
+            for key, c in done.items()
+        },
         "arms": [arm.numbers() for arm in arms.values()],
         "seeds": full.accuracy.n,
-    }  # fmt: skip
+    }
     tables = [
         parts_table(measured),
         arms_table(arms, groups),
@@ -216,16 +292,30 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         plans.rates_table(pilots),
     ]
     return Finding(
-        "nonlinearity", TITLE, QUESTION, verdict_of(drop), sentence_of(name, base, full, drop, alone, linears, softmax, on_size), numbers,
-        tables=tables, charts=[arms_chart(members, base, softmax), *spectrum_chart(linears, collapses)],
-        paragraphs=paragraphs_of(context, base, full, linear, measured, done, linears, softmax, runs), galleries=templates(context, linear, softmax),
+        "nonlinearity",
+        TITLE,
+        QUESTION,
+        verdict_of(drop),
+        sentence_of(name, base, full, drop, alone, linears, softmax, on_size),
+        numbers,
+        tables=tables,
+        charts=[arms_chart(members, base, softmax), *spectrum_chart(linears, collapses)],
+        paragraphs=paragraphs_of(
+            context, base, full, linear, measured, done, linears, softmax, runs
+        ),
+        galleries=templates(context, linear, softmax),
         brief=f"nonlinear parts {experiment.buys(drop).replace('buys', 'buy').replace('costs', 'cost')} of test accuracy",
-    )  # fmt: skip
+    )
 
 
 def component(part: Part) -> dict[str, Any]:
     error = part.error if part.error != float("inf") else None
-    return {"name": part.name, "kind": KINDS.get(part.kind, part.kind), "affine": part.affine, "error": error}
+    return {
+        "name": part.name,
+        "kind": KINDS.get(part.kind, part.kind),
+        "affine": part.affine,
+        "error": error,
+    }
 
 
 def verdict_of(drop: Difference) -> str:
@@ -250,7 +340,9 @@ def words_on_size(verdicts: Sequence[str], seeds: int) -> str:
         return f"; {differ} of {len(verdicts)} differ{'s' if differ == 1 else ''} from it and {'is' if differ == 1 else 'are'} not shown to be equivalent {within}"
     if "cannot tell" in verdicts:
         return f"; whether that is equivalent {within} can't be told from {experiment.counted(seeds, 'seed')}"
-    return f", equivalent {within}" + (", so size does not help beyond that" if len(verdicts) > 1 else "")
+    return f", equivalent {within}" + (
+        ", so size does not help beyond that" if len(verdicts) > 1 else ""
+    )
 
 
 def and_join(words: Sequence[str]) -> str:
@@ -314,12 +406,19 @@ def arms_table(arms: dict[Model, Arm], groups: Sequence[tuple[ConvNet, list[Arm]
             return {"removed": "one affine layer"}
         gone = removed_from(base, arm.model)
         factor = arm.model.width / base.width
-        return {"removed": (and_join(gone) if gone else "nothing") + (f", {factor:g} × the width" if factor != 1 else "")}
+        return {
+            "removed": (and_join(gone) if gone else "nothing")
+            + (f", {factor:g} × the width" if factor != 1 else "")
+        }
 
     return experiment.table(
-        "arms", "The factorial: every kind of nonlinear part taken out alone and together", arms.values(),
-        (("removed", "taken out", "text"),), removed, "Taken-out parts are replaced by linear ones of the same shape, so that the number of parameters stays equal.",
-    )  # fmt: skip
+        "arms",
+        "The factorial: every kind of nonlinear part taken out alone and together",
+        arms.values(),
+        (("removed", "taken out", "text"),),
+        removed,
+        "Taken-out parts are replaced by linear ones of the same shape, so that the number of parameters stays equal.",
+    )
 
 
 def arms_chart(members: Sequence[Arm], base: ConvNet, softmax: Arm | None) -> Chart:
@@ -328,23 +427,37 @@ def arms_chart(members: Sequence[Arm], base: ConvNet, softmax: Arm | None) -> Ch
         assert isinstance(arm.model, ConvNet)
         gone = removed_from(base, arm.model)
         factor = arm.model.width / base.width
-        shown = ("all parts" if not gone else "without " + and_join(gone)) + (f", {factor:g} × width" if factor != 1 else "")
-        kind = "complete" if not gone else "linear" if not kinds_of(arm.model) else "partly nonlinear"
+        shown = ("all parts" if not gone else "without " + and_join(gone)) + (
+            f", {factor:g} × width" if factor != 1 else ""
+        )
+        kind = (
+            "complete" if not gone else "linear" if not kinds_of(arm.model) else "partly nonlinear"
+        )
         rows.append({**arm.point(), "arm": shown, "kind": kind})
     if softmax is not None:
         rows.append({**softmax.point(), "arm": "softmax regression", "kind": "linear"})
     best = max(rows, key=lambda row: row["accuracy"])
     told = "; ".join(f"{row['arm']} {100 * row['accuracy']:.1f} %" for row in rows)
     return Chart(
-        "factorial", "Test accuracy with nonlinear parts taken out", charts.arms(rows, "kind", ["complete", "partly nonlinear", "linear"]),
-        f"Test accuracy with 95 % intervals: {told}. The highest is that of {best['arm']}.", "Bars are 95 % intervals from seeds and the finite test set together.",
-    )  # fmt: skip
+        "factorial",
+        "Test accuracy with nonlinear parts taken out",
+        charts.arms(rows, "kind", ["complete", "partly nonlinear", "linear"]),
+        f"Test accuracy with 95 % intervals: {told}. The highest is that of {best['arm']}.",
+        "Bars are 95 % intervals from seeds and the finite test set together.",
+    )
 
 
 def paragraphs_of(
-    context: Context, base: ConvNet, full: Arm, linear: Arm, measured: Sequence[Part], done: dict[str, Collapsed], linears: Sequence[Arm],
-    softmax: Arm | None, runs: Sequence[Run],
-) -> list[str]:  # fmt: skip
+    context: Context,
+    base: ConvNet,
+    full: Arm,
+    linear: Arm,
+    measured: Sequence[Part],
+    done: dict[str, Collapsed],
+    linears: Sequence[Arm],
+    softmax: Arm | None,
+    runs: Sequence[Run],
+) -> list[str]:
     recipe = full.runs[0].recipe
     nonlinear = [part for part in measured if not part.affine]
     counts = {
@@ -357,8 +470,15 @@ def paragraphs_of(
         if base == plans.smallest_of_capacity(context)
         else "the preset's network"
     )
-    seen = f"{recipe.limit:,} training images" if recipe.limit else f"all {len(context.data.train):,} training images"
-    classes, pixels = context.data.num_classes, context.data.in_shape[0] * context.data.in_shape[1] * context.data.in_shape[2]
+    seen = (
+        f"{recipe.limit:,} training images"
+        if recipe.limit
+        else f"all {len(context.data.train):,} training images"
+    )
+    classes, pixels = (
+        context.data.num_classes,
+        context.data.in_shape[0] * context.data.in_shape[1] * context.data.in_shape[2],
+    )
     out = [
         f"The network. {label_of(base)} with fully connected layers of {hidden_of(base)} units before the classifier, {origin}. Of its {len(measured)} parts {len(nonlinear)} "
         f"were measured to be nonlinear in training mode: {listed}.",

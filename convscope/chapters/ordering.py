@@ -6,17 +6,16 @@ from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from convscope import arms as experiment
-from convscope import charts, plans
-from convscope.arms import Arm
-from convscope.findings import Chart, Context, Finding, Table
-from convscope.labels import label_of
+from convscope import planning as plans
+from convscope.errors import UserError, one_line
 from convscope.models import ConvNetModule
+from convscope.planning import Arm, Context
+from convscope.planning import arms as experiment
 from convscope.probes.permutation import FlattenOrder, Trajectory, flatten_orders
-from convscope.recipe import ConvNet, Model, Recipe, UserError, one_line
-from convscope.record import Run
-from convscope.stats import Difference, equivalence
-from convscope.training import network, resident
+from convscope.recipe import ConvNet, Model, Recipe, label_of
+from convscope.report import Chart, Finding, Table, charts
+from convscope.statistics import Difference, equivalence
+from convscope.training import Run, network, resident
 
 TITLE = "Flatten order"
 QUESTION = "Does the order of the flattened activations matter?"
@@ -26,9 +25,13 @@ STEPS, BATCH = 50, 32
 FIXED = ("natural", "reversed", "random", "channel-last")
 EACH, PIXELS = "per-sample", "pixels"
 NAMES = {
-    "natural": "natural order", "reversed": "reversed", "random": "random, the same for all images", "channel-last": "channel last",
-    EACH: "another random order for every image", PIXELS: "pixels permuted before the convolutions",
-}  # fmt: skip
+    "natural": "natural order",
+    "reversed": "reversed",
+    "random": "random, the same for all images",
+    "channel-last": "channel last",
+    EACH: "another random order for every image",
+    PIXELS: "pixels permuted before the convolutions",
+}
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,14 @@ def recipes_of(context: Context) -> dict[str, Recipe]:
     channels, height, width = context.data.in_shape
     # at least 2×2 numbers a channel, where the images leave room: of one number a channel, channel last is the natural order
     model = plans.shallower(preset.model, (channels, height // 2, width // 2))
-    models = {name: replace(model, order=name) for name in (*FIXED, EACH)} | {PIXELS: replace(model, pixels="random")}
-    base = replace(plans.base_of(context, preset.images), epochs=plans.epochs_of(context, preset.epochs), schedule="onecycle")
+    models = {name: replace(model, order=name) for name in (*FIXED, EACH)} | {
+        PIXELS: replace(model, pixels="random")
+    }
+    base = replace(
+        plans.base_of(context, preset.images),
+        epochs=plans.epochs_of(context, preset.epochs),
+        schedule="onecycle",
+    )
     return {name: replace(base, model=model) for name, model in models.items()}
 
 
@@ -72,7 +81,11 @@ def seeds_of(context: Context) -> tuple[int, ...]:
 
 
 def with_rates(context: Context, rates: dict[str, float]) -> list[Recipe]:
-    return [replace(r, lr=rates[name], seed=seed) for name, r in recipes_of(context).items() for seed in seeds_of(context)]
+    return [
+        replace(r, lr=rates[name], seed=seed)
+        for name, r in recipes_of(context).items()
+        for seed in seeds_of(context)
+    ]
 
 
 def tuned_arms(context: Context) -> list[Recipe]:
@@ -83,13 +96,18 @@ def tuned_arms(context: Context) -> list[Recipe]:
 
 def forecast(context: Context) -> list[Recipe]:
     rates = PRESETS[context.preset].rates
-    return plans.pilots_of(context, tuned_arms(context), rates) + with_rates(context, dict.fromkeys(NAMES, rates[0]))
+    return plans.pilots_of(context, tuned_arms(context), rates) + with_rates(
+        context, dict.fromkeys(NAMES, rates[0])
+    )
 
 
 def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
     recipes = recipes_of(context)
     tuned = yield from plans.tuned(context, tuned_arms(context), PRESETS[context.preset].rates)
-    rates = {name: tuned.rate(recipes[name if name in (EACH, PIXELS) else "natural"].model) for name in recipes}
+    rates = {
+        name: tuned.rate(recipes[name if name in (EACH, PIXELS) else "natural"].model)
+        for name in recipes
+    }
     runs = yield from plans.whole(context, with_rates(context, rates), tuned.early)
     return finding(context, tuned.pilots, runs)
 
@@ -101,63 +119,121 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
     natural = arms.get("natural")
     others = [kind for kind in NAMES if kind in arms and kind != "natural"]
     if natural is None or not others:
-        sentence = f"On {name} too few of the networks were trained to the end to compare flatten orders."
-        return Finding("ordering", TITLE, QUESTION, "cannot tell", sentence, {}, [plans.rates_table(pilots)] if pilots else [])
+        sentence = (
+            f"On {name} too few of the networks were trained to the end to compare flatten orders."
+        )
+        return Finding(
+            "ordering",
+            TITLE,
+            QUESTION,
+            "cannot tell",
+            sentence,
+            {},
+            [plans.rates_table(pilots)] if pilots else [],
+        )
     # the fixed orders are one network but for the names of its weights, so they scatter alike; the other arms need not
     fixed = [arms[kind] for kind in FIXED if kind in arms]
     differences = {
-        kind: experiment.compare(arms[kind], natural, fixed if kind in FIXED else [natural, arms[kind]]) for kind in others
+        kind: experiment.compare(
+            arms[kind], natural, fixed if kind in FIXED else [natural, arms[kind]]
+        )
+        for kind in others
     }
     verdicts = {kind: equivalence(differences[kind], MARGIN) for kind in others if kind in FIXED}
     exact = exactness(context, natural)
-    largest = max((max(t.loss_difference, t.weight_difference) for e in exact.values() for t in e.trajectories), default=None)
+    largest = max(
+        (
+            max(t.loss_difference, t.weight_difference)
+            for e in exact.values()
+            for t in e.trajectories
+        ),
+        default=None,
+    )
     logits = max((e.logits_difference for e in exact.values()), default=None)
     numbers = {
         "network": label_of(natural.model),
         "exact": {
             order: {
-                "features": e.features, "moved": e.moved, "logits_difference": e.logits_difference,
-                "trajectories": [{"optimizer": t.optimizer, "steps": t.steps, "loss_difference": t.loss_difference, "weight_difference": t.weight_difference} for t in e.trajectories],
+                "features": e.features,
+                "moved": e.moved,
+                "logits_difference": e.logits_difference,
+                "trajectories": [
+                    {
+                        "optimizer": t.optimizer,
+                        "steps": t.steps,
+                        "loss_difference": t.loss_difference,
+                        "weight_difference": t.weight_difference,
+                    }
+                    for t in e.trajectories
+                ],
             }
             for order, e in exact.items()
         },
         "largest_exact_difference": largest,
         "logits_difference": logits,
         "natural_accuracy": natural.accuracy.mean,
-        "orders": {kind: {**experiment.numbers(differences[kind]), "accuracy": arms[kind].accuracy.mean, "verdict": verdicts.get(kind)} for kind in others},
+        "orders": {
+            kind: {
+                **experiment.numbers(differences[kind]),
+                "accuracy": arms[kind].accuracy.mean,
+                "verdict": verdicts.get(kind),
+            }
+            for kind in others
+        },
         "margin": MARGIN,
         "chance": 1 / context.data.num_classes,
         "seeds": natural.accuracy.n,
         "arms": [arm.numbers() for arm in arms.values()],
-    }  # fmt: skip
+    }
     return Finding(
-        "ordering", TITLE, QUESTION, verdict_of(largest, verdicts), sentence_of(name, largest, verdicts, arms, differences), numbers,
-        tables=[*exact_tables(exact), orders_table(arms, differences, verdicts), plans.rates_table(pilots, {arm.model: arm.label for arm in arms.values()})],
+        "ordering",
+        TITLE,
+        QUESTION,
+        verdict_of(largest, verdicts),
+        sentence_of(name, largest, verdicts, arms, differences),
+        numbers,
+        tables=[
+            *exact_tables(exact),
+            orders_table(arms, differences, verdicts),
+            plans.rates_table(pilots, {arm.model: arm.label for arm in arms.values()}),
+        ],
         charts=[orders_chart(arms)],
         paragraphs=paragraphs_of(context, arms, differences, exact),
         brief=f"flatten order: {verdict_of(largest, verdicts)}",
-    )  # fmt: skip
+    )
 
 
 def exactness(context: Context, natural: Arm) -> dict[str, FlattenOrder]:
     """Logits and whole training trajectories of the trained network under each fixed order with its weights permuted likewise, in float64."""
 
     def figures() -> dict[str, dict[str, Any]]:
-        net, tensors = network(natural.run, data=context.data), resident(natural.run.recipe, context.data)
+        net, tensors = (
+            network(natural.run, data=context.data),
+            resident(natural.run.recipe, context.data),
+        )
         assert isinstance(net, ConvNetModule)
         count = min(STEPS * BATCH, len(context.data.train))
-        images, labels = tensors.inputs("train", slice(0, count)).cpu(), tensors.labels["train"][:count].cpu()
+        images, labels = (
+            tensors.inputs("train", slice(0, count)).cpu(),
+            tensors.labels["train"][:count].cpu(),
+        )
         orders = [order for order in FIXED if order != "natural"]
         batch = min(BATCH, count)
-        compared = flatten_orders(net.blocks, net.fc, images, labels, orders, steps=STEPS, batch=batch)
+        compared = flatten_orders(
+            net.blocks, net.fc, images, labels, orders, steps=STEPS, batch=batch
+        )
         return {order: asdict(one) for order, one in zip(orders, compared, strict=True)}
 
     try:
         found = context.computed("flatten orders", natural.run, figures)
-    except UserError:  # weights are missing, or the report is written again on a machine without the device
+    except (
+        UserError
+    ):  # weights are missing, or the report is written again on a machine without the device
         return {}
     return {
-        order: FlattenOrder(**{**tree, "trajectories": tuple(Trajectory(**t) for t in tree["trajectories"])})
+        order: FlattenOrder(
+            **{**tree, "trajectories": tuple(Trajectory(**t) for t in tree["trajectories"])}
+        )
         for order, tree in found.items()
     }
 
@@ -165,11 +241,19 @@ def exactness(context: Context, natural: Arm) -> dict[str, FlattenOrder]:
 def verdict_of(largest: float | None, verdicts: dict[str, str]) -> str:
     if "different" in verdicts.values() or (largest is not None and largest > EXACT):
         return "a difference was found"
-    return "order does not matter" if largest is not None else "no difference found; exactness not checked"
+    return (
+        "order does not matter"
+        if largest is not None
+        else "no difference found; exactness not checked"
+    )
 
 
 def sentence_of(
-    name: str, largest: float | None, verdicts: dict[str, str], arms: dict[str, Arm], differences: dict[str, Difference]
+    name: str,
+    largest: float | None,
+    verdicts: dict[str, str],
+    arms: dict[str, Arm],
+    differences: dict[str, Difference],
 ) -> str:
     parts = []
     if largest is not None:
@@ -216,10 +300,16 @@ def exact_tables(exact: dict[str, FlattenOrder]) -> list[Table]:
         for t in e.trajectories
     ]
     caption = "The trained network and its twin whose flattened vector is permuted and whose fully connected layer's columns are permuted likewise, trained side by side in float64: largest relative differences. What is left is rounding: sums are taken in another order."
-    return [Table("exact", "The same network under another order", columns, rows, caption)] if rows else []
+    return (
+        [Table("exact", "The same network under another order", columns, rows, caption)]
+        if rows
+        else []
+    )
 
 
-def orders_table(arms: dict[str, Arm], differences: dict[str, Difference], verdicts: dict[str, str]) -> Table:
+def orders_table(
+    arms: dict[str, Arm], differences: dict[str, Difference], verdicts: dict[str, str]
+) -> Table:
     kinds = {arm.label: kind for kind, arm in arms.items()}
 
     def against(arm: Arm) -> dict[str, Any]:
@@ -238,25 +328,40 @@ def orders_table(arms: dict[str, Arm], differences: dict[str, Difference], verdi
         ("verdict", f"within ± {100 * MARGIN:g} points", "text"),
     )
     caption = "Each arm trained from scratch over seeds; differences are paired by test image, ± is half of a 95 % interval, and equivalence is that of two one-sided tests at 5 %."
-    return experiment.table("orders", "Orders, trained from scratch", arms.values(), more, against, caption)
+    return experiment.table(
+        "orders", "Orders, trained from scratch", arms.values(), more, against, caption
+    )
 
 
 def orders_chart(arms: dict[str, Arm]) -> Chart:
     kinds = {EACH: "negative control", PIXELS: "before the convolutions"}
-    rows = [{**arm.point(), "arm": arm.label, "kind": kinds.get(kind, "fixed order")} for kind, arm in arms.items()]
+    rows = [
+        {**arm.point(), "arm": arm.label, "kind": kinds.get(kind, "fixed order")}
+        for kind, arm in arms.items()
+    ]
     told = "; ".join(f"{row['arm']} {100 * row['accuracy']:.1f} %" for row in rows)
     return Chart(
-        "orders", "Test accuracy by order", charts.arms(rows, "kind", ["fixed order", "negative control", "before the convolutions"]),
-        f"Test accuracy with 95 % intervals: {told}.", "Bars are 95 % intervals from seeds and the finite test set together.",
-    )  # fmt: skip
+        "orders",
+        "Test accuracy by order",
+        charts.arms(rows, "kind", ["fixed order", "negative control", "before the convolutions"]),
+        f"Test accuracy with 95 % intervals: {told}.",
+        "Bars are 95 % intervals from seeds and the finite test set together.",
+    )
 
 
 def paragraphs_of(
-    context: Context, arms: dict[str, Arm], differences: dict[str, Difference], exact: dict[str, FlattenOrder]
+    context: Context,
+    arms: dict[str, Arm],
+    differences: dict[str, Difference],
+    exact: dict[str, FlattenOrder],
 ) -> list[str]:
     natural = arms["natural"]
     recipe = natural.runs[0].recipe
-    images = f"{recipe.limit:,} of the {len(context.data.train):,}" if recipe.limit else f"all {len(context.data.train):,}"
+    images = (
+        f"{recipe.limit:,} of the {len(context.data.train):,}"
+        if recipe.limit
+        else f"all {len(context.data.train):,}"
+    )
     features = f" ({next(iter(exact.values())).features:,} numbers)" if exact else ""
     out = [
         f"Why order does not matter. A fully connected layer adds up its inputs, each times a weight of its own: a permutation of the flattened vector{features} is a permutation of the weight's columns. Weights "

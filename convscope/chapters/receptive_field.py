@@ -12,24 +12,26 @@ from typing import Any
 
 import torch
 
-from convscope import arms as experiment
-from convscope import charts, pictures, plans
-from convscope.arms import Arm
+from convscope import planning as plans
 from convscope.data import Dataset
-from convscope.findings import Chart, Context, Finding, Gallery, Table
-from convscope.labels import label_of
+from convscope.errors import UserError, one_line
 from convscope.models import build, parameters_of
+from convscope.planning import Arm, Context
+from convscope.planning import arms as experiment
 from convscope.probes.fields import EffectiveField, effective_field, receptive_field
-from convscope.recipe import ConvNet, Model, Recipe, UserError, one_line
-from convscope.record import Run
-from convscope.stats import Difference
-from convscope.training import network, resident
+from convscope.recipe import ConvNet, Model, Recipe, label_of
+from convscope.report import Chart, Finding, Gallery, Table, charts, pictures
+from convscope.statistics import Difference
+from convscope.training import Run, network, resident
 
 TITLE = "Receptive field"
 QUESTION = "What does the cascade of convolution and pooling buy over one wide layer: size, field or depth?"
 NEAR = 0.25  # networks whose parameters differ by less, as a share, count as matched
 HEADS = {"flatten": "FC", "gap": "GAP → FC"}
-COURSE = {"flatten": 6, "gap": 16}  # filters of the course's shallow networks: 61,618 and 618 parameters on 3×32×32
+COURSE = {
+    "flatten": 6,
+    "gap": 16,
+}  # filters of the course's shallow networks: 61,618 and 618 parameters on 3×32×32
 SAMPLES = 64  # images over which effective fields are averaged
 
 
@@ -45,7 +47,9 @@ class Preset:
 PRESETS = {
     "quick": Preset(3, (2e-3, 8e-3, 3.2e-2), (3, 7, 15), ConvNet(6, 3, head="gap"), 10_000),
     "standard": Preset(4, (1e-3, 4e-3, 1.6e-2), (3, 5, 9, 15), ConvNet(8, 3, head="gap"), 20_000),
-    "full": Preset(30, (1e-3, 2e-3, 4e-3, 8e-3), (3, 5, 7, 9, 11, 13, 15), ConvNet(16, 3, head="gap"), None),
+    "full": Preset(
+        30, (1e-3, 2e-3, 4e-3, 8e-3), (3, 5, 7, 9, 11, 13, 15), ConvNet(16, 3, head="gap"), None
+    ),
 }
 
 
@@ -72,7 +76,10 @@ def models_of(context: Context) -> list[ConvNet]:
     preset, data = PRESETS[context.preset], context.data
     side = min(data.in_shape[1:])
     kernels = [k for k in preset.kernels if k <= side] or [1]
-    shallow = {head: ConvNet(COURSE[head], 1, pool="none", head=head, kernel=kernels[0]) for head in ("flatten", "gap")}
+    shallow = {
+        head: ConvNet(COURSE[head], 1, pool="none", head=head, kernel=kernels[0])
+        for head in ("flatten", "gap")
+    }
 
     def parameters(model: ConvNet) -> int:
         return parameters_of(model, data.in_shape, data.num_classes)
@@ -82,7 +89,13 @@ def models_of(context: Context) -> list[ConvNet]:
     deep = {"gap": deep_gap, "flatten": matched(plain, parameters(shallow["flatten"]), data)}
     models = list(shallow.values())
     for head in ("flatten", "gap"):
-        models += [deep[head], *(matched(replace(shallow[head], kernel=k), parameters(deep[head]), data) for k in kernels)]
+        models += [
+            deep[head],
+            *(
+                matched(replace(shallow[head], kernel=k), parameters(deep[head]), data)
+                for k in kernels
+            ),
+        ]
     models.append(replace(deep_gap, pool="none"))
     smallest = plans.smallest_of_capacity(context)
     if smallest is not None:  # the study's own deep network, and one wide layer as large as it
@@ -92,14 +105,22 @@ def models_of(context: Context) -> list[ConvNet]:
 
 def recipes_of(context: Context) -> list[Recipe]:
     preset = PRESETS[context.preset]
-    base = replace(plans.base_of(context, preset.images), epochs=plans.epochs_of(context, preset.epochs), schedule="onecycle")
+    base = replace(
+        plans.base_of(context, preset.images),
+        epochs=plans.epochs_of(context, preset.epochs),
+        schedule="onecycle",
+    )
     return [replace(base, model=model) for model in models_of(context)]
 
 
 def forecast(context: Context) -> list[Recipe]:
     preset, recipes = PRESETS[context.preset], recipes_of(context)
     pilots = plans.pilots_of(context, recipes, preset.rates)
-    return pilots + [replace(recipe, lr=preset.rates[0], seed=seed) for recipe in recipes for seed in context.seeds]
+    return pilots + [
+        replace(recipe, lr=preset.rates[0], seed=seed)
+        for recipe in recipes
+        for seed in context.seeds
+    ]
 
 
 def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
@@ -107,7 +128,9 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
         yield []
     preset, recipes = PRESETS[context.preset], recipes_of(context)
     tuned = yield from plans.tuned(context, recipes, preset.rates)
-    wanted = [replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in context.seeds]
+    wanted = [
+        replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in context.seeds
+    ]
     runs = yield from plans.whole(context, wanted, tuned.early)
     return finding(context, tuned.pilots, runs)
 
@@ -134,7 +157,11 @@ def field_of(context: Context, arm: Arm) -> Field:
     rows = receptive_field(build(arm.model, in_shape, context.data.num_classes), in_shape)
     row = [row for row in rows if row.name.startswith("blocks")][-1]
     known = context.computed("effective field", arm.run, lambda: effective(arm, context.data))
-    field = None if known is None else EffectiveField(**{**known, "image": torch.tensor(known["image"], dtype=torch.float64)})
+    field = (
+        None
+        if known is None
+        else EffectiveField(**{**known, "image": torch.tensor(known["image"], dtype=torch.float64)})
+    )
     return Field(None if row.whole else max(row.sizes), field)
 
 
@@ -142,11 +169,19 @@ def effective(arm: Arm, data: Dataset) -> dict[str, Any] | None:
     """An effective field as plain values; None where the weights can't be read, or all gates are closed."""
     try:
         inputs = resident(arm.run.recipe, data).inputs("test", slice(0, SAMPLES)).cpu()
-        field = effective_field(network(arm.run, data=data), data.in_shape, layer="blocks", inputs=inputs)
+        field = effective_field(
+            network(arm.run, data=data), data.in_shape, layer="blocks", inputs=inputs
+        )
     except UserError:
         return None
     image = [[float(f"{value:.4g}") for value in line] for line in field.image.tolist()]
-    return {"layer": field.layer, "image": image, "area": field.area, "side": field.side, "samples": field.samples}
+    return {
+        "layer": field.layer,
+        "image": image,
+        "area": field.area,
+        "side": field.side,
+        "samples": field.samples,
+    }
 
 
 @dataclass(frozen=True)
@@ -198,19 +233,31 @@ def comparisons_of(arms: Sequence[Arm]) -> list[Comparison]:
 
     for head in ("flatten", "gap"):
         shallow = [a for a in arms if spec(a).head == head and single(a)]
-        deep = [a for a in arms if spec(a).head == head and spec(a).depth > 1 and spec(a).pool != "none"]
+        deep = [
+            a for a in arms if spec(a).head == head and spec(a).depth > 1 and spec(a).pool != "none"
+        ]
         if not shallow:
             continue
         kernel = min(spec(a).kernel for a in shallow)
-        narrow = sorted((a for a in shallow if spec(a).kernel == kernel), key=lambda a: a.parameters)
+        narrow = sorted(
+            (a for a in shallow if spec(a).kernel == kernel), key=lambda a: a.parameters
+        )
         if not near(narrow[0], narrow[-1]):
             add("size", head, narrow[-1], narrow[0])
         for cascade in sorted(deep, key=lambda a: a.parameters):
             equals = [a for a in shallow if near(a, cascade)]
             # from the smallest kernel to the largest one; of several layers with the same, the one nearest to the cascade's size
-            at_kernel = sorted(equals, key=lambda a: (spec(a).kernel, abs(a.parameters - cascade.parameters)))
-            wide = next((a for a in at_kernel if spec(a).kernel == spec(at_kernel[-1]).kernel), None)
-            if wide is not None and spec(wide).kernel > spec(at_kernel[0]).kernel and near(wide, at_kernel[0]):
+            at_kernel = sorted(
+                equals, key=lambda a: (spec(a).kernel, abs(a.parameters - cascade.parameters))
+            )
+            wide = next(
+                (a for a in at_kernel if spec(a).kernel == spec(at_kernel[-1]).kernel), None
+            )
+            if (
+                wide is not None
+                and spec(wide).kernel > spec(at_kernel[0]).kernel
+                and near(wide, at_kernel[0])
+            ):
                 add("field", head, wide, at_kernel[0])
             # the best single layer of that size, chosen by validation
             add("depth", head, cascade, min(equals, key=lambda a: a.val_loss.mean, default=None))
@@ -229,28 +276,51 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
     if not comparisons:
         sentence = f"On {name} too few of the networks were trained to the end to compare one wide layer with a cascade."
         return Finding(
-            "receptive_field", TITLE, QUESTION, "cannot tell", sentence, {}, [plans.rates_table(pilots)] if pilots else []
+            "receptive_field",
+            TITLE,
+            QUESTION,
+            "cannot tell",
+            sentence,
+            {},
+            [plans.rates_table(pilots)] if pilots else [],
         )
     fields = {arm.model: field_of(context, arm) for arm in arms}
     choice = chosen_head([a for a in arms if single(a)])
     numbers = {
         "comparisons": [c.row() for c in comparisons],
-        "choice": None if choice is None else {"head": HEADS[spec(choice).head], "network": choice.label, **choice.numbers()},
+        "choice": None
+        if choice is None
+        else {"head": HEADS[spec(choice).head], "network": choice.label, **choice.numbers()},
         "arms": [
-            {**arm.numbers(), "kernel": spec(arm).kernel, "head": spec(arm).head, "depth": spec(arm).depth,
-             "theoretical_field": fields[arm.model].theoretical, "effective_field": fields[arm.model].side}
+            {
+                **arm.numbers(),
+                "kernel": spec(arm).kernel,
+                "head": spec(arm).head,
+                "depth": spec(arm).depth,
+                "theoretical_field": fields[arm.model].theoretical,
+                "effective_field": fields[arm.model].side,
+            }
             for arm in arms
         ],
         "seeds": min(a.accuracy.n for a in arms),
-    }  # fmt: skip
+    }
     return Finding(
-        "receptive_field", TITLE, QUESTION, verdict_of(comparisons), sentence_of(name, comparisons, choice), numbers,
-        tables=[comparisons_table(comparisons), arms_table(arms, fields), plans.rates_table(pilots, {a.model: a.label for a in arms})],
+        "receptive_field",
+        TITLE,
+        QUESTION,
+        verdict_of(comparisons),
+        sentence_of(name, comparisons, choice),
+        numbers,
+        tables=[
+            comparisons_table(comparisons),
+            arms_table(arms, fields),
+            plans.rates_table(pilots, {a.model: a.label for a in arms}),
+        ],
         charts=[effects_chart(comparisons), *field_charts(arms, fields, comparisons)],
         paragraphs=paragraphs_of(context, arms, comparisons, choice),
         galleries=field_gallery(context, arms, fields),
         brief=brief_of(comparisons),
-    )  # fmt: skip
+    )
 
 
 def name_of(model: Model) -> str:
@@ -269,7 +339,11 @@ def chosen_head(shallow: Iterable[Arm]) -> Arm | None:
 
 
 def strongest(comparisons: Sequence[Comparison], factor: str) -> Comparison | None:
-    return max((c for c in comparisons if c.factor == factor), key=lambda c: c.difference.mean, default=None)
+    return max(
+        (c for c in comparisons if c.factor == factor),
+        key=lambda c: c.difference.mean,
+        default=None,
+    )
 
 
 def verdict_of(comparisons: Sequence[Comparison]) -> str:
@@ -281,7 +355,9 @@ def verdict_of(comparisons: Sequence[Comparison]) -> str:
         return "cannot tell"
     if all(c.difference.low <= 0 for c in comparisons if c.factor in factors):
         return "none of them buys accuracy for certain"
-    rivals = [c.factor for c in best if c.difference.high >= best[0].difference.low]  # the first is its own
+    rivals = [
+        c.factor for c in best if c.difference.high >= best[0].difference.low
+    ]  # the first is its own
     return f"{' or '.join(rivals)} buys most"
 
 
@@ -302,10 +378,15 @@ def sentence_of(name: str, comparisons: Sequence[Comparison], choice: Arm | None
         told = []
         for c, span in zip(shown, spans, strict=True):
             head = f" with {HEADS[c.head]}" if len({m.head for m in comparisons}) > 1 else ""
-            told.append(f"{experiment.buys(c.difference)}{head}" + (f" ({span})" if factor == "field" and not alike else ""))
+            told.append(
+                f"{experiment.buys(c.difference)}{head}"
+                + (f" ({span})" if factor == "field" and not alike else "")
+            )
         words = what.format(
-            a=shown[0].b.parameters, b=shown[0].a.parameters, kernel=f" ({spans[0]})" if alike else ""
-        )  # fmt: skip
+            a=shown[0].b.parameters,
+            b=shown[0].a.parameters,
+            kernel=f" ({spans[0]})" if alike else "",
+        )
         if factor == "size" and len(shown) > 1:
             words = "growing one convolution to the size of a cascade"
         parts.append(f"{words} {' and '.join(told)}")
@@ -323,7 +404,9 @@ def brief_of(comparisons: Sequence[Comparison]) -> str:
     by_head = {c.head: c for c in reversed(comparisons) if c.factor == "depth"}
     if not by_head:
         return f"receptive field: {verdict_of(comparisons)}"
-    told = " and ".join(f"{experiment.buys(c.difference)} with {HEADS[c.head]}" for c in by_head.values())
+    told = " and ".join(
+        f"{experiment.buys(c.difference)} with {HEADS[c.head]}" for c in by_head.values()
+    )
     return f"a cascade {told} over the best single layer of its size"
 
 
@@ -340,14 +423,23 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
         ("high", "to", "percent"),
     )
     caption = f"Differences of mean test accuracy, paired by test image. Field, depth and pooling change at matched parameters (within {100 * NEAR:g} %, as the columns show); the single layer that a cascade is compared with is the one of lowest validation loss among those of its size."
-    return Table("comparisons", "What size, field, depth and pooling buy", columns, [c.row() for c in comparisons], caption)
+    return Table(
+        "comparisons",
+        "What size, field, depth and pooling buy",
+        columns,
+        [c.row() for c in comparisons],
+        caption,
+    )
 
 
 def arms_table(arms: Sequence[Arm], fields: dict[Model, Field]) -> Table:
     def seen(arm: Arm) -> dict[str, Any]:
         field = fields[arm.model]
         side = None if field.side is None else round(field.side, 2)
-        return {"theoretical": "whole input" if field.theoretical is None else str(field.theoretical), "effective": side}
+        return {
+            "theoretical": "whole input" if field.theoretical is None else str(field.theoretical),
+            "effective": side,
+        }
 
     more = (("theoretical", "theoretical field", "text"), ("effective", "effective field", "float"))
     caption = "Fields are those of the features that the head sees, in pixels a side: the theoretical one by arithmetic (not clipped to the image), the effective one the square root of the area above 4.55 % of the gradient's peak."
@@ -366,12 +458,17 @@ def effects_chart(comparisons: Sequence[Comparison]) -> Chart:
         rows.append({**c.row(), "arm": f"{c.factor}{kernel}, {HEADS[c.head]}{size}"})
     told = "; ".join(f"{row['arm']}: {100 * row['difference']:.1f}" for row in rows)
     return Chart(
-        "effects", "Test accuracy gained", charts.effects(rows, "arm", "factor", ["size", "field", "depth", "pooling"]),
-        f"Points of test accuracy gained with 95 % intervals: {told}.", "Right of the line: the change helps. Bars are 95 % intervals.",
-    )  # fmt: skip
+        "effects",
+        "Test accuracy gained",
+        charts.effects(rows, "arm", "factor", ["size", "field", "depth", "pooling"]),
+        f"Points of test accuracy gained with 95 % intervals: {told}.",
+        "Right of the line: the change helps. Bars are 95 % intervals.",
+    )
 
 
-def field_charts(arms: Sequence[Arm], fields: dict[Model, Field], comparisons: Sequence[Comparison]) -> list[Chart]:
+def field_charts(
+    arms: Sequence[Arm], fields: dict[Model, Field], comparisons: Sequence[Comparison]
+) -> list[Chart]:
     """Accuracy against theoretical and effective field, of networks of matched parameters."""
     groups: list[tuple[str, list[Arm]]] = []
     for head in ("flatten", "gap"):
@@ -383,7 +480,13 @@ def field_charts(arms: Sequence[Arm], fields: dict[Model, Field], comparisons: S
     for title, members in groups:
         for arm in members:
             field = fields[arm.model]
-            kind = "one convolution" if single(arm) else "cascade, no pooling" if spec(arm).pool == "none" else "cascade"
+            kind = (
+                "one convolution"
+                if single(arm)
+                else "cascade, no pooling"
+                if spec(arm).pool == "none"
+                else "cascade"
+            )
             both = (("theoretical field", field.theoretical), ("effective field", field.side))
             rows += [
                 {**arm.point(), "panel": title, "kind": kind, "measure": measure, "field": value}
@@ -395,15 +498,22 @@ def field_charts(arms: Sequence[Arm], fields: dict[Model, Field], comparisons: S
     best = max(rows, key=lambda row: row["accuracy"])
     return [
         Chart(
-            "accuracy_field", "Test accuracy against receptive field at matched parameters",
-            charts.accuracy_against_field(rows, [title for title, _ in groups], ["one convolution", "cascade", "cascade, no pooling"]),
+            "accuracy_field",
+            "Test accuracy against receptive field at matched parameters",
+            charts.accuracy_against_field(
+                rows,
+                [title for title, _ in groups],
+                ["one convolution", "cascade", "cascade, no pooling"],
+            ),
             f"Test accuracy with 95 % intervals against the theoretical and the effective receptive field, networks of matched parameters. The highest is {best['network']} with {100 * best['accuracy']:.1f} %.",
             "Fields in pixels a side. A single layer's field grows with its kernel; its filters shrink, so that the number of parameters stays.",
         )
-    ]  # fmt: skip
+    ]
 
 
-def field_gallery(context: Context, arms: Sequence[Arm], fields: dict[Model, Field]) -> list[Gallery]:
+def field_gallery(
+    context: Context, arms: Sequence[Arm], fields: dict[Model, Field]
+) -> list[Gallery]:
     image = context.data.test.images[0]
     items = []
     for arm in arms:
@@ -420,16 +530,25 @@ def field_gallery(context: Context, arms: Sequence[Arm], fields: dict[Model, Fie
         return []
     return [
         Gallery(
-            "fields", "Effective receptive fields on a test image", tuple(items),
+            "fields",
+            "Effective receptive fields on a test image",
+            tuple(items),
             f"The first test image, {len(items)} times; in orange the pixels that act on the feature in the middle of the map.",
-            f"Mean absolute gradient of the middle feature with respect to each pixel, over {min(SAMPLES, len(context.data.test))} test images, with trained weights; its square root is shown.", 128,
+            f"Mean absolute gradient of the middle feature with respect to each pixel, over {min(SAMPLES, len(context.data.test))} test images, with trained weights; its square root is shown.",
+            128,
         )
-    ]  # fmt: skip
+    ]
 
 
-def paragraphs_of(context: Context, arms: Sequence[Arm], comparisons: Sequence[Comparison], choice: Arm | None) -> list[str]:
+def paragraphs_of(
+    context: Context, arms: Sequence[Arm], comparisons: Sequence[Comparison], choice: Arm | None
+) -> list[str]:
     recipe = arms[0].runs[0].recipe
-    images = f"{recipe.limit:,} of the {len(context.data.train):,}" if recipe.limit else f"all {len(context.data.train):,}"
+    images = (
+        f"{recipe.limit:,} of the {len(context.data.train):,}"
+        if recipe.limit
+        else f"all {len(context.data.train):,}"
+    )
     out = [
         "The networks. One convolution with ReLU, then either flatten and a fully connected layer (FC) or global average pooling and a fully connected layer (GAP → FC), at the sizes of the course "
         "and at sizes matched to a cascade's parameters; with a wider kernel a layer of the same size has fewer filters. A cascade is a series of 3×3 convolutions with ReLU and 2×2 max pooling. Without pooling it is "

@@ -1,1 +1,25 @@
-"""Where jobs run. An engine takes picklable functions and gives events; it knows nothing of networks."""
+"""Where jobs run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convscope import lazily
+
+if TYPE_CHECKING:
+    from convscope.engines.jobs import Event as Event
+    from convscope.engines.jobs import Job as Job
+    from convscope.engines.jobs import JobQueue as JobQueue
+    from convscope.engines.local import LocalEngine as LocalEngine
+    from convscope.engines.local import end_with_parent as end_with_parent
+    from convscope.engines.local import no_main_module as no_main_module
+
+_HOMES = {
+    "Event": "jobs",
+    "Job": "jobs",
+    "JobQueue": "jobs",
+    "LocalEngine": "local",
+    "end_with_parent": "local",
+    "no_main_module": "local",
+}
+__getattr__ = lazily(__name__, _HOMES)

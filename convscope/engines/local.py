@@ -7,60 +7,23 @@ events. A worker that dies fails its own job only, with the signal named, and is
 from __future__ import annotations
 
 import contextlib
-import heapq
 import importlib
-import itertools
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from multiprocessing import connection
 from multiprocessing.context import SpawnContext
 from typing import Any
 
+from convscope.engines.jobs import Event, Job, JobQueue
+
 ROUND = 1.0  # seconds after which the pool looks whether its workers live, where nothing tells it
+
 PATIENCE = 5.0  # seconds that a worker has to end when asked, before it is killed
-
-
-@dataclass(frozen=True)
-class Job:
-    key: str
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True)
-class Event:
-    """kind: "started", "progress" (value: what the job reported), "done" (value: its result), "failed" (value: why, in one line)."""
-
-    key: str
-    kind: str
-    value: Any = None
-    detail: str = ""  # the traceback of a failure
-
-
-class JobQueue:
-    """Jobs that wait, the most urgent first; more can be pushed while an engine works through it."""
-
-    def __init__(self, jobs: Sequence[Job] = ()) -> None:
-        self.heap: list[tuple[tuple[float, ...], int, Job]] = []
-        self.count = itertools.count()
-        for job in jobs:
-            self.push(job)
-
-    def push(self, job: Job, urgency: tuple[float, ...] = ()) -> None:
-        """The smallest urgency goes first, none before all; jobs of equal urgency in the order in which they came."""
-        heapq.heappush(self.heap, (urgency, next(self.count), job))
-
-    def pop(self) -> Job:
-        return heapq.heappop(self.heap)[2]
-
-    def __len__(self) -> int:
-        return len(self.heap)
 
 
 class Worker:
@@ -119,17 +82,27 @@ class LocalEngine:
                     job = waiting.pop()
                     try:
                         worker.give(job)
-                    except (BrokenPipeError, ConnectionResetError):  # died between jobs: a fresh one takes the job
+                    except (
+                        BrokenPipeError,
+                        ConnectionResetError,
+                    ):  # died between jobs: a fresh one takes the job
                         worker.stop()
                         worker = self.workers[i] = self.fresh()
                         worker.give(job)
                     yield Event(job.key, "started")
             self.give_ahead(waiting)
-            handles = [handle for worker in self.workers if worker.jobs for handle in (worker.pipe, worker.process.sentinel)]
+            handles = [
+                handle
+                for worker in self.workers
+                if worker.jobs
+                for handle in (worker.pipe, worker.process.sentinel)
+            ]
             ready = connection.wait(handles, timeout=ROUND)
             for i, worker in enumerate(self.workers):
                 quiet = worker.pipe not in ready and worker.process.sentinel not in ready
-                if not worker.jobs or (quiet and worker.process.is_alive()):  # a grandchild may keep pipe and sentinel open
+                if not worker.jobs or (
+                    quiet and worker.process.is_alive()
+                ):  # a grandchild may keep pipe and sentinel open
                     continue
                 key = worker.jobs[0].key
                 try:
@@ -157,7 +130,10 @@ class LocalEngine:
                 job = waiting.pop()
                 try:
                     worker.give(job)
-                except (BrokenPipeError, ConnectionResetError):  # it has died, which is seen when its answer is read
+                except (
+                    BrokenPipeError,
+                    ConnectionResetError,
+                ):  # it has died, which is seen when its answer is read
                     waiting.push(job)
 
     def gather(self, jobs: Sequence[Job]) -> dict[str, Any]:
@@ -187,7 +163,9 @@ def no_main_module() -> Iterator[None]:
 def death(code: int | None) -> str:
     if code is not None and code < 0:
         known = {member.value: member.name for member in signal.Signals}
-        return f"the worker died of {known.get(-code, f'signal {-code}')}" + (" (often: out of memory)" if code == -9 else "")
+        return f"the worker died of {known.get(-code, f'signal {-code}')}" + (
+            " (often: out of memory)" if code == -9 else ""
+        )
     return f"the worker ended with exit code {code}"
 
 
@@ -210,11 +188,23 @@ def work(pipe: connection.Connection, preload: Sequence[str]) -> None:
         try:
             answer = ("done", function(report, *arguments), "")
         except Exception as error:
-            answer = ("failed", f"{type(error).__name__}: {error}".strip().splitlines()[0], traceback.format_exc())
+            answer = (
+                "failed",
+                f"{type(error).__name__}: {error}".strip().splitlines()[0],
+                traceback.format_exc(),
+            )
         try:
             pipe.send(answer)
-        except Exception as error:  # a result that does not pickle is the job's failure, not the worker's
-            pipe.send(("failed", f"{type(error).__name__}: {error}".strip().splitlines()[0], traceback.format_exc()))
+        except (
+            Exception
+        ) as error:  # a result that does not pickle is the job's failure, not the worker's
+            pipe.send(
+                (
+                    "failed",
+                    f"{type(error).__name__}: {error}".strip().splitlines()[0],
+                    traceback.format_exc(),
+                )
+            )
 
 
 def end_with_parent() -> None:

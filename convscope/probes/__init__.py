@@ -53,7 +53,13 @@ class Probe(Shown):
         rows += self.linearity_test.rows()
         rows += [(*row, "") for row in self.translation.rows() + self.convolution.rows()]
         for example in self.counterexamples:
-            rows.append((f"counterexample to {example.law}", f"{example.support} nonzero inputs", f"error {example.error:.3g}"))
+            rows.append(
+                (
+                    f"counterexample to {example.law}",
+                    f"{example.support} nonzero inputs",
+                    f"error {example.error:.3g}",
+                )
+            )
         return rows
 
 
@@ -71,11 +77,15 @@ def probe(
     float64 where it allows. Raises UserError, one line, where a verdict is impossible: the shape is not taken, the output is random, NaN,
     not one tensor, or changes its shape. `trials` is the number for linearity; translation takes an eighth of it at each shift.
     """
-    shape = check_shape(shape, 2, "one sample's, channels first: (channels, length) or (channels, height, width)")
+    shape = check_shape(
+        shape, 2, "one sample's, channels first: (channels, length) or (channels, height, width)"
+    )
     operator = Operator(f, shape, device=device, seed=seed)
     lines = linearity(operator, trials=trials, seed=seed)
     moves = translation(operator, trials=max(6, trials // 8), seed=seed)
     assert operator.out_shape is not None
     borders = tuple(axis.border for axis in moves.axes)
     kernel = convolution(operator, lines.verdict, moves.shifts, borders, moves.invariant, seed)
-    return Probe(operator.name, operator.shape, operator.out_shape, lines.verdict, lines, moves, kernel)
+    return Probe(
+        operator.name, operator.shape, operator.out_shape, lines.verdict, lines, moves, kernel
+    )

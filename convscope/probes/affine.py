@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from convscope.errors import UserError, one_line
 from convscope.probes.laws import sides
 from convscope.probes.trials import (
     KINDS,
@@ -22,7 +23,6 @@ from convscope.probes.trials import (
     private,
     show_shape,
 )
-from convscope.recipe import UserError, one_line
 
 TRIALS = 26  # inputs at each magnitude, twice
 
@@ -74,10 +74,15 @@ class Collapse(Shown):
         return x.to("cpu", torch.float64).flatten(1) @ self.weight.T + self.bias
 
     def rows(self) -> list[tuple[str, ...]]:
-        shown = ", ".join(f"{s:.4g}" for s in self.singular_values[:10]) + (" …" if len(self.singular_values) > 10 else "")
+        shown = ", ".join(f"{s:.4g}" for s in self.singular_values[:10]) + (
+            " …" if len(self.singular_values) > 10 else ""
+        )
         same = "–" if self.agreement is None else f"{self.agreement:.2%}"
         return [
-            ("affine map", f"{self.weight.shape[0]} outputs × {self.weight.shape[1]:,} inputs ({show_shape(self.in_shape)})"),
+            (
+                "affine map",
+                f"{self.weight.shape[0]} outputs × {self.weight.shape[1]:,} inputs ({show_shape(self.in_shape)})",
+            ),
             ("rank", str(self.rank)),
             ("singular values", shown),
             ("largest relative error", f"{self.max_error:.3g} on {self.checked:,} inputs"),
@@ -106,7 +111,9 @@ def collapse(
         network.eval()
     operator = Operator(network, in_shape, seed=seed)
     if operator.coupled:
-        raise UserError(f"{operator.name} mixes the samples of a batch: its output for a sample is no function of that sample")
+        raise UserError(
+            f"{operator.name} mixes the samples of a batch: its output for a sample is no function of that sample"
+        )
     error = affine_error(operator, seed)
     if error > operator.tolerance:
         raise _not_affine(network, in_shape, operator, error, seed)
@@ -123,7 +130,9 @@ def collapse(
             impulses[torch.arange(stop - start), torch.arange(start, stop)] = 1.0
             weight[:, start:stop] = (operator(impulses.reshape(-1, *in_shape)) - zero).flatten(1).T
     if inputs is None:
-        inputs = torch.randn(256, *in_shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        inputs = torch.randn(
+            256, *in_shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        )
     elif tuple(inputs.shape[1:]) != in_shape or len(inputs) == 0:
         raise UserError(f"inputs of {show_shape(inputs.shape)}: samples are {show_shape(in_shape)}")
     values = torch.linalg.svdvals(weight)
@@ -161,7 +170,9 @@ def affine_error(operator: Operator, seed: int = 0) -> float:
         finite = operator.refuse_bad(left, size) & operator.refuse_bad(right, size)
         error = operator.error(left, right, largest, size).flatten(1).amax(1)
         worst = max(worst, float(torch.where(finite, error, torch.inf).max()))
-        left, right, largest, size = sides(operator, "homogeneity", x, x, {"factor": -1.0 - start / 26})
+        left, right, largest, size = sides(
+            operator, "homogeneity", x, x, {"factor": -1.0 - start / 26}
+        )
         error = operator.error(left, right, largest, size).flatten(1).amax(1)
         worst = max(worst, float(torch.where(error.isfinite(), error, torch.inf).max()))
         if worst > operator.tolerance:
@@ -170,31 +181,47 @@ def affine_error(operator: Operator, seed: int = 0) -> float:
 
 
 def _gradients(operator: Operator, outputs: int) -> Tensor:
-    x = torch.zeros(outputs, *operator.shape, dtype=operator.dtype, device=operator.device, requires_grad=True)
+    x = torch.zeros(
+        outputs, *operator.shape, dtype=operator.dtype, device=operator.device, requires_grad=True
+    )
     try:
         with torch.enable_grad():
             out = operator.f(x.clone()).flatten(1)
             (rows,) = torch.autograd.grad(out.diagonal().sum(), x)
     except RuntimeError as error:
-        raise UserError(f"{operator.name} has no gradients ({one_line(error)}): collapse it by impulses") from None
+        raise UserError(
+            f"{operator.name} has no gradients ({one_line(error)}): collapse it by impulses"
+        ) from None
     return rows.flatten(1).to("cpu", torch.float64)
 
 
 def _not_affine(
-    network: Callable[..., Any], in_shape: tuple[int, ...], operator: Operator, error: float, seed: int
+    network: Callable[..., Any],
+    in_shape: tuple[int, ...],
+    operator: Operator,
+    error: float,
+    seed: int,
 ) -> NotAffineError:
-    found = parts(network, in_shape, first=True, seed=seed) if isinstance(network, nn.Module) else []
+    found = (
+        parts(network, in_shape, first=True, seed=seed) if isinstance(network, nn.Module) else []
+    )
     guilty = next((part for part in found if not part.affine), None)
     if guilty is None:
-        return NotAffineError(f"{operator.name} is not affine: additivity fails by {error:.2g} of the output", operator.name)
+        return NotAffineError(
+            f"{operator.name} is not affine: additivity fails by {error:.2g} of the output",
+            operator.name,
+        )
     inside = "" if guilty.name else " in its own forward"
     name = guilty.name or operator.name
     return NotAffineError(
-        f"not affine: {name} ({guilty.kind}){inside} is nonlinear, additivity fails by {guilty.error:.2g} of its output", name
+        f"not affine: {name} ({guilty.kind}){inside} is nonlinear, additivity fails by {guilty.error:.2g} of its output",
+        name,
     )
 
 
-def parts(model: nn.Module, in_shape: Sequence[int], *, first: bool = False, seed: int = 0) -> list[Part]:
+def parts(
+    model: nn.Module, in_shape: Sequence[int], *, first: bool = False, seed: int = 0
+) -> list[Part]:
     """Which parts of a network are affine, each judged in place, in its mode, on inputs of the shapes it gets, in order of execution.
 
     Modules without children are judged first; where all of them are affine, the modules around them, innermost first: a nonlinear function
@@ -208,21 +235,37 @@ def parts(model: nn.Module, in_shape: Sequence[int], *, first: bool = False, see
 
     def before(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         calls.setdefault(
-            names[module], (module, tuple(a.clone() if isinstance(a, Tensor) else a for a in arguments), dict(keywords))
+            names[module],
+            (
+                module,
+                tuple(a.clone() if isinstance(a, Tensor) else a for a in arguments),
+                dict(keywords),
+            ),
         )
 
     def after(module: nn.Module, *_: Any) -> None:
         if names[module] not in done:
             done.append(names[module])
 
-    hooks = [h for m in names for h in (m.register_forward_pre_hook(before, with_kwargs=True), m.register_forward_hook(after))]
+    hooks = [
+        h
+        for m in names
+        for h in (
+            m.register_forward_pre_hook(before, with_kwargs=True),
+            m.register_forward_hook(after),
+        )
+    ]
     parameter = next((p for p in network.parameters() if p.is_floating_point()), None)
-    x = torch.randn(2, *in_shape, generator=torch.Generator().manual_seed(seed)).to(device_of(network))
+    x = torch.randn(2, *in_shape, generator=torch.Generator().manual_seed(seed)).to(
+        device_of(network)
+    )
     try:
         with torch.no_grad():
             network(x if parameter is None else x.to(parameter.dtype))
     except Exception as error:
-        raise UserError(f"{name_of(model)} does not take {show_shape((2, *in_shape))} batches: {one_line(error)}") from None
+        raise UserError(
+            f"{name_of(model)} does not take {show_shape((2, *in_shape))} batches: {one_line(error)}"
+        ) from None
     finally:
         for hook in hooks:
             hook.remove()
@@ -250,9 +293,15 @@ def parts(model: nn.Module, in_shape: Sequence[int], *, first: bool = False, see
     return found
 
 
-def _judge(name: str, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], seed: int) -> Part | None:
+def _judge(
+    name: str, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], seed: int
+) -> Part | None:
     """One module as a function of all the tensors it was given, taken together; None for a module that was given none."""
-    where = [i for i, a in enumerate(arguments) if isinstance(a, Tensor) and a.is_floating_point() and a.ndim >= 1]
+    where = [
+        i
+        for i, a in enumerate(arguments)
+        if isinstance(a, Tensor) and a.is_floating_point() and a.ndim >= 1
+    ]
     if not where:
         return None
     shapes = [tuple(arguments[i].shape[1:]) for i in where]
@@ -264,7 +313,9 @@ def _judge(name: str, module: nn.Module, arguments: tuple[Any, ...], keywords: d
         for i, piece, shape in zip(where, flat.split(sizes, dim=1), shapes, strict=True):
             given[i] = piece.reshape(-1, *shape)
         out = copied(*given, **keywords)
-        outs = [o for o in (out if isinstance(out, tuple | list) else (out,)) if isinstance(o, Tensor)]
+        outs = [
+            o for o in (out if isinstance(out, tuple | list) else (out,)) if isinstance(o, Tensor)
+        ]
         joined.out_shape = tuple(outs[0].shape[1:])  # pyright: ignore[reportFunctionMemberAccess]
         return torch.cat([o.reshape(len(flat), -1) for o in outs], dim=1)
 
@@ -274,7 +325,11 @@ def _judge(name: str, module: nn.Module, arguments: tuple[Any, ...], keywords: d
     except UserError as error:
         if "another output for the same input" not in str(error):
             raise
-        return Part(name, type(module).__name__, shapes[0], (), False, float("inf"))  # random, as dropout in training mode
+        return Part(
+            name, type(module).__name__, shapes[0], (), False, float("inf")
+        )  # random, as dropout in training mode
     error = affine_error(operator, seed)
     out_shape = joined.out_shape  # pyright: ignore[reportFunctionMemberAccess]
-    return Part(name, type(module).__name__, shapes[0], out_shape, error <= operator.tolerance, error)
+    return Part(
+        name, type(module).__name__, shapes[0], out_shape, error <= operator.tolerance, error
+    )

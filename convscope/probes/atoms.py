@@ -59,7 +59,9 @@ def settle(dim: Dim) -> Dim:
     """An axis followed by plain atoms, as in a pixel shuffle written with views, is the axis repeated."""
     if len(dim) > 1 and dim[0].axis is not None and all(a.axis is None for a in dim[1:]):
         r = math.prod(a.length for a in dim[1:])
-        return spread(dim[:1], Fraction(r), Fraction(r - 1, r), -Fraction(r - 1, r), dim[0].length * r)
+        return spread(
+            dim[:1], Fraction(r), Fraction(r - 1, r), -Fraction(r - 1, r), dim[0].length * r
+        )
     return dim
 
 
@@ -79,14 +81,19 @@ def plain_dims(shape: Iterable[int]) -> State:
 def globally(state: State, dims: Iterable[int]) -> State:
     """The same tensor, its positions along these dimensions depending on all of them."""
     mixed = {d % len(state) for d in dims}
-    return tuple(tuple(replace(a, field=None) for a in dim) if d in mixed else dim for d, dim in enumerate(state))
+    return tuple(
+        tuple(replace(a, field=None) for a in dim) if d in mixed else dim
+        for d, dim in enumerate(state)
+    )
 
 
 def union(states: Sequence[State], shape: Sequence[int]) -> State:
     """Element by element, with broadcasting: the hull of the operands' intervals."""
     padded = [((),) * (len(shape) - len(s)) + s for s in states]
     every = {a.axis for s in states for dim in s for a in dim if a.axis is not None}
-    whole = {axis for axis in every for s in states if all(a.axis != axis for dim in s for a in dim)}
+    whole = {
+        axis for axis in every for s in states if all(a.axis != axis for dim in s for a in dim)
+    }
     out: list[Dim] = []
     for d, length in enumerate(shape):
         dims = [s[d] for s in padded if math.prod(a.length for a in s[d]) == length and s[d]]
@@ -99,11 +106,16 @@ def union(states: Sequence[State], shape: Sequence[int]) -> State:
         for other in dims:
             same = [(a.axis, a.length) for a in other] == [(a.axis, a.length) for a in best]
             if same:
-                best = tuple(replace(a, field=hull(a.field, b.field)) for a, b in zip(best, other, strict=True))
+                best = tuple(
+                    replace(a, field=hull(a.field, b.field))
+                    for a, b in zip(best, other, strict=True)
+                )
             else:
                 whole |= {a.axis for a in (*best, *other) if a.axis is not None}
         out.append(best)
-    return tuple(tuple(replace(a, field=None) if a.axis in whole else a for a in dim) for dim in out)
+    return tuple(
+        tuple(replace(a, field=None) if a.axis in whole else a for a in dim) for dim in out
+    )
 
 
 def hull(a: Field | None, b: Field | None) -> Field | None:
@@ -115,7 +127,9 @@ def hull(a: Field | None, b: Field | None) -> Field | None:
 
 def viewed(state: State, shape: Sequence[int]) -> State:
     """Regroup atoms to another shape of as many numbers; what can't be followed is global."""
-    if len(state) == len(shape) and all(math.prod(a.length for a in dim) == n for dim, n in zip(state, shape, strict=True)):
+    if len(state) == len(shape) and all(
+        math.prod(a.length for a in dim) == n for dim, n in zip(state, shape, strict=True)
+    ):
         return state
     rest = [a for dim in state for a in dim if a.length != 1]
     out: list[Dim] = []

@@ -43,13 +43,26 @@ class Convolution(Shown):
     def rows(self) -> list[tuple[str, ...]]:
         rows = [("convolution", self.kind or f"no: {self.reason}")]
         if self.linear_part is not None:
-            of = "impulse response" if self.impulse_response is not None else "impulse response of f − f(0)"
+            of = (
+                "impulse response"
+                if self.impulse_response is not None
+                else "impulse response of f − f(0)"
+            )
             starts = ", ".join(map(str, self.first))
-            rows.append((of, f"{show_shape(self.linear_part.shape)} (out × in × kernel), first index {starts}"))
+            rows.append(
+                (
+                    of,
+                    f"{show_shape(self.linear_part.shape)} (out × in × kernel), first index {starts}",
+                )
+            )
         if self.phases is not None and self.linear_part is None:
-            rows.append(("phases", f"{show_shape(self.phases.shape)} (phases × out × in × response)"))
+            rows.append(
+                ("phases", f"{show_shape(self.phases.shape)} (phases × out × in × response)")
+            )
         if self.error is not None:
-            rows.append(("reconstruction error", f"{self.error:.3g} on {self.signals} random signals"))
+            rows.append(
+                ("reconstruction error", f"{self.error:.3g} on {self.signals} random signals")
+            )
         return rows
 
 
@@ -73,7 +86,9 @@ def convolution(
     if invariant and any(shift is None for shift in shifts):
         return no("it is invariant: an impulse gives the same output wherever it is")
     if any(shift is None for shift in shifts):
-        return no("it is not translation-equivariant: impulses at different places give different responses")
+        return no(
+            "it is not translation-equivariant: impulses at different places give different responses"
+        )
     maps = tuple(shift for shift in shifts if shift is not None)
     assert operator.out_shape is not None
     sizes, outs = operator.shape[1:], operator.out_shape[1:]
@@ -85,16 +100,29 @@ def convolution(
         s * m == t * n for (s, t), n, m in zip(maps, sizes, outs, strict=True)
     ]  # the strict kind, where circular shifts of outputs mean something
     circular = all(wraps)
-    centres = tuple((n // 2) // s for (s, _), n in zip(maps, sizes, strict=True))  # blocks m₀ in which the impulses stand
+    centres = tuple(
+        (n // 2) // s for (s, _), n in zip(maps, sizes, strict=True)
+    )  # blocks m₀ in which the impulses stand
     responses = _responses(operator, zero, maps, centres)
-    signals = torch.randn(SIGNALS, *operator.shape, generator=torch.Generator().manual_seed(seed + 2), dtype=torch.float64)
+    signals = torch.randn(
+        SIGNALS,
+        *operator.shape,
+        generator=torch.Generator().manual_seed(seed + 2),
+        dtype=torch.float64,
+    )
     measured = operator(signals) - zero
     largest = float(measured.abs().max())
-    allowed = operator.tolerance * (1 + operator.floor * float(signals.abs().max()) / max(largest, 1e-300))
+    allowed = operator.tolerance * (
+        1 + operator.floor * float(signals.abs().max()) / max(largest, 1e-300)
+    )
     keep = (..., *(slice(b, m - b) for b, m in zip(borders, outs, strict=True)))
 
     def error_of(responses: Tensor) -> float:
-        difference = float((_rebuild(signals, responses, maps, centres, outs, circular) - measured)[keep].abs().max())
+        difference = float(
+            (_rebuild(signals, responses, maps, centres, outs, circular) - measured)[keep]
+            .abs()
+            .max()
+        )
         return difference / largest if largest > 0 else difference
 
     error = error_of(responses)
@@ -104,12 +132,18 @@ def convolution(
         responses = _patched(operator, zero, responses, maps, centres, borders)
         error = error_of(responses)
     if error > allowed:
-        return no(f"its response to an impulse does not give its outputs: relative error {error:.3g}", maps)
+        return no(
+            f"its response to an impulse does not give its outputs: relative error {error:.3g}",
+            maps,
+        )
     kernel, first = _kernel(responses, maps, centres, outs, circular, wraps)
     spread = tuple(range(1, zero.ndim))
     bias = (
         zero.mean(spread)
-        if bool((zero.amax(spread) - zero.amin(spread)).abs().max() <= operator.tolerance * zero.abs().max())
+        if bool(
+            (zero.amax(spread) - zero.amin(spread)).abs().max()
+            <= operator.tolerance * zero.abs().max()
+        )
         else zero
     )
     if kernel is None:
@@ -123,17 +157,32 @@ def convolution(
         else "transposed convolution"
     )
     if verdict == "affine":
-        return Convolution(None, "it is affine: f(0) is not 0", None, kernel, bias, responses, first, maps, error, SIGNALS)
+        return Convolution(
+            None,
+            "it is affine: f(0) is not 0",
+            None,
+            kernel,
+            bias,
+            responses,
+            first,
+            maps,
+            error,
+            SIGNALS,
+        )
     return Convolution(kind, "", kernel, kernel, None, responses, first, maps, error, SIGNALS)
 
 
-def _responses(operator: Operator, zero: Tensor, maps: tuple[tuple[int, int], ...], centres: tuple[int, ...]) -> Tensor:
+def _responses(
+    operator: Operator, zero: Tensor, maps: tuple[tuple[int, int], ...], centres: tuple[int, ...]
+) -> Tensor:
     """phases × out × in × outputs: responses to impulses at m₀·s + p, minus f(0)."""
     impulses = []
     for phase in itertools.product(*(range(s) for s, _ in maps)):
         for channel in range(operator.shape[0]):
             x = operator.zeros()[0]
-            x[(channel, *(m * s + p for m, (s, _), p in zip(centres, maps, phase, strict=True)))] = 1.0
+            x[
+                (channel, *(m * s + p for m, (s, _), p in zip(centres, maps, phase, strict=True)))
+            ] = 1.0
             impulses.append(x)
     found = operator(torch.stack(impulses)) - zero
     return found.reshape(-1, operator.shape[0], *found.shape[1:]).transpose(1, 2).contiguous()
@@ -155,7 +204,9 @@ def _patched(
         if not any(away):
             continue
         moved = [h if far else 0 for h, far in zip(half, away, strict=True)]
-        there = tuple((m + d) % (n // s) for m, d, n, (s, _) in zip(centres, moved, sizes, maps, strict=True))
+        there = tuple(
+            (m + d) % (n // s) for m, d, n, (s, _) in zip(centres, moved, sizes, maps, strict=True)
+        )
         aligned = _responses(operator, zero, maps, there).roll(
             [-d * t for d, (_, t) in zip(moved, maps, strict=True)], tuple(range(-axes, 0))
         )
@@ -179,17 +230,25 @@ def _rebuild(
     """Σₚ Σₘ x(m·s + p) gₚ(j − m·t) by FFT; circular on the outputs' grid, else with zeros around."""
     dims = tuple(range(-len(maps), 0))
     blocks = [-(-n // s) for (s, _), n in zip(maps, x.shape[2:], strict=True)]
-    grid = [m if circular else 2 * (m + b * t) for m, b, (_, t) in zip(outs, blocks, maps, strict=True)]
+    grid = [
+        m if circular else 2 * (m + b * t) for m, b, (_, t) in zip(outs, blocks, maps, strict=True)
+    ]
     total = torch.zeros(len(x), responses.shape[1], *grid, dtype=torch.complex128)
     lead = [-m0 * t for m0, (_, t) in zip(centres, maps, strict=True)]
-    for phase, response in zip(itertools.product(*(range(s) for s, _ in maps)), responses, strict=True):
+    for phase, response in zip(
+        itertools.product(*(range(s) for s, _ in maps)), responses, strict=True
+    ):
         part = x[(..., *(slice(p, None, s) for p, (s, _) in zip(phase, maps, strict=True)))]
         spread = torch.zeros(*x.shape[:2], *grid, dtype=x.dtype)
-        spread[(..., *(slice(0, n * t, t) for n, (_, t) in zip(part.shape[2:], maps, strict=True)))] = part
+        spread[
+            (..., *(slice(0, n * t, t) for n, (_, t) in zip(part.shape[2:], maps, strict=True)))
+        ] = part
         wide = torch.zeros(*response.shape[:2], *grid, dtype=x.dtype)
         wide[(..., *(slice(0, m) for m in outs))] = response
         total += torch.einsum(
-            "ni...,oi...->no...", torch.fft.fftn(spread, dim=dims), torch.fft.fftn(wide.roll(lead, dims), dim=dims)
+            "ni...,oi...->no...",
+            torch.fft.fftn(spread, dim=dims),
+            torch.fft.fftn(wide.roll(lead, dims), dim=dims),
         )
     rebuilt = torch.fft.ifftn(total, dim=dims).real
     return rebuilt[(..., *(slice(0, m) for m in outs))]
@@ -213,7 +272,9 @@ def _kernel(
         index = torch.arange(m) - m0 * t
         if circular and wraps[axis]:
             index = (index + m // 2) % m - m // 2
-        rest = kernel.ndim - len(outs) + axis  # the axis of outputs: phases of later axes stand before it
+        rest = (
+            kernel.ndim - len(outs) + axis
+        )  # the axis of outputs: phases of later axes stand before it
         taps = torch.cat([s * index - p for p in range(s)])
         merged = torch.cat(list(kernel.unbind(0)), dim=rest - 1)
         if circular and wraps[axis] and s > 1:

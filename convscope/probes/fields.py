@@ -10,10 +10,10 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
+from convscope.errors import UserError, did_you_mean, one_line
 from convscope.probes.atoms import fields_of
 from convscope.probes.propagation import CircularPadding, Tracker
 from convscope.probes.trials import Shown, check_shape, device_of, name_of, private, show_shape
-from convscope.recipe import UserError, did_you_mean, one_line
 
 OUTPUT = "(output)"
 PEAK_SHARE = 0.0455  # 1 − 95.45 %: what lies beyond two standard deviations (Luo et al. 2016)
@@ -82,12 +82,36 @@ class FieldTable(Shown, Sequence[FieldRow]):
 
     def rows(self) -> list[tuple[str, ...]]:
         checked = any(row.agrees is not None for row in self.layers)
-        rows = [("layer", "kind", "field", "stride", "start", *(("by perturbation",) if checked else ()))]
+        rows = [
+            (
+                "layer",
+                "kind",
+                "field",
+                "stride",
+                "start",
+                *(("by perturbation",) if checked else ()),
+            )
+        ]
         for row in self.layers:
             stride = "–" if row.whole else _show(row.strides)
             field = _show(row.sizes) + (" (whole input)" if row.whole else "")
-            seen = "not checked" if row.agrees is None else "agrees" if row.agrees else f"differs: {row.seen}"
-            rows.append((row.name, row.kind, field, stride, _show(row.starts), *((seen,) if checked else ())))
+            seen = (
+                "not checked"
+                if row.agrees is None
+                else "agrees"
+                if row.agrees
+                else f"differs: {row.seen}"
+            )
+            rows.append(
+                (
+                    row.name,
+                    row.kind,
+                    field,
+                    stride,
+                    _show(row.starts),
+                    *((seen,) if checked else ()),
+                )
+            )
         return rows
 
 
@@ -96,7 +120,9 @@ def _show(values: Sequence[int | float | None]) -> str:
     return shown[0] if len(set(shown)) == 1 else "×".join(shown)
 
 
-def receptive_field(model: Callable[..., Any], in_shape: Sequence[int], *, check: bool = False, seed: int = 0) -> FieldTable:
+def receptive_field(
+    model: Callable[..., Any], in_shape: Sequence[int], *, check: bool = False, seed: int = 0
+) -> FieldTable:
     """A row a layer (modules without children, in order of execution): name, size, stride, start of the theoretical receptive field.
 
     Works on any graph, with skips, branches and functions in forwards: the network runs once, and each tensor operation passes the
@@ -104,18 +130,28 @@ def receptive_field(model: Callable[..., Any], in_shape: Sequence[int], *, check
     evaluation mode. With `check`, rows and columns of the input are perturbed and compared with the arithmetic. Normalisations over the
     map (group, layer, instance) make every output depend on the whole input, and so they are counted.
     """
-    in_shape = check_shape(in_shape, 2, "one sample's, channels first: (channels, length) or (channels, height, width)")
+    in_shape = check_shape(
+        in_shape, 2, "one sample's, channels first: (channels, length) or (channels, height, width)"
+    )
     network = private(model)
     layers = _leaves(network)
     x = torch.full((1, *in_shape), 0.5, device=device_of(network))
-    parameter = next((p for p in network.parameters() if p.is_floating_point()), None) if isinstance(network, nn.Module) else None
+    parameter = (
+        next((p for p in network.parameters() if p.is_floating_point()), None)
+        if isinstance(network, nn.Module)
+        else None
+    )
     x = x if parameter is None else x.to(parameter.dtype)
     tracker = Tracker(x)
     found: list[FieldRow] = []
     last: list[Any] = [None]
 
     def record(name: str, kind: str, out: Any) -> None:
-        out = next((o for o in out if isinstance(o, Tensor)), None) if isinstance(out, tuple | list) else out
+        out = (
+            next((o for o in out if isinstance(o, Tensor)), None)
+            if isinstance(out, tuple | list)
+            else out
+        )
         state = tracker.state_of(out)
         if state is None:
             return
@@ -126,13 +162,22 @@ def receptive_field(model: Callable[..., Any], in_shape: Sequence[int], *, check
                 name,
                 kind,
                 tuple(out.shape[1:]),
-                tuple(n if f is None else math.floor(f.size) for f, n in zip(fields, in_shape[1:], strict=True)),
-                tuple(None if f is None else int(f.jump) if f.jump.denominator == 1 else float(f.jump) for f in fields),
+                tuple(
+                    n if f is None else math.floor(f.size)
+                    for f, n in zip(fields, in_shape[1:], strict=True)
+                ),
+                tuple(
+                    None if f is None else int(f.jump) if f.jump.denominator == 1 else float(f.jump)
+                    for f in fields
+                ),
                 tuple(0 if f is None else math.ceil(f.start) for f in fields),
             )
         )
 
-    hooks = [m.register_forward_hook(lambda m, _, out, n=name: record(n, type(m).__name__, out)) for m, name in layers.items()]
+    hooks = [
+        m.register_forward_hook(lambda m, _, out, n=name: record(n, type(m).__name__, out))
+        for m, name in layers.items()
+    ]
     try:
         with torch.no_grad(), CircularPadding(tracker), tracker:
             out = network(x)
@@ -143,12 +188,20 @@ def receptive_field(model: Callable[..., Any], in_shape: Sequence[int], *, check
     finally:
         for hook in hooks:
             hook.remove()
-    out = next((o for o in out if isinstance(o, Tensor)), None) if isinstance(out, tuple | list) else out
+    out = (
+        next((o for o in out if isinstance(o, Tensor)), None)
+        if isinstance(out, tuple | list)
+        else out
+    )
     state = tracker.state_of(out)
-    if state is not None and (not found or fields_of(state, len(in_shape) - 1) != fields_of(last[0], len(in_shape) - 1)):
+    if state is not None and (
+        not found or fields_of(state, len(in_shape) - 1) != fields_of(last[0], len(in_shape) - 1)
+    ):
         record(OUTPUT, name_of(model), out)
     if not found:
-        raise UserError(f"{name_of(model)}: its output does not depend on its input in a way that can be followed")
+        raise UserError(
+            f"{name_of(model)}: its output does not depend on its input in a way that can be followed"
+        )
     if check:
         if not isinstance(network, nn.Module):
             raise UserError(
@@ -163,7 +216,11 @@ def _leaves(network: Callable[..., Any]) -> dict[nn.Module, str]:
     if not isinstance(network, nn.Module):
         return {}
     network.eval()
-    return {m: name for name, m in network.named_modules() if not any(m.children()) and not isinstance(m, nn.Identity)}
+    return {
+        m: name
+        for name, m in network.named_modules()
+        if not any(m.children()) and not isinstance(m, nn.Identity)
+    }
 
 
 def _positive(network: nn.Module, seed: int) -> nn.Module:
@@ -174,7 +231,11 @@ def _positive(network: nn.Module, seed: int) -> nn.Module:
     with torch.no_grad():
         for p in own.parameters():
             fan_in = max(1, p[0].numel() if p.ndim > 1 else 1)
-            p.copy_(((0.5 + torch.rand(p.shape, generator=generator, dtype=torch.float64)) / fan_in).to(p.device))
+            p.copy_(
+                ((0.5 + torch.rand(p.shape, generator=generator, dtype=torch.float64)) / fan_in).to(
+                    p.device
+                )
+            )
         for name, buffer in own.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 buffer.fill_(float(name.endswith("var")))
@@ -197,7 +258,11 @@ def _watched(network: nn.Module, x: Tensor, spatial: int, batch: int = 32) -> li
         row: list[Tensor] = []
 
         def keep(_m: nn.Module, _i: Any, out: Any, row: list[Tensor] = row) -> None:
-            out = next((o for o in out if isinstance(o, Tensor)), None) if isinstance(out, tuple | list) else out
+            out = (
+                next((o for o in out if isinstance(o, Tensor)), None)
+                if isinstance(out, tuple | list)
+                else out
+            )
             if isinstance(out, Tensor):
                 row.append(_middle(out, spatial).clone())
 
@@ -212,9 +277,16 @@ def _watched(network: nn.Module, x: Tensor, spatial: int, batch: int = 32) -> li
     return [torch.cat(parts) for parts in zip(*seen, strict=True)]
 
 
-def _checked(network: nn.Module, in_shape: tuple[int, ...], found: list[FieldRow], seed: int) -> list[FieldRow]:
+def _checked(
+    network: nn.Module, in_shape: tuple[int, ...], found: list[FieldRow], seed: int
+) -> list[FieldRow]:
     own, spatial = _positive(network, seed), len(in_shape) - 1
-    base = 0.01 * (0.5 + torch.rand(1, *in_shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+    base = 0.01 * (
+        0.5
+        + torch.rand(
+            1, *in_shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        )
+    )
     lines = []
     for axis, size in enumerate(in_shape[1:]):
         for i in range(size):
@@ -223,8 +295,13 @@ def _checked(network: nn.Module, in_shape: tuple[int, ...], found: list[FieldRow
             lines.append(x)
     outs = _watched(own, torch.stack([base[0], *lines]).to(device_of(own)), spatial)
     if len(outs) != len(found) + (found[-1].name != OUTPUT):
-        return found  # layers that give no tensor that depends on the input: rows can't be told apart
-    return [_compare(row, (out[1:] != out[:1]).flatten(1).any(1).cpu(), in_shape) for row, out in zip(found, outs, strict=False)]
+        return (
+            found  # layers that give no tensor that depends on the input: rows can't be told apart
+        )
+    return [
+        _compare(row, (out[1:] != out[:1]).flatten(1).any(1).cpu(), in_shape)
+        for row, out in zip(found, outs, strict=False)
+    ]
 
 
 def _compare(row: FieldRow, changed: Tensor, in_shape: tuple[int, ...]) -> FieldRow:
@@ -242,7 +319,14 @@ def _compare(row: FieldRow, changed: Tensor, in_shape: tuple[int, ...]) -> Field
     return replace(row, seen=tuple(seen), agrees=agrees)
 
 
-def reach(model: nn.Module, in_shape: Sequence[int], *, layer: str | None = None, batch: int = 64, seed: int = 0) -> Tensor:
+def reach(
+    model: nn.Module,
+    in_shape: Sequence[int],
+    *,
+    layer: str | None = None,
+    batch: int = 64,
+    seed: int = 0,
+) -> Tensor:
     """Which input pixels can change the middle output of a layer at all: a mask of the input's height × width.
 
     Each pixel is perturbed alone, in a copy with random positive weights, so that closed gates hide none.
@@ -250,12 +334,20 @@ def reach(model: nn.Module, in_shape: Sequence[int], *, layer: str | None = None
     in_shape = check_shape(in_shape, 2, "one sample's, channels first")
     own, spatial = _positive(model, seed), len(in_shape) - 1
     capture = _Capture(own, layer, name_of(model))
-    base = 0.01 * (0.5 + torch.rand(1, *in_shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+    base = 0.01 * (
+        0.5
+        + torch.rand(
+            1, *in_shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        )
+    )
     pixels = torch.eye(math.prod(in_shape[1:]), dtype=torch.bool).reshape(-1, 1, *in_shape[1:])
     with torch.no_grad():
         before = _middle(capture(base.to(device_of(own))), spatial)
         changed = [
-            (_middle(capture((base + PERTURBATION * part).to(device_of(own))), spatial) != before).flatten(1).any(1).cpu()
+            (_middle(capture((base + PERTURBATION * part).to(device_of(own))), spatial) != before)
+            .flatten(1)
+            .any(1)
+            .cpu()
             for part in pixels.split(batch)
         ]
     return torch.cat(changed).reshape(in_shape[1:])
@@ -268,12 +360,18 @@ class _Capture:
         self.network, self.of = network, of
         modules = dict(network.named_modules())
         if layer is not None and layer not in modules:
-            raise UserError(f"layer {one_line(layer)!r} of {of}{did_you_mean(layer, [n for n in modules if n])}")
+            raise UserError(
+                f"layer {one_line(layer)!r} of {of}{did_you_mean(layer, [n for n in modules if n])}"
+            )
         self.layer = None if layer is None else modules[layer]
 
     def __call__(self, x: Tensor) -> Tensor:
         outs: list[Any] = []
-        hook = None if self.layer is None else self.layer.register_forward_hook(lambda _m, _i, out: outs.append(out))
+        hook = (
+            None
+            if self.layer is None
+            else self.layer.register_forward_hook(lambda _m, _i, out: outs.append(out))
+        )
         try:
             last = self.network(x)
         except Exception as error:
@@ -325,7 +423,9 @@ def effective_field(
     Channels of the output are added up with random weights, a new draw for each input; channels of the input by absolute value. A copy in
     float64 and evaluation mode is used, with the weights as they are. Without `layer`, the network's output: for logits, all of them.
     """
-    in_shape = check_shape(in_shape, 2, "one sample's, channels first: (channels, length) or (channels, height, width)")
+    in_shape = check_shape(
+        in_shape, 2, "one sample's, channels first: (channels, length) or (channels, height, width)"
+    )
     own = private(model, torch.float64)
     if not isinstance(own, nn.Module):
         raise UserError(f"{name_of(model)}: the effective field is that of a torch.nn.Module")
@@ -341,7 +441,9 @@ def effective_field(
         x = part.detach().to(device_of(own), torch.float64, copy=True).requires_grad_()
         with torch.enable_grad():
             out = _middle(capture(x * 1.0), len(in_shape) - 1)  # a layer may write into its input
-            weights = torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out.device)
+            weights = torch.randn(out.shape, generator=generator, dtype=torch.float64).to(
+                out.device
+            )
             (gradient,) = torch.autograd.grad((out * weights).sum(), x)
         image += gradient.abs().sum((0, 1)).cpu()
     peak = float(image.max())

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convscope.errors import UserError, one_line
 from convscope.probes.trials import Operator, Points, Shown, flat_max, show_shape
-from convscope.recipe import UserError, one_line
 
 
-def sides(operator: Operator, law: str, x: Points, y: Points, numbers: dict[str, float]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def sides(
+    operator: Operator, law: str, x: Points, y: Points, numbers: dict[str, float]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Both sides of a law at each point, with M and X: the laws of linearity are those of f − f(0).
 
     additivity f(x + y) = f(x) + f(y) − f(0); homogeneity f(ax) = a f(x) + (1 − a) f(0); zero f(0) = 0 · f(x);
@@ -25,18 +27,27 @@ def sides(operator: Operator, law: str, x: Points, y: Points, numbers: dict[str,
         return _shift_sides(operator, x, numbers)
     zero = operator(operator.zeros())
     if law == "zero":
-        return zero, torch.zeros_like(zero), torch.maximum(flat_max(zero), flat_max(operator(x))), 0 * flat_max(x)
+        return (
+            zero,
+            torch.zeros_like(zero),
+            torch.maximum(flat_max(zero), flat_max(operator(x))),
+            0 * flat_max(x),
+        )
     if law == "additivity":
         left, fx, fy = operator(x + y), operator(x), operator(y)
         largest = torch.stack([flat_max(v) for v in (left, fx, fy, zero.expand_as(left))]).amax(0)
         return left, fx + fy - zero, largest, torch.maximum(flat_max(x), flat_max(y))
     a = numbers["factor"]
     left, fx = operator(a * x), operator(x)
-    largest = torch.stack([flat_max(left), abs(a) * flat_max(fx), (1 + abs(a)) * flat_max(zero.expand_as(left))]).amax(0)
+    largest = torch.stack(
+        [flat_max(left), abs(a) * flat_max(fx), (1 + abs(a)) * flat_max(zero.expand_as(left))]
+    ).amax(0)
     return left, a * fx + (1 - a) * zero, largest, max(1.0, abs(a)) * flat_max(x)
 
 
-def _shift_sides(operator: Operator, x: Points, numbers: dict[str, float]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _shift_sides(
+    operator: Operator, x: Points, numbers: dict[str, float]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     dim = int(numbers["axis"]) - (len(operator.shape) - 1)  # counted from the end
     left, base = operator(x.roll(-int(numbers["shift"]), dim)), operator(x)
     largest = torch.maximum(flat_max(left), flat_max(base))
@@ -80,7 +91,12 @@ class Counterexample(Shown):
             ("nonzero inputs", str(self.support)),
             ("relative error", f"{self.error:.3g}"),
         ]
-        for name, tensor in (("x", self.x), ("y", self.y), ("left side", self.left), ("right side", self.right)):
+        for name, tensor in (
+            ("x", self.x),
+            ("y", self.y),
+            ("left side", self.left),
+            ("right side", self.right),
+        ):
             if tensor is not None:
                 shown.append((name, show_values(tensor)))
         return shown
@@ -107,8 +123,15 @@ class Counterexample(Shown):
         from safetensors.torch import save_file
 
         tensors = {"x": self.x, "y": self.y, "left": self.left, "right": self.right}
-        header = {k: getattr(self, k) for k in ("law", "statement", "numbers", "error", "tolerance", "shape", "floor")}
-        save_file({k: v.contiguous() for k, v in tensors.items() if v is not None}, str(path), {"convscope": json.dumps(header)})
+        header = {
+            k: getattr(self, k)
+            for k in ("law", "statement", "numbers", "error", "tolerance", "shape", "floor")
+        }
+        save_file(
+            {k: v.contiguous() for k, v in tensors.items() if v is not None},
+            str(path),
+            {"convscope": json.dumps(header)},
+        )
 
     @staticmethod
     def load(path: Path | str) -> Counterexample:
@@ -118,7 +141,9 @@ class Counterexample(Shown):
             with safe_open(str(path), "pt") as file:
                 header = json.loads((file.metadata() or {})["convscope"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            return Counterexample(**{"y": None, **header, **tensors, "shape": tuple(header["shape"])})
+            return Counterexample(
+                **{"y": None, **header, **tensors, "shape": tuple(header["shape"])}
+            )
         except Exception as error:
             raise UserError(f"counterexample {one_line(path)}: {one_line(error)}") from None
 
@@ -135,7 +160,12 @@ def show_values(tensor: Tensor, limit: int = 6) -> str:
 
 
 def shrink(
-    operator: Operator, law: str, statement: str, x: Tensor, y: Tensor | None, numbers: dict[str, float]
+    operator: Operator,
+    law: str,
+    statement: str,
+    x: Tensor,
+    y: Tensor | None,
+    numbers: dict[str, float],
 ) -> Counterexample:
     """The smallest counterexample that removing inputs leads to, from the point x (and y) at which a law fails.
 
@@ -149,7 +179,11 @@ def shrink(
         pairs = torch.stack([*candidates]).reshape(len(candidates), -1, *x.shape)
         left, right, largest, size = sides(operator, law, pairs[:, 0], pairs[:, -1], with_numbers)
         found = operator.error(left, right, largest, size).flatten(1).amax(1)
-        return found.nan_to_num(nan=0.0, posinf=0.0).tolist() if law != "zero" else found.expand(len(candidates)).tolist()
+        return (
+            found.nan_to_num(nan=0.0, posinf=0.0).tolist()
+            if law != "zero"
+            else found.expand(len(candidates)).tolist()
+        )
 
     now = x.flatten() if y is None else torch.cat([x.flatten(), second.flatten()])
     least = max(min(0.01, errors([now], numbers)[0] / 2), operator.tolerance)
@@ -162,7 +196,10 @@ def shrink(
         parts = support.tensor_split(chunks)
         candidates = [now * torch.zeros_like(now).index_fill(0, part, 1.0) for part in parts]
         candidates += [now.index_fill(0, part, 0.0) for part in parts]
-        winner = next((c for c, e in zip(candidates, errors(candidates, numbers), strict=True) if e > least), None)
+        winner = next(
+            (c for c, e in zip(candidates, errors(candidates, numbers), strict=True) if e > least),
+            None,
+        )
         if winner is not None:
             now, chunks = winner, max(2, chunks - 1)
         elif chunks >= min(len(support), 32):
@@ -178,12 +215,26 @@ def shrink(
         numbers = plainer if errors([now], plainer)[0] > least else numbers
     x_small = now[:count].reshape(x.shape)
     y_small = None if y is None else now[count:].reshape(x.shape)
-    left, right, largest, size = sides(operator, law, x_small[None], (x_small if y_small is None else y_small)[None], numbers)
+    left, right, largest, size = sides(
+        operator, law, x_small[None], (x_small if y_small is None else y_small)[None], numbers
+    )
     error = float(operator.error(left, right, largest, size).max())
     if not error > operator.tolerance:
-        raise UserError(f"{operator.name} breaks a law and then keeps it on the same input: it is random or keeps a state")
+        raise UserError(
+            f"{operator.name} breaks a law and then keeps it on the same input: it is random or keeps a state"
+        )
     return Counterexample(
-        law, statement, x_small, y_small, numbers, left[0], right[0], error, operator.tolerance, operator.shape, operator.floor
+        law,
+        statement,
+        x_small,
+        y_small,
+        numbers,
+        left[0],
+        right[0],
+        error,
+        operator.tolerance,
+        operator.shape,
+        operator.floor,
     )
 
 

@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from convscope.errors import UserError
 from convscope.probes.laws import Counterexample, shrink
 from convscope.probes.trials import KINDS, SCALES, Operator, Shown, draw, flat_max
-from convscope.recipe import UserError
 
 Linearity = Literal["linear", "affine", "nonlinear"]
 LAWS = {
@@ -23,7 +23,18 @@ LAWS = {
     "zero": "f(0) = 0",
 }
 # Magnitudes in the order in which they are tried: the ordinary one first, then far out both ways.
-ORDER = tuple(sorted(SCALES, key=lambda s: (s != 1.0, s != 10.0, s != 1e-3, s != 1e3, -abs(torch.tensor(s).log10().item()))))
+ORDER = tuple(
+    sorted(
+        SCALES,
+        key=lambda s: (
+            s != 1.0,
+            s != 10.0,
+            s != 1e-3,
+            s != 1e3,
+            -abs(torch.tensor(s).log10().item()),
+        ),
+    )
+)
 NO_BIAS = 0.1  # f(0) counts as 0 below this part of the tolerance: it is exactly 0 for nearly all linear operators
 
 
@@ -64,14 +75,28 @@ class LinearityTest(Shown):
         rows = [("linearity", self.verdict, "largest relative error")]
         for law, formula in LAWS.items():
             if law in self.errors:
-                rows.append((law, "holds" if self.holds(law) else f"fails: {formula}", f"{self.errors[law]:.3g}"))
+                rows.append(
+                    (
+                        law,
+                        "holds" if self.holds(law) else f"fails: {formula}",
+                        f"{self.errors[law]:.3g}",
+                    )
+                )
         low, high = self.scales
         rows.append(("tolerance", f"{self.tolerance:g} ({self.precision})", ""))
-        rows.append(("tried", f"{self.trials} trials, inputs of magnitude {low:g} to {high:g}", ", ".join(self.kinds)))
+        rows.append(
+            (
+                "tried",
+                f"{self.trials} trials, inputs of magnitude {low:g} to {high:g}",
+                ", ".join(self.kinds),
+            )
+        )
         return rows
 
 
-def linearity(operator: Operator, *, trials: int = 128, seed: int = 0, first: bool = False) -> LinearityTest:
+def linearity(
+    operator: Operator, *, trials: int = 128, seed: int = 0, first: bool = False
+) -> LinearityTest:
     """Search for counterexamples; with `first`, the search ends at the first one, and it is not made small.
 
     A trial draws x and y (one kind of input and one magnitude each), a positive and a negative factor, and tries all laws on them.
@@ -91,16 +116,27 @@ def linearity(operator: Operator, *, trials: int = 128, seed: int = 0, first: bo
         count = min(step, trials - done)
         turn = range(done, done + count)
         scale = [magnitudes[t % len(magnitudes)] for t in turn]
-        other = [s if t % 2 else magnitudes[(5 * t + 3) % len(magnitudes)] for t, s in zip(turn, scale, strict=True)]
+        other = [
+            s if t % 2 else magnitudes[(5 * t + 3) % len(magnitudes)]
+            for t, s in zip(turn, scale, strict=True)
+        ]
         x = draw(operator, [kinds[t % len(kinds)] for t in turn], scale, generator)
-        y = draw(operator, [kinds[(t * 3 + t // len(kinds)) % len(kinds)] for t in turn], other, generator)
+        y = draw(
+            operator,
+            [kinds[(t * 3 + t // len(kinds)) % len(kinds)] for t in turn],
+            other,
+            generator,
+        )
         factors = _factors(x, turn, magnitudes, generator)
         a = factors.reshape(2, count, *[1] * (x.ndim - 1))
         done += count
 
         fx, fy, sum_, up, down = operator(torch.cat([x, y, x + y, a[0] * x, a[1] * x])).split(count)
         size = torch.maximum(flat_max(x), flat_max(y))
-        finite = operator.refuse_bad(torch.cat([fx, fy, sum_], dim=1) if fx.ndim > 1 else torch.stack([fx, fy, sum_], 1), size)
+        finite = operator.refuse_bad(
+            torch.cat([fx, fy, sum_], dim=1) if fx.ndim > 1 else torch.stack([fx, fy, sum_], 1),
+            size,
+        )
         big = size * factors.abs().amax(0).clamp_min(1.0)
         finite &= operator.refuse_bad(torch.stack([up, down], 1), big)
         if not finite.all():
@@ -121,12 +157,20 @@ def linearity(operator: Operator, *, trials: int = 128, seed: int = 0, first: bo
                 size * factor.abs().clamp_min(1.0),
             )
         for law, (left, right, terms, zero_factor, extent) in trial.items():
-            largest = torch.stack([*(flat_max(term) for term in terms), zero_factor * zero_size]).amax(0)
-            error = torch.where(finite, operator.error(left, right, largest, extent).flatten(1).amax(1), 0.0)
+            largest = torch.stack(
+                [*(flat_max(term) for term in terms), zero_factor * zero_size]
+            ).amax(0)
+            error = torch.where(
+                finite, operator.error(left, right, largest, extent).flatten(1).amax(1), 0.0
+            )
             t = int(error.argmax())
             worst[law] = max(worst[law], float(error[t]))
             if error[t] > operator.tolerance and float(error[t]) > found.get(law, (0.0,))[0]:
-                numbers = {} if law == "additivity" else {"factor": float(factors[0 if "positive" in law else 1, t])}
+                numbers = (
+                    {}
+                    if law == "additivity"
+                    else {"factor": float(factors[0 if "positive" in law else 1, t])}
+                )
                 found[law] = (float(error[t]), x[t], y[t] if law == "additivity" else None, numbers)
         if first and found:
             break
@@ -149,7 +193,10 @@ def linearity(operator: Operator, *, trials: int = 128, seed: int = 0, first: bo
         trials=done,
         scales=(low, high),
         kinds=kinds,
-        counterexamples=tuple(shrink(operator, law, LAWS[law], x, y, numbers) for law, (_, x, y, numbers) in shown.items()),
+        counterexamples=tuple(
+            shrink(operator, law, LAWS[law], x, y, numbers)
+            for law, (_, x, y, numbers) in shown.items()
+        ),
     )
 
 
@@ -158,10 +205,13 @@ def _factors(x: Tensor, turn: range, magnitudes: list[float], generator: torch.G
     sizes = flat_max(x)
     drawn = 0.5 + 1.5 * torch.rand(2, len(x), generator=generator, dtype=torch.float64)
     target = torch.tensor(
-        [[magnitudes[(3 * t + 1 + 4 * k) % len(magnitudes)] for t in turn] for k in range(2)], dtype=torch.float64
+        [[magnitudes[(3 * t + 1 + 4 * k) % len(magnitudes)] for t in turn] for k in range(2)],
+        dtype=torch.float64,
     )
     near = torch.tensor([t % 2 == 0 for t in turn])  # every other trial: a moderate factor
-    factors = torch.where(near | (sizes == 0), drawn, drawn * (target / sizes.clamp_min(1e-300)).clamp(1e-12, 1e12))
+    factors = torch.where(
+        near | (sizes == 0), drawn, drawn * (target / sizes.clamp_min(1e-300)).clamp(1e-12, 1e12)
+    )
     factors[1] = -factors[1]
     factors[1, ::4] = -1.0
     return factors

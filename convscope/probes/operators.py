@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convscope.recipe import UserError, did_you_mean, one_line
+from convscope.errors import UserError, did_you_mean, one_line
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,11 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def _conv(
-    channels: tuple[int, int], kernel: int, mode: Literal["zeros", "circular"] = "zeros", stride: int = 1, bias: bool = False
+    channels: tuple[int, int],
+    kernel: int,
+    mode: Literal["zeros", "circular"] = "zeros",
+    stride: int = 1,
+    bias: bool = False,
 ) -> nn.Module:
     layer = nn.Conv2d(*channels, kernel, stride, kernel // 2, bias=bias, padding_mode=mode).double()
     with torch.no_grad():
@@ -73,7 +77,9 @@ def _by_position(x: Tensor) -> Tensor:
 def _fft_filter(x: Tensor) -> Tensor:
     """Half of the frequencies of a line, the lower ones."""
     spectrum = torch.fft.rfft(x)
-    return torch.fft.irfft(spectrum * (torch.arange(spectrum.shape[-1]) <= spectrum.shape[-1] // 2), n=x.shape[-1])
+    return torch.fft.irfft(
+        spectrum * (torch.arange(spectrum.shape[-1]) <= spectrum.shape[-1] // 2), n=x.shape[-1]
+    )
 
 
 OPERATORS: dict[str, Known] = {
@@ -88,8 +94,17 @@ OPERATORS: dict[str, Known] = {
         convolution=True,
         title="strided pooling that keeps one fixed pixel",
     ),
-    "bias": Known(lambda: lambda x: x + 0.5, IMAGE, "affine", True, 1, title="adding a constant bias"),
-    "matrix": Known(lambda: _matrix(False), LINE, "linear", False, None, title="multiplication with a full matrix"),
+    "bias": Known(
+        lambda: lambda x: x + 0.5, IMAGE, "affine", True, 1, title="adding a constant bias"
+    ),
+    "matrix": Known(
+        lambda: _matrix(False),
+        LINE,
+        "linear",
+        False,
+        None,
+        title="multiplication with a full matrix",
+    ),
     # further ones
     "channel-bias": Known(
         lambda: lambda x: x + torch.tensor([[[0.5]], [[-2.0]]], dtype=x.dtype),
@@ -99,13 +114,32 @@ OPERATORS: dict[str, Known] = {
         1,
         title="adding a constant bias a channel",
     ),
-    "position-bias": Known(lambda: _by_position, LINE, "affine", False, None, title="adding a bias that differs by position"),
+    "position-bias": Known(
+        lambda: _by_position,
+        LINE,
+        "affine",
+        False,
+        None,
+        title="adding a bias that differs by position",
+    ),
     "circulant": Known(
-        lambda: _matrix(True), LINE, "linear", True, 1, convolution=True, title="multiplication with a circulant matrix"
+        lambda: _matrix(True),
+        LINE,
+        "linear",
+        True,
+        1,
+        convolution=True,
+        title="multiplication with a circulant matrix",
     ),
     "identity": Known(nn.Identity, IMAGE, "linear", True, 1, convolution=True, title="identity"),
     "circular-conv": Known(
-        lambda: _conv((2, 3), 3, "circular"), (2, 16, 16), "linear", True, 1, convolution=True, title="3×3 convolution, circular"
+        lambda: _conv((2, 3), 3, "circular"),
+        (2, 16, 16),
+        "linear",
+        True,
+        1,
+        convolution=True,
+        title="3×3 convolution, circular",
     ),
     "zero-padded-conv": Known(
         lambda: _conv((2, 3), 3),
@@ -118,29 +152,98 @@ OPERATORS: dict[str, Known] = {
         title="3×3 convolution, zero padding",
     ),
     "conv-with-bias": Known(
-        lambda: _conv((1, 2), 3, "circular", bias=True), IMAGE, "affine", True, 1, title="3×3 convolution with bias"
+        lambda: _conv((1, 2), 3, "circular", bias=True),
+        IMAGE,
+        "affine",
+        True,
+        1,
+        title="3×3 convolution with bias",
     ),
     "strided-conv": Known(
-        lambda: _conv((1, 2), 3, "circular", 2), IMAGE, "linear", False, 2, convolution=True, title="3×3 convolution, stride 2"
+        lambda: _conv((1, 2), 3, "circular", 2),
+        IMAGE,
+        "linear",
+        False,
+        2,
+        convolution=True,
+        title="3×3 convolution, stride 2",
     ),
-    "max-pool": Known(lambda: nn.MaxPool2d(2), IMAGE, "nonlinear", False, 2, title="2×2 max pooling"),
-    "avg-pool": Known(lambda: nn.AvgPool2d(2), IMAGE, "linear", False, 2, convolution=True, title="2×2 average pooling"),
-    "max-filter": Known(lambda: nn.MaxPool2d(3, 1, 1), IMAGE, "nonlinear", True, 1, border=1, title="3×3 max pooling, stride 1"),
+    "max-pool": Known(
+        lambda: nn.MaxPool2d(2), IMAGE, "nonlinear", False, 2, title="2×2 max pooling"
+    ),
+    "avg-pool": Known(
+        lambda: nn.AvgPool2d(2),
+        IMAGE,
+        "linear",
+        False,
+        2,
+        convolution=True,
+        title="2×2 average pooling",
+    ),
+    "max-filter": Known(
+        lambda: nn.MaxPool2d(3, 1, 1),
+        IMAGE,
+        "nonlinear",
+        True,
+        1,
+        border=1,
+        title="3×3 max pooling, stride 1",
+    ),
     "global-avg-pool": Known(
-        lambda: nn.AdaptiveAvgPool2d(1), IMAGE, "linear", False, 1, invariant=True, title="global average pooling"
+        lambda: nn.AdaptiveAvgPool2d(1),
+        IMAGE,
+        "linear",
+        False,
+        1,
+        invariant=True,
+        title="global average pooling",
     ),
-    "batch-norm-eval": Known(lambda: _norm(False), (2, 8, 8), "affine", True, 1, title="batch normalisation, evaluation mode"),
-    "batch-norm-train": Known(lambda: _norm(True), (2, 8, 8), "nonlinear", True, 1, title="batch normalisation, training mode"),
-    "softmax": Known(lambda: nn.Softmax(dim=-1), LINE, "nonlinear", True, 1, title="softmax along the axis"),
+    "batch-norm-eval": Known(
+        lambda: _norm(False),
+        (2, 8, 8),
+        "affine",
+        True,
+        1,
+        title="batch normalisation, evaluation mode",
+    ),
+    "batch-norm-train": Known(
+        lambda: _norm(True),
+        (2, 8, 8),
+        "nonlinear",
+        True,
+        1,
+        title="batch normalisation, training mode",
+    ),
+    "softmax": Known(
+        lambda: nn.Softmax(dim=-1), LINE, "nonlinear", True, 1, title="softmax along the axis"
+    ),
     "tanh": Known(lambda: torch.tanh, IMAGE, "nonlinear", True, 1, title="tanh"),
     "abs": Known(lambda: torch.abs, IMAGE, "nonlinear", True, 1, title="absolute value"),
     "square": Known(lambda: torch.square, IMAGE, "nonlinear", True, 1, title="square"),
-    "cumsum": Known(lambda: lambda x: x.cumsum(-1), LINE, "linear", False, None, title="cumulative sum"),
+    "cumsum": Known(
+        lambda: lambda x: x.cumsum(-1), LINE, "linear", False, None, title="cumulative sum"
+    ),
     "reverse": Known(
         lambda: lambda x: x.flip(-1), LINE, "linear", False, 8, title="reversal"
     ),  # half of 16: a shift by 8 is one by −8
-    "shift": Known(lambda: lambda x: x.roll(3, -1), LINE, "linear", True, 1, convolution=True, title="circular shift by 3"),
-    "fft-low-pass": Known(lambda: _fft_filter, LINE, "linear", True, 1, convolution=True, title="low-pass filter by FFT"),
+    "shift": Known(
+        lambda: lambda x: x.roll(3, -1),
+        LINE,
+        "linear",
+        True,
+        1,
+        convolution=True,
+        title="circular shift by 3",
+    ),
+    "fft-low-pass": Known(
+        lambda: _fft_filter,
+        LINE,
+        "linear",
+        True,
+        1,
+        convolution=True,
+        title="low-pass filter by FFT",
+    ),
     "upsample": Known(
         lambda: lambda x: F.interpolate(x, scale_factor=2),
         IMAGE,

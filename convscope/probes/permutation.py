@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convscope.layers import ORDERS
+from convscope.errors import UserError, did_you_mean, one_line
+from convscope.models import ORDERS
 from convscope.probes.trials import Shown, device_of, show_shape
-from convscope.recipe import UserError, did_you_mean, one_line
 
 OPTIMIZERS: dict[str, Callable[[Any, float], torch.optim.Optimizer]] = {
     "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9, nesterov=True),
@@ -103,7 +103,17 @@ def flatten_order(
     Both modules are copied to float64; images (N×C×H×W) and labels (N) are taken in batches, in turn. `order` is a permutation or one of
     ORDERS. Raises UserError for what is no permutation, and for an fc part whose first linear layer does not take the flattened map.
     """
-    (found,) = flatten_orders(conv, fc, images, labels, [order], optimizers=optimizers, steps=steps, batch=batch, seed=seed)
+    (found,) = flatten_orders(
+        conv,
+        fc,
+        images,
+        labels,
+        [order],
+        optimizers=optimizers,
+        steps=steps,
+        batch=batch,
+        seed=seed,
+    )
     return found
 
 
@@ -129,13 +139,20 @@ def flatten_orders(
         with torch.no_grad():
             features = copy.deepcopy(conv)(images[:2])
     except RuntimeError as error:
-        raise UserError(f"the convolution part does not take {show_shape(images.shape)} images: {one_line(error)}") from None
+        raise UserError(
+            f"the convolution part does not take {show_shape(images.shape)} images: {one_line(error)}"
+        ) from None
     count = features[0].numel()
     identity = torch.arange(count, device=device)
-    asked = [order_named(order, features.shape[1:], seed) if isinstance(order, str) else order for order in orders]
+    asked = [
+        order_named(order, features.shape[1:], seed) if isinstance(order, str) else order
+        for order in orders
+    ]
     for order in asked:
         if order.ndim != 1 or not torch.equal(order.sort().values, identity.to(order.device)):
-            raise UserError(f"order of {show_shape(order.shape)}: not a permutation of 0 … {count - 1}")
+            raise UserError(
+                f"order of {show_shape(order.shape)}: not a permutation of 0 … {count - 1}"
+            )
     permutations = [order.to(device) for order in asked]
     _first_linear(fc, count)
     for name in optimizers:
@@ -144,7 +161,10 @@ def flatten_orders(
 
     def nets() -> list[Ordered]:
         """The natural network, and a twin for each order."""
-        made = [Ordered(copy.deepcopy(conv), order, copy.deepcopy(fc)) for order in (identity, *permutations)]
+        made = [
+            Ordered(copy.deepcopy(conv), order, copy.deepcopy(fc))
+            for order in (identity, *permutations)
+        ]
         for net in made[1:]:
             permute_columns(net.fc, net.order)
         return made
@@ -155,12 +175,19 @@ def flatten_orders(
         differences = [_relative(twin.eval()(images[: 8 * batch]), logits) for twin in twins]
     trajectories = [_train(nets(), images, labels, name, steps, batch) for name in optimizers]
     return [
-        FlattenOrder(count, int((order != identity).sum()), difference, tuple(each[i] for each in trajectories))
+        FlattenOrder(
+            count,
+            int((order != identity).sum()),
+            difference,
+            tuple(each[i] for each in trajectories),
+        )
         for i, (order, difference) in enumerate(zip(permutations, differences, strict=True))
     ]
 
 
-def _train(nets: Sequence[Ordered], images: Tensor, labels: Tensor, name: str, steps: int, batch: int) -> list[Trajectory]:
+def _train(
+    nets: Sequence[Ordered], images: Tensor, labels: Tensor, name: str, steps: int, batch: int
+) -> list[Trajectory]:
     """The networks trained side by side; each but the first compared with the first."""
     natural, *twins = nets
     optimizers = [OPTIMIZERS[name](net.parameters(), RATES[name]) for net in nets]
@@ -180,13 +207,19 @@ def _train(nets: Sequence[Ordered], images: Tensor, labels: Tensor, name: str, s
         losses.append(now[0])
         with torch.no_grad():
             for i, (twin, column, inverse) in enumerate(zip(twins, columns, inverses, strict=True)):
-                loss_differences[i] = max(loss_differences[i], abs(now[0] - now[1 + i]) / max(abs(now[0]), 1e-300))
+                loss_differences[i] = max(
+                    loss_differences[i], abs(now[0] - now[1 + i]) / max(abs(now[0]), 1e-300)
+                )
                 for a, b in zip(natural.parameters(), twin.parameters(), strict=True):
-                    weight_differences[i] = max(weight_differences[i], _relative(b[:, inverse] if b is column else b, a))
+                    weight_differences[i] = max(
+                        weight_differences[i], _relative(b[:, inverse] if b is column else b, a)
+                    )
     first, last = (losses[0], losses[-1]) if losses else (0.0, 0.0)
     return [
         Trajectory(name, steps, loss_difference, weight_difference, first, last)
-        for loss_difference, weight_difference in zip(loss_differences, weight_differences, strict=True)
+        for loss_difference, weight_difference in zip(
+            loss_differences, weight_differences, strict=True
+        )
     ]
 
 
@@ -197,6 +230,12 @@ def _relative(found: Tensor, expected: Tensor) -> float:
 def _first_linear(fc: nn.Module, features: int) -> nn.Linear:
     layer = next((m for m in fc.modules() if isinstance(m, nn.Linear)), None)
     if layer is None or layer.in_features != features:
-        takes = "has no linear layer" if layer is None else f"starts with a linear layer of {layer.in_features:,} inputs"
-        raise UserError(f"the fully connected part {takes}; the flattened map has {features:,} numbers")
+        takes = (
+            "has no linear layer"
+            if layer is None
+            else f"starts with a linear layer of {layer.in_features:,} inputs"
+        )
+        raise UserError(
+            f"the fully connected part {takes}; the flattened map has {features:,} numbers"
+        )
     return layer

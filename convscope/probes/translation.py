@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from convscope.errors import UserError
 from convscope.probes.laws import Counterexample, inside, shrink, sides
 from convscope.probes.trials import KINDS, SCALES, Operator, Points, Shown, draw, flat_max
-from convscope.recipe import UserError
 
 CONDITION = "f(x(i+k))(j) = f(x(i))(j+k)"
 
@@ -61,13 +61,25 @@ class Translation(Shown):
         return tuple(axis.shift for axis in self.axes)
 
     def rows(self) -> list[tuple[str, ...]]:
-        rows = [("translation", "equivariant" if self.equivariant else f"not equivariant: {self.reason}")]
+        rows = [
+            (
+                "translation",
+                "equivariant" if self.equivariant else f"not equivariant: {self.reason}",
+            )
+        ]
         rows.append(("invariant", "yes" if self.invariant else "no"))
         for number, axis in enumerate(self.axes, 1):
-            moves = f"input shift {axis.shift[0]} → output shift {axis.shift[1]}" if axis.shift else "no shift of the output"
+            moves = (
+                f"input shift {axis.shift[0]} → output shift {axis.shift[1]}"
+                if axis.shift
+                else "no shift of the output"
+            )
             border = f", but for {axis.border} at each end" if axis.border else ""
             rows.append(
-                (f"axis {number}: {axis.inputs} → {axis.outputs or '·'}", f"period {axis.period or 'none'}; {moves}{border}")
+                (
+                    f"axis {number}: {axis.inputs} → {axis.outputs or '·'}",
+                    f"period {axis.period or 'none'}; {moves}{border}",
+                )
             )
         rows.append(("tolerance", f"{self.tolerance:g}; {self.trials} inputs at each shift"))
         return rows
@@ -77,7 +89,11 @@ def translation(operator: Operator, *, trials: int = 16, seed: int = 0) -> Trans
     """Judge on `trials` inputs of all kinds and magnitudes at shifts that include all divisors of each axis."""
     generator = torch.Generator().manual_seed(seed + 1)
     kinds = [kind for kind in KINDS if kind != "constant"]
-    scales = (1.0, 1e3, 1e-3, 10.0, 1e6, 0.1, 1e-6, 1.0, 100.0) if operator.precision is not torch.float16 else (1.0, 10.0, 0.1)
+    scales = (
+        (1.0, 1e3, 1e-3, 10.0, 1e6, 0.1, 1e-6, 1.0, 100.0)
+        if operator.precision is not torch.float16
+        else (1.0, 10.0, 0.1)
+    )
     assert set(scales) <= {*SCALES}
     pick = [kinds[t % len(kinds)] for t in range(trials)]
     x = draw(operator, pick, [scales[t % len(scales)] for t in range(trials)], generator)
@@ -87,7 +103,9 @@ def translation(operator: Operator, *, trials: int = 16, seed: int = 0) -> Trans
     base = operator(x)
     finite = operator.refuse_bad(base, flat_max(x))
     if not finite.any():
-        raise UserError(f"{operator.name} returns numbers that are not finite on all {trials} inputs")
+        raise UserError(
+            f"{operator.name} returns numbers that are not finite on all {trials} inputs"
+        )
     x, base = x[finite], base[finite]
     spatial = len(operator.shape) - 1
     assert operator.out_shape is not None
@@ -105,10 +123,15 @@ def translation(operator: Operator, *, trials: int = 16, seed: int = 0) -> Trans
     reason, examples = "", ()
     if not equivariant:
         if not sizes_equal:
-            ins, outs = operator.shape[1:], operator.out_shape[1:] if same_rank else operator.out_shape
+            ins, outs = (
+                operator.shape[1:],
+                operator.out_shape[1:] if same_rank else operator.out_shape,
+            )
             reason = f"the condition compares outputs of the input's size; {'×'.join(map(str, ins))} points give {'×'.join(map(str, outs)) or 'one number'}"
         else:
-            reason = f"{CONDITION} fails for a shift of {next(b for b in breaks if b is not None)[1]}"
+            reason = (
+                f"{CONDITION} fails for a shift of {next(b for b in breaks if b is not None)[1]}"
+            )
         examples = _counterexample(operator, x, axes, breaks, same_rank)
     return Translation(
         equivariant=equivariant,
@@ -128,18 +151,27 @@ Break = tuple[int, int]  # index of the worst input, shift
 
 
 def _axis(
-    operator: Operator, x: Points, base: Tensor, number: int, outputs: int | None, generator: torch.Generator
+    operator: Operator,
+    x: Points,
+    base: Tensor,
+    number: int,
+    outputs: int | None,
+    generator: torch.Generator,
 ) -> tuple[Axis, Break | None]:
     """One axis, and where shifts by less than all break the condition (None: nowhere inside)."""
     size = operator.shape[1 + number]
     dim = number - (len(operator.shape) - 1)
     if size == 1:
-        return Axis(1, outputs, 1, (1, outputs) if outputs is not None else None, 0, True, 0.0), None
+        return Axis(
+            1, outputs, 1, (1, outputs) if outputs is not None else None, 0, True, 0.0
+        ), None
     divisors = [s for s in range(1, size) if size % s == 0]
     shifts = set(range(1, size))
     if size > 12:
         shifts = {*divisors, size - 1, int(torch.randint(1, size, (), generator=generator))}
-    profiles: dict[int, tuple[Tensor, Tensor]] = {}  # shift -> error of each output position; of each input, in the middle half
+    profiles: dict[
+        int, tuple[Tensor, Tensor]
+    ] = {}  # shift -> error of each output position; of each input, in the middle half
     invariance, moved = 0.0, {}
     extent = flat_max(x)
     for k in sorted(shifts):
@@ -150,7 +182,9 @@ def _axis(
         invariance = max(invariance, float(torch.where(error.isfinite(), error, torch.inf).max()))
         if outputs is not None and k * outputs % size == 0:
             shift = k * outputs // size
-            profiles[k] = _profile(operator.error(out, base.roll(-shift, dim), largest, extent), dim, shift)
+            profiles[k] = _profile(
+                operator.error(out, base.roll(-shift, dim), largest, extent), dim, shift
+            )
     invariant = invariance <= operator.tolerance
     border = 0
     period = shift_map = None
@@ -159,7 +193,9 @@ def _axis(
         if outputs is None or s * outputs % size:
             continue
         multiples = [k for k in profiles if k % s == 0]
-        widths = [_border(profiles[k][0], k * outputs // size, operator.tolerance) for k in multiples]
+        widths = [
+            _border(profiles[k][0], k * outputs // size, operator.tolerance) for k in multiples
+        ]
         if all(width is not None for width in widths):
             border = max(width for width in widths if width is not None)
             period, shift_map = s, (s, s * outputs // size)
@@ -169,7 +205,11 @@ def _axis(
     broken = None
     if period != 1 and 1 in profiles:
         k = max(
-            (k for k in profiles if _border(profiles[k][0], k * (outputs or 0) // size, operator.tolerance) is None),
+            (
+                k
+                for k in profiles
+                if _border(profiles[k][0], k * (outputs or 0) // size, operator.tolerance) is None
+            ),
             key=_near_one,
         )
         broken = (int(profiles[k][1].argmax()), k)
@@ -177,7 +217,9 @@ def _axis(
         shift_map = _unpadded(operator, base, moved, x, dim, size, outputs)
     if invariant:
         period = 1
-    return Axis(size, outputs, period, shift_map, border, invariant, invariance if invariant else error), broken
+    return Axis(
+        size, outputs, period, shift_map, border, invariant, invariance if invariant else error
+    ), broken
 
 
 def _near_one(k: int) -> int:
@@ -212,7 +254,13 @@ def _border(profile: Tensor, shift: int, tolerance: float) -> int | None:
 
 
 def _unpadded(
-    operator: Operator, base: Tensor, moved: dict[int, Tensor], x: Points, dim: int, size: int, outputs: int
+    operator: Operator,
+    base: Tensor,
+    moved: dict[int, Tensor],
+    x: Points,
+    dim: int,
+    size: int,
+    outputs: int,
 ) -> tuple[int, int] | None:
     """The stride of windows that don't fill the axis (no padding, or a remainder): an input shift of s moves outputs by one, none wrapping."""
     border = _widest(outputs)
@@ -233,7 +281,12 @@ def _counterexample(
     for number, (axis, broken) in enumerate(zip(axes, breaks, strict=True)):
         if broken is not None and axis.inputs == axis.outputs:
             worst, k = broken
-            numbers = {"axis": float(number), "shift": float(k), "output_shift": float(k), "border": float(_widest(axis.inputs))}
+            numbers = {
+                "axis": float(number),
+                "shift": float(k),
+                "output_shift": float(k),
+                "border": float(_widest(axis.inputs)),
+            }
             return (shrink(operator, "equivariance", CONDITION, x[worst], None, numbers),)
     for number, axis in enumerate(axes):
         if same_rank and axis.period != 1 and axis.inputs > 1:
@@ -247,5 +300,7 @@ def _counterexample(
 
 
 def _no_shift_errors(operator: Operator, x: Points, number: int) -> Tensor:
-    left, right, largest, size = sides(operator, "equivariance", x, x, {"axis": float(number), "shift": 1.0})
+    left, right, largest, size = sides(
+        operator, "equivariance", x, x, {"axis": float(number), "shift": 1.0}
+    )
     return operator.error(left, right, largest, size).flatten(1).amax(1)

@@ -19,14 +19,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convscope.recipe import UserError, one_line
+from convscope.errors import UserError, one_line
 
 # relative tolerance of a law for each precision that a callable was found to work in: 10³ to 10⁶ roundings
-TOLERANCES: dict[torch.dtype, float] = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 5e-2}
+TOLERANCES: dict[torch.dtype, float] = {
+    torch.float64: 1e-9,
+    torch.float32: 1e-4,
+    torch.float16: 5e-2,
+    torch.bfloat16: 5e-2,
+}
 SCALES = tuple(10.0**e for e in range(-6, 7))
 SAMPLES = 4  # in a point of a callable that mixes samples
 MAX_BATCH = 256  # points in one call
-MAX_ELEMENTS = 1 << 16  # input elements in one call: networks in float64 are fastest where it stays in the cache
+MAX_ELEMENTS = (
+    1 << 16
+)  # input elements in one call: networks in float64 are fastest where it stays in the cache
 
 Points = Tensor  # points × (samples) × channels × space, float64 on the CPU
 
@@ -36,21 +43,29 @@ def show_shape(shape: Sequence[int]) -> str:
 
 
 def name_of(f: object) -> str:
-    name = type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", type(f).__name__)
+    name = (
+        type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", type(f).__name__)
+    )
     return one_line(name, 60)
 
 
 def check_shape(shape: Sequence[int], least: int, what: str) -> tuple[int, ...]:
     """A sample's shape as a tuple of positive whole numbers, or UserError."""
     fine = isinstance(shape, Sequence) and not isinstance(shape, str) and len(shape) >= least
-    if not fine or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in shape):
+    if not fine or not all(
+        isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in shape
+    ):
         raise UserError(f"shape {one_line(repr(shape))}: {what}")
     if math.prod(shape) > 1 << 26:
-        raise UserError(f"shape {show_shape(shape)}: {math.prod(shape):,} numbers in a sample; at most {1 << 26:,}")
+        raise UserError(
+            f"shape {show_shape(shape)}: {math.prod(shape):,} numbers in a sample; at most {1 << 26:,}"
+        )
     return tuple(shape)
 
 
-def private(f: Callable[..., Any], dtype: torch.dtype | None = None, device: torch.device | None = None) -> Callable[..., Any]:
+def private(
+    f: Callable[..., Any], dtype: torch.dtype | None = None, device: torch.device | None = None
+) -> Callable[..., Any]:
     """A module (or a module's method) as a copy of its own, so that modes, buffers and weights of the user's stay as they are."""
     module = f if isinstance(f, nn.Module) else getattr(f, "__self__", None)
     if not isinstance(module, nn.Module):
@@ -58,7 +73,9 @@ def private(f: Callable[..., Any], dtype: torch.dtype | None = None, device: tor
     try:
         own = copy.deepcopy(module).to(device)
     except Exception as error:
-        raise UserError(f"{name_of(module)} can't be copied{f' to {device}' if device else ''}: {one_line(error)}") from None
+        raise UserError(
+            f"{name_of(module)} can't be copied{f' to {device}' if device else ''}: {one_line(error)}"
+        ) from None
     if dtype is torch.float64:
         own = own.double()  # floating-point parameters and buffers only
     return own if isinstance(f, nn.Module) else types.MethodType(getattr(f, "__func__"), own)  # noqa: B009 (typed as a plain callable)
@@ -79,7 +96,12 @@ class Operator:
     """
 
     def __init__(
-        self, f: Callable[..., Any], shape: Sequence[int], *, device: str | torch.device | None = None, seed: int = 0
+        self,
+        f: Callable[..., Any],
+        shape: Sequence[int],
+        *,
+        device: str | torch.device | None = None,
+        seed: int = 0,
     ) -> None:
         if not callable(f):
             raise UserError(f"{one_line(repr(f), 60)}: not a callable on tensors")
@@ -106,7 +128,9 @@ class Operator:
         self._probe_input, self._first = x, first
         self.out_shape = tuple(first.shape[1:])
         if not first.isfinite().all():
-            raise UserError(f"{self.name} returns {_bad_value(first)} on ordinary (normally distributed) inputs")
+            raise UserError(
+                f"{self.name} returns {_bad_value(first)} on ordinary (normally distributed) inputs"
+            )
         self.precision = self._precision(x)
         self.tolerance = TOLERANCES[self.precision]
         self.check_repeats()
@@ -122,7 +146,9 @@ class Operator:
         try:
             given = x.to(self.device, self.dtype, copy=True)
         except Exception as error:
-            raise UserError(f"device {self.device}: can't be used here: {one_line(error)}") from None
+            raise UserError(
+                f"device {self.device}: can't be used here: {one_line(error)}"
+            ) from None
         try:
             with torch.no_grad():
                 out = self.f(given)
@@ -131,14 +157,26 @@ class Operator:
                 f"{self.name} does not take {show_shape(x.shape)} batches on {self.device.type}: {type(error).__name__}: {one_line(error)}"
             ) from None
         if not isinstance(out, Tensor):
-            raise UserError(f"{self.name} returns a {type(out).__name__}; wrap it so that it returns one tensor")
-        if out.ndim < 1 or out.shape[0] != x.shape[0] or out.numel() == 0 or out.is_meta or out.layout is not torch.strided:
+            raise UserError(
+                f"{self.name} returns a {type(out).__name__}; wrap it so that it returns one tensor"
+            )
+        if (
+            out.ndim < 1
+            or out.shape[0] != x.shape[0]
+            or out.numel() == 0
+            or out.is_meta
+            or out.layout is not torch.strided
+        ):
             raise UserError(
                 f"{self.name} returns {show_shape(out.shape)} for {show_shape(x.shape)}: a batch in gives as large a batch of numbers out"
             )
         self.out_dtype = out.dtype
         if out.is_complex():
-            out = torch.cat([out.real, out.imag], dim=1) if out.ndim > 1 else torch.stack([out.real, out.imag], dim=1)
+            out = (
+                torch.cat([out.real, out.imag], dim=1)
+                if out.ndim > 1
+                else torch.stack([out.real, out.imag], dim=1)
+            )
         out = out.detach().to("cpu", torch.float64, copy=True)
         if self.out_shape is not None and tuple(out.shape[1:]) != self.out_shape:
             raise UserError(
@@ -175,15 +213,25 @@ class Operator:
         """The precision that shows: the output's, and that of inputs beyond which the callable does not look."""
         if self.out_dtype in TOLERANCES and self.out_dtype is not torch.float64:
             return self.out_dtype
-        x = x * torch.tensor([1.0, 30.0, 1e3, 1e-2], dtype=x.dtype).reshape(-1, *[1] * len(self.shape))
+        x = x * torch.tensor([1.0, 30.0, 1e3, 1e-2], dtype=x.dtype).reshape(
+            -1, *[1] * len(self.shape)
+        )
         out = self._call(x)
         for dtype in (torch.bfloat16, torch.float16):
-            if torch.equal(out.to(dtype).double(), out) and torch.equal(self._call(x.to(dtype).double()), out):
+            if torch.equal(out.to(dtype).double(), out) and torch.equal(
+                self._call(x.to(dtype).double()), out
+            ):
                 return dtype
-        return torch.float32 if self.dtype is torch.float32 or torch.equal(self._call(x.float().double()), out) else torch.float64
+        return (
+            torch.float32
+            if self.dtype is torch.float32 or torch.equal(self._call(x.float().double()), out)
+            else torch.float64
+        )
 
     def _mixes_samples(self, x: Tensor) -> bool:
-        x = x * torch.tensor([1.0, 1.0, 1e3, 1e-3], dtype=x.dtype).reshape(-1, *[1] * len(self.shape))
+        x = x * torch.tensor([1.0, 1.0, 1e3, 1e-3], dtype=x.dtype).reshape(
+            -1, *[1] * len(self.shape)
+        )
         whole, halves = self._call(x), torch.cat([self._call(x[:2]), self._call(x[2:])])
         bound = self.tolerance * (flat_max(whole) + 1e-4 * flat_max(x))
         differs = flat_max(whole.nan_to_num() - halves.nan_to_num()) > bound
@@ -194,8 +242,12 @@ class Operator:
         worst, eps = 0.0, 4 * torch.finfo(self.precision).eps
         for scale in (1e-6, 1.0, 1e6):
             x = scale * torch.randn(2, *self.point_shape, generator=generator, dtype=torch.float64)
-            nudged = x * (1 + eps * (2 * torch.rand(x.shape, generator=generator, dtype=x.dtype) - 1))
-            change = (flat_max(self(x) - self(nudged)) / flat_max(x)).nan_to_num(nan=0.0, posinf=0.0)
+            nudged = x * (
+                1 + eps * (2 * torch.rand(x.shape, generator=generator, dtype=x.dtype) - 1)
+            )
+            change = (flat_max(self(x) - self(nudged)) / flat_max(x)).nan_to_num(
+                nan=0.0, posinf=0.0
+            )
             worst = max(worst, float(change.max()))
         return min(worst, self.tolerance)
 
@@ -204,7 +256,9 @@ class Operator:
         finite = out.flatten(1).isfinite().all(1)
         if bool((~finite & (size <= 1.0)).any()):
             worst = (~finite & (size <= 1.0)).nonzero()[0]
-            raise UserError(f"{self.name} returns {_bad_value(out[worst])} on an input of magnitude {float(size[worst]):.3g}")
+            raise UserError(
+                f"{self.name} returns {_bad_value(out[worst])} on an input of magnitude {float(size[worst]):.3g}"
+            )
         return finite
 
 
@@ -220,9 +274,13 @@ def flat_max(x: Tensor) -> Tensor:
 # Inputs of unit scale. A ReLU looks linear on positive inputs, a saturating function near 0, a median on constants: so each kind, at each scale.
 KINDS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "gaussian": lambda g, _: g,
-    "wide": lambda g, r: g.sign() * 10 ** (6 * torch.rand(g.shape, generator=r, dtype=g.dtype) - 3),  # six decades in one input
+    "wide": lambda g, r: (
+        g.sign() * 10 ** (6 * torch.rand(g.shape, generator=r, dtype=g.dtype) - 3)
+    ),  # six decades in one input
     "positive": lambda g, _: g.abs(),
-    "sparse": lambda g, r: g * (torch.rand(g.shape, generator=r, dtype=g.dtype) < max(1.5 / g.numel(), 0.02)),
+    "sparse": lambda g, r: (
+        g * (torch.rand(g.shape, generator=r, dtype=g.dtype) < max(1.5 / g.numel(), 0.02))
+    ),
     "negative": lambda g, _: -g.abs(),
     "offset": lambda g, _: g.flatten()[0].sign() + 0.1 * g,
     "steps": lambda g, _: (2 * g).round(),
@@ -230,7 +288,9 @@ KINDS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 }
 
 
-def draw(operator: Operator, kinds: Sequence[str], scales: Sequence[float], generator: torch.Generator) -> Points:
+def draw(
+    operator: Operator, kinds: Sequence[str], scales: Sequence[float], generator: torch.Generator
+) -> Points:
     """One point of each (kind, scale) pair, float64."""
     made = []
     for kind, scale in zip(kinds, scales, strict=True):
@@ -249,12 +309,21 @@ class Shown(abc.ABC):
     def __str__(self) -> str:
         rows = self.rows()
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )
 
     def _repr_html_(self) -> str:
         head, *body = [[html.escape(cell) for cell in row] for row in self.rows()]
         lines = ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body]
-        return "<table><tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>" + "".join(lines) + "</table>"
+        return (
+            "<table><tr>"
+            + "".join(f"<th>{cell}</th>" for cell in head)
+            + "</tr>"
+            + "".join(lines)
+            + "</table>"
+        )
 
     def to_json(self) -> dict[str, Any]:
         tree = plain(self)

@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convscope import fused, kernels
-from convscope.fit import small_shape
-from convscope.layers import Whiten
-from convscope.recipe import Custom, Recipe, UserError
+from convscope import fast as fused
+from convscope.errors import UserError
+from convscope.fast import library as kernels
+from convscope.models import Whiten
+from convscope.recipe import Custom, Recipe
+from convscope.training import small_shape
 
 IMAGES, EPOCHS, BATCH, RATE = 50_000, 11, 500, 0.14  # of CIFAR-10
 STEPS, MOST_EPOCHS = 40, 60  # steps an epoch, at least; epochs at most
@@ -33,10 +35,22 @@ def recipe(images: int = IMAGES) -> Recipe:
     batch = max(32, min(BATCH, images // STEPS))
     epochs = max(EPOCHS, min(MOST_EPOCHS, round(EPOCHS * math.sqrt(IMAGES / images))))
     return Recipe(
-        model=Custom("convscope.recipes.strong:network"), val=0.0, epochs=epochs, batch=batch, micro_batch=MICRO_BATCH if batch > MICRO_BATCH else None,
-        optimizer="muon", lr=RATE * math.sqrt(batch / BATCH), schedule="linear", label_smoothing=0.2, flip=True, alternate=True, crop=2, small_share=0.2, evaluate=("test",),
+        model=Custom("convscope.recipes.strong:network"),
+        val=0.0,
+        epochs=epochs,
+        batch=batch,
+        micro_batch=MICRO_BATCH if batch > MICRO_BATCH else None,
+        optimizer="muon",
+        lr=RATE * math.sqrt(batch / BATCH),
+        schedule="linear",
+        label_smoothing=0.2,
+        flip=True,
+        alternate=True,
+        crop=2,
+        small_share=0.2,
+        evaluate=("test",),
         views="flip and shift",
-    )  # fmt: skip
+    )
 
 
 class Conv(nn.Conv2d):
@@ -79,12 +93,18 @@ class Block(nn.Module):
 class Strong(nn.Module):
     """N×C×H×W images to N×K logits."""
 
-    def __init__(self, in_shape: tuple[int, int, int], num_classes: int, widths: tuple[int, ...]) -> None:
+    def __init__(
+        self, in_shape: tuple[int, int, int], num_classes: int, widths: tuple[int, ...]
+    ) -> None:
         super().__init__()
         channels = in_shape[0]
-        fitting = int(math.log2(min(small_shape(in_shape)[1:])))  # so many poolings leave a pixel of the smallest images
+        fitting = int(
+            math.log2(min(small_shape(in_shape)[1:]))
+        )  # so many poolings leave a pixel of the smallest images
         if not fitting:
-            raise UserError(f"recipe strong: takes images of 3×3 pixels or more, not of {in_shape[1]}×{in_shape[2]}")
+            raise UserError(
+                f"recipe strong: takes images of 3×3 pixels or more, not of {in_shape[1]}×{in_shape[2]}"
+            )
         self.stem = Whiten(channels)
         nn.init.zeros_(self.stem.bias)  # pyright: ignore[reportArgumentType]
         self.stem.requires_grad_(False)  # so that the first block needs no gradient of its inputs
@@ -94,11 +114,17 @@ class Strong(nn.Module):
         self.fc = nn.Linear(widths[-1], num_classes, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(F.pad(x, (0, 1, 0, 1)))  # so that maps keep their size, which halves and fits the tiles of convolutions
-        plain = not kernels.active(x) or x.requires_grad  # where gradients of the images are asked for
+        x = self.stem(
+            F.pad(x, (0, 1, 0, 1))
+        )  # so that maps keep their size, which halves and fits the tiles of convolutions
+        plain = (
+            not kernels.active(x) or x.requires_grad
+        )  # where gradients of the images are asked for
         x = F.gelu(x, approximate="tanh") if plain else fused.activate(x, "gelu")
         return LOGIT_SCALE * self.fc(self.blocks(x).amax((2, 3)))
 
 
-def network(in_shape: tuple[int, int, int], num_classes: int, widths: list[int] | None = None) -> Strong:
+def network(
+    in_shape: tuple[int, int, int], num_classes: int, widths: list[int] | None = None
+) -> Strong:
     return Strong(in_shape, num_classes, tuple(widths or WIDTHS))

@@ -1,36 +1,29 @@
-"""Findings and records become report.html, results.json, results.csv and charts/. Nothing here trains or measures."""
+"""Findings become a page, files, charts and pictures."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from convscope.data import Dataset
-from convscope.drawing import Drawings
-from convscope.findings import Finding
-from convscope.record import Run, write_bytes
-from convscope.report.files import results, write_charts, write_csv, write_results
-from convscope.report.page import page_of
+from convscope import lazily
 
-__all__ = ["write_report"]
+if TYPE_CHECKING:
+    from convscope.report.drawing import Drawings as Drawings
+    from convscope.report.findings import Chart as Chart
+    from convscope.report.findings import Finding as Finding
+    from convscope.report.findings import Gallery as Gallery
+    from convscope.report.findings import Table as Table
+    from convscope.report.operator_charts import MEASURES as MEASURES
+    from convscope.report.operator_charts import Panel as Panel
+    from convscope.report.rendering import write_report as write_report
 
-
-def write_report(
-    root: Path,
-    about: dict[str, Any],
-    findings: dict[str, Finding],
-    runs: tuple[Run, ...],
-    used: dict[str, list[str]],
-    sentence: str,
-    data: Dataset,
-    drawings: Drawings,
-) -> None:
-    """Write all files of a report to the study's folder; the page comes last, so that it never speaks of files that are missing."""
-    for finding in findings.values():
-        drawings.add(finding)
-    tree = results(about, findings, runs, used, sentence)
-    page = page_of(about, findings, tree, data, drawings)  # while the last charts are drawn
-    write_charts(root / "charts", findings, drawings)
-    write_csv(root / "results.csv", tree["runs"])
-    write_results(root / "results.json", tree)
-    write_bytes(root / "report.html", page)
+_HOMES = {
+    "Chart": "findings",
+    "Drawings": "drawing",
+    "Finding": "findings",
+    "Gallery": "findings",
+    "MEASURES": "operator_charts",
+    "Panel": "operator_charts",
+    "Table": "findings",
+    "write_report": "rendering",
+}
+__getattr__ = lazily(__name__, _HOMES)

@@ -10,17 +10,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from convscope.drawing import Drawings
-from convscope.findings import Finding, Gallery
+from convscope.files import write_bytes
 from convscope.recipe import to_json
-from convscope.record import Run, write_bytes
+from convscope.report.drawing import Drawings
+from convscope.report.findings import Finding, Gallery
+from convscope.training import Run
 
 SCHEMA = 1
-MEASURES = [f"{split}_{what}" for split in ("train", "val", "test") for what in ("loss", "accuracy")]
+MEASURES = [
+    f"{split}_{what}" for split in ("train", "val", "test") for what in ("loss", "accuracy")
+]
 
 
 def results(
-    about: dict[str, Any], findings: dict[str, Finding], runs: tuple[Run, ...], used: dict[str, list[str]], sentence: str
+    about: dict[str, Any],
+    findings: dict[str, Finding],
+    runs: tuple[Run, ...],
+    used: dict[str, list[str]],
+    sentence: str,
 ) -> dict[str, Any]:
     """The tree of results.json; its form is an interface (ARCHITECTURE.md)."""
     return {
@@ -41,18 +48,30 @@ def chapter(finding: Finding) -> dict[str, Any]:
         "numbers": finding.numbers,
         "tables": [asdict(table) for table in finding.tables],
         "charts": [
-            {"name": c.name, "title": c.title, "alt": c.alt, "caption": c.caption, "png": f"charts/{finding.name}-{c.name}.png"}
+            {
+                "name": c.name,
+                "title": c.title,
+                "alt": c.alt,
+                "caption": c.caption,
+                "png": f"charts/{finding.name}-{c.name}.png",
+            }
             for c in finding.charts
         ],
         "galleries": [
             {
-                "name": g.name, "title": g.title, "alt": g.alt, "caption": g.caption,
-                "pictures": [{"png": f"charts/{name}", "text": text} for name, (_, text) in zip(picture_names(finding, g), g.items, strict=True)],
+                "name": g.name,
+                "title": g.title,
+                "alt": g.alt,
+                "caption": g.caption,
+                "pictures": [
+                    {"png": f"charts/{name}", "text": text}
+                    for name, (_, text) in zip(picture_names(finding, g), g.items, strict=True)
+                ],
             }
             for g in finding.galleries
         ],
         "proof": list(finding.proof),
-    }  # fmt: skip
+    }
 
 
 def picture_names(finding: Finding, gallery: Gallery) -> list[str]:
@@ -85,12 +104,25 @@ def run_entry(run: Run, chapters: list[str]) -> dict[str, Any]:
 
 
 def write_results(path: Path, tree: dict[str, Any]) -> None:
-    write_bytes(path, (json.dumps(tree, indent=1, allow_nan=False, ensure_ascii=True) + "\n").encode())
+    write_bytes(
+        path, (json.dumps(tree, indent=1, allow_nan=False, ensure_ascii=True) + "\n").encode()
+    )
 
 
 def write_csv(path: Path, runs: list[dict[str, Any]]) -> None:
     """One row a run; model fields and figures as columns. Cells that a spreadsheet would take for formulas are quoted."""
-    plain = ("id", "status", "pilot", "seed", "filters", "parameters", "flops", "lr", "epochs", "seconds")
+    plain = (
+        "id",
+        "status",
+        "pilot",
+        "seed",
+        "filters",
+        "parameters",
+        "flops",
+        "lr",
+        "epochs",
+        "seconds",
+    )
     models = list(dict.fromkeys(key for run in runs for key in run["model"]))
     heading = [
         *plain,
@@ -119,9 +151,14 @@ def write_charts(folder: Path, findings: dict[str, Finding], drawings: Drawings)
     folder.mkdir(exist_ok=True)
     for finding in findings.values():
         for chart in finding.charts:
-            stem, drawn = folder / f"{finding.name}-{chart.name}", drawings.of(finding.name, chart.name)
+            stem, drawn = (
+                folder / f"{finding.name}-{chart.name}",
+                drawings.of(finding.name, chart.name),
+            )
             write_bytes(stem.with_suffix(".png"), drawn.png, sync=False)
             write_bytes(stem.with_suffix(".svg"), drawn.svg, sync=False)
         for gallery in finding.galleries:
-            for name, (picture, _) in zip(picture_names(finding, gallery), gallery.items, strict=True):
+            for name, (picture, _) in zip(
+                picture_names(finding, gallery), gallery.items, strict=True
+            ):
                 write_bytes(folder / name, picture, sync=False)

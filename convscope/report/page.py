@@ -9,11 +9,11 @@ from importlib.resources import files
 from typing import Any
 
 from convscope.data import Dataset, info
-from convscope.drawing import Drawings
-from convscope.findings import Finding, Table
-from convscope.glossary import used
-from convscope.labels import label_of
-from convscope.recipe import model_from_json, one_line
+from convscope.errors import one_line
+from convscope.recipe import label_of, model_from_json
+from convscope.report.drawing import Drawings
+from convscope.report.findings import Finding, Table
+from convscope.report.glossary import used
 
 SAMPLES = 10  # of each class
 MOST_CLASSES = 20
@@ -21,13 +21,19 @@ MOST_ROWS = 30  # a longer table is folded up
 
 
 def page_of(
-    about: dict[str, Any], findings: dict[str, Finding], tree: dict[str, Any], data: Dataset, drawings: Drawings
+    about: dict[str, Any],
+    findings: dict[str, Finding],
+    tree: dict[str, Any],
+    data: Dataset,
+    drawings: Drawings,
 ) -> bytes:
     import jinja2
     from markupsafe import Markup
 
     here = files("convscope.report")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["cell"] = cell
     environment.filters["one_line"] = one_line
     environment.filters["png_address"] = png_address
@@ -46,7 +52,9 @@ def page_of(
         samples=sample_rows(data),
         style=Markup((here / "page.css").read_text(encoding="utf-8")),
         script=Markup((here / "page.js").read_text(encoding="utf-8")),
-        vega=Markup(drawings.script.replace("</script", "<\\/script")) if any(f.charts for f in findings.values()) else "",
+        vega=Markup(drawings.script.replace("</script", "<\\/script"))
+        if any(f.charts for f in findings.values())
+        else "",
     )
     return page.encode("utf-8", "backslashreplace")
 
@@ -77,7 +85,9 @@ def cell(value: Any, form: str) -> str:
 
 
 def sort_value(value: Any) -> str:
-    return "" if value is None else repr(value) if isinstance(value, int | float) else one_line(value)
+    return (
+        "" if value is None else repr(value) if isinstance(value, int | float) else one_line(value)
+    )
 
 
 def train_samples(runs: list[dict[str, Any]]) -> str:
@@ -109,10 +119,15 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
         if run["pilot"]:
             continue
         best = run["best"] or {}
-        figures = {key: best.get(key) for key in ("train_loss", "val_loss", "test_loss", "test_accuracy")}
+        figures = {
+            key: best.get(key) for key in ("train_loss", "val_loss", "test_loss", "test_accuracy")
+        }
         rows.append(
             {
-                **{key: run[key] for key in ("id", "status", "seed", "parameters", "lr", "epochs", "seconds")},
+                **{
+                    key: run[key]
+                    for key in ("id", "status", "seed", "parameters", "lr", "epochs", "seconds")
+                },
                 "network": label_of(model_from_json(run["model"])),
                 "chapters": ", ".join(run["chapters"]),
                 "best_epoch": best.get("epoch"),

@@ -11,17 +11,44 @@ from collections.abc import Generator, Sequence
 from convscope.chapters.best.choice import Candidate, candidates, chosen, near
 from convscope.chapters.best.clock import latencies_of, latency
 from convscope.chapters.best.compared import candidates_table, front_of, pareto_charts, rows_of
-from convscope.chapters.best.plan import BATCH, PRESETS, Preset, budget_of, finals_of, forecast, is_final, rungs_of
-from convscope.chapters.best.story import brief_of, figures, nothing_finished, selection_of, sentence_of, verdict_of
+from convscope.chapters.best.plan import (
+    BATCH,
+    PRESETS,
+    Preset,
+    budget_of,
+    finals_of,
+    forecast,
+    is_final,
+    rungs_of,
+)
+from convscope.chapters.best.story import (
+    brief_of,
+    figures,
+    nothing_finished,
+    selection_of,
+    sentence_of,
+    verdict_of,
+)
 from convscope.chapters.best.trials import search_charts, search_numbers, search_tables, strategy_of
 from convscope.chapters.best.winner import confusion_chart, pictures_of
-from convscope.findings import Context, Finding
-from convscope.recipe import Recipe, one_line
-from convscope.record import Run
-from convscope.search import Proposer
+from convscope.errors import one_line
+from convscope.planning import Context, Proposer
+from convscope.recipe import Recipe
+from convscope.report import Finding
+from convscope.training import Run
 
 # the chapter's interface, and what the glossary names beside it
-__all__ = ["PRESETS", "QUESTION", "TITLE", "Preset", "chapter", "confusion_chart", "forecast", "front_of", "latency"]
+__all__ = [
+    "PRESETS",
+    "QUESTION",
+    "TITLE",
+    "Preset",
+    "chapter",
+    "confusion_chart",
+    "forecast",
+    "front_of",
+    "latency",
+]
 
 TITLE = "Best network"
 QUESTION = "Which configuration has the lowest error, and which is the smallest that is as good?"
@@ -36,28 +63,40 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
         runs = yield asked
         finals = [run for run in runs if is_final(run)]  # only where an older search was shorter
         search.tell([run for run in runs if not is_final(run)])
-        asked = search.ask(BATCH) if runs else []  # nothing was sent: an interrupted study is told as far as it went
+        asked = (
+            search.ask(BATCH) if runs else []
+        )  # nothing was sent: an interrupted study is told as far as it went
     search.close()
     while not finals:
         runs = yield finals_of(context, search)
         finals = [run for run in runs if is_final(run)]
         if len(finals) == len(runs):
             break
-        search.tell([run for run in runs if not is_final(run)])  # only where an older search was longer
-    while "capacity" in context.chapters and "capacity" not in context.findings:  # its networks compete with these
+        search.tell(
+            [run for run in runs if not is_final(run)]
+        )  # only where an older search was longer
+    while (
+        "capacity" in context.chapters and "capacity" not in context.findings
+    ):  # its networks compete with these
         yield []
     capacity = context.findings.get("capacity")
     found = candidates(finals, list(capacity.runs.values()) if capacity else [], context)
     if found:
         context.announced["winner"] = chosen(found)[0].run
     # the others are waited for because latencies are measured where nothing trains meanwhile
-    awaited = ["receptive_field", "ordering", *(["nonlinearity"] if context.preset != "full" else [])]
+    awaited = [
+        "receptive_field",
+        "ordering",
+        *(["nonlinearity"] if context.preset != "full" else []),
+    ]
     while any(name in context.chapters and name not in context.findings for name in awaited):
         yield []
     return finding(context, search, finals, found)
 
 
-def finding(context: Context, search: Proposer, finals: Sequence[Run], found: Sequence[Candidate]) -> Finding:
+def finding(
+    context: Context, search: Proposer, finals: Sequence[Run], found: Sequence[Candidate]
+) -> Finding:
     importance = search.importance()
     told = search_numbers(context, search, importance)
     tables, charts = search_tables(search), search_charts(search, importance)
@@ -65,8 +104,17 @@ def finding(context: Context, search: Proposer, finals: Sequence[Run], found: Se
     name = one_line(context.data.name)
     if not found:
         sentence = nothing_finished(name, finals)
-        numbers = {**told, "winner": None, "smallest": None, "test_loss": None, "test_accuracy": None, "configurations": []}
-        return Finding("best", TITLE, QUESTION, "cannot tell", sentence, numbers, tables, charts, strategy)
+        numbers = {
+            **told,
+            "winner": None,
+            "smallest": None,
+            "test_loss": None,
+            "test_accuracy": None,
+            "configurations": [],
+        }
+        return Finding(
+            "best", TITLE, QUESTION, "cannot tell", sentence, numbers, tables, charts, strategy
+        )
     winner, small = chosen(found)
     latencies = latencies_of(context, found)
     seen, galleries, missing = pictures_of(context, winner)
@@ -79,7 +127,8 @@ def finding(context: Context, search: Proposer, finals: Sequence[Run], found: Se
         **figures(winner, ""),
         **figures(small, "smallest_"),
         "configurations": [
-            row | {"runs": [run.id for run in c.runs]} for c, row in zip(found, rows_of(found, latencies), strict=True)
+            row | {"runs": [run.id for run in c.runs]}
+            for c, row in zip(found, rows_of(found, latencies), strict=True)
         ],
         "not_told_apart": [c.label for c in near(winner, found)],
     }

@@ -6,12 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from convscope import pooled
-from convscope.findings import Context
+from convscope.planning import Context, describe
 from convscope.recipe import Recipe
-from convscope.record import Run
-from convscope.search_space import describe
-from convscope.stats import Estimate, difference_se, smallest_within_one_se
+from convscope.statistics import Estimate, difference_se, pooled, smallest_within_one_se
+from convscope.training import Run
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,9 @@ def candidates(finals: Sequence[Run], sweep: Sequence[Run], context: Context) ->
     chapters: dict[Recipe, set[str]] = {}
     for name, runs in (("best", finals), ("capacity", sweep)):
         for run in runs:
-            if run.status == "finished" and all(run.best.get(f"{split}_loss") is not None for split in ("val", "test")):
+            if run.status == "finished" and all(
+                run.best.get(f"{split}_loss") is not None for split in ("val", "test")
+            ):
                 key = replace(run.recipe, seed=0)
                 groups.setdefault(key, {})[run.id] = run
                 chapters.setdefault(key, set()).add(name)
@@ -62,7 +62,13 @@ def candidates(finals: Sequence[Run], sweep: Sequence[Run], context: Context) ->
     )
     labels = labels_of(list(seen))
     return [
-        Candidate(key, labels[key], " and ".join(sorted(chapters[key])), runs, *(table[key] for table in tables))
+        Candidate(
+            key,
+            labels[key],
+            " and ".join(sorted(chapters[key])),
+            runs,
+            *(table[key] for table in tables),
+        )
         for key, runs in seen.items()
     ]
 
@@ -72,14 +78,19 @@ def labels_of(recipes: Sequence[Recipe]) -> dict[Recipe, str]:
     names = {recipe: describe(recipe) for recipe in recipes}
     for more in (lambda recipe: f", rate {recipe.lr:g}", lambda recipe: f", {recipe.id}"):
         count = Counter(names.values())
-        names = {recipe: name + more(recipe) if count[name] > 1 else name for recipe, name in names.items()}
+        names = {
+            recipe: name + more(recipe) if count[name] > 1 else name
+            for recipe, name in names.items()
+        }
     return names
 
 
 def chosen(found: Sequence[Candidate]) -> tuple[Candidate, Candidate]:
     """(winner, smallest): by validation loss alone, docs/concepts.md's one-standard-error rule."""
     by = {candidate.recipe: candidate for candidate in found}
-    best, small = smallest_within_one_se({k: c.val_loss for k, c in by.items()}, {k: c.parameters for k, c in by.items()})
+    best, small = smallest_within_one_se(
+        {k: c.val_loss for k, c in by.items()}, {k: c.parameters for k, c in by.items()}
+    )
     return by[best], by[small]
 
 

@@ -9,24 +9,29 @@ from dataclasses import replace
 import torch
 
 from convscope.chapters.best.choice import Candidate
-from convscope.evaluate import autocast
-from convscope.findings import Context
-from convscope.fit import DTYPES, place
+from convscope.machine import seconds_of
 from convscope.models import build
+from convscope.planning import Context
 from convscope.recipe import Recipe
-from convscope.sweep import seconds_of
+from convscope.training import DTYPES, autocast, place
 
 LATENCY_BATCH = 64
 
 
-def latencies_of(context: Context, found: Sequence[Candidate]) -> dict[Recipe, dict[str, float] | None]:
+def latencies_of(
+    context: Context, found: Sequence[Candidate]
+) -> dict[Recipe, dict[str, float] | None]:
     """Seconds of a forward pass of one image and of a batch, for each configuration; None where an older study has not measured them."""
     out: dict[Recipe, dict[str, float] | None] = {}
     for candidate in found:
         # what the time depends on: the network and the machine's settings
         recipe = replace(context.base, model=candidate.recipe.model, seed=0)
-        value = context.measure(f"latency {recipe.id}", lambda recipe=recipe: latency(recipe, context))
-        out[candidate.recipe] = value if isinstance(value, dict) and {"one", "batch"} <= set(value) else None
+        value = context.measure(
+            f"latency {recipe.id}", lambda recipe=recipe: latency(recipe, context)
+        )
+        out[candidate.recipe] = (
+            value if isinstance(value, dict) and {"one", "batch"} <= set(value) else None
+        )
     return out
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convscope import charts_search
 from convscope.chapters.best.choice import Candidate
 from convscope.chapters.best.clock import LATENCY_BATCH
-from convscope.findings import Chart, Table
 from convscope.recipe import Recipe
+from convscope.report import Chart, Table
+from convscope.report import search_charts as charts_search
 
 
-def rows_of(found: Sequence[Candidate], latencies: Mapping[Recipe, dict[str, float] | None]) -> list[dict[str, Any]]:
+def rows_of(
+    found: Sequence[Candidate], latencies: Mapping[Recipe, dict[str, float] | None]
+) -> list[dict[str, Any]]:
     rows = []
     for c in found:
         seconds = latencies[c.recipe]
@@ -38,7 +40,9 @@ def rows_of(found: Sequence[Candidate], latencies: Mapping[Recipe, dict[str, flo
     return rows
 
 
-def candidates_table(found: Sequence[Candidate], latencies: Mapping[Recipe, dict[str, float] | None]) -> Table:
+def candidates_table(
+    found: Sequence[Candidate], latencies: Mapping[Recipe, dict[str, float] | None]
+) -> Table:
     ordered = sorted(found, key=lambda c: c.val_loss.mean)
     rows = rows_of(ordered, latencies)
     for row in rows:
@@ -66,12 +70,19 @@ def candidates_table(found: Sequence[Candidate], latencies: Mapping[Recipe, dict
 
 
 def pareto_charts(
-    found: Sequence[Candidate], latencies: Mapping[Recipe, dict[str, float] | None], winner: Candidate, small: Candidate
+    found: Sequence[Candidate],
+    latencies: Mapping[Recipe, dict[str, float] | None],
+    winner: Candidate,
+    small: Candidate,
 ) -> list[Chart]:
     costs: dict[str, tuple[str, str, dict[Recipe, float]]] = {
         "parameters": ("learnable parameters", "~s", {c.recipe: c.parameters for c in found}),
         "flops": ("FLOPs of one image", "~s", {c.recipe: c.flops for c in found}),
-        "latency": ("ms for one image", "~g", {k: 1000 * v["one"] for k, v in latencies.items() if v is not None}),
+        "latency": (
+            "ms for one image",
+            "~g",
+            {k: 1000 * v["one"] for k, v in latencies.items() if v is not None},
+        ),
     }
     out = []
     for key, (title, form, cost) in costs.items():
@@ -86,10 +97,17 @@ def pareto_charts(
             shown = f"{value:.3g}" if key == "latency" else f"{value:,}"
             rows.append(
                 {
-                    "network": c.label, "chapter": c.chapters, "cost": value, "shown": shown, "error": 1 - e.mean,
-                    "low": 1 - e.high, "high": 1 - e.low, "front": i in front, "mark": mark,
+                    "network": c.label,
+                    "chapter": c.chapters,
+                    "cost": value,
+                    "shown": shown,
+                    "error": 1 - e.mean,
+                    "low": 1 - e.high,
+                    "high": 1 - e.low,
+                    "front": i in front,
+                    "mark": mark,
                 }
-            )  # fmt: skip
+            )
         on_it = "; ".join(points[i].label for i in front)
         out.append(
             Chart(

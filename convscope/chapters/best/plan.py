@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from convscope import plans
-from convscope.findings import Context
+from convscope import planning as plans
+from convscope.planning import Context, Proposer
 from convscope.recipe import ConvNet, Recipe
-from convscope.record import Run
-from convscope.search import Proposer
+from convscope.training import Run
 
 BATCH = 4  # proposals at a time; not the number of processes, so that every machine makes the same proposals
 
@@ -45,10 +44,14 @@ def forecast(context: Context) -> list[Recipe]:
     """As many runs as the chapter will ask for, as far as known before the proposals are: a network of half the strong one's width stands for them."""
     strong = plans.strong_of(context)
     assert isinstance(strong.model, ConvNet)
-    usual = replace(strong, model=replace(strong.model, width=max(1, round(0.5 * strong.model.width))))
+    usual = replace(
+        strong, model=replace(strong.model, width=max(1, round(0.5 * strong.model.width)))
+    )
     trials = budget_of(context)[0] or PRESETS[context.preset].trials
     out = [replace(strong, seed=seed) for seed in context.seeds]
-    for i, epochs in enumerate(rungs_of(context)):  # Hyperband's brackets together promote about 0.6 of the trials
+    for i, epochs in enumerate(
+        rungs_of(context)
+    ):  # Hyperband's brackets together promote about 0.6 of the trials
         short = replace(usual, epochs=epochs, evaluate=("val",))
         out += [replace(short, seed=1_000_000 + j) for j in range(math.ceil(trials * 0.6**i))]
     finals = min(PRESETS[context.preset].finals, trials - 1)

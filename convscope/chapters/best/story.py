@@ -10,10 +10,9 @@ from convscope.chapters.best.choice import Candidate, near
 from convscope.chapters.best.clock import LATENCY_BATCH
 from convscope.chapters.best.plan import PRESETS
 from convscope.chapters.best.trials import counted
-from convscope.findings import Context
+from convscope.planning import Context, Proposer
 from convscope.recipe import Recipe
-from convscope.record import Run
-from convscope.search import Proposer
+from convscope.training import Run
 
 FEW = 10  # trials a setting below which a search is called small
 
@@ -37,18 +36,26 @@ def nothing_finished(name: str, finals: Sequence[Run]) -> str:
     return f"On {name} {why}, so nothing can be said about the best network."
 
 
-def sentence_of(name: str, winner: Candidate, small: Candidate, found: Sequence[Candidate], search: Proposer) -> str:
-    tried = len({t.recipe for t in search.trained} | {replace(c.recipe, seed=search.seed) for c in found})
+def sentence_of(
+    name: str, winner: Candidate, small: Candidate, found: Sequence[Candidate], search: Proposer
+) -> str:
+    tried = len(
+        {t.recipe for t in search.trained} | {replace(c.recipe, seed=search.seed) for c in found}
+    )
     parts = [
         f"On {name}, {winner.label} has the lowest validation loss, {winner.val_loss.mean:.3f} ± {winner.val_loss.se:.3f} (standard error), "
         f"of {tried} configuration{'s' if tried > 1 else ''} tried, {len(found)} of them trained to the end ({quoted(winner)})"
     ]
     if small is winner:
         parts.append(
-            "no smaller one is within one standard error of it" if len(found) > 1 else "there is none to compare it with"
+            "no smaller one is within one standard error of it"
+            if len(found) > 1
+            else "there is none to compare it with"
         )
     else:
-        parts.append(f"the smallest within one standard error of it is {small.label} ({quoted(small)})")
+        parts.append(
+            f"the smallest within one standard error of it is {small.label} ({quoted(small)})"
+        )
     count, settings = len(search.trained), len(search.space.axes())
     if count < FEW * settings:
         parts.append(
@@ -70,26 +77,43 @@ def quoted(c: Candidate) -> str:
     a, n = c.test_accuracy, c.val_loss.n
     interval = f"95 % interval {100 * a.low:.1f} to {100 * a.high:.1f} %"
     seeds = f"mean of {n} seeds" if n > 1 else "one seed"
-    return (
-        f"{c.parameters:,} parameters, test accuracy {100 * a.mean:.1f} % ({interval}), test loss {c.test_loss.mean:.3f}, {seeds}"
-    )
+    return f"{c.parameters:,} parameters, test accuracy {100 * a.mean:.1f} % ({interval}), test loss {c.test_loss.mean:.3f}, {seeds}"
 
 
 def figures(c: Candidate, prefix: str) -> dict[str, Any]:
-    out: dict[str, Any] = {f"{prefix}parameters": c.parameters, f"{prefix}flops": c.flops, f"{prefix}seeds": c.val_loss.n}
-    for name, e in (("val_loss", c.val_loss), ("test_loss", c.test_loss), ("test_accuracy", c.test_accuracy)):
-        out |= {f"{prefix}{name}": e.mean, f"{prefix}{name}_interval": [e.low, e.high], f"{prefix}{name}_se": e.se}
+    out: dict[str, Any] = {
+        f"{prefix}parameters": c.parameters,
+        f"{prefix}flops": c.flops,
+        f"{prefix}seeds": c.val_loss.n,
+    }
+    for name, e in (
+        ("val_loss", c.val_loss),
+        ("test_loss", c.test_loss),
+        ("test_accuracy", c.test_accuracy),
+    ):
+        out |= {
+            f"{prefix}{name}": e.mean,
+            f"{prefix}{name}_interval": [e.low, e.high],
+            f"{prefix}{name}_se": e.se,
+        }
     return out
 
 
 def selection_of(
-    context: Context, winner: Candidate, found: Sequence[Candidate], latencies: Mapping[Recipe, dict[str, float] | None]
+    context: Context,
+    winner: Candidate,
+    found: Sequence[Candidate],
+    latencies: Mapping[Recipe, dict[str, float] | None],
 ) -> list[str]:
     seeds = len(context.seeds)
     out = [
         f"Selection. The strong recipe and up to {PRESETS[context.preset].finals} of the others, those with the lowest validation loss at the highest rung reached, were "
         f"asked for over {counted(seeds, 'seed', 'seeds')} to the end"
-        + (", and the networks of the capacity chapter compete with them" if any("capacity" in c.chapters for c in found) else "")
+        + (
+            ", and the networks of the capacity chapter compete with them"
+            if any("capacity" in c.chapters for c in found)
+            else ""
+        )
         + ". The winner has the lowest mean validation loss at the best epochs; the smallest is the one with the fewest parameters whose mean is within one standard error of it. "
         "The winner's validation loss is the lowest of several and so a little too good; its test figures are not chosen by and stand for new images of this kind."
     ]

@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convscope import charts_search, plans
 from convscope.chapters.best.plan import BATCH, budget_of
-from convscope.findings import Chart, Context, Table
+from convscope.planning import IMPORTANCE_TRIALS, JOURNAL, Context, Proposer, Tried, describe
+from convscope.planning import reference as plans
 from convscope.recipe import ConvNet, Recipe
-from convscope.search import IMPORTANCE_TRIALS, JOURNAL, Proposer, Tried
-from convscope.search_space import describe
+from convscope.report import Chart, Table
+from convscope.report import search_charts as charts_search
 
 
-def search_numbers(context: Context, search: Proposer, importance: dict[str, float] | None) -> dict[str, Any]:
+def search_numbers(
+    context: Context, search: Proposer, importance: dict[str, float] | None
+) -> dict[str, Any]:
     states = Counter(tried.state for tried in search.trained)
     trials, seconds = budget_of(context)
     return {
@@ -23,7 +25,10 @@ def search_numbers(context: Context, search: Proposer, importance: dict[str, flo
         "budget": {"trials": trials, "seconds": seconds},
         "ended": search.ended or None,
         "trials": len(search.trained),
-        **{state: states[state] for state in ("finished", "pruned", "stopped", "failed", "untrained")},
+        **{
+            state: states[state]
+            for state in ("finished", "pruned", "stopped", "failed", "untrained")
+        },
         "skipped": len(search.skipped),
         "repeated": search.duplicates,
         "search_seconds": round(search.spent, 1),
@@ -46,12 +51,24 @@ def search_tables(search: Proposer) -> list[Table]:
         ("state", "what became of it", "text"),
     )
     tables = [
-        Table("trials", "Trials of the search", columns, [trial_row(tried) for tried in search.trained],
-              "Losses after different numbers of epochs are not comparable. Trials that are missing were too large or repeated an earlier one.")
-    ]  # fmt: skip
+        Table(
+            "trials",
+            "Trials of the search",
+            columns,
+            [trial_row(tried) for tried in search.trained],
+            "Losses after different numbers of epochs are not comparable. Trials that are missing were too large or repeated an earlier one.",
+        )
+    ]
     if search.skipped:
-        rows = [{"number": t.number, "network": describe(t.recipe), "reason": t.reason} for t in search.skipped]
-        columns = (("number", "trial", "int"), ("network", "configuration", "text"), ("reason", "why it was not trained", "text"))
+        rows = [
+            {"number": t.number, "network": describe(t.recipe), "reason": t.reason}
+            for t in search.skipped
+        ]
+        columns = (
+            ("number", "trial", "int"),
+            ("network", "configuration", "text"),
+            ("reason", "why it was not trained", "text"),
+        )
         tables.append(Table("skipped", "Proposals that were too large", columns, rows))
     return tables
 
@@ -103,9 +120,19 @@ def history_chart(seen: Sequence[Tried]) -> Chart:
             epochs, loss = run.recipe.epochs, run.best["val_loss"]
             lowest[epochs] = min(loss, lowest.get(epochs, loss))
             rows.append(
-                {"number": tried.number, "epochs": epochs, "loss": loss, "lowest": lowest[epochs], "state": tried.state, "network": describe(tried.recipe)}
-            )  # fmt: skip
-    told = ", ".join(f"{loss:.3f} after {epochs} epoch{'s' if epochs > 1 else ''}" for epochs, loss in sorted(lowest.items()))
+                {
+                    "number": tried.number,
+                    "epochs": epochs,
+                    "loss": loss,
+                    "lowest": lowest[epochs],
+                    "state": tried.state,
+                    "network": describe(tried.recipe),
+                }
+            )
+    told = ", ".join(
+        f"{loss:.3f} after {epochs} epoch{'s' if epochs > 1 else ''}"
+        for epochs, loss in sorted(lowest.items())
+    )
     return Chart(
         "history",
         "History of the search",
@@ -122,9 +149,15 @@ def parallel_chart(search: Proposer, seen: Sequence[Tried], epochs: int) -> Char
             if name in axes:
                 place = min(1.0, max(0.0, axes[name](value)))
                 rows.append(
-                    {"number": tried.number, "setting": words(name), "place": place, "shown": shown(value), "loss": tried.runs[0].best["val_loss"],
-                     "network": describe(tried.recipe)}
-                )  # fmt: skip
+                    {
+                        "number": tried.number,
+                        "setting": words(name),
+                        "place": place,
+                        "shown": shown(value),
+                        "loss": tried.runs[0].best["val_loss"],
+                        "network": describe(tried.recipe),
+                    }
+                )
     best = min(seen, key=lambda tried: tried.runs[0].best["val_loss"])
     return Chart(
         "parallel",
@@ -144,7 +177,13 @@ def shown(value: Any) -> str:
 
 
 def words(setting: str) -> str:
-    known = {"lr": "learning rate", "pool": "pooling", "norm": "normalisation", "flip": "flips", "crop": "shifts"}
+    known = {
+        "lr": "learning rate",
+        "pool": "pooling",
+        "norm": "normalisation",
+        "flip": "flips",
+        "crop": "shifts",
+    }
     return known.get(setting, setting.replace("_", " "))
 
 
@@ -155,7 +194,9 @@ def counted(count: int, one: str, more: str) -> str:
     return f"{count} {one if count == 1 else more}"
 
 
-def strategy_of(context: Context, search: Proposer, importance: Mapping[str, float] | None) -> list[str]:
+def strategy_of(
+    context: Context, search: Proposer, importance: Mapping[str, float] | None
+) -> list[str]:
     """What the search did, and what limits it: two paragraphs."""
     told = [proposed_words(search), *became_words(search), held_words(search.space.strong)]
     if search.ended:
@@ -163,7 +204,9 @@ def strategy_of(context: Context, search: Proposer, importance: Mapping[str, flo
     if search.mirror.problem:
         told.append(f"{JOURNAL} could not be written ({search.mirror.problem}).")
     elif context.folder is not None and (context.folder / JOURNAL).exists():
-        told.append(f"optuna-dashboard opens the trials: optuna-dashboard {JOURNAL} in the study's folder.")
+        told.append(
+            f"optuna-dashboard opens the trials: optuna-dashboard {JOURNAL} in the study's folder."
+        )
     return ["Search. " + " ".join(told), limits_words(search, importance)]
 
 
@@ -197,18 +240,30 @@ def held_words(strong: Recipe) -> str:
     held += [f"label smoothing of {strong.label_smoothing:g}"] if strong.label_smoothing else []
     if isinstance(model, ConvNet):
         held += ["a whitening stem"] if model.stem == "whiten" else []
-        held += ["early pooling, behind a block's first convolution"] if model.pool_at == "first" else []
+        held += (
+            ["early pooling, behind a block's first convolution"]
+            if model.pool_at == "first"
+            else []
+        )
     return f"Not searched, but as in the strong recipe: {', '.join(held)}."
 
 
 def became_words(search: Proposer) -> list[str]:
     """What became of the trials, and of the proposals that were not trained."""
     told = Counter(tried.state for tried in search.trained)
-    at = Counter(tried.runs[-1].recipe.epochs for tried in search.trained if tried.state == "pruned" and tried.runs)
-    places = ", ".join(f"{count} after {counted(epochs, 'epoch', 'epochs')}" for epochs, count in sorted(at.items()))
+    at = Counter(
+        tried.runs[-1].recipe.epochs
+        for tried in search.trained
+        if tried.state == "pruned" and tried.runs
+    )
+    places = ", ".join(
+        f"{count} after {counted(epochs, 'epoch', 'epochs')}"
+        for epochs, count in sorted(at.items())
+    )
     facts = [
         f"{told['finished']} reached the highest rung",
-        f"{told['pruned']} {'was' if told['pruned'] == 1 else 'were'} pruned" + (f" ({places})" if places else ""),
+        f"{told['pruned']} {'was' if told['pruned'] == 1 else 'were'} pruned"
+        + (f" ({places})" if places else ""),
         f"{told['failed']} failed, diverged or did not fit into memory",
     ]
     if told["stopped"]:

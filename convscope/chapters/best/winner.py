@@ -9,19 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convscope import charts_search, pictures
 from convscope.chapters.best.choice import Candidate
 from convscope.chapters.best.clock import threads
-from convscope.findings import Chart, Context, Gallery
-from convscope.fit import check_device, place, predict
+from convscope.errors import UserError, one_line
 from convscope.models import ConvNetModule
-from convscope.recipe import UserError, one_line
-from convscope.training import network, resident
+from convscope.planning import Context
+from convscope.report import Chart, Gallery, pictures
+from convscope.report import search_charts as charts_search
+from convscope.training import check_device, network, place, predict, resident
 
 MOST_MISTAKES, MOST_FILTERS, MOST_MAPS = 12, 32, 8
 
 
-def pictures_of(context: Context, winner: Candidate) -> tuple[list[Chart], list[Gallery], list[str]]:
+def pictures_of(
+    context: Context, winner: Candidate
+) -> tuple[list[Chart], list[Gallery], list[str]]:
     """Confusion matrix; mistakes, filters and feature maps; or a paragraph instead, where the winner's weights can't be read."""
     run = winner.run
     try:
@@ -36,12 +38,17 @@ def pictures_of(context: Context, winner: Candidate) -> tuple[list[Chart], list[
 
         def answers() -> dict[str, Any]:
             return answers_of(
-                predict(place(net, run.recipe), inputs, "test", run.recipe).double().cpu(), context.data.test.labels
+                predict(place(net, run.recipe), inputs, "test", run.recipe).double().cpu(),
+                context.data.test.labels,
             )
 
         known = context.computed("answers of the winner", run, answers)
     names = class_names(context)
-    galleries = [gallery for gallery in (mistakes(known["mistakes"], names, context), *looks) if gallery is not None]
+    galleries = [
+        gallery
+        for gallery in (mistakes(known["mistakes"], names, context), *looks)
+        if gallery is not None
+    ]
     return [confusion_chart(known["counts"], names, winner)], galleries, []
 
 
@@ -66,7 +73,9 @@ def class_names(context: Context) -> list[str]:
     return [f"{name} ({i})" if count[name] > 1 else name for i, name in enumerate(names)]
 
 
-def confusion_chart(counts: Sequence[tuple[int, int, int]], names: Sequence[str], winner: Candidate) -> Chart:
+def confusion_chart(
+    counts: Sequence[tuple[int, int, int]], names: Sequence[str], winner: Candidate
+) -> Chart:
     """counts: (true class, predicted class, images), where that is not 0."""
     size = len(names)
     table = torch.zeros(size, size, dtype=torch.int64)
@@ -74,7 +83,12 @@ def confusion_chart(counts: Sequence[tuple[int, int, int]], names: Sequence[str]
         table[true, predicted] = count
     whole = table.sum(1).clamp(min=1)
     rows = [
-        {"true": names[i], "predicted": names[j], "count": int(table[i, j]), "share": float(table[i, j] / whole[i])}
+        {
+            "true": names[i],
+            "predicted": names[j],
+            "count": int(table[i, j]),
+            "share": float(table[i, j] / whole[i]),
+        }
         for i in range(size)
         for j in range(size)
         if size <= charts_search.MOST_TEXT or table[i, j]  # of many classes only what occurs
@@ -83,7 +97,9 @@ def confusion_chart(counts: Sequence[tuple[int, int, int]], names: Sequence[str]
     off = table.clone().fill_diagonal_(0)
     worst = divmod(int(off.argmax()), size)
     most = (
-        f" The most frequent mistake: {names[worst[0]]} taken for {names[worst[1]]}, {int(off.max())} times." if off.any() else ""
+        f" The most frequent mistake: {names[worst[0]]} taken for {names[worst[1]]}, {int(off.max())} times."
+        if off.any()
+        else ""
     )
     return Chart(
         "confusion",
@@ -94,13 +110,18 @@ def confusion_chart(counts: Sequence[tuple[int, int, int]], names: Sequence[str]
     )
 
 
-def mistakes(worst: Sequence[tuple[int, int, float]], names: Sequence[str], context: Context) -> Gallery | None:
+def mistakes(
+    worst: Sequence[tuple[int, int, float]], names: Sequence[str], context: Context
+) -> Gallery | None:
     """The wrong predictions with the highest probability. worst: (image, predicted class, probability)."""
     if not worst:
         return None
     labels = context.data.test.labels
     items = tuple(
-        (pictures.image(context.data.test.images[i]), f"{names[predicted]} {100 * sure:.0f} %; is {names[int(labels[i])]}")
+        (
+            pictures.image(context.data.test.images[i]),
+            f"{names[predicted]} {100 * sure:.0f} %; is {names[int(labels[i])]}",
+        )
         for i, predicted, sure in worst
     )
     return Gallery(
@@ -119,12 +140,16 @@ def filters(net: nn.Module) -> Gallery | None:
         return None
     weight = conv.weight.detach().float().cpu()  # filters × channels × rows × columns
     largest = float(weight.abs().max())
-    items = tuple((pictures.signed(kernel, largest, side=48), str(i)) for i, kernel in enumerate(weight[:MOST_FILTERS], 1))
+    items = tuple(
+        (pictures.signed(kernel, largest, side=48), str(i))
+        for i, kernel in enumerate(weight[:MOST_FILTERS], 1)
+    )
     rows, columns = weight.shape[2:]
     colour = (
         "in colour around grey"
         if weight.shape[1] == 3
-        else "blue negative, orange positive" + ("" if weight.shape[1] == 1 else ", first channel only")
+        else "blue negative, orange positive"
+        + ("" if weight.shape[1] == 1 else ", first channel only")
     )
     return Gallery(
         "filters",
@@ -149,11 +174,18 @@ def feature_maps(net: nn.Module, example: Tensor, context: Context) -> Gallery |
     shown = [(1, outputs[0])] + ([(len(outputs), outputs[-1])] if len(outputs) > 1 else [])
     items = [(pictures.image(context.data.test.images[0]), "the image")]
     for number, maps in shown:
-        items += [(pictures.map_of(plane), f"block {number}, map {i}") for i, plane in enumerate(maps[:MOST_MAPS], 1)]
-    sizes = " and ".join(f"{maps.shape[1]}×{maps.shape[2]} behind block {number}" for number, maps in shown)
+        items += [
+            (pictures.map_of(plane), f"block {number}, map {i}")
+            for i, plane in enumerate(maps[:MOST_MAPS], 1)
+        ]
+    sizes = " and ".join(
+        f"{maps.shape[1]}×{maps.shape[2]} behind block {number}" for number, maps in shown
+    )
     return Gallery(
         "feature_maps",
-        "Feature maps of the first and the last block" if len(shown) > 1 else "Feature maps of the only block",
+        "Feature maps of the first and the last block"
+        if len(shown) > 1
+        else "Feature maps of the only block",
         tuple(items),
         f"The first test image and up to {MOST_MAPS} feature maps each, of {sizes} pixels, behind activation and pooling.",
         "Each map from black (its lowest value) to white (its highest).",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from convscope import charts_operators
 from convscope.chapters.convolution.examples import counterexample_charts, save_counterexamples
 from convscope.chapters.convolution.network import Network, measure_network, network_numbers
 from convscope.chapters.convolution.operators import (
@@ -29,17 +28,17 @@ from convscope.chapters.convolution.story import (
     shifts_table,
 )
 from convscope.chapters.convolution.theorem import PROOF, Check, check_response, check_words
-from convscope.findings import Chart, Context, Finding
+from convscope.planning import Context
 from convscope.recipe import Recipe
-from convscope.record import Run
+from convscope.report import Chart, Finding
+from convscope.report import operator_charts as charts_operators
+from convscope.training import Run
 
 # the chapter's interface, and what the glossary names beside it
 __all__ = ["QUESTION", "TITLE", "chapter", "forecast", "measure_operator", "measure_shifts"]
 
 TITLE = "Convolution"
-QUESTION = (
-    "Is this operator linear, translation-equivariant, a convolution; with which impulse response, or with which counterexample?"
-)
+QUESTION = "Is this operator linear, translation-equivariant, a convolution; with which impulse response, or with which counterexample?"
 
 
 def forecast(context: Context) -> list[Recipe]:
@@ -54,13 +53,20 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
     if "best" in context.chapters:
         while "best" not in context.findings:
             known = context.announced.get("winner")
-            if known is not None and context.live:  # measured while other chapters' networks are trained
+            if (
+                known is not None and context.live
+            ):  # measured while other chapters' networks are trained
                 measured = measured or (check_response(), measure_operators())
                 measure_network(context, known, "")
             yield []
-        winner, why = context.findings["best"].runs.get("winner"), "the search has no winner that was trained"
+        winner, why = (
+            context.findings["best"].runs.get("winner"),
+            "the search has no winner that was trained",
+        )
     if winner is not None:
-        runs = yield [winner.recipe]  # finished: it is read, so that the report counts it as used here, too
+        runs = yield [
+            winner.recipe
+        ]  # finished: it is read, so that the report counts it as used here, too
         winner = next((run for run in runs if run.recipe == winner.recipe), winner)
     if winner is not None and winner.status != "finished":
         winner, why = None, f"the run of the best network {winner.status.replace('_', ' ')}"
@@ -68,7 +74,9 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
     return finding_of(context, check, operators, measure_network(context, winner, why))
 
 
-def finding_of(context: Context, check: Check, measured: Sequence[Measured], net: Network) -> Finding:
+def finding_of(
+    context: Context, check: Check, measured: Sequence[Measured], net: Network
+) -> Finding:
     files = save_counterexamples(context, measured)
     differing = [one for one in measured if one.differs]
     agree = len(measured) - len(differing)
@@ -76,7 +84,12 @@ def finding_of(context: Context, check: Check, measured: Sequence[Measured], net
     if differing:
         verdict += f"; not {', '.join(one.title for one in differing)}"
     alt = f"A kernel of five taps beside the response to an impulse: the same values in reverse order. Right: L[x] of a random signal and x ∗ h. {check_words(check)}"
-    response = Chart("impulse_response", "Impulse response", charts_operators.impulse_response(check.taps, check.signal), alt)
+    response = Chart(
+        "impulse_response",
+        "Impulse response",
+        charts_operators.impulse_response(check.taps, check.signal),
+        alt,
+    )
     tables = [operators_table(measured)]
     charts = [response, *counterexample_charts(measured, files)]
     if net.layers:

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convscope import charts_operators
 from convscope.chapters.convolution.operators import ASKED, Measured, law_word
-from convscope.charts_operators import Panel
-from convscope.findings import Chart, Context
-from convscope.probes import Counterexample
+from convscope.planning import Context
+from convscope.probes.laws import Counterexample
+from convscope.report import Chart, Panel
+from convscope.report import operator_charts as charts_operators
 
 FILES = "counterexamples"
 
@@ -22,7 +22,9 @@ def file_name(name: str, law: str) -> str:
     return f"{name}-{law.replace(' ', '-')}.safetensors"
 
 
-def save_counterexamples(context: Context, measured: Sequence[Measured]) -> dict[tuple[str, str], str]:
+def save_counterexamples(
+    context: Context, measured: Sequence[Measured]
+) -> dict[tuple[str, str], str]:
     """(operator, law) -> file in the study's folder, for those that are there; they are written by the study itself, not by a later report."""
     if context.folder is None:
         return {}
@@ -48,7 +50,9 @@ def write_counterexample(path: Path, example: Counterexample) -> None:
 
 def panel_of(name: str, example: Counterexample) -> Panel:
     """Both sides of the law along one line through the place where they differ most, and the inputs along theirs."""
-    axis = int(example.numbers.get("axis", len(example.shape) - 2)) - (len(example.shape) - 1)  # counted from the end
+    axis = int(example.numbers.get("axis", len(example.shape) - 2)) - (
+        len(example.shape) - 1
+    )  # counted from the end
     same_rank = example.left.ndim == example.x.ndim
     rows = line_of("x", example.x, place_of(example.x), axis)
     rows += line_of("y", example.y, place_of(example.y), axis) if example.y is not None else []
@@ -56,7 +60,9 @@ def panel_of(name: str, example: Counterexample) -> Panel:
     rows += line_of("left side", example.left, worst, axis if same_rank else -1)
     rows += line_of("right side", example.right, worst, axis if same_rank else -1)
     if "factor" in example.numbers:
-        law = f"{example.law.removesuffix(' homogeneity')} factor a = {example.numbers['factor']:.3g}".replace("-", "−")
+        law = f"{example.law.removesuffix(' homogeneity')} factor a = {example.numbers['factor']:.3g}".replace(
+            "-", "−"
+        )
     elif example.law == "equivariance":
         law = f"shift by {int(example.numbers['shift'])}"
     else:
@@ -72,10 +78,15 @@ def place_of(values: Tensor) -> tuple[int, ...]:
 def line_of(series: str, values: Tensor, place: tuple[int, ...], axis: int) -> list[dict[str, Any]]:
     index: list[int | slice] = list(place)
     index[axis] = slice(None)
-    return [{"series": series, "position": i, "value": v} for i, v in enumerate(values[tuple(index)].tolist())]
+    return [
+        {"series": series, "position": i, "value": v}
+        for i, v in enumerate(values[tuple(index)].tolist())
+    ]
 
 
-def chosen_examples(measured: Sequence[Measured]) -> tuple[list[tuple[str, Counterexample]], list[tuple[str, Counterexample]]]:
+def chosen_examples(
+    measured: Sequence[Measured],
+) -> tuple[list[tuple[str, Counterexample]], list[tuple[str, Counterexample]]]:
     """All counterexamples of the operators asked about; of each further one the first against linearity and the one against equivariance."""
     asked, further = [], []
     for one in measured:
@@ -88,7 +99,9 @@ def chosen_examples(measured: Sequence[Measured]) -> tuple[list[tuple[str, Count
     return asked, further
 
 
-def counterexample_charts(measured: Sequence[Measured], files: dict[tuple[str, str], str]) -> list[Chart]:
+def counterexample_charts(
+    measured: Sequence[Measured], files: dict[tuple[str, str], str]
+) -> list[Chart]:
     asked, further = chosen_examples(measured)
     caption = (
         "Above: the input x (and y); below: the two sides of the law, equal where it holds. Additivity: f(x + y) and f(x) + f(y) − f(0). Factor a: f(ax) and a f(x) + (1 − a) f(0). "
@@ -107,7 +120,20 @@ def counterexample_charts(measured: Sequence[Measured], files: dict[tuple[str, s
         ("counterexamples_further", "Counterexamples: further operators", further),
     ):
         if shown:
-            told = "; ".join(f"{name}: {law_word(example.law)}, error {example.error:.2g}" for name, example in shown)
-            spec = charts_operators.counterexamples([panel_of(name, example) for name, example in shown])
-            out.append(Chart(key, title, spec, f"Inputs on which a law fails, with the two sides of the law. {told}.", caption))
+            told = "; ".join(
+                f"{name}: {law_word(example.law)}, error {example.error:.2g}"
+                for name, example in shown
+            )
+            spec = charts_operators.counterexamples(
+                [panel_of(name, example) for name, example in shown]
+            )
+            out.append(
+                Chart(
+                    key,
+                    title,
+                    spec,
+                    f"Inputs on which a law fails, with the two sides of the law. {told}.",
+                    caption,
+                )
+            )
     return out

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from convscope.chapters.convolution.theorem import response_error
+from convscope.errors import UserError, one_line
 from convscope.probes import Probe, probe
 from convscope.probes.linearity import LinearityTest, linearity
 from convscope.probes.trials import Operator, show_shape
-from convscope.recipe import UserError, one_line
 
 LAYER_TRIALS = 32
 MOST_LAYERS = 24
@@ -48,7 +48,9 @@ def calls_of(net: nn.Module, in_shape: tuple[int, ...]) -> list[Call]:
     def seen(module: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
         single = len(inputs) == 1 and isinstance(inputs[0], Tensor) and isinstance(out, Tensor)
         shape = tuple(inputs[0].shape[1:]) if single else None
-        calls.setdefault(module, Call(names[module], module, shape, tuple(out.shape[1:]) if single else ()))
+        calls.setdefault(
+            module, Call(names[module], module, shape, tuple(out.shape[1:]) if single else ())
+        )
 
     hooks = [module.register_forward_hook(seen) for module in names]
     try:
@@ -73,7 +75,9 @@ def measure_layers(net: nn.Module, in_shape: tuple[int, ...]) -> list[Any]:
         if len({row["layer"] for row in rows}) >= MOST_LAYERS:
             left_out.append(f"{name} (more than {MOST_LAYERS} layers)")
             continue
-        modes = (False, True) if isinstance(call.module, nn.modules.batchnorm._BatchNorm) else (False,)
+        modes = (
+            (False, True) if isinstance(call.module, nn.modules.batchnorm._BatchNorm) else (False,)
+        )
         more = len(modes) * work_of(call)
         if work + more > MOST_WORK or math.prod(call.in_shape) > MOST_NUMBERS:
             left_out.append(f"{name} (too large for a quick look)")
@@ -125,7 +129,9 @@ def measure_layer(call: Call, training: bool) -> dict[str, Any]:
         row = {"layer": one_line(call.name) or call.kind, "kind": call.kind, "mode": mode}
         row["sizes"] = f"{show_shape(call.in_shape)} → {show_shape(call.out_shape)}"
         if not is_map(call):
-            return row | linear_row(linearity(Operator(call.module, call.in_shape), trials=LAYER_TRIALS))
+            return row | linear_row(
+                linearity(Operator(call.module, call.in_shape), trials=LAYER_TRIALS)
+            )
         return row | map_row(call, probe_map(call))
     finally:
         call.module.train(was)

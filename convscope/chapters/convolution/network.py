@@ -10,12 +10,10 @@ from torch import nn
 
 from convscope.chapters.convolution.layers import measure_layers
 from convscope.chapters.convolution.shifts import FLOPS, measure_shifts
-from convscope.findings import Context
-from convscope.fit import is_out_of_memory
-from convscope.labels import label_of
-from convscope.recipe import UserError, one_line
-from convscope.record import Run
-from convscope.training import network
+from convscope.errors import UserError, one_line
+from convscope.planning import Context
+from convscope.recipe import label_of
+from convscope.training import Run, is_out_of_memory, network
 
 
 @dataclass(frozen=True)
@@ -37,18 +35,26 @@ def measure_network(context: Context, run: Run | None, why: str) -> Network:
         return Network(None, "", why)
     label, shape = one_line(label_of(run.recipe.model)), context.data.in_shape
     try:
-        layers, left_out = kept(context, f"layers of {run.id}", lambda: measure_layers(rebuilt(run), shape))
+        layers, left_out = kept(
+            context, f"layers of {run.id}", lambda: measure_layers(rebuilt(run), shape)
+        )
     except UserError as error:
         return Network(None, label, f"the best network ({label}) can't be looked at: {error}")
     images, shifts, shifts_why = 0, [], ""
     try:
         flops = FLOPS[context.preset]
-        images, shifts = kept(context, f"shifts of {run.id}", lambda: measure_shifts(rebuilt(run), run, context.data, flops))
+        images, shifts = kept(
+            context,
+            f"shifts of {run.id}",
+            lambda: measure_shifts(rebuilt(run), run, context.data, flops),
+        )
     except (UserError, MemoryError, RuntimeError) as error:
         if not isinstance(error, UserError) and not is_out_of_memory(error):
             raise
         shifts_why = one_line(error)
-    return Network(run, label, "", tuple(layers), tuple(left_out), images, tuple(shifts), shifts_why)
+    return Network(
+        run, label, "", tuple(layers), tuple(left_out), images, tuple(shifts), shifts_why
+    )
 
 
 def kept(context: Context, key: str, what: Callable[[], list[Any]]) -> list[Any]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convscope.findings import Table
+from convscope.errors import UserError, one_line
 from convscope.probes import Probe, probe
 from convscope.probes.operators import OPERATORS, Known
 from convscope.probes.trials import show_shape
-from convscope.recipe import UserError, one_line
+from convscope.report import Table
 
 ASKED = ("relu", "pick-one", "bias", "matrix")  # the operators that the assignment asks about
 TRIALS = 128
@@ -50,11 +50,24 @@ def measure_operator(name: str, known: Known) -> Measured:
         ("invariant", moves.invariant, known.invariant),
         ("impulse response", found.impulse_response is not None, known.convolution),
     )
-    return Measured(name, known, found, tuple(f"{what}: {plain(a)}, not {plain(b)}" for what, a, b in facts if a != b))
+    return Measured(
+        name,
+        known,
+        found,
+        tuple(f"{what}: {plain(a)}, not {plain(b)}" for what, a, b in facts if a != b),
+    )
 
 
 def plain(value: object) -> str:
-    return "yes" if value is True else "no" if value is False else "none" if value is None else str(value)
+    return (
+        "yes"
+        if value is True
+        else "no"
+        if value is False
+        else "none"
+        if value is None
+        else str(value)
+    )
 
 
 def operator_numbers(one: Measured, files: dict[tuple[str, str], str]) -> dict[str, Any]:
@@ -71,7 +84,9 @@ def operator_numbers(one: Measured, files: dict[tuple[str, str], str]) -> dict[s
         "impulse_response": None if response is None else list(response.shape),
         "reconstruction_error": found.convolution.error,
         "broken": {example.law: example.error for example in found.counterexamples},
-        "files": [files[one.name, e.law] for e in found.counterexamples if (one.name, e.law) in files],
+        "files": [
+            files[one.name, e.law] for e in found.counterexamples if (one.name, e.law) in files
+        ],
         "as_theory": not one.differs,
         "differs": list(one.differs),
     }
@@ -125,8 +140,12 @@ def operators_sentence(measured: Sequence[Measured]) -> str:
     differing = [one for one in measured if one.differs]
     agree = f"{len(measured) - len(differing)} of {len(measured)} operators are, measured, as the theory says"
     if differing:
-        agree += f"; not as it says: {', '.join(f'{one.title} ({one.differs[0]})' for one in differing)}"
-    asked = "; ".join(f"{one.title}: {operator_words(one)}" for one in measured if one.name in ASKED)
+        agree += (
+            f"; not as it says: {', '.join(f'{one.title} ({one.differs[0]})' for one in differing)}"
+        )
+    asked = "; ".join(
+        f"{one.title}: {operator_words(one)}" for one in measured if one.name in ASKED
+    )
     return f"{agree}. {asked}."
 
 
@@ -134,7 +153,9 @@ def operator_words(one: Measured) -> str:
     if one.found is None:
         return "could not be measured"
     moves = one.found.translation
-    return f"{one.found.linearity}, {translation_words(moves.equivariant, moves.period, moves.border)}"
+    return (
+        f"{one.found.linearity}, {translation_words(moves.equivariant, moves.period, moves.border)}"
+    )
 
 
 def translation_words(equivariant: bool, period: int | None, border: int) -> str:

@@ -10,17 +10,28 @@ import torch
 from torch import Tensor, nn
 
 from convscope.data import Dataset
-from convscope.evaluate import autocast
-from convscope.fit import DTYPES, Tensors, eval_batch, place, stratified_subset
-from convscope.kernels import at_hand, using
+from convscope.fast import at_hand, using
 from convscope.recipe import Recipe
-from convscope.record import Run
-from convscope.stats import quantile
-from convscope.training import resident
+from convscope.statistics import quantile
+from convscope.training import (
+    DTYPES,
+    Run,
+    Tensors,
+    autocast,
+    eval_batch,
+    place,
+    resident,
+    stratified_subset,
+)
 
 SHIFTS = (0, 1, 2, 3, 4)
 BORDERS = ("circular", "edge")
-DIRECTIONS = {"right": (-1, 1), "left": (-1, -1), "down": (-2, 1), "up": (-2, -1)}  # where the picture moves: axis, sign
+DIRECTIONS = {
+    "right": (-1, 1),
+    "left": (-1, -1),
+    "down": (-2, 1),
+    "up": (-2, -1),
+}  # where the picture moves: axis, sign
 FEWEST_IMAGES, MOST_IMAGES = 500, 5000
 FLOPS = {"quick": 1e12, "standard": 2e13, "full": 1e14}  # to be spent on shifted images
 Move = tuple[str, str, int]  # border, direction, pixels
@@ -36,9 +47,18 @@ def measure_shifts(net: nn.Module, run: Run, data: Dataset, flops: float) -> lis
     tensors = resident(recipe, data)
     place(net, recipe)
     labels = tensors.labels["test"]
-    moves = [(border, way, k) for border in BORDERS for way in DIRECTIONS for k in shifts_for(tensors.in_shape)]
+    moves = [
+        (border, way, k)
+        for border in BORDERS
+        for way in DIRECTIONS
+        for k in shifts_for(tensors.in_shape)
+    ]
     count = min(len(labels), images_for(flops, (1 + len(moves)) * run.size["flops"]))
-    chosen = torch.arange(len(labels)) if count == len(labels) else stratified_subset(labels.cpu(), count, 0)
+    chosen = (
+        torch.arange(len(labels))
+        if count == len(labels)
+        else stratified_subset(labels.cpu(), count, 0)
+    )
     base, moved = predictions(net, tensors, chosen, recipe, moves)
     return [count, shift_rows(base, moved, labels.cpu()[chosen])]
 
@@ -78,7 +98,9 @@ def shifted(x: Tensor, border: str, way: str, pixels: int) -> Tensor:
     axis, sign = DIRECTIONS[way]
     size = x.shape[axis]
     source = torch.arange(size, device=x.device) - sign * pixels
-    return x.index_select(axis % x.ndim, source % size if border == "circular" else source.clamp(0, size - 1))
+    return x.index_select(
+        axis % x.ndim, source % size if border == "circular" else source.clamp(0, size - 1)
+    )
 
 
 def shift_rows(base: Tensor, moved: dict[Move, Tensor], labels: Tensor) -> list[dict[str, Any]]:
@@ -88,15 +110,35 @@ def shift_rows(base: Tensor, moved: dict[Move, Tensor], labels: Tensor) -> list[
         for k in SHIFTS:
             ways = {way: moved[border, way, k] for way in DIRECTIONS if (border, way, k) in moved}
             if k == 0:
-                rows.append({"border": border, "pixels": 0, "unchanged": None, "unchanged_low": None, "unchanged_high": None, "ways": {},
-                             **accuracy_of(right, torch.zeros_like(right))})  # fmt: skip
+                rows.append(
+                    {
+                        "border": border,
+                        "pixels": 0,
+                        "unchanged": None,
+                        "unchanged_low": None,
+                        "unchanged_high": None,
+                        "ways": {},
+                        **accuracy_of(right, torch.zeros_like(right)),
+                    }
+                )
             elif ways:
                 same = {way: float((found == base).double().mean()) for way, found in ways.items()}
                 share = math.fsum(same.values()) / len(same)
                 low, high = wilson(share, count)
-                correct = torch.stack([(found == labels).double() for found in ways.values()]).mean(0)
-                rows.append({"border": border, "pixels": k, "unchanged": share, "unchanged_low": low, "unchanged_high": high, "ways": same,
-                             **accuracy_of(correct, correct - right)})  # fmt: skip
+                correct = torch.stack([(found == labels).double() for found in ways.values()]).mean(
+                    0
+                )
+                rows.append(
+                    {
+                        "border": border,
+                        "pixels": k,
+                        "unchanged": share,
+                        "unchanged_low": low,
+                        "unchanged_high": high,
+                        "ways": same,
+                        **accuracy_of(correct, correct - right),
+                    }
+                )
     return rows
 
 
@@ -110,8 +152,14 @@ def accuracy_of(correct: Tensor, change: Tensor) -> dict[str, Any]:
         sd = float(change.std(correction=1))
         if sd > 0 or mean == 0:  # a handful of images that change alike leave no interval
             wide = quantile(0.95, len(change) - 1) * sd / math.sqrt(len(change))
-    return {"accuracy": share, "accuracy_low": low, "accuracy_high": high, "change": mean,
-            "change_low": None if wide is None else max(-1.0, mean - wide), "change_high": None if wide is None else min(1.0, mean + wide)}  # fmt: skip
+    return {
+        "accuracy": share,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "change": mean,
+        "change_low": None if wide is None else max(-1.0, mean - wide),
+        "change_high": None if wide is None else min(1.0, mean + wide),
+    }
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

@@ -6,15 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from convscope import charts_operators
 from convscope.chapters.convolution.layers import LAYER_TRIALS
 from convscope.chapters.convolution.network import Network
 from convscope.chapters.convolution.operators import Measured, plain, translation_words
 from convscope.chapters.convolution.shifts import BORDERS, DIRECTIONS
 from convscope.chapters.convolution.theorem import Check, against_kernel, check_words
-from convscope.charts_operators import MEASURES
-from convscope.findings import Chart, Table
 from convscope.probes.trials import show_shape
+from convscope.report import MEASURES, Chart, Table
+from convscope.report import operator_charts as charts_operators
 
 BORDER_WORDS = {"circular": "circular shift", "edge": "edge pixels repeated"}
 
@@ -42,7 +41,9 @@ def layers_table(net: Network) -> Table:
             "period": plain(layer["period"]) if judged else "",
             "border": str(layer["border"]) if judged else "",
             "response": show_shape(layer["response"]) if layer["response"] else "",
-            "kernel_error": None if layer["kernel_error"] is None else float(f"{layer['kernel_error']:.2g}"),
+            "kernel_error": None
+            if layer["kernel_error"] is None
+            else float(f"{layer['kernel_error']:.2g}"),
         }
         rows.append({key: shown.get(key, layer[key]) for key, _, _ in columns})
     caption = (
@@ -51,7 +52,9 @@ def layers_table(net: Network) -> Table:
     )
     if net.left_out:
         caption += f" Left out: {', '.join(net.left_out)}."
-    return Table("layers", f"The layers of the best trained network: {net.label}", columns, rows, caption)
+    return Table(
+        "layers", f"The layers of the best trained network: {net.label}", columns, rows, caption
+    )
 
 
 def kinds_of(layers: Sequence[dict[str, Any]]) -> str:
@@ -101,7 +104,10 @@ def shifts_table(net: Network) -> Table:
         ("accuracy_high", "to", "percent"),
     )
     rows = [
-        {**{key: row.get(key, row["ways"].get(key)) for key, _, _ in columns}, "border": BORDER_WORDS[row["border"]]}
+        {
+            **{key: row.get(key, row["ways"].get(key)) for key, _, _ in columns},
+            "border": BORDER_WORDS[row["border"]],
+        }
         for row in net.shifts
     ]
     caption = f"Of {net.images:,} test images, means over the four directions in which the picture is moved; the four columns are the shares of unchanged predictions for each. Intervals are Wilson's for {net.images:,} images."
@@ -158,13 +164,20 @@ def border_words(net: Network, border: str) -> str:
 
 
 def change_words(row: dict[str, Any], images: int) -> str:
-    change, low, high, by = row["change"], row["change_low"], row["change_high"], pixels(row["pixels"])
+    change, low, high, by = (
+        row["change"],
+        row["change_low"],
+        row["change_high"],
+        pixels(row["pixels"]),
+    )
     if low is None:
         return f"what {by} do to accuracy can't be told from {images:,} image{'' if images == 1 else 's'}"
     if low == high == 0:
         return f"by {by}, every image is judged as rightly or wrongly as before"
     if low <= 0 <= high:
-        told = f"{100 * change:+.1f} points (95 %: {100 * low:+.1f} to {100 * high:+.1f})".replace("-", "−")
+        told = f"{100 * change:+.1f} points (95 %: {100 * low:+.1f} to {100 * high:+.1f})".replace(
+            "-", "−"
+        )
         return f"by {by}, accuracy changes by {told}, no difference that {images:,} image{'s' if images > 1 else ''} can show"
     verb, sign = ("falls", -1) if change < 0 else ("rises", 1)
     ends = sorted((100 * sign * low, 100 * sign * high))
@@ -191,7 +204,9 @@ def network_sentence(net: Network) -> str:
 
 def paragraphs_of(measured: Sequence[Measured], check: Check, net: Network) -> list[str]:
     test = next((one.found.linearity_test for one in measured if one.found is not None), None)
-    out = [f"Check of the theorem. {check_words(check)} The chart shows the same on a line of 24 points."]
+    out = [
+        f"Check of the theorem. {check_words(check)} The chart shows the same on a line of 24 points."
+    ]
     if test is not None:
         low, high = test.scales
         out.append(
@@ -200,7 +215,10 @@ def paragraphs_of(measured: Sequence[Measured], check: Check, net: Network) -> l
             f"proof up to the tolerance of {test.tolerance:g}; “linear”, “affine” and “equivariant” mean that no counterexample was found."
         )
     if net.run is None:
-        return [*out, f"Trained network. {net.why[:1].upper()}{net.why[1:]}; the theorem and the operators don't need one."]
+        return [
+            *out,
+            f"Trained network. {net.why[:1].upper()}{net.why[1:]}; the theorem and the operators don't need one.",
+        ]
     out.append(layers_words(net))
     if net.shifts_why:
         out.append(f"Shifts. Predictions could not be taken: {net.shifts_why}.")

@@ -43,7 +43,10 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        return all(error is not None and error <= EXACT for error in (self.kernel_error, self.reconstruction_error))
+        return all(
+            error is not None and error <= EXACT
+            for error in (self.kernel_error, self.reconstruction_error)
+        )
 
 
 def check_response() -> Check:
@@ -51,7 +54,9 @@ def check_response() -> Check:
     generator = torch.Generator().manual_seed(0)
     layer = nn.Conv2d(3, 4, (3, 5), padding=(1, 2), padding_mode="circular", bias=False).double()
     with torch.no_grad():
-        layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator, dtype=torch.float64))
+        layer.weight.copy_(
+            torch.randn(layer.weight.shape, generator=generator, dtype=torch.float64)
+        )
     shape = (3, 16, 16)
     found = probe(layer, shape).convolution
     kernel_error = response_error(layer, found.impulse_response, found.first)
@@ -60,7 +65,10 @@ def check_response() -> Check:
         x = torch.randn(SIGNALS, *shape, generator=generator, dtype=torch.float64)
         with torch.no_grad():
             measured = layer(x)
-        rebuilt_error = float((convolve(x, found.impulse_response, found.first) - measured).abs().max() / measured.abs().max())
+        rebuilt_error = float(
+            (convolve(x, found.impulse_response, found.first) - measured).abs().max()
+            / measured.abs().max()
+        )
     return Check(tuple(layer.weight.shape), kernel_error, rebuilt_error, *line_example(generator))
 
 
@@ -68,7 +76,9 @@ def convolve(x: Tensor, h: Tensor, first: tuple[int, ...]) -> Tensor:
     """(x ∗ h)(j) = Σₙ h(n) x(j − n), circular, summed term by term; x N×C×H×W, h K×C×taps×taps with h(first) at its beginning."""
     total = torch.zeros(len(x), h.shape[0], *x.shape[2:], dtype=x.dtype)
     for a, b in itertools.product(range(h.shape[2]), range(h.shape[3])):
-        total += torch.einsum("kc,nchw->nkhw", h[:, :, a, b], x.roll((first[0] + a, first[1] + b), (2, 3)))
+        total += torch.einsum(
+            "kc,nchw->nkhw", h[:, :, a, b], x.roll((first[0] + a, first[1] + b), (2, 3))
+        )
     return total
 
 
@@ -90,8 +100,12 @@ def line_example(generator: torch.Generator) -> tuple[list[dict[str, Any]], list
     indices = range(-radius, radius + 1)
     taps = [{"n": n, "value": float(w[n + radius]), "series": "kernel w(n)"} for n in indices]
     taps += [{"n": n, "value": float(h[n]), "series": "response h(n)"} for n in indices]
-    signal = [{"position": i, "value": v, "series": "L[x]"} for i, v in enumerate(operator(x).tolist())]
-    return taps, signal + [{"position": i, "value": v, "series": "x ∗ h"} for i, v in enumerate(rebuilt.tolist())]
+    signal = [
+        {"position": i, "value": v, "series": "L[x]"} for i, v in enumerate(operator(x).tolist())
+    ]
+    return taps, signal + [
+        {"position": i, "value": v, "series": "x ∗ h"} for i, v in enumerate(rebuilt.tolist())
+    ]
 
 
 def flipped(layer: nn.Conv2d) -> tuple[Tensor, tuple[int, ...]]:
@@ -101,23 +115,38 @@ def flipped(layer: nn.Conv2d) -> tuple[Tensor, tuple[int, ...]]:
     reach = [d * (k - 1) for k, d in zip(taps, layer.dilation, strict=True)]
     wide = torch.zeros(out, within * groups, *(r + 1 for r in reach), dtype=torch.float64)
     for g in range(groups):
-        rows, columns = slice(g * out // groups, (g + 1) * out // groups), slice(g * within, (g + 1) * within)
+        rows, columns = (
+            slice(g * out // groups, (g + 1) * out // groups),
+            slice(g * within, (g + 1) * within),
+        )
         wide[rows, columns, :: layer.dilation[0], :: layer.dilation[1]] = weight[rows]
     padding = layer.padding
-    left = [r // 2 if padding == "same" else 0 for r in reach] if isinstance(padding, str) else padding
+    left = (
+        [r // 2 if padding == "same" else 0 for r in reach] if isinstance(padding, str) else padding
+    )
     return wide.flip(-2, -1), tuple(int(p) - r for p, r in zip(left, reach, strict=True))
 
 
-def response_error(layer: nn.Conv2d, response: Tensor | None, first: tuple[int, ...]) -> float | None:
+def response_error(
+    layer: nn.Conv2d, response: Tensor | None, first: tuple[int, ...]
+) -> float | None:
     """Largest difference of a recovered response and the flipped kernel, relative to the largest weight; None where none was recovered."""
     if response is None:
         return None
     expected, start = flipped(layer)
     low = [min(a, b) for a, b in zip(first, start, strict=True)]
-    high = [max(a + n, b + m) for a, n, b, m in zip(first, response.shape[2:], start, expected.shape[2:], strict=True)]
-    difference = torch.zeros(*expected.shape[:2], *(h - lo for lo, h in zip(low, high, strict=True)), dtype=torch.float64)
+    high = [
+        max(a + n, b + m)
+        for a, n, b, m in zip(first, response.shape[2:], start, expected.shape[2:], strict=True)
+    ]
+    difference = torch.zeros(
+        *expected.shape[:2], *(h - lo for lo, h in zip(low, high, strict=True)), dtype=torch.float64
+    )
     for part, at, sign in ((response, first, 1.0), (expected, start, -1.0)):
-        window = (..., *(slice(a - lo, a - lo + n) for a, lo, n in zip(at, low, part.shape[2:], strict=True)))
+        window = (
+            ...,
+            *(slice(a - lo, a - lo + n) for a, lo, n in zip(at, low, part.shape[2:], strict=True)),
+        )
         difference[window] += sign * part
     return float(difference.abs().max()) / max(float(expected.abs().max()), 1e-300)
 
@@ -125,7 +154,9 @@ def response_error(layer: nn.Conv2d, response: Tensor | None, first: tuple[int, 
 def check_words(check: Check) -> str:
     if check.kernel_error is None or check.reconstruction_error is None:
         return "No impulse response was recovered from a circular convolution, against the theorem."
-    verdict = "as the theorem says" if check.holds else f"NOT as the theorem says (more than {EXACT:g})"
+    verdict = (
+        "as the theorem says" if check.holds else f"NOT as the theorem says (more than {EXACT:g})"
+    )
     return (
         f"The impulse response of a circular convolution with a random {show_shape(check.kernel)} kernel {against_kernel(check.kernel_error)}, and x ∗ h differs from L[x] by "
         f"{check.reconstruction_error:.1g} of the largest output at most on {SIGNALS} random signals: {verdict}."

@@ -1,0 +1,189 @@
+"""Trained linear networks as one affine map: its figures, computed once a study, and how they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from convscope.data import Dataset
+from convscope.errors import UserError, one_line
+from convscope.planning import Arm, Context
+from convscope.probes.affine import Collapse, collapse
+from convscope.report import Chart, Gallery, Table, charts, pictures
+from convscope.training import Run, network, resident, stratified_subset
+
+
+@dataclass(frozen=True)
+class Collapsed:
+    """What is told of the affine map of a trained network: see `Collapse`."""
+
+    outputs: int
+    inputs: int
+    rank: int
+    singular_values: Sequence[float]
+    max_error: float
+    agreement: float | None
+    checked: int
+
+
+def collapsed(context: Context, run: Run, most: int | None = None) -> Collapsed | str:
+    """The affine map of a trained network, checked on all test images, or on `most` of them, stratified; why not, where there is none."""
+    key = "collapse" if most is None else f"collapse on {most}"
+    try:
+        return Collapsed(**context.computed(key, run, lambda: figures_of(run, context.data, most)))
+    except UserError as error:  # NotAffineError among them
+        return str(error)
+
+
+def figures_of(run: Run, data: Dataset, most: int | None) -> dict[str, Any]:
+    net = network(run, data=data).double()
+    tensors, labels = resident(run.recipe, data), data.test.labels
+    chosen = (
+        slice(None)
+        if most is None or most >= len(labels)
+        else stratified_subset(labels, most, 0).to(run.recipe.device)
+    )
+    images = tensors.inputs("test", chosen).cpu()
+    found = collapse(net, data.in_shape, inputs=images, method="gradients")
+    outputs, inputs = found.weight.shape
+    return asdict(
+        Collapsed(
+            outputs,
+            inputs,
+            found.rank,
+            found.singular_values,
+            found.max_error,
+            found.agreement,
+            found.checked,
+        )
+    )
+
+
+def map_of(run: Run, data: Dataset) -> Collapse | None:
+    """The map itself; None where there is none."""
+    try:
+        return collapse(network(run, data=data).double(), data.in_shape, method="gradients")
+    except UserError:
+        return None
+
+
+def collapse_table(
+    linears: Sequence[Arm],
+    collapses: dict[str, Collapsed | str],
+    against: dict[Any, Any],
+    verdicts: dict[Any, str],
+    margin: float,
+) -> Table:
+    columns = (
+        ("network", "linear network", "text"),
+        ("seed", "seed", "int"),
+        ("parameters", "its parameters", "int"),
+        ("map", "as one map", "text"),
+        ("rank", "rank", "int"),
+        ("error", "largest relative error of logits", "text"),
+        ("agreement", "same predictions", "percent"),
+        ("difference", "accuracy − softmax regression", "percent"),
+        ("interval", "±", "percent"),
+        ("verdict", f"within ± {100 * margin:g} points", "text"),
+    )
+    rows = []
+    for arm in linears:
+        difference = against.get(arm.model)
+        for run in arm.runs:
+            found = collapses[run.id]
+            row: dict[str, Any] = {
+                "network": arm.label,
+                "seed": run.recipe.seed,
+                "parameters": arm.parameters,
+            }
+            if isinstance(found, Collapsed):
+                row |= {
+                    "map": f"{found.outputs} × {found.inputs:,} and {found.outputs} biases",
+                    "rank": found.rank,
+                    "error": f"{found.max_error:.1e}",
+                    "agreement": found.agreement,
+                }
+            else:
+                row |= {"map": one_line(found)}
+            if difference is not None:
+                row |= {
+                    "difference": difference.mean,
+                    "interval": difference.high - difference.mean,
+                    "verdict": verdicts[arm.model],
+                }
+            rows.append(row)
+    checked = next(
+        (found.checked for found in collapses.values() if isinstance(found, Collapsed)), 0
+    )
+    where = f" on {checked:,} test images" if checked else ""
+    caption = f"Each linear network as W x + b, both sides in float64{where}. The difference from softmax regression is that of the means over seeds, paired by test image, with half of its 95 % interval."
+    return Table(
+        "collapse", "Linear networks collapsed into one affine map", columns, rows, caption
+    )
+
+
+def spectrum_chart(linears: Sequence[Arm], collapses: dict[str, Collapsed | str]) -> list[Chart]:
+    rows = []
+    for arm in linears:
+        found = collapses.get(arm.run.id)
+        if isinstance(found, Collapsed) and found.singular_values:
+            rows += [
+                {"network": arm.label, "index": i, "value": value}
+                for i, value in enumerate(found.singular_values, 1)
+                if value > 0
+            ]
+    if not rows:
+        return []
+    return [
+        Chart(
+            "singular_values",
+            "Singular values of the collapsed maps",
+            charts.spectrum(rows),
+            f"Singular values of the affine maps of {len({row['network'] for row in rows})} linear networks, the largest first, on a logarithmic scale.",
+            "The seed of lowest validation loss of each size.",
+        )
+    ]
+
+
+def templates(context: Context, linear: Arm, softmax: Arm | None) -> list[Gallery]:
+    """The rows of W as images: what each class of a linear network looks for."""
+    maps = [
+        (
+            "linear_templates",
+            f"Class templates of the linear network ({linear.label})",
+            map_of(linear.run, context.data),
+        )
+    ]
+    if softmax is not None:
+        maps.append(
+            (
+                "softmax_templates",
+                "Class templates of softmax regression",
+                map_of(softmax.run, context.data),
+            )
+        )
+    out = []
+    for name, title, map_ in maps:
+        if map_ is not None:
+            shown = map_.templates - map_.templates.mean(
+                0, keepdim=True
+            )  # what all classes share decides nothing
+            largest = float(torch.quantile(shown.abs().flatten()[: 1 << 22], 0.995))
+            items = tuple(
+                (pictures.signed(template, largest), one_line(label, 30))
+                for template, label in list(zip(shown, context.data.classes, strict=True))[:20]
+            )
+            out.append(
+                Gallery(
+                    name,
+                    title,
+                    items,
+                    f"{len(items)} weight images, one a class.",
+                    "The rows of the collapsed matrix as images, their mean taken away; grey is 0.",
+                    88,
+                )
+            )
+    return out

@@ -1,0 +1,66 @@
+"""Resolve `auto` by a short measurement in the engine's workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from convscope.engines import Job, LocalEngine
+from convscope.machine.choice import Choice
+from convscope.machine.description import cores
+from convscope.machine.measurement import Numerics, best_numerics, throughput
+from convscope.recipe import Recipe
+
+Report = Callable[[Any], None]
+
+
+def numerics_job(_report: Report, name: str) -> Numerics:
+    return best_numerics(name)
+
+
+def throughput_job(_report: Report, name: str, numerics: Numerics, threads: int) -> float:
+    return throughput(name, numerics.way, threads)
+
+
+# the parent's side
+
+
+def choose(engine: LocalEngine, device_name: str, workers: int | None) -> Choice:
+    """Resolve precision, layout, processes × threads by a short measurement in the engine's workers (seconds)."""
+    count = cores()
+    best: Numerics = engine.gather([Job("numerics", numerics_job, (device_name,))])["numerics"]
+    measured = dict(best.measured)
+    if device_name != "cpu":
+        return Choice(
+            device_name, best.precision, best.layout, 1, workers or 1, measured, best.kernels
+        )
+    if workers is None and count > 1:
+        alone = engine.gather([Job("alone", throughput_job, (device_name, best, count))])["alone"]
+        engine.resize(count)
+        together = sum(
+            engine.gather(
+                [Job(str(i), throughput_job, (device_name, best, 1)) for i in range(count)]
+            ).values()
+        )
+        measured |= {
+            f"1 process × {count} threads": round(alone),
+            f"{count} processes × 1 thread": round(together),
+        }
+        workers = count if together > alone else 1
+    workers = workers or 1
+    threads = max(1, count // workers)
+    return Choice(
+        device_name, best.precision, best.layout, threads, workers, measured, best.kernels
+    )
+
+
+def resolve(recipe: Recipe, choice: Choice) -> Recipe:
+    return replace(
+        recipe,
+        device=choice.device,
+        precision=choice.precision,
+        layout=choice.layout,
+        threads=choice.threads,
+        kernels=choice.kernels,  # pyright: ignore[reportArgumentType]
+    )

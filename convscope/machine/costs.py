@@ -1,0 +1,136 @@
+"""What runs cost on this machine, measured by kind of run."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from convscope.data import Dataset
+from convscope.engines import Job, LocalEngine
+from convscope.errors import UserError
+from convscope.fast import using
+from convscope.machine.choosing import Report
+from convscope.models import build, size_of
+from convscope.recipe import Recipe
+from convscope.training import (
+    autocast,
+    eval_batch,
+    keep_freed_memory,
+    optimiser,
+    place,
+    resident,
+    step,
+)
+
+
+def warm_job(_report: Report, recipe: Recipe) -> None:
+    resident(recipe)
+
+
+def time_job(_report: Report, recipe: Recipe) -> tuple[float, float]:
+    """Seconds of one image's training and of one image's evaluation, from a few steps and evaluation batches."""
+    import torch
+
+    keep_freed_memory()
+    torch.set_num_threads(recipe.threads)
+    tensors = resident(recipe)
+    net = place(build(recipe.model, tensors.in_shape, tensors.num_classes), recipe)
+    optimizer = optimiser(net, recipe)
+    count = tensors.count("train")
+    batch, evaluated = min(recipe.batch, count), min(eval_batch(recipe), count)
+    index = torch.arange(batch, device=recipe.device)
+    labels = tensors.labels["train"][index]
+
+    def one_step() -> None:
+        step(net, optimizer, tensors.inputs("train", index), labels, recipe).item()
+
+    def one_evaluation() -> None:
+        net.eval()
+        with torch.no_grad(), autocast(recipe.device, recipe.precision), using(recipe.kernels):
+            net(tensors.inputs("train", slice(0, evaluated))).sum().item()
+        net.train()
+
+    return seconds_of(one_step) / batch, seconds_of(one_evaluation) / evaluated
+
+
+def seconds_of(call: Callable[[], None], turns: int = 5) -> float:
+    """The median of a few calls after a warm-up."""
+    call()
+    times = []
+    for _ in range(turns):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return sorted(times)[turns // 2]
+
+
+def kind_of(recipe: Recipe) -> Recipe:
+    """Recipes of one kind cost the same an image."""
+    plain = Recipe()
+    return replace(
+        recipe,
+        seed=0,
+        epochs=1,
+        lr=1.0,
+        schedule="constant",
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        limit=None,
+        label_noise=0.0,
+        evaluate=plain.evaluate,
+        train_sample=None,
+        flip=False,
+        crop=0,
+        cutout=0,
+    )
+
+
+class Costs:
+    """Seconds that runs take in one worker: measured for some kinds of run, estimated by FLOPs for others."""
+
+    def __init__(
+        self, data: Dataset, seconds: Mapping[str, tuple[float, float]], kinds: Sequence[Recipe]
+    ) -> None:
+        self.counts = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
+        self.seconds = dict(seconds)  # kind's id -> (an image's training, an image's evaluation)
+        self.flops = {kind.id: self._flops(kind, data) for kind in kinds if kind.id in self.seconds}
+        self.data = data
+
+    @staticmethod
+    def _flops(recipe: Recipe, data: Dataset) -> int:
+        try:
+            return size_of(recipe.model, data.in_shape, data.num_classes).flops
+        except UserError:  # its run will say so
+            return 0
+
+    def epoch(self, recipe: Recipe) -> float:
+        """One epoch with its evaluations."""
+        key = kind_of(recipe).id
+        scale = 1.0
+        if key not in self.seconds:
+            if not self.flops:
+                return 0.0
+            flops = self._flops(recipe, self.data)
+            key = min(
+                self.flops, key=lambda known: abs(math.log((self.flops[known] + 1) / (flops + 1)))
+            )
+            scale = (flops + 1) / (self.flops[key] + 1)
+        train, evaluate = self.seconds[key]
+        trained = min(recipe.limit or self.counts["train"], self.counts["train"])
+        looked_at = min(trained, recipe.train_sample or trained)
+        images = sum(
+            looked_at if name == "train" else self.counts[name] for name in recipe.evaluate
+        )
+        return scale * (train * trained + evaluate * images)
+
+    def run(self, recipe: Recipe) -> float:
+        return recipe.epochs * self.epoch(recipe)
+
+
+def timed(engine: LocalEngine, kinds: Sequence[Recipe]) -> dict[str, tuple[float, float]]:
+    """Seconds an image of each kind of run (training, evaluation), measured in the workers as they will train."""
+    if kinds:  # each worker loads the data before anything is timed
+        engine.gather([Job(f"warm {i}", warm_job, (kinds[0],)) for i in range(len(engine.workers))])
+    return engine.gather([Job(kind.id, time_job, (kind,)) for kind in kinds])

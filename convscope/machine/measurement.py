@@ -1,0 +1,208 @@
+"""What this machine can do: device, precision, layout, measured throughput. Nothing is assumed from a model name."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from convscope.fast import library as kernels
+from convscope.machine.description import cores
+from convscope.models import build
+from convscope.recipe import ConvNet, Recipe
+from convscope.training import DTYPES, autocast, keep_freed_memory, optimiser, place, step
+
+PROBE_MODEL = ConvNet(width=16, depth=3)
+
+NARROW_MODEL = ConvNet(width=4, depth=3)
+
+WIDE_MODEL = ConvNet(width=32, depth=2, block_depth=2)
+
+PROBE_BATCH = 64
+
+TOLERANCE = 0.02  # bfloat16 is accurate where its logits differ from float32's by less, relative to their norm
+
+Way = tuple[str, str, str]  # precision, layout, kernels
+
+ROUNDS, WINDOW = 5, 0.05  # seconds
+
+CLEARLY = (
+    1.1  # one thread by mistake costs half the speed on two cores, all threads by mistake little
+)
+
+
+def windows(
+    device: str, ways: Sequence[tuple[Way, int]], model: ConvNet = PROBE_MODEL
+) -> list[list[float]]:
+    """Images per second of whole training steps of a small network in batches of 64, each way with its number of threads, in short windows taken in turns."""
+    keep_freed_memory()
+    steps = [stepper(device, model, *way) for way, _ in ways]
+    rates: list[list[float]] = [[] for _ in ways]
+    for _ in range(ROUNDS):
+        for one_step, (_, threads), seen in zip(steps, ways, rates, strict=True):
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
+                one_step()  # its threads start
+            count, started = 0, time.perf_counter()
+            while (seconds := time.perf_counter() - started) < WINDOW or not count:
+                one_step()
+                count += 1
+            seen.append(count * PROBE_BATCH / seconds)
+    return rates
+
+
+def fastest(device: str, ways: Sequence[Way], model: ConvNet = PROBE_MODEL) -> list[float]:
+    """Each way's fastest window: what else the machine does slows windows, never speeds them."""
+    return [max(rates) for rates in windows(device, [(way, 1) for way in ways], model)]
+
+
+def throughput(device: str, way: Way, threads: int) -> float:
+    """The median window: for processes side by side, which may slow each other."""
+    return statistics.median(windows(device, [(way, threads)])[0])
+
+
+def stepper(
+    device: str, model: ConvNet, precision: str, layout: str, kind: str
+) -> Callable[[], float]:
+    """A training step of a network on a batch of noise, warmed up."""
+    recipe = Recipe(model=model, device=device, precision=precision, layout=layout, kernels=kind)  # pyright: ignore[reportArgumentType]
+    net = place(build(model, (3, 32, 32), 10), recipe)
+    optimizer = optimiser(net, recipe)
+    x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
+    if layout == "channels_last":
+        x = x.contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(PROBE_BATCH, device=device) % 10
+
+    def one_step() -> float:
+        return step(net, optimizer, x, labels, recipe).item()
+
+    for _ in range(3):
+        one_step()
+    return one_step
+
+
+def is_accurate(device: str, precision: str) -> bool:
+    """Whether a network's logits in this precision agree with float32 within TOLERANCE."""
+    net = build(PROBE_MODEL, (3, 32, 32), 10).to(device)
+    x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(1)).to(device)
+    with torch.no_grad():
+        exact = net(x)
+        with autocast(device, precision):
+            other = net(x).float()
+    return bool((other - exact).norm() <= TOLERANCE * exact.norm())
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """How a device computes fastest; `measured`: images per second of each way that was tried, with one thread."""
+
+    precision: str
+    layout: str
+    kernels: str
+    measured: dict[str, float]
+    why_not: str = ""  # there are no compiled kernels
+
+    @property
+    def way(self) -> Way:
+        return self.precision, self.layout, self.kernels
+
+
+def best_numerics(device: str) -> Numerics:
+    """Precision, layout and kernels with the highest throughput among those that are accurate."""
+    options = [("float32", "contiguous"), ("float32", "channels_last")]
+    if is_accurate(device, "bfloat16"):
+        options.append(("bfloat16", "channels_last"))
+    rates = dict(
+        zip(options, fastest(device, [(*option, "library") for option in options]), strict=True)
+    )
+    precision, layout = max(rates, key=lambda option: rates[option])
+    measured: dict[str, float] = {
+        f"{p} {layout}": round(rate) for (p, layout), rate in rates.items()
+    }
+    why_not = "" if device == "cpu" else "for CPUs only"
+    why_not = (
+        why_not
+        or kernels.why_not(DTYPES[precision])
+        or ("" if agrees(precision, "compiled") else "they disagree with the library")
+    )
+    if why_not:
+        return Numerics(precision, layout, "library", measured, why_not)
+    ways = [(precision, layout, "library"), (precision, "channels_last", "compiled")]
+    gain = 1.0
+    for model, of in ((PROBE_MODEL, ""), (NARROW_MODEL, f", {NARROW_MODEL.width} filters")):
+        library, compiled = fastest(device, ways, model)
+        measured[f"{precision} {layout}{of}"] = round(library)
+        measured[f"{precision} channels_last, compiled kernels{of}"] = round(compiled)
+        gain *= compiled / library
+    if gain <= 1:
+        return Numerics(
+            precision, layout, "library", measured, "slower than the library on this machine"
+        )
+    if kernels.why_not(DTYPES[precision], "winograd") or not agrees(precision, "winograd"):
+        return Numerics(precision, "channels_last", "compiled", measured)
+    of = f", blocks of two convolutions of {WIDE_MODEL.width} filters and more"
+    compiled, winograd = fastest(
+        device,
+        [(precision, "channels_last", kind) for kind in ("compiled", "winograd")],
+        WIDE_MODEL,
+    )
+    measured[f"{precision} channels_last, compiled kernels{of}"] = round(compiled)
+    measured[f"{precision} channels_last, Winograd's convolutions{of}"] = round(winograd)
+    return Numerics(
+        precision, "channels_last", "winograd" if winograd > compiled else "compiled", measured
+    )
+
+
+# Gradients may be so many times as far from float32's as the library's in the same precision are: Winograd's sums round inputs of tiles once more.
+AGREEMENT = {
+    "compiled": (
+        2,
+        (
+            PROBE_MODEL,
+            ConvNet(8, 2, block_depth=2, norm="batch", skip=True, pool="avg", head="gap"),
+        ),
+    ),
+    "winograd": (3, (WIDE_MODEL,)),
+}
+
+
+def agrees(precision: str, kind: str) -> bool:
+    """Whether gradients by these kernels are about as near to float32's as the library's in this precision are."""
+    times, models = AGREEMENT[kind]
+    for model in models:
+        exact = gradient(model, "float32", "library")
+        library, compiled = (
+            float((gradient(model, precision, k) - exact).norm() / exact.norm())
+            for k in ("library", kind)
+        )
+        if not compiled <= times * library + 1e-3:
+            return False
+    return True
+
+
+def gradient(model: ConvNet, precision: str, kind: str) -> Tensor:
+    """All parameters' gradients of the mean loss of one batch, as a vector."""
+    net = build(model, (3, 32, 32), 10).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(2)).to(
+        DTYPES[precision]
+    )
+    with autocast("cpu", precision), kernels.using(kind):
+        out = net(x.contiguous(memory_format=torch.channels_last))
+    F.cross_entropy(out.float(), torch.arange(PROBE_BATCH) % 10).backward()
+    return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+
+
+def best_threads(device: str, numerics: Numerics) -> int:
+    """One thread a core, or one where that trains a small network clearly faster now, as beside other work."""
+    if device != "cpu" or cores() == 1:
+        return 1
+    one, all_cores = (
+        statistics.median(rates)
+        for rates in windows(device, [(numerics.way, 1), (numerics.way, cores())])
+    )
+    return 1 if one > CLEARLY * all_cores else cores()

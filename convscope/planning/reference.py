@@ -1,0 +1,68 @@
+"""The study's reference recipe: a whitening stem, early pooling, batch normalisation, Muon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from convscope.planning.context import Context
+from convscope.planning.epochs import base_of, epochs_of, shallower
+from convscope.recipe import ConvNet, Recipe
+
+# the strong recipe: a whitening stem and pooling behind each block's first convolution (Page 2019; Jordan 2024, arXiv 2404.00498), batch normalisation,
+# skips, Muon with a rate that falls linearly (Jordan et al. 2024), label smoothing (Szegedy et al. 2016), flips and shifts
+
+
+SMALLEST_WHITENED = 4  # pixels a side: the stem makes a map one smaller
+
+
+@dataclass(frozen=True)
+class Strong:
+    model: ConvNet
+    epochs: int
+    crop: int = 0
+
+
+def strong_model(width: int, block_depth: int = 2) -> ConvNet:
+    return ConvNet(
+        width, 3, block_depth, norm="batch", skip=True, head="gap", stem="whiten", pool_at="first"
+    )
+
+
+STRONG = {
+    "quick": Strong(strong_model(16), 4, crop=2),
+    "standard": Strong(strong_model(64), 7, crop=2),
+    "full": Strong(strong_model(128, block_depth=3), 40, crop=4),
+}
+
+OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW", "adam": "Adam", "sgd": "SGD with Nesterov momentum"}
+
+RATES = {
+    "constant": "a learning rate of",
+    "linear": "a learning rate that falls linearly from",
+    "cosine": "a learning rate that falls as a cosine from",
+    "onecycle": "a one-cycle learning rate of at most",
+}
+
+
+def strong_of(context: Context) -> Recipe:
+    """The strong recipe of a preset, with the study's first seed: the search begins with it, and capacity shows it beside its sweep."""
+    strong = STRONG[context.preset]
+    model = (
+        strong.model
+        if min(context.data.in_shape[1:]) >= SMALLEST_WHITENED
+        else replace(strong.model, stem="none")
+    )
+    model = shallower(model, context.data.in_shape)
+    return replace(
+        base_of(context),
+        model=model,
+        epochs=epochs_of(context, strong.epochs),
+        lr=0.12,
+        schedule="linear",
+        optimizer="muon",
+        weight_decay=1e-2,
+        label_smoothing=0.1,
+        flip=True,
+        crop=strong.crop,
+        seed=context.seeds[0],
+    )

@@ -1,0 +1,24 @@
+"""What a run is: frozen dataclasses, JSON in and out, a stable id. Standard library only."""
+
+from __future__ import annotations
+
+from convscope.recipe.json_form import to_json
+from convscope.recipe.labels import hidden_of, label_of
+from convscope.recipe.networks import ConvNet, Custom, Model, SoftmaxRegression
+from convscope.recipe.reading import model_from_json, read_recipe, recipe_from_json
+from convscope.recipe.recipe import REVISION, Recipe
+
+__all__ = [
+    "REVISION",
+    "ConvNet",
+    "Custom",
+    "Model",
+    "Recipe",
+    "SoftmaxRegression",
+    "hidden_of",
+    "label_of",
+    "model_from_json",
+    "read_recipe",
+    "recipe_from_json",
+    "to_json",
+]

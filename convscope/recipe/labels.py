@@ -1,0 +1,47 @@
+"""Short names of networks for tables, charts and progress lines: what differs from the plain network is said."""
+
+from __future__ import annotations
+
+from convscope.recipe.networks import ConvNet, Custom, Model, SoftmaxRegression
+
+NORMS = {"batch": "batch norm", "group": "group norm", "affine": "affine instead of norm"}
+
+POOLS = {"avg": "average pooling", "stride": "strided pooling", "none": "no pooling"}
+
+
+def label_of(model: Model) -> str:
+    """As "width 16, depth 3×2, batch norm, skip": what a network has beyond ReLU, 3×3 kernels, max pooling, growth 2 and a flatten head."""
+    if isinstance(model, SoftmaxRegression):
+        return "softmax regression"
+    if isinstance(model, Custom):
+        return model.factory
+    blocks = f"×{model.block_depth}" if model.block_depth > 1 else ""
+    parts = [f"width {model.width}", f"depth {model.depth}{blocks}"]
+    if model.growth != 2 and model.depth > 1:
+        parts.append(f"growth {model.growth:g}")
+    if model.kernel != 3:
+        parts.append(f"{model.kernel}×{model.kernel}")
+    if model.norm != "none":
+        parts.append(NORMS[model.norm])
+    if model.skip and model.block_depth > 1:
+        parts.append("skip")
+    if model.pool_at == "first" and model.pool != "none":
+        parts.append("early pooling")
+    if model.stem == "whiten":
+        parts.append("whitened")
+    if model.activation != "relu":
+        parts.append("no activation" if model.activation == "identity" else model.activation)
+    if model.pool != "max":
+        parts.append(POOLS[model.pool])
+    if model.head == "gap":
+        parts.append("GAP")
+    if model.order != "natural":
+        parts.append(f"order {model.order}")
+    if model.pixels != "natural":
+        parts.append("pixels permuted")
+    return ", ".join(parts)
+
+
+def hidden_of(model: ConvNet) -> str:
+    """The fully connected layers before the classifier: "256", "256 and 128", "none"."""
+    return " and ".join(map(str, model.hidden)) or "none"

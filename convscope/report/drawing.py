@@ -1,0 +1,111 @@
+"""Charts are drawn, and the page's script is put together, in a process of their own beside whatever is computed here.
+
+A process, not a thread: vl-convert holds the interpreter's lock while it draws. It imports nothing of this package that needs torch.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+
+from convscope.engines import end_with_parent, no_main_module
+
+if TYPE_CHECKING:
+    from convscope.report.findings import Finding
+
+
+@dataclass(frozen=True)
+class Drawn:
+    svg: bytes
+    png: bytes  # two pixels a point
+
+
+class Drawings:
+    """Use it in a with statement. Findings are added as they come; what is drawn by then need not be waited for."""
+
+    def __init__(self) -> None:
+        self.pool = ProcessPoolExecutor(1, get_context("spawn"), begin)
+        # (chapter, chart) -> its specification and its drawing
+        self.drawn: dict[tuple[str, str], tuple[dict[str, Any], Future[Drawn]]] = {}
+        self.bundle: Future[str] | None = None
+
+    def __enter__(self) -> Drawings:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+    def start(self) -> None:
+        """Begin with what is the same for all studies; the first finding does that too."""
+        if self.bundle is None:
+            self.bundle = self.submit(script, dialect())
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        try:
+            with no_main_module():
+                return self.pool.submit(function, *arguments)
+        except BrokenProcessPool as error:
+            failed: Future[Any] = Future()
+            failed.set_exception(error)
+            return failed
+
+    def add(self, finding: Finding) -> None:
+        """Have the charts of a finding drawn; those that are the same as before are not drawn again."""
+        self.start()
+        for chart in finding.charts:
+            key = finding.name, chart.name
+            if key not in self.drawn or self.drawn[key][0] != chart.spec:
+                self.drawn[key] = chart.spec, self.submit(draw, chart.spec, dialect())
+
+    def of(self, chapter: str, chart: str) -> Drawn:
+        spec, drawn = self.drawn[chapter, chart]
+        return finished(drawn, draw, spec, dialect())
+
+    @property
+    def script(self) -> str:
+        """Vega, Vega-Lite and Vega-Embed as one script without addresses; it sets window.vegaEmbed."""
+        self.start()
+        assert self.bundle is not None
+        return finished(self.bundle, script, dialect())
+
+
+def finished(future: Future[Any], function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the process found; computed here, where it was killed (often: out of memory)."""
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return function(*arguments)
+
+
+def begin() -> None:
+    """In the process, first of all."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+@cache
+def dialect() -> str:
+    """The version of Vega-Lite that Altair writes, as vl-convert names it."""
+    import altair
+
+    return ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+
+def draw(spec: dict[str, Any], version: str) -> Drawn:
+    import vl_convert
+
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=version)
+    return Drawn(svg.encode(), vl_convert.svg_to_png(svg, scale=2))
+
+
+def script(version: str) -> str:
+    import vl_convert
+
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)

@@ -1,0 +1,77 @@
+"""What a chapter finds: a verdict with its numbers, charts, tables and pictures. Plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from convscope.training import Run
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns are (key, heading, format): formats are text, int, loss, percent, float, seconds. Values are plain JSON values."""
+
+    name: str
+    title: str
+    columns: tuple[tuple[str, str, str], ...]
+    rows: list[dict[str, Any]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A Vega-Lite specification with its data inside; `alt` says in words what a reader without the picture should know."""
+
+    name: str
+    title: str
+    spec: dict[str, Any]
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Small pictures side by side: (PNG bytes, the words below it). `alt` says in words what they show; `width` is a picture's on the page, in pixels."""
+
+    name: str
+    title: str
+    items: tuple[tuple[bytes, str], ...]
+    alt: str
+    caption: str = ""
+    width: int = 96
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A chapter's answer. `sentence` is the verdict in one sentence, computed from `numbers`; `paragraphs` explain the method ("Head. Text").
+
+    `brief` is the verdict as a clause, for the one sentence on the whole study. `proof` are the numbered steps of an argument. `runs` names runs that later
+    chapters build on; they are not part of the report.
+    """
+
+    name: str
+    title: str
+    question: str
+    verdict: str
+    sentence: str
+    numbers: dict[str, Any]
+    tables: list[Table] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
+    paragraphs: list[str] = field(default_factory=list)
+    galleries: list[Gallery] = field(default_factory=list)
+    brief: str = ""
+    proof: list[str] = field(default_factory=list)
+    runs: dict[str, Run] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.title}: {self.sentence}"
+
+    def _repr_html_(self) -> str:
+        import html
+
+        rows = "".join(
+            f"<tr><td>{html.escape(k)}</td><td>{html.escape(str(v))}</td></tr>"
+            for k, v in self.numbers.items()
+        )
+        return f"<h3>{html.escape(self.title)}</h3><p>{html.escape(self.sentence)}</p><table>{rows}</table>"

@@ -1,0 +1,63 @@
+"""Tensors as small PNG pictures for the report: images, filters and templates, feature maps, fields. Nearest neighbour, so that a pixel stays a pixel."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+SIDE = 96  # pixels that the longer side is enlarged to, about
+
+
+def png(pixels: NDArray[np.uint8], side: int = SIDE) -> bytes:
+    """A PNG of uint8 H×W or H×W×3 pixels, each enlarged to a square so that the longer side has about `side` pixels."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    factor = max(1, round(side / max(picture.size)))
+    file = io.BytesIO()
+    picture.resize(
+        (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
+    ).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def image(pixels: Tensor, side: int = SIDE) -> bytes:
+    """A data set's image, uint8 C×H×W with one or three channels (of others the first)."""
+    rows = pixels.permute(1, 2, 0).contiguous().numpy()
+    return png(rows if rows.shape[2] == 3 else rows[..., 0], side)
+
+
+def signed(values: Tensor, largest: float | None = None, side: int = SIDE) -> bytes:
+    """Weights or differences: three channels C×H×W as colours around grey (0 is grey), one channel or H×W as blue − white + orange.
+
+    `largest` is the magnitude shown at full strength; the values' own largest unless given.
+    """
+    values = values.detach().double().cpu()
+    scale = (values / (largest or max(float(values.abs().max()), 1e-300))).clamp(-1, 1)
+    if scale.ndim == 3 and scale.shape[0] == 3:
+        return png((127.5 + 127.5 * scale.permute(1, 2, 0)).round().to(torch.uint8).numpy(), side)
+    plane = (scale if scale.ndim == 2 else scale[0])[..., None]
+    blue, orange = torch.tensor([0.0, 114.0, 178.0]), torch.tensor([213.0, 94.0, 0.0])
+    colour = 255 + plane.clamp(min=0) * (orange - 255) + (-plane).clamp(min=0) * (blue - 255)
+    return png(colour.round().to(torch.uint8).numpy(), side)
+
+
+def map_of(values: Tensor, side: int = SIDE) -> bytes:
+    """A feature map H×W from black (its smallest value) to white (its largest)."""
+    values = values.detach().double().cpu()
+    low, high = float(values.min()), float(values.max())
+    return png(
+        (255 * (values - low) / max(high - low, 1e-300)).round().to(torch.uint8).numpy(), side
+    )
+
+
+def field(pixels: Tensor, strength: Tensor, side: int = SIDE) -> bytes:
+    """An image (uint8 C×H×W) darkened to grey where `strength` (H×W, 0 to 1) is 0, and in orange where it is 1; the square root makes weak parts visible."""
+    grey = pixels.double().mean(0)[..., None] * 0.6
+    weight = strength.double().clamp(0, 1).sqrt()[..., None]
+    colour = grey * (1 - 0.75 * weight) + torch.tensor([255.0, 150.0, 30.0]) * 0.75 * weight
+    return png(colour.clamp(0, 255).round().to(torch.uint8).numpy(), side)

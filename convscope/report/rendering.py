@@ -1,0 +1,37 @@
+"""Findings and records become report.html, results.json, results.csv and charts/. Nothing here trains or measures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from convscope.data import Dataset
+from convscope.files import write_bytes
+from convscope.report.drawing import Drawings
+from convscope.report.files import results, write_charts, write_csv, write_results
+from convscope.report.findings import Finding
+from convscope.report.page import page_of
+from convscope.training import Run
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    root: Path,
+    about: dict[str, Any],
+    findings: dict[str, Finding],
+    runs: tuple[Run, ...],
+    used: dict[str, list[str]],
+    sentence: str,
+    data: Dataset,
+    drawings: Drawings,
+) -> None:
+    """Write all files of a report to the study's folder; the page comes last, so that it never speaks of files that are missing."""
+    for finding in findings.values():
+        drawings.add(finding)
+    tree = results(about, findings, runs, used, sentence)
+    page = page_of(about, findings, tree, data, drawings)  # while the last charts are drawn
+    write_charts(root / "charts", findings, drawings)
+    write_csv(root / "results.csv", tree["runs"])
+    write_results(root / "results.json", tree)
+    write_bytes(root / "report.html", page)

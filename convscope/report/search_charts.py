@@ -1,0 +1,194 @@
+"""Vega-Lite specifications of the search chapter: Pareto fronts, history, importances, parallel coordinates, confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from convscope.report.charts import COLOURS, HEIGHT, WIDTH, colour, finish, tooltip
+
+MOST_TEXT = 20  # classes up to which a confusion matrix shows its figures
+
+
+def pareto(rows: list[dict[str, Any]], title: str, form: str) -> dict[str, Any]:
+    """Validation error with 95 % intervals against a cost on a log axis; the front as a step line.
+
+    rows: cost, shown (text), error, low, high, network, chapter, front (bool), mark (text, may be empty). `form` is the axis' number format.
+    """
+    frame = pd.DataFrame(rows)
+    chapters = list(dict.fromkeys(frame["chapter"]))
+    x = alt.X(
+        "cost:Q",
+        title=title,
+        scale=alt.Scale(type="log", padding=12),
+        axis=alt.Axis(format=form, tickCount=5),
+    )
+    y = alt.Y(
+        "error:Q", title="validation error", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False)
+    )
+    base = alt.Chart(frame).encode(x=x)
+    shown = {
+        "network": ("network", ""),
+        "shown": (title, ""),
+        "error": ("validation error", ".1%"),
+        "low": ("95 % from", ".1%"),
+        "high": ("to", ".1%"),
+        "mark": ("chosen as", ""),
+    }
+    layers = [
+        base.transform_filter("datum.front")
+        .mark_line(interpolate="step-after", color="#666666", strokeDash=[5, 3])
+        .encode(y=y, order=alt.Order("cost:Q")),
+        base.mark_rule(strokeWidth=1.5).encode(
+            y=alt.Y("low:Q", title="validation error"),
+            y2="high:Q",
+            color=colour("chapter", "trained for", chapters),
+        ),
+        base.mark_point(filled=True, size=65, opacity=1).encode(
+            y=y, color=colour("chapter", "trained for", chapters), tooltip=tooltip(shown)
+        ),
+        base.transform_filter("datum.mark != ''")
+        .mark_point(size=320, strokeWidth=2, color="#000000")
+        .encode(y=y),
+        base.transform_filter("datum.mark != ''")
+        .mark_text(dy=-18, fontSize=11, color="#000000")
+        .encode(y=y, text="mark:N"),
+    ]
+    return finish(alt.layer(*layers).properties(width=2 * WIDTH, height=HEIGHT))
+
+
+def loss_scale(lowest: float, **options: Any) -> alt.Scale:
+    """Logarithmic, so that one trial gone wrong leaves room for the others; linear where a loss is 0."""
+    return alt.Scale(
+        type="log" if lowest > 0 else "linear",
+        zero=alt.Undefined if lowest > 0 else False,
+        nice=False,
+        **options,
+    )
+
+
+def history(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Validation loss of each trial at each of its rungs, by its number, and the lowest so far of each rung as a step line.
+
+    rows: number, epochs, loss, lowest, state, network.
+    """
+    frame = pd.DataFrame(
+        [
+            {**row, "rung": f"{row['epochs']} epoch{'s' if row['epochs'] != 1 else ''}"}
+            for row in rows
+        ]
+    )
+    rungs = list(dict.fromkeys(frame.sort_values("epochs", kind="stable")["rung"]))
+    base = alt.Chart(frame).encode(
+        x=alt.X("number:Q", title="trial", axis=alt.Axis(tickMinStep=1, format="d")),
+        color=colour("rung", "rung", rungs),
+    )
+    title = "validation loss (nats)"
+    shown = tooltip(
+        {
+            "number": ("trial", ""),
+            "network": ("network", ""),
+            "rung": ("rung", ""),
+            "loss": ("validation loss", ".3f"),
+            "state": ("what became of it", ""),
+        }
+    )
+    return finish(
+        alt.layer(
+            base.mark_line(interpolate="step-after", strokeWidth=1.5).encode(
+                y=alt.Y("lowest:Q", title=title, scale=loss_scale(min(row["loss"] for row in rows)))
+            ),
+            base.mark_point(filled=True, size=55, opacity=0.9).encode(
+                y=alt.Y("loss:Q", title=title), tooltip=shown
+            ),
+        ).properties(width=2 * WIDTH, height=HEIGHT)
+    )
+
+
+def importances(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A bar a setting. rows: setting, share (0 to 1)."""
+    return finish(
+        alt.Chart(pd.DataFrame(rows))
+        .mark_bar(color=COLOURS[0])
+        .encode(
+            x=alt.X("share:Q", title="share of importance", axis=alt.Axis(format="%")),
+            y=alt.Y("setting:N", title=None, sort="-x"),
+            tooltip=tooltip({"setting": ("setting", ""), "share": ("share", ".1%")}),
+        )
+        .properties(width=2 * WIDTH, height=18 * len(rows))
+    )
+
+
+def parallel(rows: list[dict[str, Any]], settings: Sequence[str]) -> dict[str, Any]:
+    """A line a trial through one axis a setting, each scaled to its own range; the colour is the validation loss after the lowest rung.
+
+    rows: number, setting, place (0 to 1), shown (the value in words), loss, network.
+    """
+    frame = pd.DataFrame(rows)
+    scale = loss_scale(min(row["loss"] for row in rows), scheme="viridis")
+    base = alt.Chart(frame).encode(
+        x=alt.X("setting:N", title=None, sort=list(settings), axis=alt.Axis(labelAngle=-40)),
+        y=alt.Y(
+            "place:Q",
+            title="lowest to highest value searched",
+            axis=alt.Axis(values=[0, 0.5, 1], labels=False),
+        ),
+        color=alt.Color(
+            "loss:Q", title="validation loss", scale=scale, legend=alt.Legend(type="gradient")
+        ),
+        detail="number:N",
+    )
+    shown = {
+        "number": ("trial", ""),
+        "network": ("network", ""),
+        "setting": ("setting", ""),
+        "shown": ("value", ""),
+        "loss": ("validation loss", ".3f"),
+    }
+    return finish(
+        alt.layer(
+            base.mark_line(strokeWidth=1.5, opacity=0.6),
+            base.mark_point(filled=True, size=40, opacity=0.9).encode(tooltip=tooltip(shown)),
+        ).properties(width=2 * WIDTH, height=HEIGHT)
+    )
+
+
+def confusion(rows: list[dict[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
+    """Test images by their class (rows) and the class predicted (columns), in shares of a row. rows: true, predicted, count, share."""
+    names = list(classes)
+    side = min(2 * WIDTH, max(220, 42 * len(names)))
+    base = alt.Chart(pd.DataFrame(rows)).encode(
+        x=alt.X(
+            "predicted:N",
+            title="predicted",
+            sort=names,
+            scale=alt.Scale(domain=names),
+            axis=alt.Axis(labelAngle=-40),
+        ),
+        y=alt.Y("true:N", title="true class", sort=names, scale=alt.Scale(domain=names)),
+    )
+    shown = {
+        "true": ("true class", ""),
+        "predicted": ("predicted", ""),
+        "count": ("images", ","),
+        "share": ("share", ".1%"),
+    }
+    cells = base.mark_rect().encode(
+        color=alt.Color(
+            "share:Q",
+            title="share of class",
+            scale=alt.Scale(scheme="blues", domain=[0, 1]),
+            legend=alt.Legend(format="%"),
+        ),
+        tooltip=tooltip(shown),
+    )
+    if len(names) > MOST_TEXT:
+        return finish(cells.properties(width=2 * WIDTH, height=2 * WIDTH))
+    text = base.mark_text(fontSize=11).encode(
+        text="count:Q",
+        color=alt.condition("datum.share > 0.5", alt.value("#ffffff"), alt.value("#000000")),
+    )
+    return finish(alt.layer(cells, text).properties(width=side, height=side))

@@ -1,0 +1,37 @@
+"""A study: plans, trains, collects, reports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convscope import lazily
+
+if TYPE_CHECKING:
+    from convscope.studies.folder import read_study as read_study
+    from convscope.studies.folder import study_folder as study_folder
+    from convscope.studies.folder import write_study as write_study
+    from convscope.studies.main_path import study as study
+    from convscope.studies.plan import fitted as fitted
+    from convscope.studies.plan import forecast as forecast
+    from convscope.studies.progress import Lines as Lines
+    from convscope.studies.rendering import render as render
+    from convscope.studies.sweep import run_all as run_all
+    from convscope.studies.watcher import Watcher as Watcher
+    from convscope.studies.writing import Study as Study
+    from convscope.studies.writing import sentence_of as sentence_of
+
+_HOMES = {
+    "Lines": "progress",
+    "Study": "writing",
+    "Watcher": "watcher",
+    "fitted": "plan",
+    "forecast": "plan",
+    "read_study": "folder",
+    "render": "rendering",
+    "run_all": "sweep",
+    "sentence_of": "writing",
+    "study": "main_path",
+    "study_folder": "folder",
+    "write_study": "folder",
+}
+__getattr__ = lazily(__name__, _HOMES)

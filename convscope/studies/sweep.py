@@ -1,0 +1,114 @@
+"""Recipes become runs through an engine: finished ones are read, each is trained once, the longest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from convscope.engines import Event, Job, JobQueue, LocalEngine
+from convscope.machine import Costs
+from convscope.recipe import Recipe
+from convscope.studies.watcher import Watcher, describe
+from convscope.training import Run, RunFolder, finished_run, read_run, train_job
+
+
+class Sweep:
+    """Recipes become runs as they are asked for; finished ones are read, each is trained once. A run that fails is recorded with its reason, and the others go on."""
+
+    def __init__(self, engine: LocalEngine, root: Path, costs: Costs, watcher: Watcher) -> None:
+        self.engine, self.root, self.costs, self.watcher = engine, root, costs, watcher
+        self.recipes: dict[str, Recipe] = {}
+        self.runs: dict[
+            str, Run | None
+        ] = {}  # of those that have ended; None where even the failure could not be recorded
+        self.queue = JobQueue()
+        self.events = engine.run(self.queue)
+
+    def ask(self, recipes: Sequence[Recipe], rank: int = 0) -> tuple[float, float]:
+        """Have these trained. Pilots, on which further requests wait, go first; then those of the lowest rank, and of these the longest.
+
+        Answers with what the new ones cost, and with what those would have cost that were finished by an earlier process.
+        """
+        cost = skipped = 0.0
+        for recipe in recipes:
+            key = recipe.id
+            if key in self.recipes:
+                continue
+            self.recipes[key] = recipe
+            run = finished_run(self.root / key, self.watcher.say)
+            if run is not None:
+                self.runs[key] = run
+                skipped += self.costs.run(recipe)
+            else:
+                one = self.costs.run(recipe)
+                cost += one
+                urgency = float("test" in recipe.evaluate), rank, -one
+                self.queue.push(Job(key, train_job, (recipe, str(self.root))), urgency)
+        return cost, skipped
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was asked for has ended."""
+        return len(self.runs) == len(self.recipes)
+
+    def answer(self, recipes: Sequence[Recipe]) -> list[Run] | None:
+        """The runs of what was asked for, in its order; None as long as one is missing."""
+        if any(recipe.id not in self.runs for recipe in recipes):
+            return None
+        found = (self.runs[recipe.id] for recipe in recipes)
+        return [run for run in found if run is not None]
+
+    def wait(self) -> bool:
+        """Watch until a run has ended; False where nothing is left to run."""
+        for turn in range(2):
+            for event in self.events:
+                if self.see(event):
+                    return True
+            if turn or not self.queue:
+                return False
+            self.events = self.engine.run(
+                self.queue
+            )  # it had come to its end before more was asked for
+        return False
+
+    def see(self, event: Event) -> bool:
+        """Whether the event ends a run."""
+        recipe, watcher = self.recipes[event.key], self.watcher
+        if event.kind == "started":
+            watcher.started(recipe)
+        elif event.kind == "progress":
+            watcher.epoch(recipe, event.value, self.costs.epoch(recipe))
+        elif event.kind == "done":
+            self.end(recipe, read_run(Path(event.value)))
+        else:
+            try:
+                self.end(recipe, record_failure(recipe, self.root, event.value))
+            except OSError as error:  # a disk that is full fails this run's record, not the others
+                self.runs[event.key] = None
+                watcher.say(
+                    f"{describe(recipe)}: {event.value}; it could not be recorded: {error.strerror}"
+                )
+        return event.key in self.runs
+
+    def end(self, recipe: Recipe, run: Run) -> None:
+        self.runs[recipe.id] = run
+        self.watcher.ended(recipe, run)
+
+
+def run_all(
+    engine: LocalEngine, recipes: Sequence[Recipe], root: Path, costs: Costs, watcher: Watcher
+) -> list[Run]:
+    """A run for each recipe, in their order."""
+    sweep = Sweep(engine, root, costs, watcher)
+    sweep.ask(recipes)
+    while (runs := sweep.answer(recipes)) is None:
+        ended = sweep.wait()
+        assert ended, "an engine answers every job"
+    return runs
+
+
+def record_failure(recipe: Recipe, root: Path, why: str) -> Run:
+    folder = RunFolder(root / recipe.id)
+    folder.begin(recipe)
+    folder.resume()
+    return folder.finish(recipe, "failed", {"filters": 0, "parameters": 0, "flops": 0}, why)

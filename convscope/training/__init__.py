@@ -1,0 +1,73 @@
+"""THE MAIN PATH: a recipe becomes a run. Begin with main_path.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convscope import lazily
+
+if TYPE_CHECKING:
+    from convscope.training.checks import check_device as check_device
+    from convscope.training.checks import is_out_of_memory as is_out_of_memory
+    from convscope.training.checks import small_shape as small_shape
+    from convscope.training.evaluation import eval_batch as eval_batch
+    from convscope.training.evaluation import evaluate_splits as evaluate_splits
+    from convscope.training.evaluation import predict as predict
+    from convscope.training.job import train_job as train_job
+    from convscope.training.loop import fit as fit
+    from convscope.training.loop import place as place
+    from convscope.training.loop import step as step
+    from convscope.training.main_path import train as train
+    from convscope.training.memory import keep_freed_memory as keep_freed_memory
+    from convscope.training.metrics import autocast as autocast
+    from convscope.training.optimisers import optimiser as optimiser
+    from convscope.training.resident_data import load as load
+    from convscope.training.resident_data import resident as resident
+    from convscope.training.run_folder import RunFolder as RunFolder
+    from convscope.training.run_folder import list_runs as list_runs
+    from convscope.training.run_folder import read_run as read_run
+    from convscope.training.runs import Run as Run
+    from convscope.training.state import Row as Row
+    from convscope.training.state import State as State
+    from convscope.training.tensors import DTYPES as DTYPES
+    from convscope.training.tensors import Tensors as Tensors
+    from convscope.training.tensors import derived_seed as derived_seed
+    from convscope.training.tensors import stratified_subset as stratified_subset
+    from convscope.training.tensors import to_device as to_device
+    from convscope.training.trained import finished_run as finished_run
+    from convscope.training.trained import network as network
+    from convscope.training.trained import right_answers as right_answers
+
+_HOMES = {
+    "DTYPES": "tensors",
+    "Row": "state",
+    "Run": "runs",
+    "RunFolder": "run_folder",
+    "State": "state",
+    "Tensors": "tensors",
+    "autocast": "metrics",
+    "check_device": "checks",
+    "derived_seed": "tensors",
+    "eval_batch": "evaluation",
+    "evaluate_splits": "evaluation",
+    "finished_run": "trained",
+    "fit": "loop",
+    "is_out_of_memory": "checks",
+    "keep_freed_memory": "memory",
+    "list_runs": "run_folder",
+    "load": "resident_data",
+    "network": "trained",
+    "optimiser": "optimisers",
+    "place": "loop",
+    "predict": "evaluation",
+    "read_run": "run_folder",
+    "resident": "resident_data",
+    "right_answers": "trained",
+    "small_shape": "checks",
+    "step": "loop",
+    "stratified_subset": "tensors",
+    "to_device": "tensors",
+    "train": "main_path",
+    "train_job": "job",
+}
+__getattr__ = lazily(__name__, _HOMES)

@@ -1,0 +1,88 @@
+"""Whole-split figures of a network after an epoch."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+from torch import Tensor, nn
+
+from convscope.fast import at_hand, using
+from convscope.recipe import ConvNet, Recipe
+from convscope.training.metrics import Views, logits_of, metrics_of, packed
+from convscope.training.state import RIGHT, Row
+from convscope.training.tensors import DTYPES, Tensors, stratified_subset
+
+EVAL_BATCH = {"cpu": 125, "cuda": 2000, "mps": 1000}
+
+NARROW = 4  # filters
+
+
+def predict(
+    net: nn.Module, tensors: Tensors, split: str, recipe: Recipe, index: Tensor | None = None
+) -> Tensor:
+    """Logits N×K of a split's images, or of those that `index` names, in eval mode."""
+    inputs = functools.partial(batch_of, tensors, split, index)
+    count = tensors.count(split) if index is None else len(index)
+    with using(at_hand(recipe.kernels, DTYPES[recipe.precision])):
+        return logits_of(net, count, inputs, recipe.device, recipe.precision, eval_batch(recipe))
+
+
+def eval_batch(recipe: Recipe) -> int:
+    """Images evaluated at once: on a CPU as many as keep the activations in the cache, which is more for narrow networks (measured)."""
+    batch = EVAL_BATCH[recipe.device.partition(":")[0]]
+    narrow = isinstance(recipe.model, ConvNet) and recipe.model.width <= NARROW
+    return 4 * batch if narrow else batch
+
+
+def batch_of(tensors: Tensors, split: str, index: Tensor | None, start: int, stop: int) -> Tensor:
+    return tensors.inputs(split, slice(start, stop) if index is None else index[start:stop])
+
+
+def evaluated_images(tensors: Tensors, split: str, recipe: Recipe) -> Tensor | None:
+    """Indices of the images of a split that are evaluated; None: all."""
+    if (
+        split != "train"
+        or recipe.train_sample is None
+        or recipe.train_sample >= tensors.count("train")
+    ):
+        return None
+    return stratified_subset(
+        tensors.labels["train"].cpu(), recipe.train_sample, recipe.split_seed
+    ).to(recipe.device)
+
+
+def evaluate_splits(
+    net: nn.Module, tensors: Tensors, recipe: Recipe
+) -> tuple[Row, dict[str, Tensor]]:
+    """Metrics, and which test images the network gets right: networks are compared image by image."""
+    row: Row = {}
+    right: dict[str, Tensor] = {}
+    for name in recipe.evaluate:
+        if tensors.count(name) == 0:  # no validation split was asked for
+            continue
+        index = evaluated_images(tensors, name, recipe)
+        labels = tensors.labels[name] if index is None else tensors.labels[name][index]
+        logits = predict(net, tensors, name, recipe, index)
+        metrics = metrics_of(logits, labels)
+        if name == "test":
+            right[RIGHT] = packed(logits.argmax(1) == labels)
+        for key in ("loss", "accuracy", "loss_sd"):
+            value = getattr(metrics, key)
+            row[f"{name}_{key}"] = value if math.isfinite(value) else None
+    return row, right
+
+
+def evaluate_views(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Row:
+    """Loss and accuracy of logits averaged over views of each image, on the splits that are evaluated whole."""
+    row: Row = {}
+    for name in recipe.evaluate:
+        if name != "train" and tensors.count(name):
+            metrics = metrics_of(
+                predict(Views(net, recipe.views), tensors, name, recipe), tensors.labels[name]
+            )
+            row |= {f"{name}_views_loss": metrics.loss, f"{name}_views_accuracy": metrics.accuracy}
+    return {
+        key: value if value is not None and math.isfinite(value) else None
+        for key, value in row.items()
+    }

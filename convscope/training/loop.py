@@ -1,0 +1,150 @@
+"""The loop: fit(net, tensors, recipe, log). It knows neither disk nor screen.
+
+Every random choice of an epoch comes from generators seeded by (recipe.seed, epoch), so an epoch depends on nothing but the state that
+the one before left behind: resuming from a saved state continues to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convscope.errors import UserError
+from convscope.fast import using
+from convscope.recipe import Recipe
+from convscope.training import augmentation as augment
+from convscope.training.checks import small_shape
+from convscope.training.evaluation import evaluate_splits, evaluate_views
+from convscope.training.metrics import autocast
+from convscope.training.optimisers import learning_rate, optimiser, set_rate
+from convscope.training.state import Row, State, load_state, state_of
+from convscope.training.tensors import Tensors, derived_seed
+
+PREPARED = 5000  # images
+
+
+def fit(
+    net: nn.Module,
+    tensors: Tensors,
+    recipe: Recipe,
+    log: Callable[[Row, State], None],
+    resume: State | None = None,
+) -> str:
+    """Train `net` in place for recipe.epochs epochs; after each, call log(row, state).
+
+    A row has epoch (from 1), lr (of the last step), seconds, train_seconds, and for each split in recipe.evaluate its loss, accuracy and
+    loss_sd (standard deviation of the images' losses) over the whole split in eval mode; of the training split over recipe.train_sample
+    images, the same after every epoch. A number that is not finite is None and ends the run: the answer is "finished" or "diverged".
+    Labels of the training split are the ones trained on (with label_noise, noisy).
+    """
+    count = tensors.count("train")
+    if recipe.batch > count:
+        raise UserError(f"batch = {recipe.batch}: larger than the {count:,} training images")
+    place(net, recipe)
+    optimizer = optimiser(net, recipe)
+    labels = tensors.labels["train"]
+    if resume is not None:
+        load_state(net, optimizer, resume)
+    else:
+        prepare(net, tensors)
+    num_batches = math.ceil(count / recipe.batch)
+    steps = recipe.epochs * num_batches
+    mirrored = first_mirrored(count, recipe)
+    for split in ("train", *recipe.evaluate):
+        tensors.stored(split)  # before the clock of the first epoch starts
+
+    for epoch in range(resume.epoch + 1 if resume else 1, recipe.epochs + 1):
+        started = time.perf_counter()
+        seed = derived_seed(recipe.seed, epoch)
+        torch.manual_seed(seed)  # for modules of the user that draw, as dropout does
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(count, generator=generator).to(recipe.device)
+        net.train()
+        lr = recipe.lr
+        # nearly equal batches: every image once an epoch, no small last batch
+        for i, index in enumerate(order.tensor_split(num_batches)):
+            lr = learning_rate(recipe, (epoch - 1) * num_batches + i, steps)
+            set_rate(optimizer, lr)
+            turned = None if mirrored is None else mirrored[index.cpu()] ^ bool(epoch % 2)
+            x = change(tensors.inputs("train", index), recipe, generator, turned)
+            if epoch <= recipe.small_share * recipe.epochs:
+                x = augment.shrink(x, *small_shape(tensors.in_shape)[1:])
+            step(net, optimizer, x, labels[index], recipe)
+        trained = time.perf_counter() - started
+        row, right = evaluate_splits(net, tensors, recipe)
+        if epoch == recipe.epochs and recipe.views != "one":
+            row |= evaluate_views(net, tensors, recipe)
+        whole = time.perf_counter() - started
+        row = {
+            "epoch": epoch,
+            "lr": lr,
+            **row,
+            "train_seconds": round(trained, 4),
+            "seconds": round(whole, 4),
+        }
+        state = state_of(net, optimizer, epoch)
+        state.tensors |= right
+        log(row, state)
+        if any(value is None for value in row.values()):
+            return "diverged"
+    return "finished"
+
+
+def place(net: nn.Module, recipe: Recipe) -> nn.Module:
+    """Move a network to the recipe's device, weights' precision and layout, in place."""
+    net.to(
+        device=recipe.device,
+        dtype=torch.float64 if recipe.precision == "float64" else torch.float32,
+    )
+    if recipe.layout == "channels_last":
+        net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (torch's stubs lack this overload)
+    return net
+
+
+def prepare(net: nn.Module, tensors: Tensors) -> None:
+    """Layers that take their first weights from images have a method `prepare(images)`: it gets the first training images, normalised."""
+    for module in net.modules():
+        take = getattr(module, "prepare", None)
+        if isinstance(module, nn.Module) and callable(take):
+            take(tensors.inputs("train", slice(0, PREPARED)))
+
+
+def step(
+    net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, recipe: Recipe
+) -> Tensor:
+    """One update on a prepared batch; the loss is computed from logits in float32 (float64 for float64). Answers with the (last part's) loss."""
+    optimizer.zero_grad(set_to_none=True)
+    parts = math.ceil(len(x) / recipe.micro_batch) if recipe.micro_batch else 1
+    loss = torch.zeros(())
+    for part, target in zip(x.tensor_split(parts), labels.tensor_split(parts), strict=True):
+        with autocast(recipe.device, recipe.precision), using(recipe.kernels):
+            out = net(part)
+        out = out if out.dtype == torch.float64 else out.float()
+        loss = F.cross_entropy(out, target, label_smoothing=recipe.label_smoothing)
+        (loss if parts == 1 else loss * (len(part) / len(x))).backward()
+    optimizer.step()
+    return loss
+
+
+def first_mirrored(count: int, recipe: Recipe) -> Tensor | None:
+    """With alternating flips, which of the training images are mirrored in the even epochs; the others are in the odd ones."""
+    if not (recipe.flip and recipe.alternate):
+        return None
+    generator = torch.Generator().manual_seed(derived_seed(recipe.seed, "mirrored"))
+    return torch.rand(count, generator=generator) < 0.5
+
+
+def change(
+    x: Tensor, recipe: Recipe, generator: torch.Generator, mirrored: Tensor | None = None
+) -> Tensor:
+    """The recipe's augmentation of a normalised batch; `mirrored` names the images that are, where that is not drawn here."""
+    if recipe.crop:
+        x = augment.crop(x, recipe.crop, generator)
+    if recipe.flip:
+        x = augment.flip(x, generator) if mirrored is None else augment.mirror(x, mirrored)
+    return augment.cutout(x, recipe.cutout, generator) if recipe.cutout else x

@@ -1,0 +1,93 @@
+"""Pure metrics of a network over a whole split, in eval mode."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Mean cross-entropy in nats, accuracy as a fraction, standard deviation of the images' losses, over `count` images."""
+
+    loss: float
+    accuracy: float
+    loss_sd: float
+    count: int
+
+
+def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[object]:
+    enabled = precision == "bfloat16"
+    return torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=enabled)
+
+
+def logits_of(
+    net: nn.Module,
+    count: int,
+    batch_of: Callable[[int, int], Tensor],
+    device: str,
+    precision: str,
+    batch: int,
+) -> Tensor:
+    """Logits (count×K, float32 or float64) of images 0 … count−1; `batch_of(start, stop)` gives the prepared inputs."""
+    training = net.training
+    net.eval()
+    rows: list[Tensor] = []
+    try:
+        with torch.no_grad(), autocast(device, precision):
+            for start in range(0, count, batch):
+                out = net(batch_of(start, min(start + batch, count)))
+                rows.append(out if out.dtype == torch.float64 else out.float())
+    finally:
+        net.train(training)
+    return torch.cat(rows)
+
+
+class Views(nn.Module):
+    """A network's logits averaged over views of each image: mirrored ones, and ones moved by a pixel along both axes at half the weight (Jordan 2024)."""
+
+    def __init__(self, net: nn.Module, kind: str) -> None:
+        super().__init__()
+        self.net, self.shifts = net, kind == "flip and shift"
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.both(x)
+        if not self.shifts:
+            return out
+        height, width = x.shape[2:]
+        padded = F.pad(x, (1, 1, 1, 1), mode="reflect" if min(height, width) > 1 else "replicate")
+        first, last = (self.both(padded[:, :, d : d + height, d : d + width]) for d in (0, 2))
+        return 0.5 * out + 0.25 * (first + last)
+
+    def both(self, x: Tensor) -> Tensor:
+        return 0.5 * (self.net(x).float() + self.net(x.flip(-1)).float())
+
+
+def packed(values: Tensor) -> Tensor:
+    """N booleans, eight to a byte."""
+    return torch.from_numpy(np.packbits(values.cpu().numpy()))
+
+
+def unpacked(values: Tensor, count: int) -> Tensor:
+    """The first `count` booleans of `packed`. Raises ValueError where there are fewer, or they are none."""
+    if values.dtype != torch.uint8 or values.ndim != 1 or len(values) != -(-count // 8):
+        raise ValueError(
+            f"{count} booleans are not packed in {tuple(values.shape)} values of {values.dtype}"
+        )
+    return torch.from_numpy(np.unpackbits(values.numpy(), count=count)).bool()
+
+
+def metrics_of(logits: Tensor, labels: Tensor) -> Metrics:
+    """Metrics from logits N×K and labels N; sums are taken in float64."""
+    losses = F.cross_entropy(logits, labels, reduction="none").double()
+    count = len(labels)
+    mean = losses.mean()
+    spread = losses.std(correction=1) if count > 1 else torch.zeros(())
+    right = (logits.argmax(1) == labels).double().mean()
+    return Metrics(loss=float(mean), accuracy=float(right), loss_sd=float(spread), count=count)
