@@ -56,7 +56,7 @@ def test_a_chapter_that_fails_loses_nothing_of_the_others(
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError("no one foresaw this")
 
-    monkeypatch.setattr(CHAPTERS["ordering"], "finding", broken)
+    monkeypatch.setattr("convscope.chapters.ordering.analysis.finding", broken)
     done = cli("report", str(root))
     study = studies.render(root)
     assert study.broken == {"ordering": "ZeroDivisionError: no one foresaw this"}

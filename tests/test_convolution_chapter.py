@@ -18,8 +18,8 @@ from convscope.chapters.convolution import layers as layers_of
 from convscope.chapters.convolution.examples import file_name
 from convscope.chapters.convolution.operators import ASKED
 from convscope.chapters.convolution.shifts import BORDERS, shifted, wilson
-from convscope.chapters.convolution.story import change_words
 from convscope.chapters.convolution.theorem import check_response, check_words, response_error
+from convscope.chapters.convolution.words import change_words
 from convscope.planning.context import Context
 from convscope.probes import probe
 from convscope.probes.laws import Counterexample

@@ -63,7 +63,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         nonlinearity.PRESETS, "quick", nonlinearity.Preset(1, (2e-3, 4e-3), (2,), SMALL, False)
     )
-    monkeypatch.setattr(nonlinearity, "measured_parts", measured_parts)
+    monkeypatch.setattr("convscope.chapters.nonlinearity.analysis.measured_parts", measured_parts)
     monkeypatch.setattr("convscope.planning.epochs.MOST_EPOCHS", 1)
 
 

@@ -43,7 +43,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         ordering.PRESETS, "quick", ordering.Preset(ConvNet(3, 2), 1, (2e-3, 4e-3), 2, 60)
     )
-    monkeypatch.setattr(ordering, "STEPS", 10)
+    monkeypatch.setattr("convscope.chapters.ordering.analysis.STEPS", 10)
     monkeypatch.setattr("convscope.planning.epochs.MOST_EPOCHS", 1)
 
 

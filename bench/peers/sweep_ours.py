@@ -15,9 +15,9 @@ from memory import peak, peak_with_torch  # noqa: E402
 from sweep_plain import EPOCHS, SEEDS, WIDTHS  # noqa: E402
 
 import convscope as cs  # noqa: E402
-from convscope.engines import Job, LocalEngine
-from convscope.machine import Costs, choose, resolve
-from convscope.studies import Watcher, run_all
+from convscope.engines import Job, LocalEngine  # noqa: E402
+from convscope.machine import Costs, choose, resolve  # noqa: E402
+from convscope.studies import Watcher, run_all  # noqa: E402
 
 
 def main() -> None:

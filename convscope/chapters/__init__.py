@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from convscope.chapters import best, capacity, convolution, nonlinearity, ordering, receptive_field
+from convscope.chapters import (
+    best,
+    capacity,
+    convolution,
+    nonlinearity,
+    ordering,
+    receptive_field,
+)
 
 CHAPTERS: dict[str, ModuleType] = {
     "capacity": capacity,

@@ -5,6 +5,9 @@ is resized to `size` with antialiasing, the centre is kept. Without a `size` it 
 sides, rounded down to a multiple of 4, from 16 to 64; images that are all one square of at most 64 pixels stay as they are.
 """
 
+# os.path returns False where pathlib raises (permissions, loops, names too long)
+# ruff: noqa: PTH110, PTH112
+
 from __future__ import annotations
 
 import hashlib

@@ -21,7 +21,9 @@ from convscope.chapters.best.plan import (
     is_final,
     rungs_of,
 )
-from convscope.chapters.best.story import (
+from convscope.chapters.best.trials import search_charts, search_numbers, search_tables, strategy_of
+from convscope.chapters.best.winner import confusion_chart, pictures_of
+from convscope.chapters.best.words import (
     brief_of,
     figures,
     nothing_finished,
@@ -29,8 +31,6 @@ from convscope.chapters.best.story import (
     sentence_of,
     verdict_of,
 )
-from convscope.chapters.best.trials import search_charts, search_numbers, search_tables, strategy_of
-from convscope.chapters.best.winner import confusion_chart, pictures_of
 from convscope.errors import one_line
 from convscope.planning import Context, Proposer
 from convscope.recipe import Recipe

@@ -19,7 +19,8 @@ from convscope.chapters.convolution.operators import (
     operators_table,
 )
 from convscope.chapters.convolution.shifts import BORDERS, measure_shifts
-from convscope.chapters.convolution.story import (
+from convscope.chapters.convolution.theorem import PROOF, Check, check_response, check_words
+from convscope.chapters.convolution.words import (
     layers_table,
     network_sentence,
     paragraphs_of,
@@ -27,7 +28,6 @@ from convscope.chapters.convolution.story import (
     shifts_chart,
     shifts_table,
 )
-from convscope.chapters.convolution.theorem import PROOF, Check, check_response, check_words
 from convscope.planning import Context
 from convscope.recipe import Recipe
 from convscope.report import Chart, Finding

@@ -1,0 +1,86 @@
+"""Which parts are nonlinear, and what each buys: tables and charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from convscope.chapters.nonlinearity.plan import KINDS, kinds_of, removed_from
+from convscope.chapters.nonlinearity.words import and_join
+from convscope.planning import Arm
+from convscope.planning import arms as experiment
+from convscope.probes.affine import Part
+from convscope.recipe import ConvNet, Model
+from convscope.report import Chart, Table, charts
+
+
+def parts_table(measured: Sequence[Part]) -> Table:
+    columns = (
+        ("part", "part", "text"),
+        ("kind", "kind", "text"),
+        ("verdict", "measured", "text"),
+        ("error", "error of additivity and homogeneity", "float"),
+        ("shape", "its input", "text"),
+    )
+    rows = [
+        {
+            "part": part.name,
+            "kind": KINDS.get(part.kind, part.kind),
+            "verdict": "affine" if part.affine else "nonlinear",
+            "error": None if part.error == float("inf") else float(f"{part.error:.3g}"),
+            "shape": "×".join(map(str, part.in_shape)),
+        }
+        for part in measured
+    ]
+    caption = "Each part of the network in place, in training mode, in float64: the largest relative error of g(x + y) = g(x) + g(y) and g(ax) = a g(x), g = f − f(0). An affine part keeps both to rounding."
+    return Table("parts", "The network's parts, measured", columns, rows, caption)
+
+
+def arms_table(arms: dict[Model, Arm], groups: Sequence[tuple[ConvNet, list[Arm]]]) -> Table:
+    base_for = {arm.model: base for base, members in reversed(groups) for arm in members}
+
+    def removed(arm: Arm) -> dict[str, Any]:
+        base = base_for.get(arm.model)
+        if base is None or not isinstance(arm.model, ConvNet):
+            return {"removed": "one affine layer"}
+        gone = removed_from(base, arm.model)
+        factor = arm.model.width / base.width
+        return {
+            "removed": (and_join(gone) if gone else "nothing")
+            + (f", {factor:g} × the width" if factor != 1 else "")
+        }
+
+    return experiment.table(
+        "arms",
+        "The factorial: every kind of nonlinear part taken out alone and together",
+        arms.values(),
+        (("removed", "taken out", "text"),),
+        removed,
+        "Taken-out parts are replaced by linear ones of the same shape, so that the number of parameters stays equal.",
+    )
+
+
+def arms_chart(members: Sequence[Arm], base: ConvNet, softmax: Arm | None) -> Chart:
+    rows = []
+    for arm in members:
+        assert isinstance(arm.model, ConvNet)
+        gone = removed_from(base, arm.model)
+        factor = arm.model.width / base.width
+        shown = ("all parts" if not gone else "without " + and_join(gone)) + (
+            f", {factor:g} × width" if factor != 1 else ""
+        )
+        kind = (
+            "complete" if not gone else "linear" if not kinds_of(arm.model) else "partly nonlinear"
+        )
+        rows.append({**arm.point(), "arm": shown, "kind": kind})
+    if softmax is not None:
+        rows.append({**softmax.point(), "arm": "softmax regression", "kind": "linear"})
+    best = max(rows, key=lambda row: row["accuracy"])
+    told = "; ".join(f"{row['arm']} {100 * row['accuracy']:.1f} %" for row in rows)
+    return Chart(
+        "factorial",
+        "Test accuracy with nonlinear parts taken out",
+        charts.arms(rows, "kind", ["complete", "partly nonlinear", "linear"]),
+        f"Test accuracy with 95 % intervals: {told}. The highest is that of {best['arm']}.",
+        "Bars are 95 % intervals from seeds and the finite test set together.",
+    )

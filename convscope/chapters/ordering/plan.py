@@ -1,0 +1,99 @@
+"""Flatten order: what is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from convscope import planning as plans
+from convscope.planning import Context
+from convscope.recipe import ConvNet, Model, Recipe
+
+TITLE = "Flatten order"
+
+QUESTION = "Does the order of the flattened activations matter?"
+
+MARGIN = 0.03  # of accuracy
+
+EXACT = 1e-8  # relative, over a whole training trajectory in float64
+
+STEPS, BATCH = 50, 32
+
+FIXED = ("natural", "reversed", "random", "channel-last")
+
+EACH, PIXELS = "per-sample", "pixels"
+
+NAMES = {
+    "natural": "natural order",
+    "reversed": "reversed",
+    "random": "random, the same for all images",
+    "channel-last": "channel last",
+    EACH: "another random order for every image",
+    PIXELS: "pixels permuted before the convolutions",
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    model: ConvNet
+    epochs: int
+    rates: tuple[float, ...]
+    seeds: int  # at least so many
+    images: int | None  # the most training images; None: all
+
+
+PRESETS = {
+    "quick": Preset(ConvNet(8, 3), 3, (2e-3, 8e-3), 3, 15_000),
+    "standard": Preset(ConvNet(8, 3), 4, (2e-3, 8e-3), 4, None),
+    "full": Preset(ConvNet(32, 3), 30, (1e-3, 2e-3, 4e-3), 8, None),
+}
+
+
+def arm_of(model: Model) -> str | None:
+    """Which arm a network is."""
+    if not isinstance(model, ConvNet) or model.head != "flatten":
+        return None
+    return PIXELS if model.pixels == "random" else model.order
+
+
+def recipes_of(context: Context) -> dict[str, Recipe]:
+    preset = PRESETS[context.preset]
+    channels, height, width = context.data.in_shape
+    # at least 2×2 numbers a channel, where the images leave room: of one number a channel, channel last is the natural order
+    model = plans.shallower(preset.model, (channels, height // 2, width // 2))
+    models = {name: replace(model, order=name) for name in (*FIXED, EACH)} | {
+        PIXELS: replace(model, pixels="random")
+    }
+    base = replace(
+        plans.base_of(context, preset.images),
+        epochs=plans.epochs_of(context, preset.epochs),
+        schedule="onecycle",
+    )
+    return {name: replace(base, model=model) for name, model in models.items()}
+
+
+def seeds_of(context: Context) -> tuple[int, ...]:
+    """The study's seeds, and further ones where a comparison of arms that differ in nothing needs more; a time budget's are kept."""
+    wanted = PRESETS[context.preset].seeds if context.fit.seeds is None else 0
+    more = (seed for seed in range(1000) if seed not in context.seeds)
+    return (*context.seeds, *(next(more) for _ in range(wanted - len(context.seeds))))
+
+
+def with_rates(context: Context, rates: dict[str, float]) -> list[Recipe]:
+    return [
+        replace(r, lr=rates[name], seed=seed)
+        for name, r in recipes_of(context).items()
+        for seed in seeds_of(context)
+    ]
+
+
+def tuned_arms(context: Context) -> list[Recipe]:
+    """The fixed orders are one network but for the names of its weights, so they share the rate of the natural one."""
+    recipes = recipes_of(context)
+    return [recipes["natural"], recipes[EACH], recipes[PIXELS]]
+
+
+def forecast(context: Context) -> list[Recipe]:
+    rates = PRESETS[context.preset].rates
+    return plans.pilots_of(context, tuned_arms(context), rates) + with_rates(
+        context, dict.fromkeys(NAMES, rates[0])
+    )
