@@ -1,0 +1,120 @@
+"""Numbers as plain English, and the texts that are made with them.
+
+A text is a macro in a Jinja file beside the code that computes its numbers; line breaks and
+indentation in the file are there for its editor only. Numbers come in through filters:
+
+    {% macro sentence(name, best, seeds) %}
+    On {{ name }} the best network is {{ best.label }} ({{ best.parameters | count("parameter") }},
+    test accuracy {{ best.test_accuracy | percent }}; {{ seeds | count("seed") }}).
+    {% endmacro %}
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from convscope.errors import one_line
+
+if TYPE_CHECKING:
+    import jinja2
+
+
+class Interval(Protocol):
+    """A mean with its 95 % interval, as an estimate or a difference has them."""
+
+    @property
+    def mean(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """As "1 seed", "2 seeds", "1,558,026 parameters"; `plural` where it is not noun + s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(items: Iterable[object], joint: str = "and") -> str:
+    """As "a", "a and b", "a, b and c"."""
+    words = [str(item) for item in items]
+    return f" {joint} ".join([*([", ".join(words[:-1])] if words[1:] else []), *words[-1:]])
+
+
+def percent(estimate: Interval) -> str:
+    """As "68.8 % ± 1.7": the mean and half of the 95 % interval."""
+    return f"{100 * estimate.mean:.1f} % ± {100 * (estimate.high - estimate.mean):.1f}"
+
+
+def share(fraction: float, digits: int = 1) -> str:
+    """As "68.8 %"."""
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def points(difference: Interval) -> str:
+    """As "27.3 points (26.1 to 28.5)": percentage points and their 95 % interval."""
+    values = (difference.mean, difference.low, difference.high)
+    mean, low, high = (round(100 * value, 1) + 0.0 for value in values)  # + 0.0: no "-0.0"
+    return f"{mean:.1f} points ({low:.1f} to {high:.1f})"
+
+
+def thousands(number: float) -> str:
+    """As "1,558,026"."""
+    return f"{number:,}"
+
+
+def short(number: float) -> str:
+    """As "0.002", "1e-05": as few digits as the number needs, six at most."""
+    return f"{number:g}"
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "count": count,
+    "listed": listed,
+    "one_line": one_line,
+    "percent": percent,
+    "points": points,
+    "share": share,
+    "short": short,
+    "thousands": thousands,
+}
+
+
+class Texts:
+    """The macros of a Jinja file as methods that return one line of plain text each.
+
+    A macro that is not there, and a value that a macro names and was not given, are errors.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> Callable[..., str]:
+        macro = getattr(module_of(self._path), name)
+        return lambda *values, **named: " ".join(str(macro(*values, **named)).split())
+
+
+def texts_beside(file: str, name: str = "texts.jinja") -> Texts:
+    """The texts in the folder of a module: `texts_beside(__file__)`."""
+    return Texts(Path(file).parent / name)
+
+
+@functools.cache
+def module_of(path: Path) -> Any:
+    """A file's macros, compiled once."""
+    return environment().from_string(path.read_text(encoding="utf-8")).module
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Plain text: nothing is escaped here; the page escapes what it shows."""
+    import jinja2
+
+    made = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters.update(FILTERS)
+    return made
