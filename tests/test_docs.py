@@ -40,31 +40,32 @@ def test_every_command_is_documented() -> None:
     assert (TOP / "docs" / "cli.md").read_text(encoding="utf-8").strip() + "\n" == generated_cli()
 
 
-def test_architecture_lists_every_file() -> None:
+def rooms() -> set[str]:
+    """The entries at the package's top: files and packages."""
+    entries = (p for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists())
+    return {p.name if p.suffix == ".py" else f"{p.name}/" for p in entries}
+
+
+def test_architecture_lists_every_room() -> None:
     text = (TOP / "ARCHITECTURE.md").read_text(encoding="utf-8")
     tree = text.split("convscope/\n", 1)[1].split("```")[0]
-    listed = {line.split()[0] for line in tree.splitlines() if line.startswith("  ")}
-    there = {
-        str(p.relative_to(PACKAGE))
-        for p in PACKAGE.rglob("*")
-        if p.suffix in {".py", ".html", ".css", ".js", ".c", ".h"}
-    }
-    assert listed == there
+    listed = [line.split()[0] for line in tree.splitlines() if line.startswith("  ")]
+    assert set(listed) == rooms() and len(listed) <= 20
 
 
-def test_rooms_of_the_architecture_are_those_of_the_contract() -> None:
-    contract = set(
-        re.findall(
-            r"convscope\.(\w+)",
-            (TOP / "pyproject.toml").read_text(encoding="utf-8").split("layers = [")[1],
-        )
-    )
-    rooms = {
-        p.stem if p.suffix == ".py" else p.name
-        for p in PACKAGE.iterdir()
-        if p.suffix == ".py" or (p / "__init__.py").exists()
-    }
-    assert contract == rooms - {"__init__"}
+def test_rooms_of_the_contract_stand_as_the_architecture_lists_them() -> None:
+    """Rooms import only those above them in ARCHITECTURE.md; the contract's layers go downward."""
+    project = (TOP / "pyproject.toml").read_text(encoding="utf-8")
+    layers = re.findall(r'"(convscope\.[^"]+)"', project.split("layers = [")[1].split("]")[0])
+    contract = [re.findall(r"convscope\.(\w+)", layer) for layer in layers]
+    names = {room.removesuffix(".py").removesuffix("/") for room in rooms()}
+    assert {room for layer in contract for room in layer} == names - {"__init__"}
+    text = (TOP / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    tree = text.split("convscope/\n", 1)[1].split("```")[0]
+    place = {line.split()[0].rstrip("/").removesuffix(".py"): i for i, line in enumerate(tree.splitlines())}
+    for i, layer in enumerate(contract):
+        for lower in contract[i + 1 :]:
+            assert max(place[room] for room in lower) < min(place[room] for room in layer), (layer, lower)
 
 
 @pytest.mark.parametrize(
