@@ -1,4 +1,4 @@
-"""Driving a chapter in a test: its requests are answered by made or trained runs, and what it returns is checked."""
+"""Driving a chapter in a test: its requests are answered by made or trained runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Sent = Callable[[list[Run]], list[Run]]
 def drive(
     module: ModuleType, context: Context, made: Callable[[Recipe], Run], change: Sent = list
 ) -> tuple[Finding, list[list[str]]]:
-    """The finding, and the ids of each request; `change` is what becomes of the runs before they are sent."""
+    """The finding, and the ids of each request; `change` is applied to the runs before."""
     chapter, asked = module.chapter(context), []
     wanted = next(chapter)
     for _ in range(9):

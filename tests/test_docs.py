@@ -1,4 +1,4 @@
-"""The documentation says what is there: commands, files, words of the report, and examples that run."""
+"""The documentation says what is there: commands, rooms, verdicts, and examples that run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def generated_cli() -> str:
 
 
 def test_every_command_is_documented() -> None:
-    """docs/cli.md is what typer prints; mend it with: python -m typer convscope.cli utils docs --name convscope > docs/cli.md"""
+    """docs/cli.md is what typer prints.
+
+    Mend it with: python -m typer convscope.cli utils docs --name convscope > docs/cli.md
+    """
     assert (TOP / "docs" / "cli.md").read_text(encoding="utf-8").strip() + "\n" == generated_cli()
 
 
@@ -62,10 +65,11 @@ def test_rooms_of_the_contract_stand_as_the_architecture_lists_them() -> None:
     assert {room for layer in contract for room in layer} == names - {"__init__"}
     text = (TOP / "ARCHITECTURE.md").read_text(encoding="utf-8")
     tree = text.split("convscope/\n", 1)[1].split("```")[0]
-    place = {line.split()[0].rstrip("/").removesuffix(".py"): i for i, line in enumerate(tree.splitlines())}
+    listed = [line.split()[0].rstrip("/").removesuffix(".py") for line in tree.splitlines()]
+    place = {room: i for i, room in enumerate(listed)}
     for i, layer in enumerate(contract):
         for lower in contract[i + 1 :]:
-            assert max(place[room] for room in lower) < min(place[room] for room in layer), (layer, lower)
+            assert max(map(place.get, lower)) < min(map(place.get, layer)), (layer, lower)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The notebook of examples/ runs from top to bottom in a kernel of its own, and is stored as nobody's run: without outputs."""
+"""The notebook of examples/ runs from top to bottom, and is stored without outputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 
 NOTEBOOK = Path(__file__).parent.parent / "examples" / "assignment.ipynb"
 
-# Run after the last cell, in the same kernel: what the notebook measured, and whether executing it again would train anything.
+# Run after the last cell, in the same kernel: what the notebook measured, and whether executing
+# it again would train anything.
 FACTS = """
 import json, time
 
@@ -26,15 +27,34 @@ print(json.dumps({
     "runs": len(stored),
     "untouched": stored == {path: path.stat().st_mtime_ns for path in ROOT.rglob("result.json")},
     "again": again,
-    "accuracies": {name: [run.best["test_accuracy"] for run in runs] for some in arms_of_all for name, runs in some.items()},
-    "answers": all(abs(correct(run).mean() - run.best["test_accuracy"]) < 1e-6 for run in arms["linear"]),
-    "collapsed": {name: [c.max_error, c.agreement, c.rank, c.checked] for name, c in collapsed.items()},
+    "accuracies": {
+        name: [run.best["test_accuracy"] for run in runs]
+        for some in arms_of_all
+        for name, runs in some.items()
+    },
+    "answers": all(
+        abs(correct(run).mean() - run.best["test_accuracy"]) < 1e-6 for run in arms["linear"]
+    ),
+    "collapsed": {
+        name: [c.max_error, c.agreement, c.rank, c.checked] for name, c in collapsed.items()
+    },
     "parameters": {name: runs[0].size["parameters"] for name, runs in fields.items()},
     "fields": [[row.kind, row.size, row.agrees] for row in rows],
-    "verdicts": {name: [v.linearity, v.translation.equivariant, list(v.translation.periods)] for name, v in verdicts.items()},
-    "fails": [[name, e.law] for name, v in verdicts.items() for e in v.counterexamples if e.replay(operators[name][0]) > e.tolerance],
+    "verdicts": {
+        name: [v.linearity, v.translation.equivariant, list(v.translation.periods)]
+        for name, v in verdicts.items()
+    },
+    "fails": [
+        [name, e.law]
+        for name, v in verdicts.items()
+        for e in v.counterexamples
+        if e.replay(operators[name][0]) > e.tolerance
+    ],
     "flip": [flip_error, distance],
-    "order": [order.logits_difference, *(max(t.loss_difference, t.weight_difference) for t in order.trajectories)],
+    "order": [
+        order.logits_difference,
+        *(max(t.loss_difference, t.weight_difference) for t in order.trajectories),
+    ],
 }))
 """
 
@@ -57,7 +77,7 @@ def test_the_notebook_is_stored_without_outputs() -> None:
 
 
 def test_the_text_states_no_result() -> None:
-    """Percentages, points and nats belong to the code's output: in the text stands only what was decided beforehand."""
+    """Percentages, points and nats belong to the code's output, not to the text."""
     text = "\n".join(
         "".join(cell["source"]) for cell in source_cells() if cell["cell_type"] == "markdown"
     )
@@ -78,7 +98,7 @@ def test_the_text_states_no_result() -> None:
 
 @pytest.fixture
 def kernel_of_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, and python3 as the name of a kernel with this interpreter: nothing is registered or read elsewhere."""
+    """A folder to work in, and python3 as the name of a kernel with this interpreter."""
     pytest.importorskip("ipykernel")
     spec = tmp_path / "jupyter" / "kernels" / "python3"
     spec.mkdir(parents=True)

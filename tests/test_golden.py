@@ -1,4 +1,4 @@
-"""Nothing that is computed changes: ids, networks, metrics and the figures of a study are those of the golden files.
+"""Nothing that is computed changes: ids, networks, metrics, the figures of a study.
 
 tests/goldens.py says how to write these anew.
 """
