@@ -21,7 +21,7 @@ from convscope.data.dataset import Dataset, Split
 from convscope.planning.context import Context
 from convscope.recipe.networks import ConvNet, Custom, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
-from convscope.report import charts, pictures
+from convscope.report import comparison_charts, pictures, size_charts
 from convscope.report.drawing import Drawings
 from convscope.report.files import results, safe_cell
 from convscope.report.findings import Chart, Finding, Gallery, Table
@@ -123,7 +123,7 @@ def test_a_chart_is_drawn_once_and_again_only_where_it_has_changed() -> None:
             {"network": name, "index": 1, "value": value}
             for name, value in (("a", 1.0), ("b", loss))
         ]
-        spec = charts.spectrum(rows)
+        spec = comparison_charts.spectrum(rows)
         return Finding(
             "capacity",
             "title",
@@ -544,7 +544,7 @@ def study_of(
         named = Chart(
             "named",
             f"chart {told}",
-            charts.learning_curves(labels, [f"{told} 1", f"{told} 2"]),
+            size_charts.learning_curves(labels, [f"{told} 1", f"{told} 2"]),
             f"words {told}",
             f"caption {told}",
         )

@@ -91,7 +91,7 @@ def confusion_chart(
         }
         for i in range(size)
         for j in range(size)
-        if size <= charts_search.MOST_TEXT or table[i, j]  # of many classes only what occurs
+        if size <= charts_search.MOST_CLASSES_WITH_COUNTS or table[i, j]  # of many classes only what occurs
     ]
     right = int(table.diagonal().sum())
     off = table.clone().fill_diagonal_(0)
