@@ -237,7 +237,7 @@ def test_what_it_says_without_all_runs(kind: str, micro: Path, shared: Path) -> 
     found, _ = drive(context_of(micro, live=False), run)
     check_form(found)
     if kind == "one seed":
-        assert "One seed." in " ".join(found.paragraphs) and "one seed)" in found.sentence
+        assert "One seed." in " ".join(found.paragraphs) and "from one seed" in found.sentence
     else:
         assert found.verdict == "cannot tell" and found.numbers["winner"] is None and not found.runs
         assert ("none finished (diverged)" in found.sentence) == (kind == "failed")
