@@ -1,4 +1,4 @@
-"""Verdicts on networks from learning curves that were made to have them, at their borders, and without a look at the test set."""
+"""Verdicts on networks from learning curves made for them; none looks at the test set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page in a real browser: charts, tables, nothing loaded from anywhere, and names from outside that stay text."""
+"""The page in a real browser: charts, tables, nothing loaded, names from outside stay text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from convscope.data.dataset import Dataset, Split
 from convscope.planning.context import Context
 from convscope.recipe.networks import ConvNet, Custom, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
-from convscope.report import charts, pictures
+from convscope.report import comparison_charts, pictures, size_charts
 from convscope.report.drawing import Drawings
 from convscope.report.files import results, safe_cell
 from convscope.report.findings import Chart, Finding, Gallery, Table
@@ -105,11 +105,13 @@ def test_every_chart_is_drawn_and_nothing_is_loaded(opened: Opened, finished_stu
         known
     )
     marks = places.evaluate_all(
-        "(all) => all.map((chart) => chart.querySelectorAll('svg .mark-symbol path, svg .mark-line path').length)"
+        "(all) => all.map((chart) => chart.querySelectorAll("
+        "'svg .mark-symbol path, svg .mark-line path').length)"
     )
     assert min(marks) > 3
     boxes = places.evaluate_all(
-        "(all) => all.map((chart) => [chart.querySelector('svg').clientWidth, chart.querySelector('svg').clientHeight])"
+        "(all) => all.map((chart) => chart.querySelector('svg'))"
+        ".map((svg) => [svg.clientWidth, svg.clientHeight])"
     )
     assert all(width > 200 and height > 150 for width, height in boxes)
     assert opened.errors == []
@@ -123,7 +125,7 @@ def test_a_chart_is_drawn_once_and_again_only_where_it_has_changed() -> None:
             {"network": name, "index": 1, "value": value}
             for name, value in (("a", 1.0), ("b", loss))
         ]
-        spec = charts.spectrum(rows)
+        spec = comparison_charts.spectrum(rows)
         return Finding(
             "capacity",
             "title",
@@ -381,7 +383,8 @@ def test_paper_shows_what_is_folded(
     )
     page = show(study_of(tables=[table])).page
     page.evaluate(
-        "window.addEventListener('beforeprint', () => { window.open_on_paper = document.querySelectorAll('details.long[open]').length; })"
+        "window.addEventListener('beforeprint', () => { window.open_on_paper = "
+        "document.querySelectorAll('details.long[open]').length; })"
     )
     assert page.pdf()[:4] == b"%PDF"
     assert page.evaluate("window.open_on_paper") == page.locator("details.long").count() >= 2
@@ -486,7 +489,11 @@ def drawings() -> Iterator[Drawings]:
 def study_of(
     tmp_path: Path, make_run: Callable[..., Run], drawings: Drawings
 ) -> Callable[..., Path]:
-    """A report on data that were made up; `name` goes to every place where a text from outside stands, `told` into the findings' texts."""
+    """A report on data that were made up.
+
+    name: goes to every place where a text from outside stands.
+    told: goes into the texts of the findings.
+    """
 
     def write(
         classes: tuple[str, ...] = ("a", "b"),
@@ -544,7 +551,7 @@ def study_of(
         named = Chart(
             "named",
             f"chart {told}",
-            charts.learning_curves(labels, [f"{told} 1", f"{told} 2"]),
+            size_charts.learning_curves(labels, [f"{told} 1", f"{told} 2"]),
             f"words {told}",
             f"caption {told}",
         )
@@ -641,14 +648,16 @@ def study_of(
 
 
 def anatomy(page: Page) -> dict[str, int]:
-    """How many elements of each kind the page has outside the drawn charts, and how many attributes of each name."""
+    """How many elements of each kind, and attributes of each name, are outside the drawn charts."""
     return page.evaluate(
         """() => {
           const counts = {};
           for (const node of document.querySelectorAll("*")) {
             if (node.closest(".chart") && !node.matches(".chart")) continue;
             counts[node.tagName] = (counts[node.tagName] || 0) + 1;
-            for (const { name } of node.attributes) counts["@" + name] = (counts["@" + name] || 0) + 1;
+            for (const { name } of node.attributes) {
+              counts["@" + name] = (counts["@" + name] || 0) + 1;
+            }
           }
           return counts;
         }"""
@@ -680,17 +689,20 @@ def check_untouched(opened: Opened, expected: dict[str, int]) -> None:
     assert anatomy(page) == expected
     assert page.evaluate("window.pwned") is None and page.evaluate("location.protocol") == "file:"
     assert not page.evaluate(
-        "[...document.querySelectorAll('*')].some((n) => [...n.attributes].some((a) => a.name.startsWith('on')))"
+        "[...document.querySelectorAll('*')].some("
+        "(n) => [...n.attributes].some((a) => a.name.startsWith('on')))"
     )
     assert not page.evaluate(
-        "[...document.querySelectorAll('[href]')].some((n) => /^\\s*javascript:/i.test(n.getAttribute('href')))"
+        "[...document.querySelectorAll('[href]')].some("
+        "(n) => /^\\s*javascript:/i.test(n.getAttribute('href')))"
     )
     assert opened.errors == []
     assert {url.partition(":")[0] for url in opened.requests} <= {"file", "data", "blob"}
 
 
 MIXED = [
-    "'\"></title></td></script><script>window.pwned=1</script>--><img src=x onerror=window.pwned=1>{{7*7}}&lt;",
+    "'\"></title></td></script><script>window.pwned=1</script>-->"
+    "<img src=x onerror=window.pwned=1>{{7*7}}&lt;",
     PAYLOADS[5],
 ]
 

@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from convscope.report.charts import COLOURS, HEIGHT, WIDTH, finish, tooltip
+from convscope.report.chart_style import COLOURS, HEIGHT, WIDTH, finish, tooltip
 
 PANEL, INPUT_HEIGHT, SIDES_HEIGHT, COLUMNS = 150, 46, 84, 5
 

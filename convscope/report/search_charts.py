@@ -1,4 +1,4 @@
-"""Vega-Lite specifications of the search chapter: Pareto fronts, history, importances, parallel coordinates, confusion matrix."""
+"""Charts of a search: Pareto fronts, history, importance, settings, confusion matrix."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from convscope.report.charts import COLOURS, HEIGHT, WIDTH, colour, finish, tooltip
+from convscope.report.chart_style import COLOURS, HEIGHT, WIDTH, colour, finish, tooltip
+from convscope.words import count
 
-MOST_TEXT = 20  # classes up to which a confusion matrix shows its figures
+MOST_CLASSES_WITH_COUNTS = 20  # of more, a confusion matrix shows colours alone
 
 
 def pareto(rows: list[dict[str, Any]], title: str, form: str) -> dict[str, Any]:
-    """Validation error with 95 % intervals against a cost on a log axis; the front as a step line.
+    """Validation error with 95 % intervals against a cost; the front is a dashed step line.
 
-    rows: cost, shown (text), error, low, high, network, chapter, front (bool), mark (text, may be empty). `form` is the axis' number format.
+    rows: cost, shown (the cost in words), error, low, high, network, chapter, front (whether it is
+    on the front), mark (a text beside the point, or "").
+    title: the cost in words.
+    form: the number format of the logarithmic cost axis.
     """
     frame = pd.DataFrame(rows)
     chapters = list(dict.fromkeys(frame["chapter"]))
@@ -61,7 +65,7 @@ def pareto(rows: list[dict[str, Any]], title: str, form: str) -> dict[str, Any]:
 
 
 def loss_scale(lowest: float, **options: Any) -> alt.Scale:
-    """Logarithmic, so that one trial gone wrong leaves room for the others; linear where a loss is 0."""
+    """Logarithmic, so that one bad trial leaves room for the others; linear where a loss is 0."""
     return alt.Scale(
         type="log" if lowest > 0 else "linear",
         zero=alt.Undefined if lowest > 0 else False,
@@ -71,16 +75,11 @@ def loss_scale(lowest: float, **options: Any) -> alt.Scale:
 
 
 def history(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Validation loss of each trial at each of its rungs, by its number, and the lowest so far of each rung as a step line.
+    """Validation loss of each trial at each rung; a step line is the lowest so far at its rung.
 
-    rows: number, epochs, loss, lowest, state, network.
+    rows: number (the trial), epochs (the rung), loss, lowest, state, network.
     """
-    frame = pd.DataFrame(
-        [
-            {**row, "rung": f"{row['epochs']} epoch{'s' if row['epochs'] != 1 else ''}"}
-            for row in rows
-        ]
-    )
+    frame = pd.DataFrame([{**row, "rung": count(row["epochs"], "epoch")} for row in rows])
     rungs = list(dict.fromkeys(frame.sort_values("epochs", kind="stable")["rung"]))
     base = alt.Chart(frame).encode(
         x=alt.X("number:Q", title="trial", axis=alt.Axis(tickMinStep=1, format="d")),
@@ -109,7 +108,7 @@ def history(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def importances(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """A bar a setting. rows: setting, share (0 to 1)."""
+    """One bar per setting. rows: setting, share (0 to 1)."""
     return finish(
         alt.Chart(pd.DataFrame(rows))
         .mark_bar(color=COLOURS[0])
@@ -123,9 +122,11 @@ def importances(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def parallel(rows: list[dict[str, Any]], settings: Sequence[str]) -> dict[str, Any]:
-    """A line a trial through one axis a setting, each scaled to its own range; the colour is the validation loss after the lowest rung.
+    """One line per trial through one axis per setting; the colour is its validation loss.
 
-    rows: number, setting, place (0 to 1), shown (the value in words), loss, network.
+    rows: number (the trial), setting, place (0 to 1 in the setting's own range), shown (the value
+    in words), loss (after the lowest rung), network.
+    settings: the axes from left to right.
     """
     frame = pd.DataFrame(rows)
     scale = loss_scale(min(row["loss"] for row in rows), scheme="viridis")
@@ -157,7 +158,11 @@ def parallel(rows: list[dict[str, Any]], settings: Sequence[str]) -> dict[str, A
 
 
 def confusion(rows: list[dict[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
-    """Test images by their class (rows) and the class predicted (columns), in shares of a row. rows: true, predicted, count, share."""
+    """Test images by true class (rows) and predicted class (columns), coloured by share of a row.
+
+    rows: true, predicted, count, share.
+    classes: all names, in their order.
+    """
     names = list(classes)
     side = min(2 * WIDTH, max(220, 42 * len(names)))
     base = alt.Chart(pd.DataFrame(rows)).encode(
@@ -185,7 +190,7 @@ def confusion(rows: list[dict[str, Any]], classes: Sequence[str]) -> dict[str, A
         ),
         tooltip=tooltip(shown),
     )
-    if len(names) > MOST_TEXT:
+    if len(names) > MOST_CLASSES_WITH_COUNTS:
         return finish(cells.properties(width=2 * WIDTH, height=2 * WIDTH))
     text = base.mark_text(fontSize=11).encode(
         text="count:Q",

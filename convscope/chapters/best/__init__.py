@@ -21,7 +21,7 @@ from convscope.chapters.best.plan import (
     is_final,
     rungs_of,
 )
-from convscope.chapters.best.trials import search_charts, search_numbers, search_tables, strategy_of
+from convscope.chapters.best.trials import search_numbers, search_tables, trial_charts
 from convscope.chapters.best.winner import confusion_chart, pictures_of
 from convscope.chapters.best.words import (
     brief_of,
@@ -29,6 +29,7 @@ from convscope.chapters.best.words import (
     nothing_finished,
     selection_of,
     sentence_of,
+    strategy_of,
     verdict_of,
 )
 from convscope.errors import one_line
@@ -99,7 +100,7 @@ def finding(
 ) -> Finding:
     importance = search.importance()
     told = search_numbers(context, search, importance)
-    tables, charts = search_tables(search), search_charts(search, importance)
+    tables, charts = search_tables(search), trial_charts(search, importance)
     strategy = strategy_of(context, search, importance)
     name = one_line(context.data.name)
     if not found:

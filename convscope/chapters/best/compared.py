@@ -10,6 +10,9 @@ from convscope.chapters.best.clock import LATENCY_BATCH
 from convscope.recipe import Recipe
 from convscope.report import Chart, Table
 from convscope.report import search_charts as charts_search
+from convscope.words import texts_beside
+
+TEXTS = texts_beside(__file__)
 
 
 def rows_of(
@@ -65,8 +68,9 @@ def candidates_table(
         ("epochs", "epochs", "int"),
         ("seeds", "seeds", "int"),
     )
-    caption = "Ordered by validation loss; means over seeds at each run's best epoch. ± behind the accuracy is half of its 95 % interval. Test figures are quoted, nothing is chosen by them."
-    return Table("candidates", "Configurations trained to the end", columns, rows, caption)
+    return Table(
+        "candidates", "Configurations trained to the end", columns, rows, TEXTS.candidates_caption()
+    )
 
 
 def pareto_charts(
@@ -108,21 +112,20 @@ def pareto_charts(
                     "mark": mark,
                 }
             )
-        on_it = "; ".join(points[i].label for i in front)
         out.append(
             Chart(
                 f"pareto_{key}",
                 f"Validation error against {title}",
                 charts_search.pareto(rows, title, form),
-                f"Validation error of {len(points)} configurations with 95 % intervals against {title}; none is both better and cheaper than these: {on_it}.",
-                "Dashed: the front, with no configuration at once cheaper and of lower mean error. Winner and smallest are chosen by validation loss, not by error.",
+                TEXTS.front_alt(len(points), title, [points[i].label for i in front]),
+                TEXTS.front_caption(),
             )
         )
     return out
 
 
 def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points (cost, error) that no other one beats in one without being worse in the other, by rising cost."""
+    """Indices of the points (cost, error) on the Pareto front, by rising cost."""
     front: list[int] = []
     for i in sorted(range(len(points)), key=lambda i: points[i]):
         if not front or points[i][1] < points[front[-1]][1]:

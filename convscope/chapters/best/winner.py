@@ -17,6 +17,9 @@ from convscope.planning import Context
 from convscope.report import Chart, Gallery, pictures
 from convscope.report import search_charts as charts_search
 from convscope.training import check_device, network, place, predict, resident
+from convscope.words import texts_beside
+
+TEXTS = texts_beside(__file__)
 
 MOST_MISTAKES, MOST_FILTERS, MOST_MAPS = 12, 32, 8
 
@@ -24,14 +27,14 @@ MOST_MISTAKES, MOST_FILTERS, MOST_MAPS = 12, 32, 8
 def pictures_of(
     context: Context, winner: Candidate
 ) -> tuple[list[Chart], list[Gallery], list[str]]:
-    """Confusion matrix; mistakes, filters and feature maps; or a paragraph instead, where the winner's weights can't be read."""
+    """(confusion matrix, galleries, paragraphs): a paragraph where the weights cannot be read."""
     run = winner.run
     try:
         check_device(run.recipe.device)
         net = network(run, data=context.data)
         inputs = resident(run.recipe, data=context.data)
     except UserError as error:
-        return [], [], [f"Pictures. Those of the winner are left out: {one_line(error)}."]
+        return [], [], [TEXTS.no_pictures(one_line(error))]
     with threads(run.recipe):
         example = inputs.inputs("test", slice(0, 1)).float().cpu()
         looks = [filters(net), feature_maps(net, example, context)]
@@ -53,8 +56,12 @@ def pictures_of(
 
 
 def answers_of(logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    """As plain JSON: how often which class is taken for which, where that occurs ([true, predicted, count]), and the wrong predictions with the highest
-    probability ([image, predicted, probability]). logits: N×K."""
+    """How the winner answers, as plain JSON.
+
+    counts: [true class, predicted class, images], where that is not 0.
+    mistakes: [image, predicted class, probability], most probable first.
+    logits: images × classes.
+    """
     size = logits.shape[1]
     sure, predicted = logits.softmax(1).max(1)
     table = torch.bincount(labels * size + predicted, minlength=size * size).view(size, size)
@@ -91,36 +98,43 @@ def confusion_chart(
         }
         for i in range(size)
         for j in range(size)
-        if size <= charts_search.MOST_TEXT or table[i, j]  # of many classes only what occurs
+        if size <= charts_search.MOST_CLASSES_WITH_COUNTS
+        or table[i, j]  # of many classes only what occurs
     ]
     right = int(table.diagonal().sum())
     off = table.clone().fill_diagonal_(0)
     worst = divmod(int(off.argmax()), size)
-    most = (
-        f" The most frequent mistake: {names[worst[0]]} taken for {names[worst[1]]}, {int(off.max())} times."
-        if off.any()
-        else ""
-    )
     return Chart(
         "confusion",
         "Confusion matrix of the winner on the test images",
         charts_search.confusion(rows, names),
-        f"{right:,} of {int(table.sum()):,} test images are classified right by {winner.label} (seed {winner.run.recipe.seed}).{most}",
-        "A row a true class, a column a predicted one; counts of test images, colours are shares of the row.",
+        TEXTS.confusion_alt(
+            right=right,
+            images=int(table.sum()),
+            winner=winner.label,
+            seed=winner.run.recipe.seed,
+            actual=names[worst[0]],
+            predicted=names[worst[1]],
+            times=int(off.max()),
+        ),
+        TEXTS.confusion_caption(),
     )
 
 
 def mistakes(
     worst: Sequence[tuple[int, int, float]], names: Sequence[str], context: Context
 ) -> Gallery | None:
-    """The wrong predictions with the highest probability. worst: (image, predicted class, probability)."""
+    """The wrong predictions with the highest probability.
+
+    worst: (image, predicted class, probability).
+    """
     if not worst:
         return None
     labels = context.data.test.labels
     items = tuple(
         (
             pictures.image(context.data.test.images[i]),
-            f"{names[predicted]} {100 * sure:.0f} %; is {names[int(labels[i])]}",
+            TEXTS.mistake(names[predicted], sure, names[int(labels[i])]),
         )
         for i, predicted, sure in worst
     )
@@ -128,8 +142,8 @@ def mistakes(
         "mistakes",
         "The winner's most confident mistakes",
         items,
-        f"The {len(items)} test images that the winner classifies wrongly with the highest probability: {'; '.join(text for _, text in items)}.",
-        "Below each: the class predicted with its probability, and the class that the data set gives; now and then the label is at fault.",
+        TEXTS.mistakes_alt([text for _, text in items]),
+        TEXTS.mistakes_caption(),
     )
 
 
@@ -144,19 +158,13 @@ def filters(net: nn.Module) -> Gallery | None:
         (pictures.signed(kernel, largest, side=48), str(i))
         for i, kernel in enumerate(weight[:MOST_FILTERS], 1)
     )
-    rows, columns = weight.shape[2:]
-    colour = (
-        "in colour around grey"
-        if weight.shape[1] == 3
-        else "blue negative, orange positive"
-        + ("" if weight.shape[1] == 1 else ", first channel only")
-    )
+    channels, rows, columns = weight.shape[1:]
     return Gallery(
         "filters",
         "First-layer filters",
         items,
-        f"{len(items)} of {len(weight)} kernels of the winner's first convolution, {rows}×{columns} pixels each, {colour}.",
-        f"Kernels of {rows}×{columns} pixels, {colour}; all on one scale.",
+        TEXTS.filters_alt(len(items), len(weight), rows, columns, channels),
+        TEXTS.filters_caption(rows, columns, channels),
         width=48,
     )
 
@@ -178,15 +186,12 @@ def feature_maps(net: nn.Module, example: Tensor, context: Context) -> Gallery |
             (pictures.map_of(plane), f"block {number}, map {i}")
             for i, plane in enumerate(maps[:MOST_MAPS], 1)
         ]
-    sizes = " and ".join(
-        f"{maps.shape[1]}×{maps.shape[2]} behind block {number}" for number, maps in shown
-    )
     return Gallery(
         "feature_maps",
         "Feature maps of the first and the last block"
         if len(shown) > 1
         else "Feature maps of the only block",
         tuple(items),
-        f"The first test image and up to {MOST_MAPS} feature maps each, of {sizes} pixels, behind activation and pooling.",
-        "Each map from black (its lowest value) to white (its highest).",
+        TEXTS.maps_alt(MOST_MAPS, [(number, *maps.shape[1:]) for number, maps in shown]),
+        TEXTS.maps_caption(),
     )

@@ -1,86 +1,37 @@
-"""Winner and smallest in words and numbers: verdict, sentence, brief, and how they were chosen."""
+"""Winner, smallest and the search in words and numbers: the texts are in texts.jinja."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from convscope.chapters.best.choice import Candidate, near
 from convscope.chapters.best.clock import LATENCY_BATCH
-from convscope.chapters.best.plan import PRESETS
-from convscope.chapters.best.trials import counted
-from convscope.planning import Context, Proposer
-from convscope.recipe import Recipe
+from convscope.chapters.best.plan import BATCH, PRESETS
+from convscope.planning import IMPORTANCE_TRIALS, JOURNAL, Context, Proposer
+from convscope.planning import reference as plans
+from convscope.recipe import ConvNet, Recipe
 from convscope.training import Run
+from convscope.words import count, texts_beside
 
-FEW = 10  # trials a setting below which a search is called small
+TEXTS = texts_beside(__file__)
+FEW = 10  # trials per setting below which a search is called small
 
 
 def verdict_of(winner: Candidate, small: Candidate, found: Sequence[Candidate]) -> str:
+    """The verdict as programs read it, too."""
     if len(found) == 1:
         return "cannot tell from one configuration"
     others = len(near(winner, found))
-    doubt = f" (not told apart from {others} other{'s' if others > 1 else ''})" if others else ""
+    doubt = f" (not told apart from {count(others, 'other')})" if others else ""
     smallest = "" if small is winner else f"; smallest as good: {small.label}"
     return f"{winner.label}{doubt}{smallest}"
 
 
-def nothing_finished(name: str, finals: Sequence[Run]) -> str:
-    states = sorted({run.status for run in finals})
-    why = (
-        f"of {len(finals)} runs to the end none finished ({', '.join(states)})"
-        if finals
-        else "no network has been trained to the end"
-    )
-    return f"On {name} {why}, so nothing can be said about the best network."
-
-
-def sentence_of(
-    name: str, winner: Candidate, small: Candidate, found: Sequence[Candidate], search: Proposer
-) -> str:
-    tried = len(
-        {t.recipe for t in search.trained} | {replace(c.recipe, seed=search.seed) for c in found}
-    )
-    parts = [
-        f"On {name}, {winner.label} has the lowest validation loss, {winner.val_loss.mean:.3f} ± {winner.val_loss.se:.3f} (standard error), "
-        f"of {tried} configuration{'s' if tried > 1 else ''} tried, {len(found)} of them trained to the end ({quoted(winner)})"
-    ]
-    if small is winner:
-        parts.append(
-            "no smaller one is within one standard error of it"
-            if len(found) > 1
-            else "there is none to compare it with"
-        )
-    else:
-        parts.append(
-            f"the smallest within one standard error of it is {small.label} ({quoted(small)})"
-        )
-    count, settings = len(search.trained), len(search.space.axes())
-    if count < FEW * settings:
-        parts.append(
-            f"{count} trial{'s' if count != 1 else ''} of {settings} settings {'are' if count != 1 else 'is'} far from a search of all there is"
-        )
-    return "; ".join(parts) + "."
-
-
-def brief_of(winner: Candidate, small: Candidate) -> str:
-    a = winner.test_accuracy
-    reached = f"the best network found is {winner.label} ({winner.parameters:,} parameters, test accuracy {100 * a.mean:.1f} % ± {50 * (a.high - a.low):.1f})"
-    if small is winner:
-        return reached
-    return f"{reached}, the smallest as good {small.label} ({small.parameters:,} parameters)"
-
-
-def quoted(c: Candidate) -> str:
-    """Size and test figures in words."""
-    a, n = c.test_accuracy, c.val_loss.n
-    interval = f"95 % interval {100 * a.low:.1f} to {100 * a.high:.1f} %"
-    seeds = f"mean of {n} seeds" if n > 1 else "one seed"
-    return f"{c.parameters:,} parameters, test accuracy {100 * a.mean:.1f} % ({interval}), test loss {c.test_loss.mean:.3f}, {seeds}"
-
-
 def figures(c: Candidate, prefix: str) -> dict[str, Any]:
+    """For results.json; `prefix` goes before every key."""
     out: dict[str, Any] = {
         f"{prefix}parameters": c.parameters,
         f"{prefix}flops": c.flops,
@@ -99,37 +50,107 @@ def figures(c: Candidate, prefix: str) -> dict[str, Any]:
     return out
 
 
+def nothing_finished(name: str, finals: Sequence[Run]) -> str:
+    return TEXTS.nothing_finished(name, len(finals), sorted({run.status for run in finals}))
+
+
+def sentence_of(
+    name: str, winner: Candidate, small: Candidate, found: Sequence[Candidate], search: Proposer
+) -> str:
+    """The answer, for people."""
+    searched = {tried.recipe for tried in search.trained}
+    trials, settings = len(search.trained), len(search.space.axes())
+    return TEXTS.sentence(
+        name=name,
+        winner=winner,
+        small=small,
+        found=len(found),
+        tried=len(searched | {replace(c.recipe, seed=search.seed) for c in found}),
+        trials=trials,
+        settings=settings,
+        few=trials < FEW * settings,
+    )
+
+
+def brief_of(winner: Candidate, small: Candidate) -> str:
+    return TEXTS.brief(winner, small)
+
+
+# paragraphs
+
+
 def selection_of(
     context: Context,
     winner: Candidate,
     found: Sequence[Candidate],
     latencies: Mapping[Recipe, dict[str, float] | None],
 ) -> list[str]:
-    seeds = len(context.seeds)
+    """How winner and smallest are chosen, and what is not known of them."""
     out = [
-        f"Selection. The strong recipe and up to {PRESETS[context.preset].finals} of the others, those with the lowest validation loss at the highest rung reached, were "
-        f"asked for over {counted(seeds, 'seed', 'seeds')} to the end"
-        + (
-            ", and the networks of the capacity chapter compete with them"
-            if any("capacity" in c.chapters for c in found)
-            else ""
+        TEXTS.selection(
+            finals=PRESETS[context.preset].finals,
+            seeds=len(context.seeds),
+            with_capacity=any("capacity" in c.chapters for c in found),
         )
-        + ". The winner has the lowest mean validation loss at the best epochs; the smallest is the one with the fewest parameters whose mean is within one standard error of it. "
-        "The winner's validation loss is the lowest of several and so a little too good; its test figures are not chosen by and stand for new images of this kind."
     ]
-    if winner.val_loss.n == 1 or max(c.val_loss.n for c in found) == 1:
-        out.append(
-            "One seed. The winner was trained with one seed; how far another seed would move it is not known from its own runs."
-        )
+    if winner.val_loss.n == 1:
+        out.append(TEXTS.one_seed())
     if others := near(winner, found):
-        out.append(
-            f"What it can't tell. The validation loss of {counted(len(others), 'other configuration is', 'other configurations are')} within two standard errors of the "
-            f"difference from the winner's ({'; '.join(c.label for c in others)}): which of these is better on new images is not settled."
-        )
+        out.append(TEXTS.not_told_apart(others))
     if any(latencies.values()):
         base = context.base
-        out.append(
-            f"Latency. Median time of a forward pass in evaluation mode on the study's machine ({base.device}, {base.precision}, {counted(base.threads, 'thread', 'threads')}), "
-            f"for one image and for a batch of {LATENCY_BATCH}; reading and normalising images are not in it."
-        )
+        out.append(TEXTS.latency(base.device, base.precision, base.threads, LATENCY_BATCH))
     return out
+
+
+def strategy_of(
+    context: Context, search: Proposer, importance: Mapping[str, float] | None
+) -> list[str]:
+    """What the search did, and what limits it: two paragraphs."""
+    told = [
+        TEXTS.proposed(search.sampler, search.seed, BATCH, len(search.trained), search.epochs),
+        what_became_of(search),
+        TEXTS.left_out(len(search.skipped), search.duplicates),
+        what_is_shared(search.space.strong),
+    ]
+    if search.ended:
+        told.append(TEXTS.ended(search.ended))
+    written = context.folder is not None and (context.folder / JOURNAL).exists()
+    if search.mirror.problem or written:
+        told.append(TEXTS.journal(JOURNAL, search.mirror.problem))
+    return [" ".join(filter(None, told)), limits_of(search, importance)]
+
+
+def what_became_of(search: Proposer) -> str:
+    """How many trials ended in which way."""
+    states = Counter(tried.state for tried in search.trained)
+    pruned = Counter(
+        tried.runs[-1].recipe.epochs
+        for tried in search.trained
+        if tried.state == "pruned" and tried.runs
+    )
+    named = ("finished", "pruned", "failed", "stopped", "untrained")
+    return TEXTS.became(
+        pruned_after=sorted(pruned.items()), **{state: states[state] for state in named}
+    )
+
+
+def what_is_shared(reference: Recipe) -> str:
+    """What all configurations have from the reference recipe."""
+    model = reference.model
+    net = model if isinstance(model, ConvNet) else None
+    return TEXTS.shared(
+        optimizer=plans.OPTIMIZERS[reference.optimizer],
+        batch=reference.batch,
+        label_smoothing=reference.label_smoothing,
+        whitening=net is not None and net.stem == "whiten",
+        early_pooling=net is not None and net.pool_at == "first",
+    )
+
+
+def limits_of(search: Proposer, importance: Mapping[str, float] | None) -> str:
+    told = TEXTS.limits(search.epochs[-1], search.space.ranges.flops / 1e6)
+    trials = len([tried for tried in search.trained if tried.runs])
+    if importance is None and trials < IMPORTANCE_TRIALS:
+        told = f"{told} {TEXTS.no_importance(trials, IMPORTANCE_TRIALS)}"
+    return told

@@ -17,19 +17,19 @@ from convscope.chapters.capacity.plan import (
     tuned_of,
 )
 from convscope.chapters.capacity.words import (
-    kind_of,
+    brief_of,
+    nothing_finished,
     paragraphs_of,
-    percent,
     sentence_of,
+    sweep_name,
     sweeps_among,
-    words_of_sweep,
+    verdict_on,
 )
-from convscope.errors import one_line
 from convscope.planning import Context
 from convscope.recipe import Recipe
 from convscope.report import Finding
 from convscope.statistics import learning_curves as curves
-from convscope.statistics import smallest_within_one_se, sweep_verdict
+from convscope.statistics import smallest_within_one_se
 from convscope.training import Run
 
 
@@ -64,14 +64,12 @@ def finding(
     data = context.data
     networks, beside = curves.networks(sweep, strong, data)
     if not networks:
-        broken = ", ".join(sorted({run.status for run in sweep})) or "none has been trained yet"
-        sentence = f"On {one_line(data.name)} no network of the sweep finished ({broken}), so nothing can be said about capacity."
         return Finding(
             "capacity",
             TITLE,
             QUESTION,
             "cannot tell",
-            sentence,
+            nothing_finished(data.name, sweep),
             {"networks": []},
             [plans.rates_table(pilots)],
         )
@@ -81,16 +79,12 @@ def finding(
     )
     by_model = {n.model: n for n in networks}
     best, small = by_model[best_model], by_model[small_model]
-    groups = sweeps_among(networks)
-    words = {
-        kind: words_of_sweep(members, *sweep_verdict([n.val_best for n in members]))
-        for kind, members in groups.items()
-    }
-    verdict = words[kind_of(best.model, networks)]
+    verdicts = {name: verdict_on(members) for name, members in sweeps_among(networks).items()}
+    verdict = verdicts[sweep_name(best.model, networks)]
     every = networks + beside
     top = max(every, key=lambda n: -n.val_best.mean)
     numbers = {
-        "verdicts": words,
+        "verdicts": {name: str(found) for name, found in verdicts.items()},
         "best": best.numbers(),
         "smallest_within_one_se": small.numbers(),
         "best_of_all": top.numbers(),
@@ -98,19 +92,16 @@ def finding(
         "beside": [n.numbers() for n in beside],
         "seeds": len(context.seeds),
     }
-    sentence = sentence_of(
-        data.name, kind_of(best.model, networks), best, small, beside, networks, verdict
-    )
     return Finding(
         "capacity",
         TITLE,
         QUESTION,
-        verdict,
-        sentence,
+        str(verdict),
+        sentence_of(data.name, verdict, best, small, networks, beside),
         numbers,
         tables=[networks_table(every), plans.rates_table(pilots)],
         charts=charts_of(networks, beside, small),
-        paragraphs=paragraphs_of(context, networks, beside, words, pilots, no_pilot),
+        paragraphs=paragraphs_of(context, networks, beside, verdicts, pilots, no_pilot),
         runs={run.id: run for n in networks for run in n.runs},
-        brief=f"{'the best of the sweep' if small.model == best.model else 'the smallest network as good as the best of the sweep'} is {small.label} ({small.parameters:,} parameters, {percent(small.accuracy)})",
+        brief=brief_of(best, small),
     )

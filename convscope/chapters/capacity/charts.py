@@ -1,31 +1,35 @@
-"""How many filters, layers and parameters: tables and charts."""
+"""How many filters, layers and parameters: the table of networks and the charts."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
-from convscope.chapters.capacity.words import kind_of, percent
-from convscope.report import Chart, Table, charts
+from convscope.chapters.capacity.words import TEXTS, sweep_name
+from convscope.report import Chart, Table, size_charts
 from convscope.statistics import Network
+
+COLUMNS = (
+    ("network", "network", "text"),
+    ("verdict", "verdict", "text"),
+    ("filters", "filters", "int"),
+    ("parameters", "learnable parameters", "int"),
+    ("flops", "FLOPs", "int"),
+    ("lr", "learning rate", "float"),
+    ("train_loss", "train loss", "loss"),
+    ("val_loss", "val loss", "loss"),
+    ("test_loss", "test loss", "loss"),
+    ("test_accuracy", "test accuracy", "percent"),
+    ("interval", "±", "percent"),
+    ("gap", "gap at end", "loss"),
+    ("best_epoch", "best epoch", "text"),
+    ("seeds", "seeds", "int"),
+)
+VERDICTS = ("underfits", "undertrained", "overfits", "fits")  # in the order in which they are told
 
 
 def networks_table(networks: Sequence[Network]) -> Table:
-    columns = (
-        ("network", "network", "text"),
-        ("verdict", "verdict", "text"),
-        ("filters", "filters", "int"),
-        ("parameters", "learnable parameters", "int"),
-        ("flops", "FLOPs", "int"),
-        ("lr", "learning rate", "float"),
-        ("train_loss", "train loss", "loss"),
-        ("val_loss", "val loss", "loss"),
-        ("test_loss", "test loss", "loss"),
-        ("test_accuracy", "test accuracy", "percent"),
-        ("interval", "±", "percent"),
-        ("gap", "gap at end", "loss"),
-        ("best_epoch", "best epoch", "text"),
-        ("seeds", "seeds", "int"),
-    )
     rows = [
         {
             "network": n.label,
@@ -45,108 +49,113 @@ def networks_table(networks: Sequence[Network]) -> Table:
         }
         for n in networks
     ]
-    caption = "Means over seeds at each run's best epoch (lowest validation loss). ± is half of the 95 % interval of the accuracy. The gap is validation − training loss after the last epoch."
-    return Table(
-        "networks", "The networks, their size and what became of them", columns, rows, caption
-    )
+    title = "The networks, their size and what became of them"
+    return Table("networks", title, COLUMNS, rows, TEXTS.networks_caption())
 
 
 def charts_of(
     networks: Sequence[Network], beside: Sequence[Network], small: Network
 ) -> list[Chart]:
-    losses, gaps, accuracies = [], [], []
-    for n in networks:
-        size = {
-            "filters": n.filters,
-            "parameters": n.parameters,
-            "flops": n.flops,
-            "network": n.label,
-            "depth": kind_of(n.model, networks),
+    """networks: of the sweeps. small: the smallest of them within one standard error."""
+    return [
+        *loss_charts(networks),
+        accuracy_chart(networks, beside, small),
+        gap_chart(networks),
+        curves_chart(networks, beside),
+    ]
+
+
+def sizes_of(network: Network, networks: Sequence[Network]) -> dict[str, Any]:
+    """What a row of a chart says about its network; the sweep is its `depth`."""
+    return {
+        "filters": network.filters,
+        "parameters": network.parameters,
+        "flops": network.flops,
+        "network": network.label,
+        "depth": sweep_name(network.model, networks),
+    }
+
+
+def loss_charts(networks: Sequence[Network]) -> list[Chart]:
+    """Losses against filters, parameters and FLOPs."""
+    rows = [
+        {
+            **sizes_of(n, networks),
+            "split": split,
+            "when": when,
+            "loss": loss.mean,
+            "low": max(0.0, loss.low),
+            "high": loss.high,
         }
-        for split, when, e in (
+        for n in networks
+        for split, when, loss in (
             ("train", "best epoch", n.train_best),
             ("test", "best epoch", n.test_best),
             ("train", "last epoch", n.train_last),
             ("test", "last epoch", n.test_last),
-        ):
-            losses.append(
-                {
-                    **size,
-                    "split": split,
-                    "when": when,
-                    "loss": e.mean,
-                    "low": max(0.0, e.low),
-                    "high": e.high,
-                }
-            )
-        gaps += [
-            {**size, "when": "best epoch", "gap": n.gap_best},
-            {**size, "when": "last epoch", "gap": n.gap_last},
-        ]
-    for n in [*networks, *beside]:
-        depth = "beside the sweep" if n in beside else kind_of(n.model, networks)
-        e = n.accuracy
-        accuracies.append(
-            {
-                "parameters": n.parameters,
-                "depth": depth,
-                "sweep": n not in beside,
-                "network": n.label,
-                "accuracy": e.mean,
-                "low": max(0.0, e.low),
-                "high": min(1.0, e.high),
-            }
-        )
-    low = min(networks, key=lambda n: n.test_best.mean)
-    high = max(networks, key=lambda n: n.test_best.mean)
-    span = f"Test loss at the best epoch goes from {high.test_best.mean:.2f} ({high.label}) to {low.test_best.mean:.2f} ({low.label})."
-    out = [
-        Chart(
-            f"loss_{field}",
-            f"Loss against {title}",
-            charts.loss_against_size(losses, field, title),
-            f"Training and test loss of {len(networks)} networks against {title}, with 95 % intervals over seeds, at the best epoch and at the last. {span}",
-            "Solid: test, dashed: training. Bars are 95 % intervals, from seeds and the finite evaluated set together.",
-        )
-        for field, title in (
-            ("filters", "filters (all convolutions)"),
-            ("parameters", "learnable parameters"),
-            ("flops", "FLOPs of one image"),
         )
     ]
-    mark = {"parameters": small.parameters, "accuracy": small.accuracy.mean}
-    best = max([*networks, *beside], key=lambda n: n.accuracy.mean)
-    out.append(
-        Chart(
-            "accuracy",
-            "Test accuracy against parameters",
-            charts.accuracy_against_size(accuracies, mark),
-            f"Test accuracy against parameters with 95 % intervals; the highest is {percent(best.accuracy)} ({best.label}), and the smallest network of the "
-            f"sweep within one standard error of its best is {small.label}.",
-        )
-    )
-    widest = max(networks, key=lambda n: n.gap_last)
-    out.append(
-        Chart(
-            "gap",
-            "Generalisation gap",
-            charts.gap_against_size(gaps),
-            f"Validation minus training loss against parameters; after the last epoch it is largest for {widest.label}, {widest.gap_last:.2f} nats.",
-        )
-    )
-    rows = [row for n in [*networks, *beside] for row in n.curve_rows()]
-    counts = {
-        v: sum(1 for n in networks if n.verdict.split(" ")[0] == v)
-        for v in ("underfits", "undertrained", "overfits", "fits")
+    lowest = min(networks, key=lambda n: n.test_best.mean)
+    highest = max(networks, key=lambda n: n.test_best.mean)
+    sizes = {
+        "filters": "filters (all convolutions)",
+        "parameters": "learnable parameters",
+        "flops": "FLOPs of one image",
     }
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    out.append(
+    return [
         Chart(
-            "learning_curves",
-            "Learning curves",
-            charts.learning_curves(rows, [n.label for n in [*networks, *beside]]),
-            f"Loss of every network on training, validation and test images after each epoch, mean over seeds. Verdicts in the sweep: {told}.",
-            "Dashed: the epoch of lowest mean validation loss.",
+            f"loss_{field}",
+            f"Loss against {size}",
+            size_charts.loss_against_size(rows, field, size),
+            TEXTS.loss_alt(len(networks), size, highest, lowest),
+            TEXTS.loss_caption(),
         )
+        for field, size in sizes.items()
+    ]
+
+
+def accuracy_chart(networks: Sequence[Network], beside: Sequence[Network], small: Network) -> Chart:
+    rows = [
+        {
+            "parameters": n.parameters,
+            "depth": "beside the sweep" if n in beside else sweep_name(n.model, networks),
+            "sweep": n not in beside,
+            "network": n.label,
+            "accuracy": n.accuracy.mean,
+            "low": max(0.0, n.accuracy.low),
+            "high": min(1.0, n.accuracy.high),
+        }
+        for n in (*networks, *beside)
+    ]
+    marked = {"parameters": small.parameters, "accuracy": small.accuracy.mean}
+    best = max([*networks, *beside], key=lambda n: n.accuracy.mean)
+    return Chart(
+        "accuracy",
+        "Test accuracy against parameters",
+        size_charts.accuracy_against_size(rows, marked),
+        TEXTS.accuracy_alt(best, small),
     )
-    return out
+
+
+def gap_chart(networks: Sequence[Network]) -> Chart:
+    rows = [
+        {**sizes_of(n, networks), "when": when, "gap": gap}
+        for n in networks
+        for when, gap in (("best epoch", n.gap_best), ("last epoch", n.gap_last))
+    ]
+    widest = max(networks, key=lambda n: n.gap_last)
+    spec = size_charts.gap_against_size(rows)
+    return Chart("gap", "Generalisation gap", spec, TEXTS.gap_alt(widest))
+
+
+def curves_chart(networks: Sequence[Network], beside: Sequence[Network]) -> Chart:
+    rows = [row for n in (*networks, *beside) for row in n.curve_rows()]
+    panels = [n.label for n in (*networks, *beside)]
+    found = Counter(n.verdict.split(" ")[0] for n in networks)
+    return Chart(
+        "learning_curves",
+        "Learning curves",
+        size_charts.learning_curves(rows, panels),
+        TEXTS.curves_alt({verdict: found[verdict] for verdict in VERDICTS if found[verdict]}),
+        TEXTS.curves_caption(),
+    )

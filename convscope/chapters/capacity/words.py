@@ -1,21 +1,27 @@
-"""How many filters, layers and parameters: in words, from numbers."""
+"""Sweeps, their verdicts, and what the chapter says: the texts are in texts.jinja."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isnan
 
 from convscope import planning as plans
-from convscope.errors import one_line
 from convscope.planning import Context
 from convscope.recipe import ConvNet, hidden_of, label_of
-from convscope.statistics import Estimate, Network
+from convscope.statistics import Network, sweep_verdict
 from convscope.statistics import learning_curves as curves
 from convscope.training import Run
+from convscope.words import count, texts_beside
+
+TEXTS = texts_beside(__file__)
 
 
-def kind_of(model: ConvNet, networks: Sequence[Network]) -> str:
-    """The name of the sweep that a network belongs to: what it has beside its width, the fully connected layers where sweeps differ in them."""
+def sweep_name(model: ConvNet, networks: Sequence[Network]) -> str:
+    """The sweep that a network belongs to: its label without the width.
+
+    Fully connected layers are named where the sweeps of `networks` differ in them.
+    """
     name = label_of(replace(model, width=1)).removeprefix("width 1, ")
     several = len({n.model.hidden for n in networks}) > 1
     return f"{name}, hidden {hidden_of(model)}" if several else name
@@ -25,159 +31,115 @@ def sweeps_among(networks: Sequence[Network]) -> dict[str, list[Network]]:
     """The networks of each sweep, ordered by width."""
     groups: dict[str, list[Network]] = {}
     for n in sorted(networks, key=lambda n: (n.model.depth, n.model.block_depth, n.model.width)):
-        groups.setdefault(kind_of(n.model, networks), []).append(n)
+        groups.setdefault(sweep_name(n.model, networks), []).append(n)
     return groups
 
 
-def words_of_sweep(members: Sequence[Network], verdict: str, index: int | None) -> str:
-    """The verdict on the networks of one sweep, with the width it names."""
-    if verdict == "plateau" and index is not None:
-        return f"plateau from width {members[index].model.width}"
-    if verdict == "non-monotone" and index is not None:
-        return f"non-monotone at width {members[index].model.width}"
-    if verdict == "still improving":
-        return f"still improving at width {members[-1].model.width}"
-    if len(members) < 3:
-        return f"cannot tell from {len(members)} width{'s' if len(members) > 1 else ''}"
-    seeds = min(n.val_best.n for n in members)
-    return f"cannot tell from {seeds} seed{'s' if seeds > 1 else ''}"
+@dataclass(frozen=True)
+class SweepVerdict:
+    """What the validation loss of a sweep does as its networks grow wider."""
+
+    word: str  # plateau, non-monotone, still improving or cannot tell
+    width: int  # that the word is about; without meaning for "cannot tell"
+    widths: int  # how many there are
+    seeds: int  # of the network that has fewest
+
+    def __str__(self) -> str:
+        """As results.json has it: "plateau from width 8", "cannot tell from 1 seed"."""
+        joint = {"plateau": "from", "non-monotone": "at", "still improving": "at"}.get(self.word)
+        if joint:
+            return f"{self.word} {joint} width {self.width}"
+        few = count(self.widths, "width") if self.widths < 3 else count(self.seeds, "seed")
+        return f"{self.word} from {few}"
 
 
-def clause_of_sweep(verdict: str) -> str:
-    """The verdict as the predicate of 'the validation loss …'."""
-    kind, _, rest = verdict.partition(" width ")
-    return {
-        "plateau from": f"stops falling from width {rest} on",
-        "non-monotone at": f"is not monotone: width {rest} is worse than a smaller one",
-        "still improving at": f"is still falling at the largest width, {rest}",
-    }.get(kind, f"allows no verdict on the sweep ({verdict})")
+def verdict_on(members: Sequence[Network]) -> SweepVerdict:
+    """members: the networks of one sweep, ordered by width."""
+    losses = [n.val_best for n in members]
+    word, index = sweep_verdict(losses)
+    width = members[-1 if index is None else index].model.width
+    return SweepVerdict(word, width, len(members), min(loss.n for loss in losses))
 
 
-def percent(estimate: Estimate) -> str:
-    return f"{100 * estimate.mean:.1f} % ± {100 * (estimate.high - estimate.mean):.1f}"
+# texts
+
+
+def nothing_finished(name: str, runs: Sequence[Run]) -> str:
+    return TEXTS.nothing_finished(name, sorted({run.status for run in runs}))
 
 
 def sentence_of(
     name: str,
-    kind: str,
+    verdict: SweepVerdict,
     best: Network,
     small: Network,
-    beside: list[Network],
-    networks: list[Network],
-    verdict: str,
+    networks: Sequence[Network],
+    beside: Sequence[Network],
 ) -> str:
-    parts = [
-        f"On {one_line(name)} the validation loss at {kind} {clause_of_sweep(verdict)}; the best of {len(networks)} networks is {best.label} "
-        f"({best.parameters:,} parameters, test accuracy {percent(best.accuracy)})"
-    ]
-    if small.model == best.model:
-        parts.append("no smaller one is within one standard error of it")
-    else:
-        parts.append(
-            f"the smallest within one standard error of it is {small.label} ({small.parameters:,} parameters, {percent(small.accuracy)})"
-        )
-    under = [n for n in networks if n.verdict == "underfits"]
-    over = [n for n in networks if n.verdict.startswith("overfits")]
-    parts.append(
-        counted(
-            under, "underfit", max(under, key=lambda n: n.parameters) if under else None, "largest"
-        )
-    )
-    parts.append(
-        counted(
-            over, "overfit", min(over, key=lambda n: n.parameters) if over else None, "smallest"
-        )
-    )
-    if beside:
-        parts.append(f"beside the sweep {beside[0].label} reaches {percent(beside[0].accuracy)}")
-    return "; ".join(parts) + "."
-
-
-def counted(found: Sequence[Network], verb: str, extreme: Network | None, which: str) -> str:
-    """How many networks underfit or overfit, and the one at the border."""
-    if extreme is None:
-        return f"none was found to {verb}"
-    when = extreme.verdict.removeprefix(f"{verb}s").strip()
-    named = f"{extreme.label}{f', {when}' if when else ''}"
-    return (
-        f"one {verb}s ({named})"
-        if len(found) == 1
-        else f"{len(found)} {verb}, the {which} of them {named}"
+    """The answer, for people. verdict: on the sweep of `best`."""
+    by_size = sorted(networks, key=lambda n: n.parameters)
+    from_largest = sorted(networks, key=lambda n: n.parameters, reverse=True)
+    return TEXTS.sentence(
+        name=name,
+        sweep=sweep_name(best.model, networks),
+        verdict=verdict,
+        best=best,
+        small=small,
+        networks=len(networks),
+        underfitting=[n for n in from_largest if n.verdict == "underfits"],
+        overfitting=[n for n in by_size if n.verdict.startswith("overfits")],
+        beside=beside[0] if beside else None,
     )
 
 
-def pilots_told(pilots: Sequence[Run], networks: Sequence[Network]) -> str:
-    """How learning rates were chosen, from the pilots that there are."""
-    if not pilots:
-        return "No pilot finished, so the learning rate is the lowest of the preset."
-    pilot = pilots[0].recipe
-    seen = f"{pilot.limit:,} training images" if pilot.limit else "all training images"
-    rates = sorted({run.recipe.lr for run in pilots})
-    tried = {run.recipe.model for run in pilots}
-    between = any(n.model not in tried for n in networks)
-    whose = (
-        "the narrowest and the widest network of each sweep"
-        if between
-        else "each network by itself"
-    )
-    rest = (
-        " Networks between them have a rate between theirs: log rate lies on a straight line over log width."
-        if between
-        else ""
-    )
-    return (
-        f"The learning rate was chosen for {whose}, from rates between {rates[0]:g} and {rates[-1]:g} (the table lists all): the one with the lowest validation loss after {pilot.epochs} "
-        f"epoch{'s' if pilot.epochs > 1 else ''} on {seen} (seed {pilot.seed}), the grid extended where the best lay at an end.{rest} A short pilot favours rates that learn fast at first."
-    )
+def brief_of(best: Network, small: Network) -> str:
+    return TEXTS.brief(best, small)
 
 
 def paragraphs_of(
     context: Context,
     networks: Sequence[Network],
     beside: Sequence[Network],
-    words: dict[str, str],
+    verdicts: Mapping[str, SweepVerdict],
     pilots: Sequence[Run],
     no_pilot: int,
 ) -> list[str]:
+    """How the answer was found. no_pilot: the number of networks without a finished pilot."""
     recipe = networks[0].runs[0].recipe
-    told = "; ".join(f"{kind}: {verdict}" for kind, verdict in words.items())
-    hidden = [n.model for n in networks if n.model.hidden]
-    blocks = [n.model for n in networks if n.model.block_depth > 1]
-    kernel = networks[0].model.kernel
-    layers = ", or ".join(dict.fromkeys(hidden_of(m) for m in hidden))
-    images = (
-        f"{recipe.limit:,} of the {len(context.data.train):,}"
-        if recipe.limit
-        else f"all {len(context.data.train):,}"
-    )
     out = [
-        f"The sweep. A network has blocks of {kernel}×{kernel} convolutions with ReLU, each block closed by 2×2 pooling and with twice the filters of the one before; width is the number of filters in "
-        "the first block, depth the number of blocks"
-        + (", and depth×n means n convolutions a block, with a skip connection" if blocks else "")
-        + ". Then flatten"
-        + (
-            f", fully connected layers of {layers} units with ReLU{' (the plain sweeps; none after blocks)' if any(not n.model.hidden for n in networks) else ''}"
-            if hidden
-            else ""
-        )
-        + f", and the classifier. Verdicts by sweep: {told}.",
-        f"Training. {recipe.epochs} epochs on {images} training images, {recipe.optimizer}, batches of {recipe.batch}, a constant learning rate and no "
-        f"augmentation, so that nothing hides overfitting; {len({run.recipe.seed for n in networks for run in n.runs})} seeds. {pilots_told(pilots, networks)}",
-        "Verdicts. A network overfits from epoch e if from there on its validation loss stays more than 2 standard errors above its minimum while its training loss "
-        f"falls; it is undertrained if its training loss still falls by more than {100 * curves.FALL:g} % an epoch; it underfits if it has converged with a small gap and a "
-        "training loss more than 2 standard errors above that of the best network; otherwise it fits. The standard error joins the seeds' variance, pooled "
-        "over the networks, with the sampling error of the evaluated set.",
+        TEXTS.about_the_sweep(
+            kernel=networks[0].model.kernel,
+            blocks=any(n.model.block_depth > 1 for n in networks),
+            hidden=list(dict.fromkeys(n.model.hidden for n in networks if n.model.hidden)),
+            unhidden=any(not n.model.hidden for n in networks),
+            verdicts=verdicts,
+        ),
+        TEXTS.about_training(
+            recipe=recipe,
+            optimizer=plans.OPTIMIZERS[recipe.optimizer],
+            images=len(context.data.train),
+            seeds=len({run.recipe.seed for n in networks for run in n.runs}),
+            pilots=about_pilots(pilots, networks),
+        ),
+        TEXTS.about_verdicts(curves.FALL, seeds_known=not isnan(networks[0].val_best.seed_sd)),
     ]
     if beside:
-        b = beside[0].runs[0].recipe
-        m = beside[0].model
+        other = beside[0].runs[0].recipe
         out.append(
-            f"Beside the sweep. One network of another kind, trained otherwise: {m.depth} blocks of {m.block_depth} convolutions with batch normalisation and a skip connection, "
-            f"{b.epochs} epochs of {plans.OPTIMIZERS[b.optimizer]} with {plans.RATES[b.schedule]} {b.lr:g}, weight decay {b.weight_decay:g} and random flips{f' and shifts of up to {b.crop} pixels' if b.crop else ''}; "
-            f"{len(beside[0].runs)} seed{'s' if len(beside[0].runs) > 1 else ''}. It is there for comparison and takes no part in the verdicts on the sweep."
+            TEXTS.about_the_network_beside(beside[0], other, plans.OPTIMIZERS[other.optimizer])
         )
     if no_pilot:
-        out.append(
-            f"For {no_pilot} networks no pilot finished; they were trained at the lowest rate of the grid."
-        )
+        out.append(TEXTS.about_networks_without_a_pilot(no_pilot))
     return out
+
+
+def about_pilots(pilots: Sequence[Run], networks: Sequence[Network]) -> str:
+    """How learning rates were chosen, from the pilots that there are."""
+    if not pilots:
+        return TEXTS.no_pilot()
+    tried = {run.recipe.model for run in pilots}
+    return TEXTS.pilots(
+        pilot=pilots[0].recipe,
+        rates=sorted({run.recipe.lr for run in pilots}),
+        between=any(n.model not in tried for n in networks),
+    )

@@ -11,7 +11,8 @@ from convscope.planning import Arm
 from convscope.planning import arms as experiment
 from convscope.probes.affine import Part
 from convscope.recipe import ConvNet, Model
-from convscope.report import Chart, Table, charts
+from convscope.report import Chart, Table
+from convscope.report import comparison_charts as charts
 
 
 def parts_table(measured: Sequence[Part]) -> Table:

@@ -12,7 +12,8 @@ from convscope.data import Dataset
 from convscope.errors import UserError, one_line
 from convscope.planning import Arm, Context
 from convscope.probes.affine import Collapse, collapse
-from convscope.report import Chart, Gallery, Table, charts, pictures
+from convscope.report import Chart, Gallery, Table, pictures
+from convscope.report import comparison_charts as charts
 from convscope.training import Run, network, resident, stratified_subset
 
 

@@ -8,7 +8,8 @@ from convscope.chapters.ordering.plan import EACH, MARGIN, NAMES, PIXELS, STEPS
 from convscope.planning import Arm
 from convscope.planning import arms as experiment
 from convscope.probes.permutation import FlattenOrder
-from convscope.report import Chart, Table, charts
+from convscope.report import Chart, Table
+from convscope.report import comparison_charts as charts
 from convscope.statistics import Difference
 
 

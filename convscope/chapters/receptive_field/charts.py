@@ -11,7 +11,8 @@ from convscope.chapters.receptive_field.plan import HEADS, NEAR, SAMPLES
 from convscope.planning import Arm, Context
 from convscope.planning import arms as experiment
 from convscope.recipe import Model
-from convscope.report import Chart, Gallery, Table, charts, pictures
+from convscope.report import Chart, Gallery, Table, pictures
+from convscope.report import comparison_charts as charts
 
 
 def comparisons_table(comparisons: Sequence[Comparison]) -> Table:

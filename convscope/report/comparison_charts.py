@@ -1,0 +1,184 @@
+"""Configurations beside each other: accuracies, effects, receptive fields, singular values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from convscope.report.chart_style import WIDTH, colour, finish, tooltip
+
+
+def arms(
+    rows: list[dict[str, Any]], group: str, groups: Sequence[str], field: str = "arm"
+) -> dict[str, Any]:
+    """Test accuracy of each configuration with its 95 % interval, one line per row, in their order.
+
+    rows: `field` (the configuration's name), `group` (a text, shown as a colour), accuracy, low,
+    high, parameters, seeds.
+    groups: the values of `group`, in the order of their colours.
+    """
+    frame = pd.DataFrame(rows)
+    used = [name for name in groups if name in set(frame[group])]
+    base = alt.Chart(frame).encode(
+        y=alt.Y(
+            f"{field}:N",
+            title=None,
+            sort=[row[field] for row in rows],
+            axis=alt.Axis(labelLimit=330),
+        ),
+        color=colour(group, "", used),
+    )
+    value = alt.X(
+        "accuracy:Q",
+        title="test accuracy",
+        axis=alt.Axis(format="%"),
+        scale=alt.Scale(zero=False, padding=12),
+    )
+    shown = tooltip(
+        {
+            field: ("network", ""),
+            "parameters": ("parameters", ","),
+            "accuracy": ("accuracy", ".1%"),
+            "low": ("95 % from", ".1%"),
+            "high": ("to", ".1%"),
+            "seeds": ("seeds", ""),
+        }
+    )
+    return finish(
+        alt.layer(
+            base.mark_rule(strokeWidth=2).encode(
+                x=alt.X("low:Q", title="test accuracy"), x2="high:Q"
+            ),
+            base.mark_point(filled=True, size=80, opacity=1).encode(x=value, tooltip=shown),
+            base.mark_text(dy=-11, fontSize=11).encode(
+                x="accuracy:Q", text=alt.Text("accuracy:Q", format=".1%")
+            ),
+        ).properties(width=440, height=max(60, 34 * len(rows)))
+    )
+
+
+def effects(
+    rows: list[dict[str, Any]], field: str, group: str, groups: Sequence[str]
+) -> dict[str, Any]:
+    """Differences of test accuracy in percentage points with 95 % intervals, beside a line at 0.
+
+    rows: `field` (the difference's name), `group` (a text, shown as a colour), difference, low and
+    high (as fractions), from and to (the two configurations).
+    groups: the values of `group`, in the order of their colours.
+    """
+    frame = pd.DataFrame(rows)
+    frame[["difference", "low", "high"]] *= 100
+    used = [name for name in groups if name in set(frame[group])]
+    title = "points of test accuracy"
+    base = alt.Chart(frame).encode(
+        y=alt.Y(
+            f"{field}:N",
+            title=None,
+            sort=[row[field] for row in rows],
+            axis=alt.Axis(labelLimit=330),
+        ),
+        color=colour(group, "", used),
+    )
+    shown = tooltip(
+        {
+            "from": ("from", ""),
+            "to": ("to", ""),
+            "difference": ("points", ".1f"),
+            "low": ("95 % from", ".1f"),
+            "high": ("to", ".1f"),
+        }
+    )
+    zero = (
+        alt.Chart(pd.DataFrame([{"x": 0}]))
+        .mark_rule(color="#666666", strokeDash=[3, 3])
+        .encode(x="x:Q")
+    )
+    return finish(
+        alt.layer(
+            zero,
+            base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
+            base.mark_point(filled=True, size=80, opacity=1).encode(
+                x=alt.X("difference:Q", title=title), tooltip=shown
+            ),
+            base.mark_text(dy=-11, fontSize=11).encode(
+                x="difference:Q", text=alt.Text("difference:Q", format="+.1f")
+            ),
+        ).properties(width=440, height=max(60, 34 * len(rows)))
+    )
+
+
+def accuracy_against_field(
+    rows: list[dict[str, Any]], panels: Sequence[str], kinds: Sequence[str]
+) -> dict[str, Any]:
+    """Test accuracy against receptive field: one row of panels per family, one column per measure.
+
+    rows: panel (the family), measure ("theoretical field" or "effective field"), field (pixels),
+    kind (a text, shown as a colour), accuracy, low, high, parameters, network.
+    panels: the families, from top to bottom.
+    kinds: the values of `kind`, in the order of their colours.
+    """
+    frame = pd.DataFrame(rows)
+    used = [kind for kind in kinds if kind in set(frame["kind"])]
+    base = alt.Chart(frame).encode(
+        x=alt.X("field:Q", title="pixels a side", scale=alt.Scale(zero=True, padding=10)),
+        color=colour("kind", "", used),
+    )
+    shown = tooltip(
+        {
+            "network": ("network", ""),
+            "field": ("field", ".1f"),
+            "parameters": ("parameters", ","),
+            "accuracy": ("accuracy", ".1%"),
+        }
+    )
+    value = alt.Y(
+        "accuracy:Q", title="test accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False)
+    )
+    layers = alt.layer(
+        base.transform_filter("datum.kind == 'one convolution'")
+        .mark_line(strokeWidth=1.5)
+        .encode(y=value),
+        base.mark_rule(strokeWidth=1.5).encode(
+            y=alt.Y("low:Q", title="test accuracy"), y2="high:Q"
+        ),
+        base.mark_point(filled=True, size=70, opacity=1).encode(y=value, tooltip=shown),
+    ).properties(width=WIDTH - 40, height=200)
+    return finish(
+        layers.facet(
+            row=alt.Row(
+                "panel:N",
+                title=None,
+                sort=list(panels),
+                header=alt.Header(labelAngle=0, labelOrient="top", labelAnchor="start"),
+            ),
+            column=alt.Column(
+                "measure:N", title=None, sort=["theoretical field", "effective field"]
+            ),
+        ).resolve_scale(y="independent")
+    )
+
+
+def spectrum(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Singular values on a logarithmic axis against their number, one line per network.
+
+    rows: network, index, value (positive).
+    """
+    frame = pd.DataFrame(rows)
+    names = list(dict.fromkeys(frame["network"]))
+    shown = tooltip(
+        {"network": ("network", ""), "index": ("number", ""), "value": ("singular value", ".4g")}
+    )
+    return finish(
+        alt.Chart(frame)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("index:Q", title="number", axis=alt.Axis(tickMinStep=1, format="d")),
+            y=alt.Y("value:Q", title="singular value", scale=alt.Scale(type="log")),
+            color=colour("network", "", names),
+            tooltip=shown,
+        )
+        .properties(width=440, height=220)
+    )
