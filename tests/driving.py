@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from types import ModuleType
 
@@ -46,3 +47,12 @@ def check(finding: Finding) -> Finding:
         )
     assert finding.verdict
     return finding
+
+
+def check_lengths(finding: Finding, most: int = 40) -> None:
+    """No sentence of the verdict, the method, a chart or a gallery is longer than `most` words."""
+    shown = [text for c in (*finding.charts, *finding.galleries) for text in (c.alt, c.caption)]
+    for text in (finding.sentence, finding.brief, *finding.paragraphs, *shown):
+        for sentence in re.split(r"(?<=\.)\s+(?=[A-Z0-9])", text):
+            assert len(re.findall(r"\S*\w\S*", sentence)) <= most, sentence
+        assert not re.search(r" [.,;:]", text), text

@@ -1,4 +1,7 @@
-"""The nonlinearity chapter: a factorial of equal parameters, linear networks that collapse, and sentences that hold with whatever runs it is sent."""
+"""The nonlinearity chapter: a factorial of equal parameters, linear networks that collapse, texts.
+
+Its sentences hold with whatever runs it is sent.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,7 @@ from convscope.data.dataset import Dataset, Split
 from convscope.models import layers
 from convscope.models.building import build
 from convscope.models.sizes import size_of
+from convscope.planning import arms as experiment
 from convscope.planning import pilots as plans
 from convscope.planning.context import Context
 from convscope.probes import probe
@@ -70,7 +74,9 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 def drive(
     context: Context, made: Callable[[Recipe], Run], change: Sent = list
 ) -> tuple[Finding, list[list[str]]]:
-    return driving.drive(nonlinearity, context, made, change)
+    finding, asked = driving.drive(nonlinearity, context, made, change)
+    driving.check_lengths(finding)
+    return finding, asked
 
 
 def drawn(finding: Finding) -> None:
@@ -203,7 +209,7 @@ def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
         and len(numbers["against_softmax"]) == 2
     )
     assert (
-        numbers["size_helps"] == "cannot tell" and "can't be told from 2 seeds" in finding.sentence
+        numbers["size_helps"] == "cannot tell" and "cannot be told from 2 seeds" in finding.sentence
     )  # 20 test images
     assert {t.name for t in finding.tables} == {"parts", "arms", "collapse", "learning_rates"}
     taken = [row["removed"] for row in finding.tables[1].rows]
@@ -275,7 +281,7 @@ def test_grey_images_of_three_classes(grey: Path, tmp_path: Path) -> None:
     assert all(found["rank"] <= 3 for found in finding.numbers["collapses"].values())
     assert (
         finding.verdict == "cannot tell"
-        and "(one seed an arm: the intervals leave out" in finding.sentence
+        and "With one seed per arm the intervals leave out" in finding.sentence
     )
     assert any("a W of 3 × 56," in text for text in finding.paragraphs)
     assert [len(g.items) for g in finding.galleries] == [3, 3]
@@ -381,22 +387,33 @@ def runs_of(
             {},
             "nonlinearity buys accuracy",
             "no",
-            "equivalent within ± 3 points, so size does not help beyond that",
+            "Each is equivalent to softmax regression within ± 3 points, so size does not help",
         ),
-        ({}, "nonlinearity buys accuracy", "no", "taking out one kind alone costs 2.0 points"),
+        (
+            {},
+            "nonlinearity buys accuracy",
+            "no",
+            "Taking out activation alone costs 2.0 points (",
+        ),
+        (
+            {"full": 0.71},
+            "nonlinearity buys accuracy",
+            "no",
+            "Taking out activation alone gains 2.0 points (",
+        ),
         ({"full": 0.3}, "nonlinearity costs accuracy", "no", "rises from 30.1 %"),
         ({"full": 0.413}, "cannot tell", "no", "by 0.1 points (-"),
         (
             {"enlarged": 0.5},
             "nonlinearity buys accuracy",
             "differs",
-            "1 of 2 differs from it and is not shown to be equivalent",
+            "1 of 2 differs from softmax regression and is not shown to be equivalent",
         ),
         (
             {"enlarged": 0.5, "linear": 0.3},
             "nonlinearity buys accuracy",
             "differs",
-            "2 of 2 differ from it and are not shown",
+            "2 of 2 differ from softmax regression and are not shown",
         ),
     ],
 )
@@ -456,8 +473,11 @@ def test_few_test_images_can_not_tell() -> None:
     finding, _ = drive(replace(made_context(), data=images(test=50)), runs_of({}))
     assert (
         finding.numbers["size_helps"] == "cannot tell"
-        and "can't be told from 3 seeds" in finding.sentence
+        and "cannot be told from 3 seeds" in finding.sentence
     )
+    (why,) = [text for text in finding.paragraphs if text.startswith("Why.")]
+    assert "does not help" not in why
+    assert "Here 2 linear networks reach 41.3 % to 41.4 % test accuracy." in why
 
 
 def test_one_size_says_nothing_about_size() -> None:
@@ -468,8 +488,54 @@ def test_one_size_says_nothing_about_size() -> None:
     )
     assert (
         "1 linear network reaches 41.3 %" in finding.sentence
-        and "equivalent within ± 3 points" in finding.sentence
+        and "It is equivalent to softmax regression within ± 3 points." in finding.sentence
     )
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "sent", "said"),
+    [
+        ({}, ("full", "linear", "enlarged", "softmax"), "Here growing it does not help: each of"),
+        ({}, ("full", "linear", "softmax"), "Here 1 linear network reaches 41.3 % test accuracy."),
+        ({}, ("full", "linear", "enlarged"), "Here 2 linear networks reach 41.3 % to 41.4 %"),
+        (
+            {"enlarged": 0.5},
+            ("full", "linear", "enlarged", "softmax"),
+            "reach 41.3 % to 50.1 % test accuracy, and 1 of 2 differs from softmax regression.",
+        ),
+    ],
+)
+def test_growing_does_not_help_only_where_that_was_measured(
+    accuracies: dict[str, float], sent: tuple[str, ...], said: str
+) -> None:
+    finding, _ = drive(made_context(), runs_of(accuracies), only(*sent))
+    (why,) = [text for text in finding.paragraphs if text.startswith("Why.")]
+    assert said in why and ("does not help" in why) == ("growing" in said)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "said"),
+    [
+        ((), "with no fully connected layer before the classifier"),
+        ((6,), "with a fully connected layer of 6 units before the classifier"),
+        ((6, 4), "with fully connected layers of 6 and 4 units before the classifier"),
+    ],
+)
+def test_fully_connected_layers_are_told(hidden: tuple[int, ...], said: str) -> None:
+    base = replace(SMALL, hidden=hidden)
+    context = made_context()
+    full, linear = experiment.arms_of(
+        context,
+        [
+            runs_of({})(replace(context.base, model=m))
+            for m in (base, without(base, kinds_of(base)))
+        ],
+    ).values()
+    parts = [Part("a", "Act", (1,), (1,), False, 1.0), Part("b", "Conv2d", (1,), (1,), True, 0.0)]
+    told = nonlinearity.paragraphs_of(context, base, full, linear, parts, {}, [linear], [], [])
+    origin = "It is the preset's network. " if hidden == (6,) else ""
+    assert f"{said}. {origin}Of its 2 parts 1 was measured to be nonlinear" in told[0]
+    assert told[0].endswith("in training mode: 1 × activation.")
 
 
 @pytest.mark.parametrize("bad", ["failed", "diverged", "out_of_memory"])
@@ -488,7 +554,7 @@ def test_runs_that_did_not_finish_are_no_evidence(bad: str) -> None:
     assert (
         finding.verdict == "cannot tell"
         and finding.numbers["seeds"] == 1
-        and "(one seed an arm" in finding.sentence
+        and "With one seed per arm" in finding.sentence
     )
     assert drive(made_context(), runs_of({}, lambda _: bad))[0].numbers == {}
 
@@ -510,15 +576,7 @@ def test_the_network_comes_from_the_capacity_chapter() -> None:
     # a capacity chapter that found nothing: the preset's network, and the report says so
     context.findings["capacity"] = Finding("capacity", "t", "q", "cannot tell", "s", {})
     finding, _ = drive(context, runs_of({}))
-    assert "before the classifier, the preset's network" in finding.paragraphs[0]
-
-
-def test_the_studied_report_is_spoken_of_only_with_its_data() -> None:
-    for name, spoken in (("cifar10", True), ("cifar10.npz", False)):
-        finding, _ = drive(made_context(name=name), runs_of({}))
-        assert any("The studied report." in text for text in finding.paragraphs) == spoken
-    finding, _ = drive(made_context(name="cifar10"), runs_of({"softmax": 0.7}))
-    assert not any("No affine map was found to reach that" in text for text in finding.paragraphs)
+    assert "It is the preset's network." in finding.paragraphs[0]
 
 
 def test_learning_rates_come_from_validation_alone_and_an_arm_has_its_own() -> None:
