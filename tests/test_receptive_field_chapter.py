@@ -1,4 +1,7 @@
-"""The receptive field chapter: matched sizes, comparisons told from the networks, selection by validation, and sentences that hold with whatever runs it is sent."""
+"""The receptive field chapter: matched sizes, comparisons, selection by validation, texts.
+
+Its sentences hold with whatever runs it is sent.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,7 @@ def drive(
     context: Context, made: Callable[[Recipe], Run], change: Sent = list
 ) -> tuple[Finding, list[list[str]]]:
     finding, asked = driving.drive(receptive_field, context, made, change)
+    driving.check_lengths(finding)
     for row in finding.numbers.get("comparisons", []):
         assert row["low"] <= row["difference"] <= row["high"] and row["from"] != row["to"]
         if row["factor"] in ("field", "depth", "pooling"):  # at matched parameters
@@ -221,7 +225,7 @@ def test_grey_images_of_three_classes(tmp_path: Path) -> None:
     finding, _ = drive(context, lambda recipe: train(recipe, tmp_path / "runs", data=context.data))
     assert (
         finding.verdict == "cannot tell"
-        and "(one seed an arm: the intervals leave out" in finding.sentence
+        and "With one seed per network the intervals leave out" in finding.sentence
     )
 
 
@@ -268,21 +272,21 @@ def test_the_sentence_says_what_the_accuracies_are() -> None:
         "On na\\x1bme\\nwith\\x00more "
     )
     assert (
-        "widening its kernel at equal parameters (from 3×3 to 7×7) buys 4.0 points"
+        "Widening its kernel at matched parameters from 3×3 to 7×7 buys 4.0 points"
         in finding.sentence
     )
     assert (
-        "a cascade in place of the best single layer of its size buys 26.0 points"
+        "A cascade in place of the best single layer of its size buys 26.0 points"
         in finding.sentence
     )
-    assert "pooling between the layers of the cascade buys 20.0 points" in finding.sentence
+    assert "Pooling between the layers of the cascade buys 20.0 points" in finding.sentence
     assert (
-        "of the single layers one 7×7 convolution" in finding.sentence
+        "Of the single layers one 7×7 convolution" in finding.sentence
         and "→ FC is best by validation" in finding.sentence
     )
     assert (
         "a cascade buys 26.0 points" in finding.brief
-        and "is better than the best with GAP" in finding.paragraphs[-1]
+        and "The one with FC is better than the one with GAP:" in finding.paragraphs[-1]
     )
     share = re.search(r"weights of its own: (\d+) % of its parameters", finding.paragraphs[-1])
     assert share is not None and 50 < int(share[1]) <= 100
@@ -295,7 +299,7 @@ def test_the_sentence_says_what_the_accuracies_are() -> None:
     same, _ = drive(made_context(), runs_of(lambda model: 0.3, lambda model: 1.0))
     assert same.verdict == "none of them buys accuracy for certain"
     assert (
-        "neither better nor worse, as far as these seeds tell, than the best with GAP"
+        "As far as these seeds tell, neither is better than the other: the difference is 0.0 points"
         in same.paragraphs[-1]
     )
 
@@ -401,7 +405,7 @@ def test_runs_that_did_not_finish_are_no_evidence(bad: str) -> None:
     assert (
         finding.verdict == "cannot tell"
         and finding.numbers["seeds"] == 1
-        and "(one seed an arm" in finding.sentence
+        and "With one seed per network" in finding.sentence
     )
     assert drive(made_context(), runs_of(lambda _: 0.5, None, lambda _: bad))[0].numbers == {}
 
@@ -491,6 +495,10 @@ def test_verdicts_on_comparisons(
 def test_names_of_networks() -> None:
     assert (
         receptive_field.name_of(ConvNet(6, 1, pool="none")) == "one 3×3 convolution, 6 filters → FC"
+    )
+    assert (
+        receptive_field.name_of(ConvNet(1, 1, pool="none", head="gap", kernel=5))
+        == "one 5×5 convolution, 1 filter → GAP → FC"
     )
     assert (
         receptive_field.name_of(ConvNet(6, 3, 2, head="gap", pool="none"))
