@@ -1,4 +1,4 @@
-"""Flatten orders: equal logits under permuted columns, ids that stay, and a chapter whose sentences hold with whatever runs it is sent."""
+"""The chapter on flatten order: its sentences hold with whatever runs it is sent."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def context_of(path: Path, **more: Any) -> Context:
 def drive(
     context: Context, made: Callable[[Recipe], Run], change: Sent = list
 ) -> tuple[Finding, list[list[str]]]:
-    return driving.drive(ordering, context, made, change)
+    finding, asked = driving.drive(ordering, context, made, change)
+    driving.check_lengths(finding)
+    return finding, asked
 
 
 def drawn(finding: Finding) -> None:
@@ -206,7 +208,9 @@ def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
         assert low <= found["difference"] <= high
         assert found["difference"] == pytest.approx(found["accuracy"] - numbers["natural_accuracy"])
         assert (found["verdict"] is None) == (kind not in ORDERS)
-    assert "can't be told" in finding.sentence  # 20 test images
+    assert "it cannot be told" in finding.sentence  # 20 test images
+    features = numbers["exact"]["random"]["features"]
+    assert f"flattened vector ({features} numbers) is a permutation" in finding.paragraphs[0]
     rates = {row["network"]: row["chosen"] for row in finding.tables[-1].rows}
     assert set(rates) == {ordering.NAMES[kind] for kind in ("natural", "per-sample", "pixels")}
     # written again, by the driver of studies: the same; without one pilot or one run: still a true finding
@@ -240,7 +244,7 @@ def test_grey_images_of_three_classes(grey: Path, tmp_path: Path) -> None:
     assert finding.numbers["chance"] == pytest.approx(1 / 3) and finding.numbers["seeds"] == 1
     assert (
         "(1 seed)" in finding.sentence
-        and "(one seed an arm: the intervals leave out" in finding.sentence
+        and "With one seed per arm the intervals leave out" in finding.sentence
     )
     assert {finding.numbers["orders"][kind]["verdict"] for kind in ORDERS} == {"cannot tell"}
 
@@ -322,17 +326,23 @@ def runs_of(
             "3 of 3 other orders are equivalent",
         ),
         ({"reversed": 0.5}, "a difference was found", "2 of 3 other orders are equivalent"),
-        ({"reversed": 0.5}, "a difference was found", ", reversed differ"),
-        ({"channel-last": 0.97}, "a difference was found", ", channel-last differ"),
+        ({"reversed": 0.5}, "a difference was found", "; reversed differs."),
+        ({"channel-last": 0.97}, "a difference was found", "; channel-last differs."),
         (
             {"per-sample": 0.2},
             "no difference found; exactness not checked",
-            "another order for every image costs 50.0 points",
+            "Another order for every image costs 50.0 points",
         ),
         (
             {"pixels": 0.9},
             "no difference found; exactness not checked",
             "before the convolutions buys 20.0 points",
+        ),
+        (
+            {"reversed": 0.5, "random": 0.9},
+            "a difference was found",
+            "1 of 3 other orders is equivalent to the natural one within ± 3 points"
+            " of test accuracy (3 seeds); reversed and random differ.",
         ),
     ],
 )
@@ -394,10 +404,26 @@ def test_runs_that_did_not_finish_are_no_evidence(bad: str) -> None:
     finding, _ = drive(made_context(), runs_of({}, lambda r: bad if r.seed else "finished"))
     assert (
         finding.numbers["seeds"] == 1
-        and "(one seed an arm" in finding.sentence
+        and "With one seed per arm" in finding.sentence
         and "0 of 3" in finding.sentence
     )
     assert drive(made_context(), runs_of({}, lambda _: bad))[0].verdict == "cannot tell"
+
+
+def test_one_seed_is_told_of_those_that_have_one() -> None:
+    def fewer(*several: str) -> Sent:
+        return lambda runs: [
+            run
+            for run in runs
+            if not run.recipe.seed or ordering.arm_of(run.recipe.model) in several
+        ]
+
+    finding, _ = drive(made_context(), runs_of({}), fewer("pixels"))
+    assert "With one seed per arm" not in finding.sentence
+    assert "Natural, reversed, random, channel-last and per-sample have one" in finding.sentence
+    assert "1 to 3 seeds per arm." in finding.paragraphs[1]
+    finding, _ = drive(made_context(), runs_of({}), fewer("natural"))
+    assert "have one seed each" not in finding.sentence  # seeds are pooled with the natural order
 
 
 def test_learning_rates_come_from_validation_alone() -> None:

@@ -497,8 +497,8 @@ def test_names_of_networks() -> None:
         receptive_field.name_of(ConvNet(6, 1, pool="none")) == "one 3×3 convolution, 6 filters → FC"
     )
     assert (
-        receptive_field.name_of(ConvNet(1, 1, pool="none", head="gap", kernel=5))
-        == "one 5×5 convolution, 1 filter → GAP → FC"
+        receptive_field.name_of(ConvNet(16, 1, pool="none", head="gap", kernel=5))
+        == "one 5×5 convolution, 16 filters → GAP → FC"
     )
     assert (
         receptive_field.name_of(ConvNet(6, 3, 2, head="gap", pool="none"))
