@@ -1,10 +1,13 @@
-"""Driving a chapter in a test: its requests are answered by made or trained runs."""
+"""Drives a chapter in a test with made or trained runs, and checks the finding that it returns."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from types import ModuleType
+
+import vl_convert
 
 from convscope.planning.context import Context
 from convscope.recipe.recipe import Recipe
@@ -17,7 +20,7 @@ Sent = Callable[[list[Run]], list[Run]]
 def drive(
     module: ModuleType, context: Context, made: Callable[[Recipe], Run], change: Sent = list
 ) -> tuple[Finding, list[list[str]]]:
-    """The finding, and the ids of each request; `change` is applied to the runs before."""
+    """The finding, and the ids of each request; `change` edits the runs before they are sent."""
     chapter, asked = module.chapter(context), []
     wanted = next(chapter)
     for _ in range(9):
@@ -46,3 +49,23 @@ def check(finding: Finding) -> Finding:
         )
     assert finding.verdict
     return finding
+
+
+def check_lengths(finding: Finding, most: int = 40) -> None:
+    """No sentence of the verdict, the method, a chart or a gallery is longer than `most` words."""
+    shown = [text for c in (*finding.charts, *finding.galleries) for text in (c.alt, c.caption)]
+    for text in (finding.sentence, finding.brief, *finding.paragraphs, *shown):
+        for sentence in re.split(r"(?<=\.)\s+(?=[A-Z0-9])", text):
+            assert len(re.findall(r"\S*\w\S*", sentence)) <= most, sentence
+        assert not re.search(r" [.,;:]", text), text
+
+
+def drawn(finding: Finding) -> None:
+    """Charts can be drawn; pictures are PNG files with printable words."""
+    for chart in finding.charts:
+        assert vl_convert.vegalite_to_svg(chart.spec).startswith("<svg")
+    for gallery in finding.galleries:
+        assert all(
+            picture.startswith(b"\x89PNG") and words.isprintable()
+            for picture, words in gallery.items
+        )

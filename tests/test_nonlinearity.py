@@ -1,4 +1,7 @@
-"""The nonlinearity chapter: a factorial of equal parameters, linear networks that collapse, and sentences that hold with whatever runs it is sent."""
+"""The nonlinearity chapter: a factorial of equal parameters, linear networks that collapse, texts.
+
+Its sentences hold with whatever runs it is sent.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import driving
+import made
 import numpy as np
 import pytest
 import torch
-import vl_convert
 from driving import Sent
 
-from convscope import data, studies
+from convscope import data
 from convscope.chapters import nonlinearity
 from convscope.chapters.nonlinearity import (
     ACTIVATION,
@@ -26,15 +29,12 @@ from convscope.chapters.nonlinearity import (
     split,
     without,
 )
-from convscope.data.dataset import Dataset, Split
 from convscope.models import layers
 from convscope.models.building import build
 from convscope.models.sizes import size_of
-from convscope.planning import pilots as plans
 from convscope.planning.context import Context
 from convscope.probes import probe
-from convscope.probes.affine import Part
-from convscope.recipe.networks import ConvNet, Model, SoftmaxRegression
+from convscope.recipe.networks import ConvNet, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
 from convscope.studies.driver import Driver
@@ -46,41 +46,23 @@ SMALL = ConvNet(3, 2, hidden=(6,))
 NORMED = ConvNet(4, 2, 2, norm="batch", skip=True)
 
 
-measure = nonlinearity.measured_parts
-_measured: dict[tuple[object, ...], list[Part]] = {}
-
-
-def measured_parts(model: ConvNet, dataset: Dataset) -> list[Part]:
-    """The chapter's own, once a network: it takes a second."""
-    key = (model, dataset.in_shape, dataset.num_classes)
-    if key not in _measured:
-        _measured[key] = measure(model, dataset)
-    return _measured[key]
-
-
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         nonlinearity.PRESETS, "quick", nonlinearity.Preset(1, (2e-3, 4e-3), (2,), SMALL, False)
     )
-    monkeypatch.setattr("convscope.chapters.nonlinearity.analysis.measured_parts", measured_parts)
+    monkeypatch.setattr(
+        "convscope.chapters.nonlinearity.analysis.measured_parts", made.measured_parts
+    )
     monkeypatch.setattr("convscope.planning.epochs.MOST_EPOCHS", 1)
 
 
 def drive(
     context: Context, made: Callable[[Recipe], Run], change: Sent = list
 ) -> tuple[Finding, list[list[str]]]:
-    return driving.drive(nonlinearity, context, made, change)
-
-
-def drawn(finding: Finding) -> None:
-    for chart in finding.charts:
-        assert vl_convert.vegalite_to_svg(chart.spec).startswith("<svg")
-    for gallery in finding.galleries:
-        assert all(
-            picture.startswith(b"\x89PNG") and words.isprintable()
-            for picture, words in gallery.items
-        )
+    finding, asked = driving.drive(nonlinearity, context, made, change)
+    driving.check_lengths(finding)
+    return finding, asked
 
 
 # --- layers, and what is replaced by what
@@ -104,7 +86,7 @@ def test_every_arm_of_the_factorial_has_the_same_parameters(
         assert removed_from(base, model) == chosen and set(kinds_of(model)) == set(kinds) - set(
             chosen
         )
-        measured = nonlinearity.measured_parts(model, images(shape))
+        measured = nonlinearity.measured_parts(model, made.images(shape))
         found = {
             nonlinearity.KINDS.get(part.kind, part.kind) for part in measured if not part.affine
         }
@@ -182,7 +164,7 @@ def rendered(context: Context, root: Path, asked: list[list[str]]) -> Finding:
 def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
     context, root = context_of(micro), tmp_path / "runs"
     finding, asked = drive(context, lambda recipe: train(recipe, root, data=context.data))
-    drawn(finding)
+    driving.drawn(finding)
     numbers = finding.numbers
     nonlinear = [part["kind"] for part in numbers["components"] if not part["affine"]]
     assert sorted(nonlinear) == [ACTIVATION] * 3 + [POOLING] * 2
@@ -203,7 +185,7 @@ def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
         and len(numbers["against_softmax"]) == 2
     )
     assert (
-        numbers["size_helps"] == "cannot tell" and "can't be told from 2 seeds" in finding.sentence
+        numbers["size_helps"] == "cannot tell" and "cannot be told from 2 seeds" in finding.sentence
     )  # 20 test images
     assert {t.name for t in finding.tables} == {"parts", "arms", "collapse", "learning_rates"}
     taken = [row["removed"] for row in finding.tables[1].rows]
@@ -275,266 +257,7 @@ def test_grey_images_of_three_classes(grey: Path, tmp_path: Path) -> None:
     assert all(found["rank"] <= 3 for found in finding.numbers["collapses"].values())
     assert (
         finding.verdict == "cannot tell"
-        and "(one seed an arm: the intervals leave out" in finding.sentence
+        and "With one seed per arm the intervals leave out" in finding.sentence
     )
     assert any("a W of 3 × 56," in text for text in finding.paragraphs)
     assert [len(g.items) for g in finding.galleries] == [3, 3]
-
-
-# --- the chapter, with runs that are made up
-
-
-def images(
-    shape: tuple[int, int, int] = (3, 8, 8),
-    name: str = "na\x1bme\nwith\x00more",
-    test: int = 10_000,
-) -> Dataset:
-    def split(count: int) -> Split:
-        return Split(
-            torch.zeros(1, dtype=torch.uint8).expand(count, *shape), torch.arange(count) % 10
-        )
-
-    return Dataset(
-        name,
-        split(90),
-        split(100),
-        split(test),
-        tuple(map(str, range(10))),
-        "0" * 64,
-        "made",
-        "none",
-        (),
-    )
-
-
-def made_context(seeds: int = 3, name: str = "na\x1bme\nwith\x00more", **more: Any) -> Context:
-    base = Recipe(data="made", data_hash="0" * 64, batch=8)
-    return Context(
-        images(name=name),
-        "quick",
-        tuple(range(seeds)),
-        base,
-        more.pop("chapters", ("nonlinearity",)),
-        **more,
-    )
-
-
-def kind(model: Model) -> str:
-    """Which arm: full, activation (without it), max pooling, linear, enlarged, softmax."""
-    if not isinstance(model, ConvNet):
-        return "softmax"
-    gone = removed_from(SMALL, model)
-    return (
-        "enlarged"
-        if model.width > 3
-        else "full"
-        if not gone
-        else gone[0]
-        if len(gone) == 1
-        else "linear"
-    )
-
-
-USUAL = {
-    "full": 0.75,
-    ACTIVATION: 0.73,
-    POOLING: 0.70,
-    "linear": 0.412,
-    "enlarged": 0.413,
-    "softmax": 0.41,
-}
-
-
-def runs_of(
-    accuracies: dict[str, float],
-    status: Callable[[Recipe], str] = lambda _: "finished",
-    loss: float = 1.0,
-) -> Callable[[Recipe], Run]:
-    """Runs without weights; seeds a tenth of a point apart."""
-
-    def make(recipe: Recipe) -> Run:
-        row: dict[str, Any] = {"epoch": 1, "lr": recipe.lr, "seconds": 1.0}
-        for name in recipe.evaluate:
-            accuracy = {**USUAL, **accuracies}[kind(recipe.model)] + 1e-3 * recipe.seed
-            row |= {
-                f"{name}_loss": loss + recipe.lr,
-                f"{name}_accuracy": accuracy,
-                f"{name}_loss_sd": 1.0,
-            }
-        size = size_of(recipe.model, (3, 8, 8), 10)
-        counts = {"filters": size.filters, "parameters": size.parameters, "flops": size.flops}
-        return Run(Path("/nowhere") / recipe.id, recipe, (row,), status(recipe), counts, 1.0)
-
-    return make
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "verdict", "size_helps", "said"),
-    [
-        (
-            {},
-            "nonlinearity buys accuracy",
-            "no: every size is equivalent to softmax regression",
-            "falls from 75.1 %",
-        ),
-        (
-            {},
-            "nonlinearity buys accuracy",
-            "no",
-            "equivalent within ± 3 points, so size does not help beyond that",
-        ),
-        ({}, "nonlinearity buys accuracy", "no", "taking out one kind alone costs 2.0 points"),
-        ({"full": 0.3}, "nonlinearity costs accuracy", "no", "rises from 30.1 %"),
-        ({"full": 0.413}, "cannot tell", "no", "by 0.1 points (-"),
-        (
-            {"enlarged": 0.5},
-            "nonlinearity buys accuracy",
-            "differs",
-            "1 of 2 differs from it and is not shown to be equivalent",
-        ),
-        (
-            {"enlarged": 0.5, "linear": 0.3},
-            "nonlinearity buys accuracy",
-            "differs",
-            "2 of 2 differ from it and are not shown",
-        ),
-    ],
-)
-def test_the_sentence_says_what_the_accuracies_are(
-    accuracies: dict[str, float], verdict: str, size_helps: str, said: str
-) -> None:
-    finding, asked = drive(made_context(), runs_of(accuracies))
-    assert (
-        finding.verdict == verdict
-        and finding.numbers["size_helps"].startswith(size_helps)
-        and said in finding.sentence
-    )
-    assert "On na\\x1bme\\nwith\\x00more, " in finding.sentence and len(asked[-1]) == 6 * 3
-    assert finding.numbers["network"] == "width 3, depth 2" and finding.numbers["seeds"] == 3
-    assert ("buy " in finding.brief) == (finding.numbers["drop"] >= 0)
-
-
-def only(*kinds: str) -> Sent:
-    return lambda runs: [
-        run for run in runs if plans.is_pilot(run) or kind(run.recipe.model) in kinds
-    ]
-
-
-@pytest.mark.parametrize(
-    ("sent", "known"),
-    [
-        (lambda _: [], False),
-        (only(), False),
-        (only("full"), False),
-        (only("softmax"), False),
-        (only("linear", "enlarged", "softmax"), False),
-        (
-            only(ACTIVATION, "linear"),
-            False,
-        ),  # the arm without activation is not the ablated network
-        (only("full", POOLING, ACTIVATION), False),
-        (only("full", "linear"), True),
-        (only("full", "linear", "softmax"), True),
-        (only("full", "linear", "enlarged", POOLING), True),
-        (lambda runs: [run for run in runs if not plans.is_pilot(run)], True),
-        (lambda runs: runs[::-1], True),
-        (lambda runs: runs[:1], False),
-    ],
-)
-@pytest.mark.parametrize("live", [True, False])
-def test_any_runs_may_be_missing(sent: Sent, known: bool, live: bool) -> None:
-    finding, _ = drive(made_context(live=live), runs_of({}), sent)
-    assert (finding.verdict != "cannot tell") == known == bool(finding.numbers)
-    if not known:
-        assert (
-            "was not trained to the end" in finding.sentence
-            and "(width 3, depth 2)" in finding.sentence
-        )
-
-
-def test_few_test_images_can_not_tell() -> None:
-    finding, _ = drive(replace(made_context(), data=images(test=50)), runs_of({}))
-    assert (
-        finding.numbers["size_helps"] == "cannot tell"
-        and "can't be told from 3 seeds" in finding.sentence
-    )
-
-
-def test_one_size_says_nothing_about_size() -> None:
-    finding, _ = drive(made_context(), runs_of({}), only("full", "linear", "softmax"))
-    assert (
-        finding.numbers["size_helps"] == "cannot tell"
-        and "size does not help" not in finding.sentence
-    )
-    assert (
-        "1 linear network reaches 41.3 %" in finding.sentence
-        and "equivalent within ± 3 points" in finding.sentence
-    )
-
-
-@pytest.mark.parametrize("bad", ["failed", "diverged", "out_of_memory"])
-def test_runs_that_did_not_finish_are_no_evidence(bad: str) -> None:
-    def breaks(*kinds: str) -> Callable[[Recipe], str]:
-        return lambda r: bad if kind(r.model) in kinds and "test" in r.evaluate else "finished"
-
-    finding, _ = drive(made_context(), runs_of({POOLING: 0.01}, breaks(POOLING)))
-    assert set(finding.numbers["drops_alone"]) == {ACTIVATION}
-    assert any(
-        f"Left out. 3 runs of the arms did not finish ({bad})" in text
-        for text in finding.paragraphs
-    )
-    assert drive(made_context(), runs_of({}, breaks("full")))[0].verdict == "cannot tell"
-    finding, _ = drive(made_context(), runs_of({}, lambda r: bad if r.seed else "finished"))
-    assert (
-        finding.verdict == "cannot tell"
-        and finding.numbers["seeds"] == 1
-        and "(one seed an arm" in finding.sentence
-    )
-    assert drive(made_context(), runs_of({}, lambda _: bad))[0].numbers == {}
-
-
-def test_the_network_comes_from_the_capacity_chapter() -> None:
-    context = made_context(chapters=("capacity", "nonlinearity"))
-    chapter = nonlinearity.chapter(context)
-    assert next(chapter) == [] and chapter.send([]) == []  # it waits
-    run = runs_of({"full": 0.7})(replace(context.base, model=SMALL))
-    model = ConvNet(5, 3, hidden=(7,))
-    run = replace(run, recipe=replace(run.recipe, model=model))
-    context.findings["capacity"] = Finding(
-        "capacity", "t", "q", "v", "s", {"smallest_within_one_se": {"runs": ["x"]}}, runs={"x": run}
-    )
-    pilots = chapter.send([])
-    assert {r.model for r in pilots} == set(nonlinearity.arms_of(model, (2,))) and all(
-        r.evaluate == ("val",) for r in pilots
-    )
-    # a capacity chapter that found nothing: the preset's network, and the report says so
-    context.findings["capacity"] = Finding("capacity", "t", "q", "cannot tell", "s", {})
-    finding, _ = drive(context, runs_of({}))
-    assert "before the classifier, the preset's network" in finding.paragraphs[0]
-
-
-def test_the_studied_report_is_spoken_of_only_with_its_data() -> None:
-    for name, spoken in (("cifar10", True), ("cifar10.npz", False)):
-        finding, _ = drive(made_context(name=name), runs_of({}))
-        assert any("The studied report." in text for text in finding.paragraphs) == spoken
-    finding, _ = drive(made_context(name="cifar10"), runs_of({"softmax": 0.7}))
-    assert not any("No affine map was found to reach that" in text for text in finding.paragraphs)
-
-
-def test_learning_rates_come_from_validation_alone_and_an_arm_has_its_own() -> None:
-    def asked_with(test: float) -> list[list[str]]:
-        return drive(made_context(), runs_of(dict.fromkeys(USUAL, test)))[1]
-
-    assert asked_with(0.1) == asked_with(0.9)
-    context = made_context()
-    whole = nonlinearity.forecast(context)
-    pilots, arms = (
-        [r for r in whole if r.evaluate == ("val",)],
-        [r for r in whole if "test" in r.evaluate],
-    )
-    assert {r.model for r in pilots} == {r.model for r in arms} and (len(pilots), len(arms)) == (
-        2 * 6,
-        3 * 6,
-    )
-    assert {r.seed for r in arms} == {0, 1, 2} and len({r.limit for r in arms}) == 1
-    assert set(studies.forecast(context)) == set(whole)

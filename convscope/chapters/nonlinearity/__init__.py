@@ -40,12 +40,7 @@ from convscope.chapters.nonlinearity.plan import (
     removed_from,
     without,
 )
-from convscope.chapters.nonlinearity.words import (
-    and_join,
-    paragraphs_of,
-    sentence_of,
-    words_on_size,
-)
+from convscope.chapters.nonlinearity.words import paragraphs_of, sentence_of
 
 __all__ = [
     "ACTIVATION",
@@ -58,7 +53,6 @@ __all__ = [
     "TITLE",
     "Collapsed",
     "Preset",
-    "and_join",
     "arms_chart",
     "arms_of",
     "arms_table",
@@ -85,5 +79,4 @@ __all__ = [
     "verdict_of",
     "verdict_on_size",
     "without",
-    "words_on_size",
 ]

@@ -27,7 +27,7 @@ from convscope.chapters.nonlinearity.plan import (
     removed_from,
     without,
 )
-from convscope.chapters.nonlinearity.words import paragraphs_of, sentence_of
+from convscope.chapters.nonlinearity.words import brief_of, no_answer, paragraphs_of, sentence_of
 from convscope.data import Dataset
 from convscope.errors import one_line
 from convscope.models import build
@@ -114,18 +114,12 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
     kinds = kinds_of(base)
     full, linear = by_model.get(base), by_model.get(without(base, kinds))
     if full is None or linear is None or full is linear:
-        why = (
-            "has no nonlinear part"
-            if not kinds and full is not None
-            else "was not trained to the end both with and without its nonlinear parts"
-        )
-        sentence = f"On {name} the network to be taken apart ({label_of(base)}) {why}, so nothing can be said about what nonlinearity buys."
         return Finding(
             "nonlinearity",
             TITLE,
             QUESTION,
             "cannot tell",
-            sentence,
+            no_answer(name, base, full is not None),
             {},
             [plans.rates_table(pilots)] if pilots else [],
         )
@@ -205,10 +199,10 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         tables=tables,
         charts=[arms_chart(members, base, softmax), *spectrum_chart(linears, collapses)],
         paragraphs=paragraphs_of(
-            context, base, full, linear, measured, done, linears, softmax, runs
+            context, base, full, linear, measured, done, linears, on_size, runs
         ),
         galleries=templates(context, linear, softmax),
-        brief=f"nonlinear parts {experiment.buys(drop).replace('buys', 'buy').replace('costs', 'cost')} of test accuracy",
+        brief=brief_of(drop),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from convscope.chapters.nonlinearity.plan import KINDS, kinds_of, removed_from
-from convscope.chapters.nonlinearity.words import and_join
+from convscope.chapters.nonlinearity.words import TEXTS
 from convscope.planning import Arm
 from convscope.planning import arms as experiment
 from convscope.probes.affine import Part
@@ -33,8 +33,8 @@ def parts_table(measured: Sequence[Part]) -> Table:
         }
         for part in measured
     ]
-    caption = "Each part of the network in place, in training mode, in float64: the largest relative error of g(x + y) = g(x) + g(y) and g(ax) = a g(x), g = f − f(0). An affine part keeps both to rounding."
-    return Table("parts", "The network's parts, measured", columns, rows, caption)
+    title = "The network's parts, measured"
+    return Table("parts", title, columns, rows, TEXTS.parts_caption())
 
 
 def arms_table(arms: dict[Model, Arm], groups: Sequence[tuple[ConvNet, list[Arm]]]) -> Table:
@@ -44,12 +44,8 @@ def arms_table(arms: dict[Model, Arm], groups: Sequence[tuple[ConvNet, list[Arm]
         base = base_for.get(arm.model)
         if base is None or not isinstance(arm.model, ConvNet):
             return {"removed": "one affine layer"}
-        gone = removed_from(base, arm.model)
         factor = arm.model.width / base.width
-        return {
-            "removed": (and_join(gone) if gone else "nothing")
-            + (f", {factor:g} × the width" if factor != 1 else "")
-        }
+        return {"removed": TEXTS.removed(removed_from(base, arm.model), factor)}
 
     return experiment.table(
         "arms",
@@ -57,7 +53,7 @@ def arms_table(arms: dict[Model, Arm], groups: Sequence[tuple[ConvNet, list[Arm]
         arms.values(),
         (("removed", "taken out", "text"),),
         removed,
-        "Taken-out parts are replaced by linear ones of the same shape, so that the number of parameters stays equal.",
+        TEXTS.arms_caption(),
     )
 
 
@@ -67,21 +63,17 @@ def arms_chart(members: Sequence[Arm], base: ConvNet, softmax: Arm | None) -> Ch
         assert isinstance(arm.model, ConvNet)
         gone = removed_from(base, arm.model)
         factor = arm.model.width / base.width
-        shown = ("all parts" if not gone else "without " + and_join(gone)) + (
-            f", {factor:g} × width" if factor != 1 else ""
-        )
         kind = (
             "complete" if not gone else "linear" if not kinds_of(arm.model) else "partly nonlinear"
         )
-        rows.append({**arm.point(), "arm": shown, "kind": kind})
+        rows.append({**arm.point(), "arm": TEXTS.arm(gone, factor), "kind": kind})
     if softmax is not None:
         rows.append({**softmax.point(), "arm": "softmax regression", "kind": "linear"})
     best = max(rows, key=lambda row: row["accuracy"])
-    told = "; ".join(f"{row['arm']} {100 * row['accuracy']:.1f} %" for row in rows)
     return Chart(
         "factorial",
         "Test accuracy with nonlinear parts taken out",
         charts.arms(rows, "kind", ["complete", "partly nonlinear", "linear"]),
-        f"Test accuracy with 95 % intervals: {told}. The highest is that of {best['arm']}.",
-        "Bars are 95 % intervals from seeds and the finite test set together.",
+        TEXTS.arms_alt(rows, best["arm"]),
+        TEXTS.arms_chart_caption(),
     )

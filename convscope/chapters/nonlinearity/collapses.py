@@ -1,4 +1,4 @@
-"""Trained linear networks as one affine map: its figures, computed once a study, and how they are shown."""
+"""Trained linear networks as one affine map: its figures, computed once per study, and shown."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from convscope.probes.affine import Collapse, collapse
 from convscope.report import Chart, Gallery, Table, pictures
 from convscope.report import comparison_charts as charts
 from convscope.training import Run, network, resident, stratified_subset
+from convscope.words import texts_beside
+
+TEXTS = texts_beside(__file__)
 
 
 @dataclass(frozen=True)
 class Collapsed:
-    """What is told of the affine map of a trained network: see `Collapse`."""
+    """The figures of a trained network's affine map that are reported: see `Collapse`."""
 
     outputs: int
     inputs: int
@@ -31,7 +34,10 @@ class Collapsed:
 
 
 def collapsed(context: Context, run: Run, most: int | None = None) -> Collapsed | str:
-    """The affine map of a trained network, checked on all test images, or on `most` of them, stratified; why not, where there is none."""
+    """The affine map of a trained network; the reason, where there is none.
+
+    It is checked on all test images, or on `most` of them, stratified.
+    """
     key = "collapse" if most is None else f"collapse on {most}"
     try:
         return Collapsed(**context.computed(key, run, lambda: figures_of(run, context.data, most)))
@@ -88,7 +94,7 @@ def collapse_table(
         ("agreement", "same predictions", "percent"),
         ("difference", "accuracy − softmax regression", "percent"),
         ("interval", "±", "percent"),
-        ("verdict", f"within ± {100 * margin:g} points", "text"),
+        ("verdict", TEXTS.within(margin), "text"),
     )
     rows = []
     for arm in linears:
@@ -102,7 +108,7 @@ def collapse_table(
             }
             if isinstance(found, Collapsed):
                 row |= {
-                    "map": f"{found.outputs} × {found.inputs:,} and {found.outputs} biases",
+                    "map": TEXTS.map_size(found.outputs, found.inputs),
                     "rank": found.rank,
                     "error": f"{found.max_error:.1e}",
                     "agreement": found.agreement,
@@ -119,10 +125,12 @@ def collapse_table(
     checked = next(
         (found.checked for found in collapses.values() if isinstance(found, Collapsed)), 0
     )
-    where = f" on {checked:,} test images" if checked else ""
-    caption = f"Each linear network as W x + b, both sides in float64{where}. The difference from softmax regression is that of the means over seeds, paired by test image, with half of its 95 % interval."
     return Table(
-        "collapse", "Linear networks collapsed into one affine map", columns, rows, caption
+        "collapse",
+        "Linear networks collapsed into one affine map",
+        columns,
+        rows,
+        TEXTS.collapse_caption(checked),
     )
 
 
@@ -143,8 +151,8 @@ def spectrum_chart(linears: Sequence[Arm], collapses: dict[str, Collapsed | str]
             "singular_values",
             "Singular values of the collapsed maps",
             charts.spectrum(rows),
-            f"Singular values of the affine maps of {len({row['network'] for row in rows})} linear networks, the largest first, on a logarithmic scale.",
-            "The seed of lowest validation loss of each size.",
+            TEXTS.spectrum_alt(len({row["network"] for row in rows})),
+            TEXTS.spectrum_caption(),
         )
     ]
 
@@ -154,7 +162,7 @@ def templates(context: Context, linear: Arm, softmax: Arm | None) -> list[Galler
     maps = [
         (
             "linear_templates",
-            f"Class templates of the linear network ({linear.label})",
+            TEXTS.templates_title(linear.label),
             map_of(linear.run, context.data),
         )
     ]
@@ -169,9 +177,8 @@ def templates(context: Context, linear: Arm, softmax: Arm | None) -> list[Galler
     out = []
     for name, title, map_ in maps:
         if map_ is not None:
-            shown = map_.templates - map_.templates.mean(
-                0, keepdim=True
-            )  # what all classes share decides nothing
+            # what all classes share decides nothing
+            shown = map_.templates - map_.templates.mean(0, keepdim=True)
             largest = float(torch.quantile(shown.abs().flatten()[: 1 << 22], 0.995))
             items = tuple(
                 (pictures.signed(template, largest), one_line(label, 30))
@@ -182,8 +189,8 @@ def templates(context: Context, linear: Arm, softmax: Arm | None) -> list[Galler
                     name,
                     title,
                     items,
-                    f"{len(items)} weight images, one a class.",
-                    "The rows of the collapsed matrix as images, their mean taken away; grey is 0.",
+                    TEXTS.templates_alt(len(items)),
+                    TEXTS.templates_caption(),
                     88,
                 )
             )

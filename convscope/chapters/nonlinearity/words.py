@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 
 from convscope import planning as plans
 from convscope.chapters.nonlinearity.collapses import Collapsed
-from convscope.chapters.nonlinearity.plan import KINDS, MARGIN, kinds_of
+from convscope.chapters.nonlinearity.plan import KINDS, MARGIN, PRESETS, kinds_of
 from convscope.planning import Arm, Context
-from convscope.planning import arms as experiment
 from convscope.probes.affine import Part
-from convscope.recipe import ConvNet, hidden_of, label_of
+from convscope.recipe import ConvNet, label_of
 from convscope.statistics import Difference
 from convscope.training import Run
+from convscope.words import texts_beside
+
+TEXTS = texts_beside(__file__)
 
 
-def words_on_size(verdicts: Sequence[str], seeds: int) -> str:
-    within, differ = f"within ± {100 * MARGIN:g} points", verdicts.count("different")
-    if differ:
-        return f"; {differ} of {len(verdicts)} differ{'s' if differ == 1 else ''} from it and {'is' if differ == 1 else 'are'} not shown to be equivalent {within}"
-    if "cannot tell" in verdicts:
-        return f"; whether that is equivalent {within} can't be told from {experiment.counted(seeds, 'seed')}"
-    return f", equivalent {within}" + (
-        ", so size does not help beyond that" if len(verdicts) > 1 else ""
-    )
+def no_answer(name: str, base: ConvNet, trained: bool) -> str:
+    """Why nothing can be said; `trained`: whether the complete network was trained to the end."""
+    return TEXTS.no_answer(name, label_of(base), linear=trained and not kinds_of(base))
 
 
-def and_join(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def brief_of(drop: Difference) -> str:
+    """The verdict as a clause."""
+    return TEXTS.brief(drop)
 
 
 def sentence_of(
@@ -40,20 +39,33 @@ def sentence_of(
     softmax: Arm | None,
     on_size: Sequence[str],
 ) -> str:
-    kinds = and_join(kinds_of(base))
-    size = experiment.buys(drop).partition(" ")[2]  # without its sign
-    text = f"On {name}, without its {kinds} the network ({label_of(base)}) {'falls' if drop.mean >= 0 else 'rises'} from {experiment.percent(full.accuracy)} test accuracy by {size}"
-    if alone and len(kinds_of(base)) > 1:
-        text += "; taking out one kind alone costs " + and_join(
-            [f"{experiment.points(d)} for {kind}" for kind, d in alone.items()]
-        )
+    """The verdict in sentences.
+
+    Args:
+        name: of the data, on one line.
+        base: the network that is ablated.
+        full: its arm.
+        drop: its test accuracy minus that without any nonlinear part.
+        alone: the same for each kind that is taken out alone.
+        linears: all arms without nonlinear parts.
+        softmax: softmax regression's arm, where it was trained.
+        on_size: for each of `linears` whether it is equivalent to softmax regression.
+    """
+    kinds = kinds_of(base)
+    told = [TEXTS.drop(name, label_of(base), kinds, full.accuracy, drop)]
+    if alone and len(kinds) > 1:
+        told.append(TEXTS.each_alone(alone))
     if softmax is not None and linears:
-        low, high = min(a.accuracy.mean for a in linears), max(a.accuracy.mean for a in linears)
-        ends = f"{100 * low:.1f}", f"{100 * high:.1f}"
-        reached = f"{ends[0]} %" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]} %"
-        text += f"; {experiment.counted(len(linears), 'linear network')} reach{'es' if len(linears) == 1 else ''} {reached}, softmax regression {experiment.percent(softmax.accuracy)}"
-        text += words_on_size(on_size, min(a.accuracy.n for a in (*linears, softmax)))
-    return f"{text}{experiment.caveat(drop)}."
+        seeds = min(arm.accuracy.n for arm in (*linears, softmax))
+        told.append(TEXTS.linear_networks(accuracies_of(linears), softmax.accuracy))
+        told.append(TEXTS.equivalence(on_size, MARGIN, seeds))
+    if not drop.degrees:
+        told.append(TEXTS.one_seed())
+    return " ".join(told)
+
+
+def accuracies_of(arms: Sequence[Arm]) -> list[float]:
+    return [arm.accuracy.mean for arm in arms]
 
 
 def paragraphs_of(
@@ -64,57 +76,48 @@ def paragraphs_of(
     measured: Sequence[Part],
     done: dict[str, Collapsed],
     linears: Sequence[Arm],
-    softmax: Arm | None,
+    on_size: Sequence[str],
     runs: Sequence[Run],
 ) -> list[str]:
-    recipe = full.runs[0].recipe
-    nonlinear = [part for part in measured if not part.affine]
-    counts = {
-        kind: sum(1 for p in nonlinear if KINDS.get(p.kind, p.kind) == kind)
-        for kind in dict.fromkeys(KINDS.get(p.kind, p.kind) for p in nonlinear)
-    }
-    listed = ", ".join(f"{count} × {kind}" for kind, count in counts.items()) or "none"
-    origin = (
-        "the smallest network within one standard error of the capacity sweep's best"
-        if base == plans.smallest_of_capacity(context)
-        else "the preset's network"
-    )
-    seen = (
-        f"{recipe.limit:,} training images"
-        if recipe.limit
-        else f"all {len(context.data.train):,} training images"
-    )
-    classes, pixels = (
-        context.data.num_classes,
-        context.data.in_shape[0] * context.data.in_shape[1] * context.data.in_shape[2],
-    )
+    """How this was found.
+
+    Args:
+        context: of the study.
+        base: the network that is ablated.
+        full: its arm.
+        linear: the arm without any nonlinear part.
+        measured: the network's parts.
+        done: the affine maps of linear networks, by run.
+        linears: all arms without nonlinear parts.
+        on_size: for each of `linears` whether it is equivalent to softmax regression; empty
+            where that was not trained.
+        runs: all runs of the arms, those that did not finish too.
+    """
+    recipe, data = full.runs[0].recipe, context.data
+    nonlinear = Counter(KINDS.get(part.kind, part.kind) for part in measured if not part.affine)
     out = [
-        f"The network. {label_of(base)} with fully connected layers of {hidden_of(base)} units before the classifier, {origin}. Of its {len(measured)} parts {len(nonlinear)} "
-        f"were measured to be nonlinear in training mode: {listed}.",
-        f"Training. Each arm has a learning rate of its own, found by short pilots, and {experiment.counted(recipe.epochs, 'epoch')} of {recipe.optimizer} with a one-cycle rate on {seen}, batches of {recipe.batch}, "
-        f"{experiment.counted(len(full.runs), 'seed')}. The replacement keeps shapes and the number of learnable parameters ({full.parameters:,} with, {linear.parameters:,} without).",
-        f"Why. A composition of affine maps is affine: with all nonlinear parts gone, each of these networks is one map x ↦ W x + b with a W of {classes} × {pixels:,}, whatever its depth and width. "
-        "It is contained in the class of softmax regression, and so its training loss can't go below softmax regression's convex optimum: growing it does not help. Its test accuracy may differ a little "
-        "either way, by the path that training takes.",
+        TEXTS.network(
+            label_of(base), base.hidden, origin_of(context, base), len(measured), nonlinear
+        ),
+        TEXTS.training(recipe, len(data.train), len(full.runs), full.parameters, linear.parameters),
+        TEXTS.why(
+            data.num_classes, math.prod(data.in_shape), accuracies_of(linears), on_size, MARGIN
+        ),
     ]
     if done:
-        worst = max(c.max_error for c in done.values())
-        same = min((c.agreement for c in done.values() if c.agreement is not None), default=None)
-        agree = f", with {100 * same:g} % of predictions equal" if same is not None else ""
+        agreements = [found.agreement for found in done.values() if found.agreement is not None]
         images = next(iter(done.values())).checked
-        out.append(
-            f"Collapse. {experiment.counted(len(done), 'trained linear network')} {'was' if len(done) == 1 else 'were'} collapsed into W and b and compared on {images:,} test images, both sides in float64: the logits differ by {worst:.1e} of the largest at most{agree}."
-        )
-    best = max(arm.accuracy.mean for arm in (*linears, *([softmax] if softmax else [])))
-    if context.data.name == "cifar10" and best < 0.6:
-        out.append(
-            "The studied report. It states a drop of 15 points, from 78 % to about 63 %, for a network without its nonlinear parts. "
-            f"No affine map was found to reach that here (the best of {len(linears) + (softmax is not None)} affine models has {100 * best:.1f} %), "
-            "so in that report something nonlinear must have stayed in."
-        )
+        error = max(found.max_error for found in done.values())
+        out.append(TEXTS.collapse(len(done), images, error, min(agreements, default=None)))
     failed = [run for run in runs if run.status != "finished"]
     if failed:
-        out.append(
-            f"Left out. {experiment.counted(len(failed), 'run')} of the arms did not finish ({', '.join(sorted({run.status for run in failed}))}); their arms have fewer seeds, or none."
-        )
+        out.append(TEXTS.left_out(len(failed), sorted({run.status for run in failed})))
     return out
+
+
+def origin_of(context: Context, base: ConvNet) -> str:
+    """Where the network comes from: "capacity", "preset", or "" where neither proposes it."""
+    if base == plans.smallest_of_capacity(context):
+        return "capacity"
+    fallback = plans.shallower(PRESETS[context.preset].fallback, context.data.in_shape)
+    return "preset" if base == fallback else ""

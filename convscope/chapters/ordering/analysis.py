@@ -25,7 +25,7 @@ from convscope.chapters.ordering.plan import (
     tuned_arms,
     with_rates,
 )
-from convscope.chapters.ordering.words import paragraphs_of, sentence_of
+from convscope.chapters.ordering.words import brief_of, no_answer, paragraphs_of, sentence_of
 from convscope.errors import UserError, one_line
 from convscope.models import ConvNetModule
 from convscope.planning import Arm, Context
@@ -55,15 +55,12 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
     natural = arms.get("natural")
     others = [kind for kind in NAMES if kind in arms and kind != "natural"]
     if natural is None or not others:
-        sentence = (
-            f"On {name} too few of the networks were trained to the end to compare flatten orders."
-        )
         return Finding(
             "ordering",
             TITLE,
             QUESTION,
             "cannot tell",
-            sentence,
+            no_answer(name),
             {},
             [plans.rates_table(pilots)] if pilots else [],
         )
@@ -135,7 +132,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         ],
         charts=[orders_chart(arms)],
         paragraphs=paragraphs_of(context, arms, differences, exact),
-        brief=f"flatten order: {verdict_of(largest, verdicts)}",
+        brief=brief_of(verdict_of(largest, verdicts)),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from convscope.chapters.ordering.plan import EACH, MARGIN, NAMES, PIXELS, STEPS
+from convscope.chapters.ordering.words import TEXTS
 from convscope.planning import Arm
 from convscope.planning import arms as experiment
 from convscope.probes.permutation import FlattenOrder
@@ -19,7 +20,7 @@ def exact_tables(exact: dict[str, FlattenOrder]) -> list[Table]:
         ("moved", "positions moved", "int"),
         ("logits", "logits differ by", "text"),
         ("optimizer", "optimiser", "text"),
-        ("losses", f"losses over {STEPS} steps differ by", "text"),
+        ("losses", TEXTS.losses_heading(STEPS), "text"),
         ("weights", "weights differ by", "text"),
     )
     rows = [
@@ -34,12 +35,8 @@ def exact_tables(exact: dict[str, FlattenOrder]) -> list[Table]:
         for order, e in exact.items()
         for t in e.trajectories
     ]
-    caption = "The trained network and its twin whose flattened vector is permuted and whose fully connected layer's columns are permuted likewise, trained side by side in float64: largest relative differences. What is left is rounding: sums are taken in another order."
-    return (
-        [Table("exact", "The same network under another order", columns, rows, caption)]
-        if rows
-        else []
-    )
+    title = "The same network under another order"
+    return [Table("exact", title, columns, rows, TEXTS.exact_caption())] if rows else []
 
 
 def orders_table(
@@ -60,12 +57,11 @@ def orders_table(
     more = (
         ("difference", "accuracy − natural order", "percent"),
         ("half", "± of it", "percent"),
-        ("verdict", f"within ± {100 * MARGIN:g} points", "text"),
+        ("verdict", TEXTS.within(MARGIN), "text"),
     )
-    caption = "Each arm trained from scratch over seeds; differences are paired by test image, ± is half of a 95 % interval, and equivalence is that of two one-sided tests at 5 %."
-    return experiment.table(
-        "orders", "Orders, trained from scratch", arms.values(), more, against, caption
-    )
+    title = "Orders, trained from scratch"
+    caption = TEXTS.orders_caption()
+    return experiment.table("orders", title, arms.values(), more, against, caption)
 
 
 def orders_chart(arms: dict[str, Arm]) -> Chart:
@@ -74,11 +70,10 @@ def orders_chart(arms: dict[str, Arm]) -> Chart:
         {**arm.point(), "arm": arm.label, "kind": kinds.get(kind, "fixed order")}
         for kind, arm in arms.items()
     ]
-    told = "; ".join(f"{row['arm']} {100 * row['accuracy']:.1f} %" for row in rows)
     return Chart(
         "orders",
         "Test accuracy by order",
         charts.arms(rows, "kind", ["fixed order", "negative control", "before the convolutions"]),
-        f"Test accuracy with 95 % intervals: {told}.",
-        "Bars are 95 % intervals from seeds and the finite test set together.",
+        TEXTS.orders_alt(rows),
+        TEXTS.orders_chart_caption(),
     )

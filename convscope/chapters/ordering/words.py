@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from convscope.chapters.ordering.plan import EACH, EXACT, MARGIN, PIXELS, STEPS
 from convscope.planning import Arm, Context
-from convscope.planning import arms as experiment
 from convscope.probes.permutation import FlattenOrder
 from convscope.recipe import label_of
 from convscope.statistics import Difference
+from convscope.words import texts_beside
+
+TEXTS = texts_beside(__file__)
+
+
+def no_answer(name: str) -> str:
+    """Why nothing can be said."""
+    return TEXTS.no_answer(name)
+
+
+def brief_of(verdict: str) -> str:
+    """The verdict as a clause."""
+    return TEXTS.brief(verdict)
 
 
 def sentence_of(
@@ -17,27 +29,38 @@ def sentence_of(
     arms: dict[str, Arm],
     differences: dict[str, Difference],
 ) -> str:
-    parts = []
+    """The verdict in sentences.
+
+    Args:
+        name: of the data, on one line.
+        largest: relative difference of losses or weights under a fixed order; None where that
+            was not computed.
+        verdicts: for each fixed order whether it is equivalent to the natural one.
+        arms: by kind, the natural order among them.
+        differences: of test accuracy from the natural order, by kind.
+    """
+    clauses = []
     if largest is not None:
-        equal = "equal" if largest <= EXACT else "NOT equal"
-        parts.append(
-            f"with its weights permuted likewise the network's training is {equal} under every fixed order (largest relative difference {largest:.1e} over {STEPS} steps of SGD and of Adam, float64)"
-        )
+        clauses.append(TEXTS.exact(largest <= EXACT, largest, STEPS))
     if verdicts:
-        count = sum(1 for v in verdicts.values() if v == "equivalent")
+        equivalent, different, unknown = (
+            [kind for kind, found in verdicts.items() if found == word]
+            for word in ("equivalent", "different", "cannot tell")
+        )
         seeds = arms["natural"].accuracy.n
-        text = f"trained from scratch, {count} of {len(verdicts)} other orders are equivalent to the natural one within ± {100 * MARGIN:g} points of test accuracy ({experiment.counted(seeds, 'seed')})"
-        unsure = [k for k, v in verdicts.items() if v == "cannot tell"]
-        apart = [k for k, v in verdicts.items() if v == "different"]
-        text += f", {', '.join(unsure)} can't be told" if unsure else ""
-        parts.append(text + (f", {', '.join(apart)} differ" if apart else ""))
-    for kind, words in (
-        (EACH, "another order for every image"),
-        (PIXELS, "the same permutation of the pixels before the convolutions"),
-    ):
-        if kind in differences:
-            parts.append(f"{words} {experiment.buys(differences[kind])}")
-    return f"On {name}, {'; '.join(parts)}{experiment.caveat(next(iter(differences.values())))}."
+        clauses.append(
+            TEXTS.from_scratch(len(verdicts), len(equivalent), different, unknown, MARGIN, seeds)
+        )
+    if EACH in differences:
+        clauses.append(TEXTS.shuffled(differences[EACH]))
+    if PIXELS in differences:
+        clauses.append(TEXTS.pixels(differences[PIXELS]))
+    single = [kind for kind, difference in differences.items() if not difference.degrees]
+    if len(single) == len(differences):
+        clauses.append(TEXTS.one_seed())
+    elif single:
+        clauses.append(TEXTS.one_seed_of(["natural", *single]))
+    return TEXTS.sentence(name, clauses)
 
 
 def paragraphs_of(
@@ -46,33 +69,18 @@ def paragraphs_of(
     differences: dict[str, Difference],
     exact: dict[str, FlattenOrder],
 ) -> list[str]:
+    """How this was found: theory, training, and what the arms that can differ show."""
     natural = arms["natural"]
-    recipe = natural.runs[0].recipe
-    images = (
-        f"{recipe.limit:,} of the {len(context.data.train):,}"
-        if recipe.limit
-        else f"all {len(context.data.train):,}"
-    )
-    features = f" ({next(iter(exact.values())).features:,} numbers)" if exact else ""
+    seeds = [arm.accuracy.n for arm in arms.values()]
+    images = len(context.data.train)
     out = [
-        f"Why order does not matter. A fully connected layer adds up its inputs, each times a weight of its own: a permutation of the flattened vector{features} is a permutation of the weight's columns. Weights "
-        "drawn independently from one distribution have the same distribution in every order, and SGD, momentum and Adam treat each weight alike; so training from scratch has the same distribution of outcomes "
-        "in every order, as long as the order is the same for all images. Neighbours in the vector mean nothing to the layer.",
-        f"Training. {label_of(natural.model)}; {experiment.counted(recipe.epochs, 'epoch')} of {recipe.optimizer} with a one-cycle rate on {images} training images, batches of {recipe.batch}, {experiment.counted(natural.accuracy.n, 'seed')} an arm. The fixed "
-        "orders share a learning rate, found for the natural one by pilots; the other two arms have one of their own.",
+        TEXTS.theory(next((found.features for found in exact.values()), 0)),
+        TEXTS.training(
+            label_of(natural.model), natural.runs[0].recipe, images, min(seeds), max(seeds)
+        ),
     ]
-    chance = 1 / context.data.num_classes
     if EACH in arms:
-        e = arms[EACH].accuracy
-        above = "above" if e.low > chance else "below" if e.high < chance else "not told apart from"
-        out.append(
-            f"Negative control. With another random order for every image only the multiset of activations is left: {experiment.percent(e)}, {above} chance ({100 * chance:.1f} %). "
-            "A comparison that could not see this arm fall would prove nothing about the others."
-        )
+        out.append(TEXTS.control(arms[EACH].accuracy, 1 / context.data.num_classes))
     if PIXELS in differences:
-        d = differences[PIXELS]
-        out.append(
-            f"Contrast. The same random permutation of all images' pixels before the convolutions {experiment.buys(d)}. Convolutions look at neighbours, so that there order can matter: "
-            "a fully connected layer could undo the permutation, a convolution can't."
-        )
+        out.append(TEXTS.contrast(differences[PIXELS]))
     return out

@@ -37,7 +37,6 @@ from convscope.chapters.receptive_field.plan import (
 )
 from convscope.chapters.receptive_field.words import (
     brief_of,
-    kernels,
     name_of,
     paragraphs_of,
     places,
@@ -68,7 +67,6 @@ __all__ = [
     "field_of",
     "finding",
     "forecast",
-    "kernels",
     "matched",
     "models_of",
     "name_of",

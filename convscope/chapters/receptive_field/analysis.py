@@ -22,7 +22,13 @@ from convscope.chapters.receptive_field.comparisons import (
 )
 from convscope.chapters.receptive_field.fields import field_of
 from convscope.chapters.receptive_field.plan import HEADS, PRESETS, QUESTION, TITLE, recipes_of
-from convscope.chapters.receptive_field.words import brief_of, name_of, paragraphs_of, sentence_of
+from convscope.chapters.receptive_field.words import (
+    brief_of,
+    name_of,
+    no_answer,
+    paragraphs_of,
+    sentence_of,
+)
 from convscope.errors import one_line
 from convscope.planning import Context
 from convscope.planning import arms as experiment
@@ -49,13 +55,12 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
     arms = [arm for arm in found.values() if isinstance(arm.model, ConvNet)]
     comparisons = comparisons_of(arms)
     if not comparisons:
-        sentence = f"On {name} too few of the networks were trained to the end to compare one wide layer with a cascade."
         return Finding(
             "receptive_field",
             TITLE,
             QUESTION,
             "cannot tell",
-            sentence,
+            no_answer(name),
             {},
             [plans.rates_table(pilots)] if pilots else [],
         )

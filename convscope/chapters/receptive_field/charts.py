@@ -8,6 +8,7 @@ from typing import Any
 from convscope.chapters.receptive_field.comparisons import Comparison, near, single, spec
 from convscope.chapters.receptive_field.fields import Field
 from convscope.chapters.receptive_field.plan import HEADS, NEAR, SAMPLES
+from convscope.chapters.receptive_field.words import TEXTS, kernels_of
 from convscope.planning import Arm, Context
 from convscope.planning import arms as experiment
 from convscope.recipe import Model
@@ -27,13 +28,12 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
         ("low", "95 % from", "percent"),
         ("high", "to", "percent"),
     )
-    caption = f"Differences of mean test accuracy, paired by test image. Field, depth and pooling change at matched parameters (within {100 * NEAR:g} %, as the columns show); the single layer that a cascade is compared with is the one of lowest validation loss among those of its size."
     return Table(
         "comparisons",
         "What size, field, depth and pooling buy",
         columns,
         [c.row() for c in comparisons],
-        caption,
+        TEXTS.comparisons_caption(NEAR),
     )
 
 
@@ -42,32 +42,29 @@ def arms_table(arms: Sequence[Arm], fields: dict[Model, Field]) -> Table:
         field = fields[arm.model]
         side = None if field.side is None else round(field.side, 2)
         return {
-            "theoretical": "whole input" if field.theoretical is None else str(field.theoretical),
+            "theoretical": TEXTS.theoretical(field.theoretical),
             "effective": side,
         }
 
     more = (("theoretical", "theoretical field", "text"), ("effective", "effective field", "float"))
-    caption = "Fields are those of the features that the head sees, in pixels a side: the theoretical one by arithmetic (not clipped to the image), the effective one the square root of the area above 4.55 % of the gradient's peak."
-    return experiment.table("networks", "The networks and their fields", arms, more, seen, caption)
+    title = "The networks and their fields"
+    return experiment.table("networks", title, arms, more, seen, TEXTS.networks_caption())
 
 
 def effects_chart(comparisons: Sequence[Comparison]) -> Chart:
     rows = []
     for c in comparisons:
-        kernel = f" {spec(c.b).kernel}→{spec(c.a).kernel}" if c.factor == "field" else ""
-        size = (
-            f", {c.a.parameters:,} parameters"
-            if sum(1 for o in comparisons if (o.factor, o.head) == (c.factor, c.head)) > 1
-            else ""
-        )
-        rows.append({**c.row(), "arm": f"{c.factor}{kernel}, {HEADS[c.head]}{size}"})
-    told = "; ".join(f"{row['arm']}: {100 * row['difference']:.1f}" for row in rows)
+        alike = sum(1 for o in comparisons if (o.factor, o.head) == (c.factor, c.head))
+        kernels = kernels_of(c) if c.factor == "field" else None
+        parameters = c.a.parameters if alike > 1 else None
+        named = TEXTS.effect(c.factor, kernels, HEADS[c.head], parameters)
+        rows.append({**c.row(), "arm": named})
     return Chart(
         "effects",
         "Test accuracy gained",
         charts.effects(rows, "arm", "factor", ["size", "field", "depth", "pooling"]),
-        f"Points of test accuracy gained with 95 % intervals: {told}.",
-        "Right of the line: the change helps. Bars are 95 % intervals.",
+        TEXTS.effects_alt(rows),
+        TEXTS.effects_caption(),
     )
 
 
@@ -80,7 +77,7 @@ def field_charts(
         cascade = next((c.a for c in comparisons if c.factor == "depth" and c.head == head), None)
         if cascade is not None:
             members = [a for a in arms if spec(a).head == head and near(a, cascade)]
-            groups.append((f"{HEADS[head]}, about {cascade.parameters:,} parameters", members))
+            groups.append((TEXTS.panel(HEADS[head], cascade.parameters), members))
     rows = []
     for title, members in groups:
         for arm in members:
@@ -110,8 +107,8 @@ def field_charts(
                 [title for title, _ in groups],
                 ["one convolution", "cascade", "cascade, no pooling"],
             ),
-            f"Test accuracy with 95 % intervals against the theoretical and the effective receptive field, networks of matched parameters. The highest is {best['network']} with {100 * best['accuracy']:.1f} %.",
-            "Fields in pixels a side. A single layer's field grows with its kernel; its filters shrink, so that the number of parameters stays.",
+            TEXTS.fields_alt(best["network"], best["accuracy"]),
+            TEXTS.fields_caption(),
         )
     ]
 
@@ -124,13 +121,8 @@ def field_gallery(
     for arm in arms:
         field = fields[arm.model]
         if field.effective is not None:
-            size = "whole input" if field.theoretical is None else f"{field.theoretical}"
-            items.append(
-                (
-                    pictures.field(image, field.effective.image, 128),
-                    f"{arm.label}: theoretical {size}, effective {field.effective.side:.1f}",
-                )
-            )
+            told = TEXTS.picture(arm.label, field.theoretical, field.effective.side)
+            items.append((pictures.field(image, field.effective.image, 128), told))
     if not items:
         return []
     return [
@@ -138,8 +130,8 @@ def field_gallery(
             "fields",
             "Effective receptive fields on a test image",
             tuple(items),
-            f"The first test image, {len(items)} times; in orange the pixels that act on the feature in the middle of the map.",
-            f"Mean absolute gradient of the middle feature with respect to each pixel, over {min(SAMPLES, len(context.data.test))} test images, with trained weights; its square root is shown.",
+            TEXTS.gallery_alt(len(items)),
+            TEXTS.gallery_caption(min(SAMPLES, len(context.data.test))),
             128,
         )
     ]

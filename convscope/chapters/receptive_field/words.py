@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from convscope.chapters.receptive_field.comparisons import (
     Comparison,
@@ -16,103 +17,111 @@ from convscope.data import Dataset
 from convscope.planning import Arm, Context
 from convscope.planning import arms as experiment
 from convscope.recipe import ConvNet, Model, label_of
+from convscope.statistics import Difference
+from convscope.words import texts_beside
+
+TEXTS = texts_beside(__file__)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A comparison as the texts name it; `head` is empty where all networks have the same."""
+
+    head: str
+    parameters: tuple[int, int]
+    kernels: tuple[int, int]
+    difference: Difference
 
 
 def name_of(model: Model) -> str:
+    """The chapter's label of a network."""
     if not isinstance(model, ConvNet):
         return label_of(model)
+    head = HEADS[model.head]
     if model.depth == 1 and model.pool == "none":
-        return f"one {model.kernel}×{model.kernel} convolution, {model.width} filters → {HEADS[model.head]}"
-    poolless = ", no pooling" if model.pool == "none" else ""
-    hidden = f" {'+'.join(map(str, model.hidden))} →" if model.hidden else ""
-    return f"cascade of {model.depth * model.block_depth}, width {model.width}{poolless} →{hidden} {HEADS[model.head]}"
+        return TEXTS.one_layer(model.kernel, model.width, head)
+    layers = model.depth * model.block_depth
+    return TEXTS.cascade(layers, model.width, model.pool != "none", model.hidden, head)
+
+
+def no_answer(name: str) -> str:
+    """Why nothing can be said."""
+    return TEXTS.no_answer(name)
 
 
 def sentence_of(name: str, comparisons: Sequence[Comparison], choice: Arm | None) -> str:
-    parts = []
-    for factor, what in (
-        ("size", "growing one convolution (from {a:,} to {b:,} parameters)"),
-        ("field", "widening its kernel at equal parameters{kernel}"),
-        ("depth", "a cascade in place of the best single layer of its size"),
-        ("pooling", "pooling between the layers of the cascade"),
-    ):
-        members = [c for c in comparisons if c.factor == factor]
-        if not members:
-            continue
-        shown = list({c.head: c for c in reversed(members)}.values())  # with each head the smallest
-        spans = [kernels(c) for c in shown]
-        alike = len(set(spans)) == 1
-        told = []
-        for c, span in zip(shown, spans, strict=True):
-            head = f" with {HEADS[c.head]}" if len({m.head for m in comparisons}) > 1 else ""
-            told.append(
-                f"{experiment.buys(c.difference)}{head}"
-                + (f" ({span})" if factor == "field" and not alike else "")
-            )
-        words = what.format(
-            a=shown[0].b.parameters,
-            b=shown[0].a.parameters,
-            kernel=f" ({spans[0]})" if alike else "",
-        )
-        if factor == "size" and len(shown) > 1:
-            words = "growing one convolution to the size of a cascade"
-        parts.append(f"{words} {' and '.join(told)}")
-    text = f"On {name} " + "; ".join(parts)
+    """The verdict in sentences: what each factor buys, and the single layer to choose."""
+    told = {
+        "size": TEXTS.size,
+        "field": TEXTS.field,
+        "depth": TEXTS.depth,
+        "pooling": TEXTS.pooling,
+    }
+    several = len({c.head for c in comparisons}) > 1
+    clauses = [
+        clause(steps)
+        for factor, clause in told.items()
+        if (steps := steps_of(comparisons, factor, several))
+    ]
     if choice is not None:
-        text += f"; of the single layers {choice.label} is best by validation ({choice.parameters:,} parameters, test accuracy {experiment.percent(choice.accuracy)})"
-    return f"{text}{experiment.caveat(comparisons[0].difference)}."
+        clauses.append(TEXTS.choice(choice.label, choice.parameters, choice.accuracy))
+    if not comparisons[0].difference.degrees:
+        clauses.append(TEXTS.one_seed())
+    return TEXTS.sentence(name, clauses)
 
 
-def kernels(c: Comparison) -> str:
-    return f"from {spec(c.b).kernel}×{spec(c.b).kernel} to {spec(c.a).kernel}×{spec(c.a).kernel}"
+def steps_of(comparisons: Sequence[Comparison], factor: str, headed: bool = True) -> list[Step]:
+    """The comparisons of a factor, with each head that of the smallest networks."""
+    smallest = {c.head: c for c in reversed(comparisons) if c.factor == factor}
+    return [
+        Step(HEADS[c.head] if headed else "", sizes_of(c), kernels_of(c), c.difference)
+        for c in smallest.values()
+    ]
+
+
+def sizes_of(c: Comparison) -> tuple[int, int]:
+    """Learnable parameters before and after."""
+    return c.b.parameters, c.a.parameters
+
+
+def kernels_of(c: Comparison) -> tuple[int, int]:
+    """Kernel sizes before and after."""
+    return spec(c.b).kernel, spec(c.a).kernel
 
 
 def brief_of(comparisons: Sequence[Comparison]) -> str:
-    by_head = {c.head: c for c in reversed(comparisons) if c.factor == "depth"}
-    if not by_head:
-        return f"receptive field: {verdict_of(comparisons)}"
-    told = " and ".join(
-        f"{experiment.buys(c.difference)} with {HEADS[c.head]}" for c in by_head.values()
-    )
-    return f"a cascade {told} over the best single layer of its size"
+    """The verdict as a clause."""
+    if steps := steps_of(comparisons, "depth"):
+        return TEXTS.brief(steps)
+    return TEXTS.brief_without_cascade(verdict_of(comparisons))
 
 
 def paragraphs_of(
     context: Context, arms: Sequence[Arm], comparisons: Sequence[Comparison], choice: Arm | None
 ) -> list[str]:
-    recipe = arms[0].runs[0].recipe
-    images = (
-        f"{recipe.limit:,} of the {len(context.data.train):,}"
-        if recipe.limit
-        else f"all {len(context.data.train):,}"
-    )
+    """How this was found."""
+    seeds = [arm.accuracy.n for arm in arms]
+    images = len(context.data.train)
     out = [
-        "The networks. One convolution with ReLU, then either flatten and a fully connected layer (FC) or global average pooling and a fully connected layer (GAP → FC), at the sizes of the course "
-        "and at sizes matched to a cascade's parameters; with a wider kernel a layer of the same size has fewer filters. A cascade is a series of 3×3 convolutions with ReLU and 2×2 max pooling. Without pooling it is "
-        "trained with GAP, where its parameters stay the same.",
-        f"Training. {experiment.counted(recipe.epochs, 'epoch')} of {recipe.optimizer} with a one-cycle rate on {images} training images, batches of {recipe.batch}, a learning rate for each network by short pilots, "
-        f"{experiment.counted(min(a.accuracy.n for a in arms), 'seed')}.",
-        "Reading it. Size compares two single layers with the smallest kernel; field compares the smallest and the largest kernel at matched parameters; depth compares the cascade with the best single layer of its "
-        "size, whatever its kernel; pooling compares the cascade with and without it. These are differences between particular networks, not shares of one sum: they need not add up.",
+        TEXTS.networks(),
+        TEXTS.training(arms[0].runs[0].recipe, images, min(seeds), max(seeds)),
+        TEXTS.reading(),
     ]
-    flat = [a for a in arms if single(a) and spec(a).head == "flatten"]
-    gap = [a for a in arms if single(a) and spec(a).head == "gap"]
-    if choice is not None and flat and gap:
-        best_flat, best_gap = chosen_head(flat), chosen_head(gap)
-        assert best_flat is not None and best_gap is not None
-        difference = experiment.compare(best_flat, best_gap, arms)
-        word = (
-            "better"
-            if difference.low > 0
-            else "worse"
-            if difference.high < 0
-            else "neither better nor worse, as far as these seeds tell,"
-        )
+    singles = [arm for arm in arms if single(arm)]
+    fc, gap = (
+        chosen_head(arm for arm in singles if spec(arm).head == head) for head in ("flatten", "gap")
+    )
+    if choice is not None and fc is not None and gap is not None:
         out.append(
-            f"FC or global average pooling. For one convolution the choice by validation is {choice.label}. The best network with FC ({best_flat.label}: {best_flat.parameters:,} parameters, {best_flat.flops:,} FLOPs, "
-            f"{experiment.percent(best_flat.accuracy)}) is {word} than the best with GAP ({best_gap.label}: {best_gap.parameters:,} parameters, {best_gap.flops:,} FLOPs, {experiment.percent(best_gap.accuracy)}); "
-            f"the difference is {experiment.points(difference)}. FC gives every place of a feature map weights of its own: {100 * places(best_flat, context.data):.0f} % of its parameters. GAP has one weight a filter and class, "
-            f"whatever the place, and spends {best_gap.flops / best_gap.parameters:,.0f} FLOPs a parameter against {best_flat.flops / best_flat.parameters:,.0f}."
+            TEXTS.heads(
+                choice.label,
+                fc,
+                fc.accuracy,
+                places(fc, context.data),
+                gap,
+                gap.accuracy,
+                experiment.compare(fc, gap, arms),
+            )
         )
     return out
 
