@@ -11,9 +11,14 @@ from torch import Tensor, nn
 
 from convscope.chapters.convolution.theorem import response_error
 from convscope.errors import UserError, one_line
-from convscope.probes import Probe, probe
-from convscope.probes.linearity import LinearityTest, linearity
-from convscope.probes.trials import Operator, show_shape
+from convscope.probes import (
+    LinearityTest,
+    Operator,
+    Probe,
+    measure_linearity,
+    probe,
+    show_shape,
+)
 
 LAYER_TRIALS = 32
 MOST_LAYERS = 24
@@ -139,7 +144,7 @@ def measure_layer(call: Call, training: bool) -> dict[str, Any]:
         row["sizes"] = f"{show_shape(call.in_shape)} → {show_shape(call.out_shape)}"
         if not is_map(call):
             return row | linear_row(
-                linearity(Operator(call.module, call.in_shape), trials=LAYER_TRIALS)
+                measure_linearity(Operator(call.module, call.in_shape), trials=LAYER_TRIALS)
             )
         return row | map_row(call, probe_map(call))
     finally:

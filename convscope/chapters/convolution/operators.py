@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from convscope.errors import UserError, one_line
-from convscope.probes import Probe, probe
-from convscope.probes.operators import OPERATORS, Known
+from convscope.probes import OPERATORS, Known, Probe, probe
 
 ASKED = ("relu", "pick-one", "bias", "matrix")  # the operators that the assignment asks about
 TRIALS = 128

@@ -148,7 +148,7 @@ def accuracy_of(correct: Tensor, change: Tensor) -> dict[str, Any]:
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a binomial share (Wilson 1927). Of shares 0 and 1 it has a width, too."""
+    """The 95 % interval of a binomial share (Wilson 1927); shares 0 and 1 have a width, too."""
     z = quantile(0.95, 0)
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))

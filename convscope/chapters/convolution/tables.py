@@ -10,8 +10,7 @@ from convscope.chapters.convolution.network import NetworkMeasures
 from convscope.chapters.convolution.operators import ASKED, Measured, plain
 from convscope.chapters.convolution.shifts import DIRECTIONS
 from convscope.chapters.convolution.words import TEXTS
-from convscope.probes import Probe
-from convscope.probes.trials import show_shape
+from convscope.probes import Probe, show_shape
 from convscope.report import Table
 
 OPERATORS_COLUMNS = (
