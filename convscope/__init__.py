@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from convscope.data import load as load
     from convscope.errors import UserError as UserError
     from convscope.models import size_of as size_of
+    from convscope.probes import NotAffineError as NotAffineError
+    from convscope.probes import collapse as collapse
+    from convscope.probes import effective_field as effective_field
+    from convscope.probes import flatten_order as flatten_order
     from convscope.probes import probe as probe
-    from convscope.probes.affine import NotAffineError as NotAffineError
-    from convscope.probes.affine import collapse as collapse
-    from convscope.probes.fields import effective_field as effective_field
-    from convscope.probes.fields import receptive_field as receptive_field
-    from convscope.probes.permutation import flatten_order as flatten_order
+    from convscope.probes import receptive_field as receptive_field
     from convscope.recipe import ConvNet as ConvNet
     from convscope.recipe import Custom as Custom
     from convscope.recipe import Recipe as Recipe

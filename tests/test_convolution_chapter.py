@@ -1,8 +1,9 @@
-"""The convolution chapter: operators as the theory says, a wrong theory named, counterexamples that replay, a trained network or none."""
+"""Operators as the theory says or not, counterexamples that replay, a trained network or none."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from convscope.chapters.convolution import layers as layers_of
 from convscope.chapters.convolution.examples import file_name
 from convscope.chapters.convolution.operators import ASKED
 from convscope.chapters.convolution.shifts import BORDERS, shifted, wilson
-from convscope.chapters.convolution.theorem import check_response, check_words, response_error
-from convscope.chapters.convolution.words import change_words
+from convscope.chapters.convolution.theorem import check_response, response_error
+from convscope.chapters.convolution.words import TEXTS, Between, Moved
 from convscope.planning.context import Context
 from convscope.probes import probe
 from convscope.probes.laws import Counterexample
@@ -45,7 +46,7 @@ def context_of(
 
 
 def finding_of(context: Context, winner: Run | None = None, *, sent: bool = True) -> Finding:
-    """Drive the chapter as a study does: rounds in which it waits, then the winner's run (or, with `sent` False, nothing)."""
+    """Drive the chapter as a study does: it waits, then is sent the winner's run (or nothing)."""
     generator = convolution.chapter(context)
     wanted = next(generator)
     for turn in range(6):
@@ -172,9 +173,9 @@ def test_a_wrong_theory_is_named(micro: Path, monkeypatch: pytest.MonkeyPatch) -
         OPERATORS, "tanh", replace(OPERATORS["tanh"], make=lambda: lambda x: x.sum())
     )  # not to be measured
     finding = finding_of(context_of(micro))
-    assert (
-        finding.verdict
-        == f"{len(OPERATORS) - 2} of {len(OPERATORS)} operators are as the theory says; not strided pooling that keeps one fixed pixel, tanh"
+    assert finding.verdict == (
+        f"{len(OPERATORS) - 2} of {len(OPERATORS)} operators are as the theory says; "
+        "not strided pooling that keeps one fixed pixel, tanh"
     )
     assert (
         "strided pooling that keeps one fixed pixel (linearity: linear, not nonlinear)"
@@ -191,7 +192,7 @@ def test_a_layer_that_is_no_convolution_fails_the_check(monkeypatch: pytest.Monk
     monkeypatch.setattr(nn.Conv2d, "forward", lambda self, x: x.flip(-1)[:, :1].repeat(1, 4, 1, 1))
     check = check_response()
     assert not check.holds and check.kernel_error is None
-    assert "No impulse response was recovered" in check_words(check)
+    assert "No impulse response was recovered" in TEXTS.check_words(check)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ def test_a_trained_network(micro: Path, tmp_path: Path) -> None:
     assert finding_of(again, run, sent=False) == finding
     gone = finding_of(replace(again, measured={}, findings={}), run, sent=False)
     assert (
-        "can't be looked at" in gone.sentence
+        "cannot be looked at" in gone.sentence
         and gone.numbers["network"]["verdict"] == "cannot tell"
     )
 
@@ -323,11 +324,27 @@ def test_without_a_winner_that_finished(micro: Path, make_run, status: str) -> N
 
 
 def test_words_on_accuracy() -> None:
-    row = {"pixels": 4, "change": -0.02, "change_low": -0.03, "change_high": -0.01}
-    assert change_words(row, 100) == "by 4 pixels, accuracy falls by 2.0 points (95 %: 1.0 to 3.0)"
-    assert "no difference that 100 images can show" in change_words(
-        row | {"change_high": 0.01}, 100
+    def told(change: Between | None, images: int = 100) -> str:
+        return TEXTS.change_words(Moved(4, Between(0.9, 0.8, 0.95), change), images)
+
+    falls = "A shift by 4 pixels lowers accuracy by 2.0 points (1.0 to 3.0)."
+    assert told(Between(-0.02, -0.03, -0.01)) == falls
+    assert told(Between(0.02, 0.01, 0.03)) == falls.replace("lowers", "raises")
+    assert told(Between(-0.02, -0.03, 0.01)).endswith(
+        "by −2.0 points (−3.0 to 1.0), no difference that 100 images can show."
     )
-    assert "can't be told from 1 image" in change_words(row | {"change_low": None}, 1)
-    same = row | {"change": 0.0, "change_low": 0.0, "change_high": 0.0}
-    assert "every image is judged as rightly or wrongly as before" in change_words(same, 100)
+    assert told(None, 1).endswith("does to accuracy is not known from 1 image.")
+    assert "every image is judged as rightly or wrongly as before" in told(Between(0, 0, 0))
+
+
+def sentences_of(finding: Finding) -> list[str]:
+    told = [finding.sentence, *finding.paragraphs, *finding.proof]
+    told += [shown.caption for shown in (*finding.tables, *finding.charts)]
+    return [part for text in told for part in re.split(r"(?<=[.])\s", text)]
+
+
+def test_sentences_are_short(micro: Path, tmp_path: Path) -> None:
+    run = trained(micro, tmp_path, ConvNet(4, 2, norm="batch"))
+    finding = finding_of(context_of(micro, tmp_path / "s", ("best", "convolution")), run)
+    for sentence in sentences_of(finding):
+        assert len(sentence.split()) <= 40, sentence

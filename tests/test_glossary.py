@@ -14,10 +14,13 @@ import pytest
 
 from convscope.errors import UserError
 from convscope.report import glossary
+from convscope.report.concepts import markdown
+from convscope.report.constants import constant, filled
 from convscope.report.findings import Finding, Table
 from convscope.report.glossary import ENTRIES, explain, used
 
 DOCS = Path(__file__).parents[1] / "docs"
+GLOSSARY = Path(glossary.__file__).with_suffix(".toml")
 
 
 def test_every_entry_is_whole_and_names_what_computes_it() -> None:
@@ -25,12 +28,7 @@ def test_every_entry_is_whole_and_names_what_computes_it() -> None:
     for key, entry in ENTRIES.items():
         assert key == entry.key and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", key)
         texts = (entry.title, entry.definition, entry.formula, entry.caveat, entry.source)
-        assert all(
-            text
-            and text == text.strip()
-            and "  " not in text.replace("  (", " (").replace(";  ", "; ")
-            for text in texts
-        ), key
+        assert all(text and text == text.strip() and "  " not in text for text in texts), key
         assert entry.definition.endswith(".") and entry.caveat.endswith("."), key
         assert entry.source.startswith("definition") or re.search(
             r"\b(19|20)\d\d\b", entry.source
@@ -137,22 +135,43 @@ def test_the_concepts_page_and_the_glossary_name_the_same_verdicts() -> None:
 
 
 def test_numbers_in_the_text_are_those_of_the_code() -> None:
-    from convscope.chapters import ordering
-    from convscope.probes import fields
-    from convscope.statistics import estimates as stats
-    from convscope.statistics import learning_curves as curves
+    for name, where in glossary.GLOSSARY["constants"].items():
+        module, _, written = where.rpartition(".")
+        loaded = importlib.import_module(f"convscope.{module}")
+        owners = [loaded, *(value for value in vars(loaded).values() if isinstance(value, type))]
+        found = [getattr(owner, written) for owner in owners if hasattr(owner, written)]
+        assert found[:1] == [glossary.NUMBERS[name]], name
+    assert "2 % per epoch" in explain("undertrained").definition
+    assert explain("underfits").formula.startswith("V − L < 0.1 V and")
+    assert "≤ 1e-8 in float64" in explain("order does not matter").formula
+    assert "{V ≤ V_best" in explain("smallest").formula
+    assert filled("{a:points}, {a:%}, {b}", {"a": 0.03, "b": 5_000}) == "3 points, 3 %, 5,000"
+    with pytest.raises(KeyError):
+        filled("{nobody}", {})
+    with pytest.raises(LookupError, match=r"no NONE = number"):
+        constant("statistics.learning_curves.NONE")
 
-    assert f"{100 * curves.FALL:g} % an epoch" in explain("undertrained").definition
-    assert f"{100 * curves.SMALL_GAP:g} % of the validation loss" in explain("underfits").definition
-    assert f"{100 * stats.LEVEL:g} % confidence interval" in explain("interval").definition
-    assert (
-        f"{100 * fields.PEAK_SHARE:g} % of its peak"
-        in explain("effective receptive field").definition
-    )
-    assert "1e-8" in explain("order does not matter").formula and ordering.EXACT == 1e-8
+
+def test_every_number_is_used_in_a_text() -> None:
+    text = GLOSSARY.read_text(encoding="utf-8")
+    for name in glossary.NUMBERS:
+        assert re.search(rf"\{{{name}[}}:]", text), name
+
+
+def test_sentences_are_short() -> None:
+    texts = [text for e in ENTRIES.values() for text in (e.definition, e.caveat)]
+    texts += [section["text"] for section in glossary.GLOSSARY["section"]]
+    for sentence in (part for text in texts for part in re.split(r"(?<=[.!?])\s|\n\n", text)):
+        assert len(sentence.split()) <= 40, sentence
+
+
+def test_the_concepts_page_is_the_glossary() -> None:
+    assert (DOCS / "concepts.md").read_text(encoding="utf-8") == markdown()
 
 
 def test_it_imports_quickly_and_the_standard_library_alone() -> None:
-    code = "import sys; import convscope.report.glossary; print(sorted(m for m in ('torch', 'numpy', 'pandas', 'altair', 'scipy') if m in sys.modules))"
+    heavy = ("torch", "numpy", "pandas", "altair", "scipy", "jinja2")
+    code = "import sys; import convscope.report.glossary; "
+    code += f"print(sorted(m for m in {heavy} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

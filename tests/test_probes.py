@@ -1,4 +1,4 @@
-"""The theory's table of operators, impulse responses, counterexamples that replay, and what a probe prints."""
+"""The theory's operators, impulse responses, counterexamples that replay, what a probe prints."""
 
 from __future__ import annotations
 

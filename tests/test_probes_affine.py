@@ -49,7 +49,7 @@ def test_linear_networks_collapse_exactly(spec: ConvNet) -> None:
 
 
 def test_a_global_average_head_has_less_rank() -> None:
-    """Three channels of circular convolutions, averaged: the map sees the three channel means alone."""
+    """Circular convolutions of three channels, averaged: the map sees the three means alone."""
     net = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular"),
         nn.AdaptiveAvgPool2d(1),
@@ -170,7 +170,7 @@ def conv_and_fc() -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
 
 @pytest.mark.parametrize("order", ["reversed", "random", "channel-last"])
 def test_flatten_order_does_not_matter(order: str) -> None:
-    """FACTS: equal logits and equal training trajectories, relative 1e-8 over 50 steps, SGD and Adam, in float64."""
+    """Equal logits and training trajectories: relative 1e-8 over 50 steps of SGD and Adam."""
     found = flatten_order(*conv_and_fc(), order=order, steps=50)
     assert found.moved > 80 and found.logits_difference < 1e-13
     for trajectory in found.trajectories:

@@ -1,4 +1,4 @@
-"""Callables that can't be judged, and callables that behave oddly and can: UserError in one line, or the right answer."""
+"""Callables that cannot be judged, and odd ones that can: UserError in one line, or the verdict."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "no callable": (lambda: 3, "callable"),
     "another device": (meta, "meta"),
     "result elsewhere": (lambda: lambda x: x.to("meta"), "a batch in"),
-    "can't be copied": (not_copyable, "copied"),
+    "cannot be copied": (not_copyable, "copied"),
     "empty": (lambda: lambda x: x[..., :0], "a batch in"),
 }
 

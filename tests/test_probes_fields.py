@@ -1,4 +1,4 @@
-"""Receptive fields against published figures, hand calculation, perturbation and an exact effective field."""
+"""Receptive fields against published figures, arithmetic and perturbation; an effective field."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from convscope.errors import UserError
 from convscope.models.building import build
 from convscope.models.named import NAMED
 from convscope.models.sizes import size_of_module
-from convscope.probes.fields import effective_field, reach, receptive_field
+from convscope.probes.effective import effective_field
+from convscope.probes.fields import receptive_field
+from convscope.probes.perturbation import reach
 from convscope.recipe.networks import ConvNet
 
 
@@ -40,7 +42,7 @@ def alexnet() -> nn.Sequential:
 
 
 class Residual(nn.Module):
-    """The blocks of He et al. 2015: two 3×3 convolutions, or 1×1, 3×3 (which has the stride), 1×1."""
+    """The blocks of He et al. 2015: two 3×3 convolutions, or 1×1, 3×3 (with the stride), 1×1."""
 
     def __init__(self, channels: int, stride: int, bottleneck: bool) -> None:
         super().__init__()
@@ -85,7 +87,7 @@ def resnet(blocks: tuple[int, ...], bottleneck: bool) -> nn.Sequential:
     ids=["VGG-16", "AlexNet", "ResNet-18", "ResNet-50"],
 )
 def test_published_figures(make: Callable[[], nn.Module], size: int, stride: int) -> None:
-    """Araujo, Norris & Sim 2019 (Distill) list 212, 195, 435; ResNet-50 with its stride in the 3×3 convolution has 427."""
+    """Araujo, Norris & Sim 2019 list 212, 195, 435; ResNet-50 with the stride in 3×3 has 427."""
     last = receptive_field(make(), (3, 224, 224))[-1]
     assert (last.size, last.stride) == (size, stride)
 
@@ -161,7 +163,7 @@ def test_by_hand(name: str) -> None:
 
 
 class Branches(nn.Module):
-    """Two branches, 1×1 and dilated 5×5, joined by concatenation; a channels-last linear layer; a slice that keeps every second pixel."""
+    """Branches of 1×1 and dilated 5×5 joined, a channels-last linear layer, every second pixel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -276,7 +278,7 @@ def test_model_is_left_as_it_was() -> None:
 
 
 def test_effective_field_of_a_linear_chain_is_its_kernel() -> None:
-    """Three 3×3 convolutions of ones: the gradient is the threefold convolution, 1 3 6 7 6 3 1 on each axis."""
+    """Three 3×3 convolutions of ones: the gradient is 1 3 6 7 6 3 1 on each axis."""
     net = nn.Sequential(*(nn.Conv2d(1, 1, 3, padding=1, bias=False) for _ in range(3)))
     for p in net.parameters():
         nn.init.ones_(p)

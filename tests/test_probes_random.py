@@ -1,4 +1,4 @@
-"""Random operators of known class: no false verdict. CONVSCOPE_OPERATORS=2000 tries as many; the normal run tries 200."""
+"""Random operators of known class: no false verdict. 200 are tried, CONVSCOPE_OPERATORS sets it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Function = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Piece:
-    """What is known of one stage: linear or not; how it moves; how far it looks; whether zeros stand around."""
+    """What is known of one stage: linear or not, how it moves, how far it looks, its padding."""
 
     function: Function
     linear: bool = True
@@ -221,7 +221,7 @@ def test_no_false_verdict(
 
 
 def test_images_and_modules() -> None:
-    """Convolutions of two axes, strides and kernels drawn at random: h is the kernel flipped, whatever the sizes."""
+    """Convolutions with strides and kernels drawn at random: h is the kernel flipped."""
     g = torch.Generator().manual_seed(SEED)
     for trial in range(20):
         kernel = [int(k) for k in 2 * torch.randint(0, 3, (2,), generator=g) + 1]

@@ -1,10 +1,10 @@
-"""A network without nonlinear parts is one affine map x ↦ W x + b: the map itself, and which part stands in its way."""
+"""A network without nonlinear parts is one affine map: W and b, or what prevents it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,14 @@ from convscope.errors import UserError, one_line
 from convscope.probes.laws import sides
 from convscope.probes.trials import (
     KINDS,
+    SAMPLE,
     SCALES,
     Operator,
     Shown,
     check_shape,
     device_of,
     draw,
+    inputs_for,
     name_of,
     private,
     show_shape,
@@ -28,7 +30,7 @@ TRIALS = 26  # inputs at each magnitude, twice
 
 
 class NotAffineError(UserError):
-    """The network is no affine map; `part` is the path of the first part (in order of execution) that is not affine."""
+    """The network is no affine map; `part` is the path of the first part that is not affine."""
 
     def __init__(self, message: str, part: str) -> None:
         super().__init__(message)
@@ -37,7 +39,11 @@ class NotAffineError(UserError):
 
 @dataclass(frozen=True)
 class Part:
-    """A module as it stands in a network: what it does to the inputs it gets there (its first call)."""
+    """A module as it stands in a network, judged on inputs of the shape of its first call.
+
+    name: its path; kind: its class; in_shape, out_shape: one sample's.
+    affine: whether additivity and homogeneity of f − f(0) hold; error: their largest relative one.
+    """
 
     name: str
     kind: str
@@ -49,10 +55,14 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Collapse(Shown):
-    """The affine map of a network: `weight` (outputs × inputs) and `bias`, both float64.
+    """The affine map of a network.
 
-    `max_error` is max |W x + b − f(x)| / max |f(x)| over the checked inputs, both sides in float64; `agreement` the share of them with the
-    same largest output (None with a single output). `rank` counts singular values above the largest · max(outputs, inputs) · 2⁻⁵².
+    weight: outputs × inputs; bias: outputs; both in float64.
+    rank: the number of singular values above the largest · max(outputs, inputs) · 2⁻⁵².
+    singular_values: of `weight`, from the largest to the smallest.
+    max_error: max |W x + b − f(x)| / max |f(x)| over the `checked` inputs, in float64.
+    agreement: the share of them with the same largest output; None with a single output.
+    in_shape: one sample's.
     """
 
     weight: Tensor
@@ -74,15 +84,12 @@ class Collapse(Shown):
         return x.to("cpu", torch.float64).flatten(1) @ self.weight.T + self.bias
 
     def rows(self) -> list[tuple[str, ...]]:
-        shown = ", ".join(f"{s:.4g}" for s in self.singular_values[:10]) + (
-            " …" if len(self.singular_values) > 10 else ""
-        )
+        more = " …" if len(self.singular_values) > 10 else ""
+        shown = ", ".join(f"{s:.4g}" for s in self.singular_values[:10]) + more
         same = "–" if self.agreement is None else f"{self.agreement:.2%}"
+        outputs, inputs = self.weight.shape
         return [
-            (
-                "affine map",
-                f"{self.weight.shape[0]} outputs × {self.weight.shape[1]:,} inputs ({show_shape(self.in_shape)})",
-            ),
+            ("affine map", f"{outputs} outputs × {inputs:,} inputs ({show_shape(self.in_shape)})"),
             ("rank", str(self.rank)),
             ("singular values", shown),
             ("largest relative error", f"{self.max_error:.3g} on {self.checked:,} inputs"),
@@ -99,66 +106,88 @@ def collapse(
     batch: int = 256,
     seed: int = 0,
 ) -> Collapse:
-    """A network of affine parts as one matrix and bias, exactly: b = f(0), column i of W is f(eᵢ) − f(0).
+    """A network of affine parts as one matrix and bias: b = f(0), column i of W is f(eᵢ) − f(0).
 
-    A module is copied, put into evaluation mode and measured in float64. `inputs` (N × in_shape) are the samples on which map and network
-    are compared, a test set for instance; without them 256 normally distributed ones. `method` "gradients" takes the rows of W instead, one
-    backward pass an output, which is quicker for large networks with few outputs. Raises NotAffineError naming the part that is not affine.
+    model: a module is copied, put into evaluation mode and measured in float64.
+    in_shape: one sample's, channels first.
+    inputs: N × in_shape, on which map and network are compared, a test set for instance; without
+        them 256 normally distributed samples.
+    method: "gradients" takes the rows of W instead, one backward pass per output, which is quicker
+        for large networks with few outputs.
+    batch: impulses or inputs in one call; seed: of the random inputs.
+
+    Raises NotAffineError, which names the part that is not affine, and UserError for a network that
+    does not take the shape or mixes samples. Proof: docs/theory.md, section 4.
     """
-    in_shape = check_shape(in_shape, 1, "one sample's, channels first, as (3, 32, 32)")
+    in_shape = check_shape(in_shape, 1, SAMPLE)
     network = private(model)
     if isinstance(network, nn.Module):
         network.eval()
     operator = Operator(network, in_shape, seed=seed)
     if operator.coupled:
         raise UserError(
-            f"{operator.name} mixes the samples of a batch: its output for a sample is no function of that sample"
+            f"{operator.name} mixes the samples of a batch: "
+            "its output for a sample is no function of that sample"
         )
     error = affine_error(operator, seed)
     if error > operator.tolerance:
         raise _not_affine(network, in_shape, operator, error, seed)
-    zero = operator(operator.zeros())[0]
-    bias = zero.flatten()
-    count = operator.zeros()[0].numel()
+    bias = operator(operator.zeros())[0].flatten()
     if method == "gradients":
         weight = _gradients(operator, len(bias))
     else:
-        weight = torch.empty(len(bias), count, dtype=torch.float64)
-        for start in range(0, count, batch):
-            stop = min(start + batch, count)
-            impulses = torch.zeros(stop - start, count, dtype=torch.float64)
-            impulses[torch.arange(stop - start), torch.arange(start, stop)] = 1.0
-            weight[:, start:stop] = (operator(impulses.reshape(-1, *in_shape)) - zero).flatten(1).T
-    if inputs is None:
-        inputs = torch.randn(
-            256, *in_shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-        )
-    elif tuple(inputs.shape[1:]) != in_shape or len(inputs) == 0:
-        raise UserError(f"inputs of {show_shape(inputs.shape)}: samples are {show_shape(in_shape)}")
+        weight = _columns(operator, bias, batch)
+    inputs = inputs_for(in_shape, inputs, 256, torch.Generator().manual_seed(seed))
+    max_error, agreement = _compared(operator, weight, bias, inputs.split(batch))
     values = torch.linalg.svdvals(weight)
     eps = torch.finfo(operator.precision).eps
-    largest = difference = 0.0
-    same = 0
-    for part in inputs.split(batch):
-        part = part.to("cpu", torch.float64)
-        network_says, map_says = operator(part).flatten(1), part.flatten(1) @ weight.T + bias
-        largest = max(largest, float(network_says.abs().max()))
-        difference = max(difference, float((network_says - map_says).abs().max()))
-        same += int((network_says.argmax(1) == map_says.argmax(1)).sum())
     return Collapse(
         weight=weight,
         bias=bias,
         rank=int((values > values.max() * max(weight.shape) * eps).sum()),
         singular_values=tuple(values.tolist()),
-        max_error=difference / largest if largest > 0 else difference,
-        agreement=same / len(inputs) if len(bias) > 1 else None,
+        max_error=max_error,
+        agreement=agreement,
         checked=len(inputs),
         in_shape=in_shape,
     )
 
 
+def _columns(operator: Operator, bias: Tensor, batch: int) -> Tensor:
+    """W, outputs × inputs, from the unit impulses."""
+    count = operator.zeros()[0].numel()
+    weight = torch.empty(len(bias), count, dtype=torch.float64)
+    for start in range(0, count, batch):
+        stop = min(start + batch, count)
+        impulses = torch.zeros(stop - start, count, dtype=torch.float64)
+        impulses[torch.arange(stop - start), torch.arange(start, stop)] = 1.0
+        outs = operator(impulses.reshape(-1, *operator.shape)).flatten(1)
+        weight[:, start:stop] = (outs - bias).T
+    return weight
+
+
+def _compared(
+    operator: Operator, weight: Tensor, bias: Tensor, batches: Sequence[Tensor]
+) -> tuple[float, float | None]:
+    """(largest relative error, share of samples with the same largest output)."""
+    largest = difference = 0.0
+    same = count = 0
+    for part in batches:
+        part = part.to("cpu", torch.float64)
+        network_says, map_says = operator(part).flatten(1), part.flatten(1) @ weight.T + bias
+        largest = max(largest, float(network_says.abs().max()))
+        difference = max(difference, float((network_says - map_says).abs().max()))
+        same += int((network_says.argmax(1) == map_says.argmax(1)).sum())
+        count += len(part)
+    error = difference / largest if largest > 0 else difference
+    return error, same / count if len(bias) > 1 else None
+
+
 def affine_error(operator: Operator, seed: int = 0) -> float:
-    """The largest relative error of g(x + y) = g(x) + g(y) and g(ax) = a g(x), g = f − f(0), which all affine maps keep and no others."""
+    """The largest relative error of g(x + y) = g(x) + g(y) and g(ax) = a g(x), g = f − f(0).
+
+    All affine maps keep both laws, and no others do.
+    """
     generator = torch.Generator().manual_seed(seed)
     kinds, worst = tuple(KINDS), 0.0
     for start in range(0, TRIALS, 13):
@@ -170,9 +199,8 @@ def affine_error(operator: Operator, seed: int = 0) -> float:
         finite = operator.refuse_bad(left, size) & operator.refuse_bad(right, size)
         error = operator.error(left, right, largest, size).flatten(1).amax(1)
         worst = max(worst, float(torch.where(finite, error, torch.inf).max()))
-        left, right, largest, size = sides(
-            operator, "homogeneity", x, x, {"factor": -1.0 - start / 26}
-        )
+        numbers = {"factor": -1.0 - start / 26}
+        left, right, largest, size = sides(operator, "homogeneity", x, x, numbers)
         error = operator.error(left, right, largest, size).flatten(1).amax(1)
         worst = max(worst, float(torch.where(error.isfinite(), error, torch.inf).max()))
         if worst > operator.tolerance:
@@ -181,9 +209,9 @@ def affine_error(operator: Operator, seed: int = 0) -> float:
 
 
 def _gradients(operator: Operator, outputs: int) -> Tensor:
-    x = torch.zeros(
-        outputs, *operator.shape, dtype=operator.dtype, device=operator.device, requires_grad=True
-    )
+    """W, outputs × inputs, from a backward pass for each output."""
+    like = {"dtype": operator.dtype, "device": operator.device, "requires_grad": True}
+    x = torch.zeros(outputs, *operator.shape, **like)
     try:
         with torch.enable_grad():
             out = operator.f(x.clone()).flatten(1)
@@ -202,9 +230,9 @@ def _not_affine(
     error: float,
     seed: int,
 ) -> NotAffineError:
-    found = (
-        parts(network, in_shape, first=True, seed=seed) if isinstance(network, nn.Module) else []
-    )
+    found = []
+    if isinstance(network, nn.Module):
+        found = parts(network, in_shape, first=True, seed=seed)
     guilty = next((part for part in found if not part.affine), None)
     if guilty is None:
         return NotAffineError(
@@ -214,7 +242,8 @@ def _not_affine(
     inside = "" if guilty.name else " in its own forward"
     name = guilty.name or operator.name
     return NotAffineError(
-        f"not affine: {name} ({guilty.kind}){inside} is nonlinear, additivity fails by {guilty.error:.2g} of its output",
+        f"not affine: {name} ({guilty.kind}){inside} is nonlinear, "
+        f"additivity fails by {guilty.error:.2g} of its output",
         name,
     )
 
@@ -222,61 +251,25 @@ def _not_affine(
 def parts(
     model: nn.Module, in_shape: Sequence[int], *, first: bool = False, seed: int = 0
 ) -> list[Part]:
-    """Which parts of a network are affine, each judged in place, in its mode, on inputs of the shapes it gets, in order of execution.
+    """Which parts of a network are affine, each judged in place, in its mode, on its own inputs.
 
-    Modules without children are judged first; where all of them are affine, the modules around them, innermost first: a nonlinear function
-    in a forward is found in the module whose forward it is. With `first`, the list ends at the first part that is not affine.
+    model: copied; in_shape: one sample's, channels first.
+    first: the list ends at the first part that is not affine; seed: of the random inputs.
+
+    Parts come in order of execution. Modules without children are judged first; where all of them
+    are affine, the modules around them, innermost first. So a nonlinear function in a forward is
+    found in the module whose forward it is. Raises UserError where the shape is not taken.
     """
     network = private(model)
     assert isinstance(network, nn.Module)
-    calls: dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = {}
-    done: list[str] = []
-    names = {module: name for name, module in network.named_modules()}
-
-    def before(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        calls.setdefault(
-            names[module],
-            (
-                module,
-                tuple(a.clone() if isinstance(a, Tensor) else a for a in arguments),
-                dict(keywords),
-            ),
-        )
-
-    def after(module: nn.Module, *_: Any) -> None:
-        if names[module] not in done:
-            done.append(names[module])
-
-    hooks = [
-        h
-        for m in names
-        for h in (
-            m.register_forward_pre_hook(before, with_kwargs=True),
-            m.register_forward_hook(after),
-        )
-    ]
-    parameter = next((p for p in network.parameters() if p.is_floating_point()), None)
-    x = torch.randn(2, *in_shape, generator=torch.Generator().manual_seed(seed)).to(
-        device_of(network)
-    )
-    try:
-        with torch.no_grad():
-            network(x if parameter is None else x.to(parameter.dtype))
-    except Exception as error:
-        raise UserError(
-            f"{name_of(model)} does not take {show_shape((2, *in_shape))} batches: {one_line(error)}"
-        ) from None
-    finally:
-        for hook in hooks:
-            hook.remove()
+    calls = _calls_of(network, in_shape, seed)
     found: list[Part] = []
     composite = []
-    for name in done:
-        module = calls[name][0]
-        if any(module.children()):
+    for name, call in calls.items():
+        if any(call.module.children()):
             composite.append(name)
             continue
-        part = _judge(name, *calls[name], seed)
+        part = _judge(name, call, seed)
         found += [part] if part is not None else []
         if first and part is not None and not part.affine:
             return found
@@ -284,7 +277,7 @@ def parts(
     for name in composite:  # an inner module ends before the one around it
         if any(b.startswith(f"{name}." if name else "") for b in bad):
             continue
-        part = _judge(name, *calls[name], seed)
+        part = _judge(name, calls[name], seed)
         if part is not None and not part.affine:
             found.append(part)
             bad.append(name)
@@ -293,10 +286,49 @@ def parts(
     return found
 
 
-def _judge(
-    name: str, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], seed: int
-) -> Part | None:
-    """One module as a function of all the tensors it was given, taken together; None for a module that was given none."""
+class _Call(NamedTuple):
+    """A module with the arguments of its first call, as they were before it."""
+
+    module: nn.Module
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+
+def _calls_of(network: nn.Module, in_shape: Sequence[int], seed: int) -> dict[str, _Call]:
+    """First calls by the module's path, in the order in which they end; one pass of two samples."""
+    begun: dict[str, _Call] = {}
+    done: dict[str, _Call] = {}
+    names = {module: name for name, module in network.named_modules()}
+
+    def before(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        own = tuple(a.clone() if isinstance(a, Tensor) else a for a in arguments)
+        begun.setdefault(names[module], _Call(module, own, dict(keywords)))
+
+    def after(module: nn.Module, *_: Any) -> None:
+        done.setdefault(names[module], begun[names[module]])
+
+    hooks = [module.register_forward_pre_hook(before, with_kwargs=True) for module in names]
+    hooks += [module.register_forward_hook(after) for module in names]
+    parameter = next((p for p in network.parameters() if p.is_floating_point()), None)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, *in_shape, generator=generator).to(device_of(network))
+    try:
+        with torch.no_grad():
+            network(x if parameter is None else x.to(parameter.dtype))
+    except Exception as error:
+        shape = show_shape((2, *in_shape))
+        raise UserError(
+            f"{name_of(network)} does not take {shape} batches: {one_line(error)}"
+        ) from None
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return done
+
+
+def _judge(name: str, call: _Call, seed: int) -> Part | None:
+    """One module as a function of all the tensors it was given together; None without any."""
+    module, arguments, keywords = call
     where = [
         i
         for i, a in enumerate(arguments)
@@ -307,16 +339,17 @@ def _judge(
     shapes = [tuple(arguments[i].shape[1:]) for i in where]
     sizes = [torch.Size(shape).numel() for shape in shapes]
     copied = private(module, torch.float64)
+    out_shape: tuple[int, ...] = ()
 
     def joined(flat: Tensor) -> Tensor:  # N × (all inputs) -> N × (all outputs)
         given = list(arguments)
         for i, piece, shape in zip(where, flat.split(sizes, dim=1), shapes, strict=True):
             given[i] = piece.reshape(-1, *shape)
         out = copied(*given, **keywords)
-        outs = [
-            o for o in (out if isinstance(out, tuple | list) else (out,)) if isinstance(o, Tensor)
-        ]
-        joined.out_shape = tuple(outs[0].shape[1:])  # pyright: ignore[reportFunctionMemberAccess]
+        given_back = out if isinstance(out, tuple | list) else (out,)
+        outs = [o for o in given_back if isinstance(o, Tensor)]
+        nonlocal out_shape
+        out_shape = tuple(outs[0].shape[1:])
         return torch.cat([o.reshape(len(flat), -1) for o in outs], dim=1)
 
     joined.__name__ = name or type(module).__name__
@@ -325,11 +358,8 @@ def _judge(
     except UserError as error:
         if "another output for the same input" not in str(error):
             raise
-        return Part(
-            name, type(module).__name__, shapes[0], (), False, float("inf")
-        )  # random, as dropout in training mode
+        # random, as dropout in training mode
+        return Part(name, type(module).__name__, shapes[0], (), False, float("inf"))
     error = affine_error(operator, seed)
-    out_shape = joined.out_shape  # pyright: ignore[reportFunctionMemberAccess]
-    return Part(
-        name, type(module).__name__, shapes[0], out_shape, error <= operator.tolerance, error
-    )
+    affine = error <= operator.tolerance
+    return Part(name, type(module).__name__, shapes[0], out_shape, affine, error)

@@ -1,8 +1,9 @@
-"""Intervals of input positions, carried through a tensor's dimensions: what windows, views, joins and upsampling do to them.
+"""Intervals of input positions, carried through a tensor's dimensions.
 
-A tensor's dimension is a product of atoms in row-major order, as in a view: flattening H×W gives a dimension of the atoms (H, W), unflattening
-gives them back. An atom of an input axis carries a Field; where its positions depend on everything along that axis the Field is None, and so is
-an axis without atom.
+What windows, views, joins and upsampling do to them. A tensor's dimension is a product of atoms in
+row-major order, as in a view: flattening H × W gives a dimension of the atoms (H, W), unflattening
+gives them back. An atom of an input axis carries an InputInterval. Where its positions depend on
+everything along that axis it carries None, and so does an axis without atom.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from fractions import Fraction
 
 
 @dataclass(frozen=True)
-class Field:
-    """Position j depends on the inputs start + j·jump … start + j·jump + size − 1. Fractions after upsampling, where this is an upper bound."""
+class InputInterval:
+    """Position j depends on the inputs start + j·jump … start + j·jump + size − 1.
+
+    Fractions after upsampling, where this is an upper bound.
+    """
 
     size: Fraction
     jump: Fraction
@@ -24,9 +28,11 @@ class Field:
 
 @dataclass(frozen=True)
 class Atom:
+    """A factor of a tensor's dimension."""
+
     axis: int | None  # of the input's spatial axes
     length: int
-    field: Field | None
+    interval: InputInterval | None
 
 
 Dim = tuple[Atom, ...]
@@ -34,29 +40,31 @@ State = tuple[Dim, ...]  # of a tensor, a Dim for each dimension
 
 
 def window(dim: Dim, size: int, stride: int, pad: int, dilation: int, length: int) -> Dim:
-    """A window of `size` taps moved along a dimension."""
+    """A window of `size` taps moved along a dimension, which gives `length` positions."""
     dim = settle(dim)
     if len(dim) != 1:
         return (Atom(None, length, None),)
-    (atom,), f = dim, dim[0].field
+    (atom,), f = dim, dim[0].interval
     if f is not None:
-        f = Field(f.size + (size - 1) * dilation * f.jump, f.jump * stride, f.start - pad * f.jump)
+        f = InputInterval(
+            f.size + (size - 1) * dilation * f.jump, f.jump * stride, f.start - pad * f.jump
+        )
     return (Atom(atom.axis, length, f),)
 
 
 def spread(dim: Dim, ratio: Fraction, reach: Fraction, start: Fraction, length: int) -> Dim:
-    """Upsampling: position j depends on real positions j/ratio + start … j/ratio + start + reach of this dimension."""
+    """Upsampling: position j depends on j/ratio + start … j/ratio + start + reach of `dim`."""
     dim = settle(dim)
     if len(dim) != 1:
         return (Atom(None, length, None),)
-    f = dim[0].field
+    f = dim[0].interval
     if f is not None:
-        f = Field(f.size + reach * f.jump, f.jump / ratio, f.start + start * f.jump)
+        f = InputInterval(f.size + reach * f.jump, f.jump / ratio, f.start + start * f.jump)
     return (Atom(dim[0].axis, length, f),)
 
 
 def settle(dim: Dim) -> Dim:
-    """An axis followed by plain atoms, as in a pixel shuffle written with views, is the axis repeated."""
+    """An axis followed by plain atoms, as in a pixel shuffle of views, is the axis repeated."""
     if len(dim) > 1 and dim[0].axis is not None and all(a.axis is None for a in dim[1:]):
         r = math.prod(a.length for a in dim[1:])
         return spread(
@@ -65,12 +73,12 @@ def settle(dim: Dim) -> Dim:
     return dim
 
 
-def fields_of(state: State, axes: int) -> list[Field | None]:
-    """The field of each input axis; None: everything along it."""
-    found: list[Field | None] = [None] * axes
+def intervals_of(state: State, axes: int) -> list[InputInterval | None]:
+    """The interval of each input axis; None: everything along it."""
+    found: list[InputInterval | None] = [None] * axes
     for dim in map(settle, state):
         if len(dim) == 1 and dim[0].axis is not None:
-            found[dim[0].axis] = dim[0].field
+            found[dim[0].axis] = dim[0].interval
     return found
 
 
@@ -82,7 +90,7 @@ def globally(state: State, dims: Iterable[int]) -> State:
     """The same tensor, its positions along these dimensions depending on all of them."""
     mixed = {d % len(state) for d in dims}
     return tuple(
-        tuple(replace(a, field=None) for a in dim) if d in mixed else dim
+        tuple(replace(a, interval=None) for a in dim) if d in mixed else dim
         for d, dim in enumerate(state)
     )
 
@@ -90,43 +98,47 @@ def globally(state: State, dims: Iterable[int]) -> State:
 def union(states: Sequence[State], shape: Sequence[int]) -> State:
     """Element by element, with broadcasting: the hull of the operands' intervals."""
     padded = [((),) * (len(shape) - len(s)) + s for s in states]
-    every = {a.axis for s in states for dim in s for a in dim if a.axis is not None}
-    whole = {
-        axis for axis in every for s in states if all(a.axis != axis for dim in s for a in dim)
-    }
+    axes = [{a.axis for dim in s for a in dim if a.axis is not None} for s in states]
+    # an axis that one operand does not have is global, as one that is broadcast or regrouped
+    whole = set().union(*axes) - set.intersection(*axes)
     out: list[Dim] = []
     for d, length in enumerate(shape):
         dims = [s[d] for s in padded if math.prod(a.length for a in s[d]) == length and s[d]]
         narrow = [s[d] for s in padded if s[d] and s[d] not in dims]
         whole |= {a.axis for dim in narrow for a in dim if a.axis is not None}
-        if not dims:
-            out.append((Atom(None, length, None),) if length != 1 else ())
-            continue
-        best = max(dims, key=lambda dim: sum(a.axis is not None for a in dim))
-        for other in dims:
-            same = [(a.axis, a.length) for a in other] == [(a.axis, a.length) for a in best]
-            if same:
-                best = tuple(
-                    replace(a, field=hull(a.field, b.field))
-                    for a, b in zip(best, other, strict=True)
-                )
-            else:
-                whole |= {a.axis for a in (*best, *other) if a.axis is not None}
-        out.append(best)
+        if dims:
+            dim, mixed = merged(dims)
+            whole |= mixed
+        else:
+            dim = (Atom(None, length, None),) if length != 1 else ()
+        out.append(dim)
     return tuple(
-        tuple(replace(a, field=None) if a.axis in whole else a for a in dim) for dim in out
+        tuple(replace(a, interval=None) if a.axis in whole else a for a in dim) for dim in out
     )
 
 
-def hull(a: Field | None, b: Field | None) -> Field | None:
+def merged(dims: Sequence[Dim]) -> tuple[Dim, set[int]]:
+    """One dimension of all operands, and the axes on which their atoms are not the same."""
+    best = max(dims, key=lambda dim: sum(a.axis is not None for a in dim))
+    mixed: set[int] = set()
+    for other in dims:
+        if [(a.axis, a.length) for a in other] == [(a.axis, a.length) for a in best]:
+            pairs = zip(best, other, strict=True)
+            best = tuple(replace(a, interval=hull(a.interval, b.interval)) for a, b in pairs)
+        else:
+            mixed |= {a.axis for a in (*best, *other) if a.axis is not None}
+    return best, mixed
+
+
+def hull(a: InputInterval | None, b: InputInterval | None) -> InputInterval | None:
     if a is None or b is None or a.jump != b.jump:
         return None
     start, end = min(a.start, b.start), max(a.start + a.size, b.start + b.size)
-    return Field(end - start, a.jump, start)
+    return InputInterval(end - start, a.jump, start)
 
 
 def viewed(state: State, shape: Sequence[int]) -> State:
-    """Regroup atoms to another shape of as many numbers; what can't be followed is global."""
+    """Regroup atoms to another shape of as many numbers; what cannot be followed is global."""
     if len(state) == len(shape) and all(
         math.prod(a.length for a in dim) == n for dim, n in zip(state, shape, strict=True)
     ):

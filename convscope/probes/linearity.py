@@ -1,12 +1,13 @@
-"""Is it linear? A search for a counterexample to additivity and homogeneity, over inputs of many kinds and magnitudes.
+"""Is it linear? A search for a counterexample to additivity and homogeneity.
 
-The laws are tried on g = f − f(0), so that one pair of verdicts serves: g additive and homogeneous makes f affine, and linear where f(0) = 0.
+The laws are tried on g = f − f(0), over inputs of many kinds and magnitudes, so that one pair of
+verdicts serves: g additive and homogeneous makes f affine, and linear where f(0) = 0.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,24 +24,24 @@ LAWS = {
     "zero": "f(0) = 0",
 }
 # Magnitudes in the order in which they are tried: the ordinary one first, then far out both ways.
-ORDER = tuple(
-    sorted(
-        SCALES,
-        key=lambda s: (
-            s != 1.0,
-            s != 10.0,
-            s != 1e-3,
-            s != 1e3,
-            -abs(torch.tensor(s).log10().item()),
-        ),
-    )
-)
-NO_BIAS = 0.1  # f(0) counts as 0 below this part of the tolerance: it is exactly 0 for nearly all linear operators
+FIRST = (1.0, 10.0, 1e-3, 1e3)
+REST = (scale for scale in SCALES if scale not in FIRST)
+ORDER = (*FIRST, *sorted(REST, key=lambda s: -abs(torch.tensor(s).log10().item())))
+STEP = 16  # trials in one call of the callable
+# f(0) counts as 0 below this part of the tolerance: it is exactly 0 for nearly all linear operators
+NO_BIAS = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class LinearityTest(Shown):
-    """What the search found. `errors` are the largest relative errors of each law; a law holds where its error is within the tolerance."""
+    """What the search for a counterexample found.
+
+    verdict: "linear", "affine" or "nonlinear".
+    errors: the largest relative error of each law; a law holds where it is within the tolerance.
+    tolerance: relative; precision: the one that the callable was found to work in.
+    trials: pairs of inputs; scales: their smallest and largest magnitude; kinds: names of KINDS.
+    counterexamples: one for each law that fails, made small.
+    """
 
     verdict: Linearity
     errors: dict[str, float]
@@ -75,133 +76,171 @@ class LinearityTest(Shown):
         rows = [("linearity", self.verdict, "largest relative error")]
         for law, formula in LAWS.items():
             if law in self.errors:
-                rows.append(
-                    (
-                        law,
-                        "holds" if self.holds(law) else f"fails: {formula}",
-                        f"{self.errors[law]:.3g}",
-                    )
-                )
+                result = "holds" if self.holds(law) else f"fails: {formula}"
+                rows.append((law, result, f"{self.errors[law]:.3g}"))
         low, high = self.scales
+        tried = f"{self.trials} trials, inputs of magnitude {low:g} to {high:g}"
         rows.append(("tolerance", f"{self.tolerance:g} ({self.precision})", ""))
-        rows.append(
-            (
-                "tried",
-                f"{self.trials} trials, inputs of magnitude {low:g} to {high:g}",
-                ", ".join(self.kinds),
-            )
-        )
+        rows.append(("tried", tried, ", ".join(self.kinds)))
         return rows
 
 
-def linearity(
+def measure_linearity(
     operator: Operator, *, trials: int = 128, seed: int = 0, first: bool = False
 ) -> LinearityTest:
-    """Search for counterexamples; with `first`, the search ends at the first one, and it is not made small.
+    """Search for counterexamples to additivity and homogeneity.
 
-    A trial draws x and y (one kind of input and one magnitude each), a positive and a negative factor, and tries all laws on them.
-    Raises UserError where the callable returns NaN or infinity on ordinary inputs, or where only that stands against linearity.
+    operator: the callable, made safe to measure.
+    trials: each draws x and y (one kind of input and one magnitude each), a positive and a negative
+        factor, and tries all laws on them.
+    seed: of the inputs and factors.
+    first: the search ends at the first counterexample, which is not made small.
+
+    Raises UserError where the callable returns NaN or infinity on ordinary inputs, or where only
+    that stands against linearity.
     """
-    generator = torch.Generator().manual_seed(seed)
-    low, high = (1e-2, 1e2) if operator.precision is torch.float16 else (SCALES[0], SCALES[-1])
-    magnitudes = [s for s in ORDER if low <= s <= high]
-    kinds = tuple(KINDS)
-    zero = operator(operator.zeros())
-    operator.refuse_bad(zero, torch.zeros(1))
-    zero_size = flat_max(zero)
-    worst = dict.fromkeys(LAWS, 0.0)
-    found: dict[str, tuple[float, Tensor, Tensor | None, dict[str, float]]] = {}
-    typical, overflow, done, step = 0.0, None, 0, 16
-    while done < trials:
-        count = min(step, trials - done)
-        turn = range(done, done + count)
+    search = _Search(operator, seed)
+    done = 0
+    while done < trials and not (first and search.found):
+        turn = range(done, min(done + STEP, trials))
+        search.run(turn)
+        done = turn.stop
+    return search.result(done, first)
+
+
+class _Equation(NamedTuple):
+    """Both sides of a law at each point, and what its error is relative to (M and X, trials.py)."""
+
+    left: Tensor
+    right: Tensor
+    largest: Tensor
+    extent: Tensor
+
+
+class _Found(NamedTuple):
+    """The worst point of a law so far; `y` is None but for additivity."""
+
+    error: float
+    x: Tensor
+    y: Tensor | None
+    numbers: dict[str, float]
+
+
+class _Search:
+    """What the trials have shown so far: the worst error of each law, and the point where it is."""
+
+    def __init__(self, operator: Operator, seed: int) -> None:
+        self.operator, self.generator = operator, torch.Generator().manual_seed(seed)
+        half = operator.precision is torch.float16
+        self.low, self.high = (1e-2, 1e2) if half else (SCALES[0], SCALES[-1])
+        self.magnitudes = [s for s in ORDER if self.low <= s <= self.high]
+        self.kinds = tuple(KINDS)
+        self.zero = operator(operator.zeros())
+        operator.refuse_bad(self.zero, torch.zeros(1))
+        self.zero_size = flat_max(self.zero)
+        self.worst = dict.fromkeys(LAWS, 0.0)
+        self.found: dict[str, _Found] = {}
+        self.typical = 0.0  # largest output on inputs of ordinary magnitude
+        self.overflow: float | None = None  # the magnitude of inputs that gave no finite numbers
+
+    def draw(self, turn: range) -> tuple[Tensor, Tensor, Tensor]:
+        """x, y, and factors (2 × trials), the positive ones first."""
+        magnitudes, kinds = self.magnitudes, self.kinds
         scale = [magnitudes[t % len(magnitudes)] for t in turn]
         other = [
             s if t % 2 else magnitudes[(5 * t + 3) % len(magnitudes)]
             for t, s in zip(turn, scale, strict=True)
         ]
-        x = draw(operator, [kinds[t % len(kinds)] for t in turn], scale, generator)
-        y = draw(
-            operator,
-            [kinds[(t * 3 + t // len(kinds)) % len(kinds)] for t in turn],
-            other,
-            generator,
-        )
-        factors = _factors(x, turn, magnitudes, generator)
-        a = factors.reshape(2, count, *[1] * (x.ndim - 1))
-        done += count
+        second = [kinds[(t * 3 + t // len(kinds)) % len(kinds)] for t in turn]
+        first = [kinds[t % len(kinds)] for t in turn]
+        x = draw(self.operator, first, scale, self.generator)
+        y = draw(self.operator, second, other, self.generator)
+        return x, y, _factors(x, turn, magnitudes, self.generator)
 
-        fx, fy, sum_, up, down = operator(torch.cat([x, y, x + y, a[0] * x, a[1] * x])).split(count)
+    def run(self, turn: range) -> None:
+        """Trials `turn`: all laws on as many pairs of inputs."""
+        x, y, factors = self.draw(turn)
+        count, operator = len(turn), self.operator
+        a = factors.reshape(2, count, *[1] * (x.ndim - 1))
+        outs = operator(torch.cat([x, y, x + y, a[0] * x, a[1] * x])).split(count)
+        fx, fy, sum_, up, down = outs
         size = torch.maximum(flat_max(x), flat_max(y))
-        finite = operator.refuse_bad(
-            torch.cat([fx, fy, sum_], dim=1) if fx.ndim > 1 else torch.stack([fx, fy, sum_], 1),
-            size,
-        )
+        three = [fx, fy, sum_]
+        joined = torch.cat(three, dim=1) if fx.ndim > 1 else torch.stack(three, 1)
+        finite = operator.refuse_bad(joined, size)
         big = size * factors.abs().amax(0).clamp_min(1.0)
         finite &= operator.refuse_bad(torch.stack([up, down], 1), big)
         if not finite.all():
-            overflow = float(size[~finite].min())
-        typical = max([typical, *flat_max(fx)[finite & (size >= 0.1) & (size <= 100)].tolist()])
+            self.overflow = float(size[~finite].min())
+        usual = flat_max(fx)[finite & (size >= 0.1) & (size <= 100)].tolist()
+        self.typical = max([self.typical, *usual])
+        laws = {"additivity": self.additivity(fx, fy, sum_, size)}
+        laws["positive homogeneity"] = self.homogeneity(fx, up, factors[0], size)
+        laws["negative homogeneity"] = self.homogeneity(fx, down, factors[1], size)
+        for law, equation in laws.items():
+            errors = operator.error(*equation).flatten(1).amax(1)
+            self.keep(law, torch.where(finite, errors, 0.0), x, y, factors)
 
-        trial = {"additivity": (sum_, fx + fy - zero, [sum_, fx, fy], 1.0 + 0 * size, size)}
-        for name, out, factor, wide in (
-            ("positive homogeneity", up, factors[0], a[0]),
-            ("negative homogeneity", down, factors[1], a[1]),
-        ):
-            wide = wide.reshape(count, *[1] * (fx.ndim - 1))
-            trial[name] = (
-                out,
-                wide * fx + (1 - wide) * zero,
-                [out, wide * fx],
-                1 + factor.abs(),
-                size * factor.abs().clamp_min(1.0),
+    def additivity(self, fx: Tensor, fy: Tensor, sum_: Tensor, size: Tensor) -> _Equation:
+        terms = [flat_max(term) for term in (sum_, fx, fy)]
+        largest = torch.stack([*terms, (1.0 + 0 * size) * self.zero_size]).amax(0)
+        return _Equation(sum_, fx + fy - self.zero, largest, size)
+
+    def homogeneity(self, fx: Tensor, out: Tensor, factor: Tensor, size: Tensor) -> _Equation:
+        wide = factor.reshape(-1, *[1] * (fx.ndim - 1))
+        terms = [flat_max(out), flat_max(wide * fx)]
+        largest = torch.stack([*terms, (1 + factor.abs()) * self.zero_size]).amax(0)
+        right = wide * fx + (1 - wide) * self.zero
+        return _Equation(out, right, largest, size * factor.abs().clamp_min(1.0))
+
+    def keep(self, law: str, errors: Tensor, x: Tensor, y: Tensor, factors: Tensor) -> None:
+        """The worst point, if it is worse than what was found before."""
+        t = int(errors.argmax())
+        error = float(errors[t])
+        self.worst[law] = max(self.worst[law], error)
+        before = self.found[law].error if law in self.found else 0.0
+        if not (errors[t] > self.operator.tolerance and error > before):
+            return
+        if law == "additivity":
+            self.found[law] = _Found(error, x[t], y[t], {})
+        else:
+            factor = float(factors[0 if "positive" in law else 1, t])
+            self.found[law] = _Found(error, x[t], None, {"factor": factor})
+
+    def result(self, trials: int, first: bool) -> LinearityTest:
+        operator = self.operator
+        if self.overflow is not None and not self.found:
+            raise UserError(
+                f"linearity of {operator.name} cannot be judged: it returns numbers that are not "
+                f"finite on inputs of magnitude {self.overflow:.3g}"
             )
-        for law, (left, right, terms, zero_factor, extent) in trial.items():
-            largest = torch.stack(
-                [*(flat_max(term) for term in terms), zero_factor * zero_size]
-            ).amax(0)
-            error = torch.where(
-                finite, operator.error(left, right, largest, extent).flatten(1).amax(1), 0.0
-            )
-            t = int(error.argmax())
-            worst[law] = max(worst[law], float(error[t]))
-            if error[t] > operator.tolerance and float(error[t]) > found.get(law, (0.0,))[0]:
-                numbers = (
-                    {}
-                    if law == "additivity"
-                    else {"factor": float(factors[0 if "positive" in law else 1, t])}
-                )
-                found[law] = (float(error[t]), x[t], y[t] if law == "additivity" else None, numbers)
-        if first and found:
-            break
-    if overflow is not None and not found:
-        raise UserError(
-            f"{operator.name} returns numbers that are not finite on inputs of magnitude {overflow:.3g}: linearity can't be judged"
+        operator.check_repeats()
+        nonlinear = bool(self.found)
+        base = self.typical if self.typical > 0 else float(self.zero_size.max())
+        self.worst["zero"] = float(self.zero_size.max()) / base if base > 0 else 0.0
+        if self.worst["zero"] > NO_BIAS * operator.tolerance:
+            self.found["zero"] = _Found(self.worst["zero"], operator.zeros()[0], None, {})
+        shown = [law for law in LAWS if law in self.found and not (first and law != "zero")]
+        examples = [(law, self.found[law]) for law in shown]
+        return LinearityTest(
+            verdict="nonlinear" if nonlinear else "affine" if "zero" in self.found else "linear",
+            errors=self.worst,
+            tolerance=operator.tolerance,
+            precision=str(operator.precision).removeprefix("torch."),
+            trials=trials,
+            scales=(self.low, self.high),
+            kinds=self.kinds,
+            counterexamples=tuple(
+                shrink(operator, law, LAWS[law], one.x, one.y, one.numbers) for law, one in examples
+            ),
         )
-    operator.check_repeats()
-    nonlinear = bool(found)
-    base = typical if typical > 0 else float(zero_size.max())
-    worst["zero"] = float(zero_size.max()) / base if base > 0 else 0.0
-    if worst["zero"] > NO_BIAS * operator.tolerance:
-        found["zero"] = (worst["zero"], operator.zeros()[0], None, {})
-    shown = {law: found[law] for law in LAWS if law in found and not (first and law != "zero")}
-    return LinearityTest(
-        verdict="nonlinear" if nonlinear else "affine" if "zero" in found else "linear",
-        errors=worst,
-        tolerance=operator.tolerance,
-        precision=str(operator.precision).removeprefix("torch."),
-        trials=done,
-        scales=(low, high),
-        kinds=kinds,
-        counterexamples=tuple(
-            shrink(operator, law, LAWS[law], x, y, numbers)
-            for law, (_, x, y, numbers) in shown.items()
-        ),
-    )
 
 
 def _factors(x: Tensor, turn: range, magnitudes: list[float], generator: torch.Generator) -> Tensor:
-    """A positive and a negative factor for each trial that keep a·x within the magnitudes; 1 and −1 among them."""
+    """A positive and a negative factor for each trial that keep a·x within the magnitudes.
+
+    −1 is among the negative ones.
+    """
     sizes = flat_max(x)
     drawn = 0.5 + 1.5 * torch.rand(2, len(x), generator=generator, dtype=torch.float64)
     target = torch.tensor(

@@ -1,6 +1,7 @@
-"""Operators with known verdicts: those of the theory (docs/theory.md) and further ones, for tests, chapters and `convscope probe NAME`.
+"""Operators with known verdicts: those of the theory (docs/theory.md) and further ones.
 
-Each is a function that makes the callable (random weights from a seed of its own), a sample's shape, and what must be found.
+For tests, chapters and `convscope probe NAME`. Each is a function that makes the callable (random
+weights from a seed of its own), a sample's shape, and what must be found.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from convscope.errors import UserError, did_you_mean, one_line
 
 @dataclass(frozen=True)
 class Known:
-    """`make()` gives the callable; the rest is what a probe of it on samples of `shape` must say."""
+    """`make()` gives the callable; the rest is what a probe on samples of `shape` must find."""
 
     make: Callable[[], Callable[[Tensor], Tensor]]
     shape: tuple[int, ...]
@@ -77,9 +78,8 @@ def _by_position(x: Tensor) -> Tensor:
 def _fft_filter(x: Tensor) -> Tensor:
     """Half of the frequencies of a line, the lower ones."""
     spectrum = torch.fft.rfft(x)
-    return torch.fft.irfft(
-        spectrum * (torch.arange(spectrum.shape[-1]) <= spectrum.shape[-1] // 2), n=x.shape[-1]
-    )
+    count = spectrum.shape[-1]
+    return torch.fft.irfft(spectrum * (torch.arange(count) <= count // 2), n=x.shape[-1])
 
 
 OPERATORS: dict[str, Known] = {
@@ -112,7 +112,7 @@ OPERATORS: dict[str, Known] = {
         "affine",
         True,
         1,
-        title="adding a constant bias a channel",
+        title="adding a constant bias per channel",
     ),
     "position-bias": Known(
         lambda: _by_position,
@@ -257,7 +257,7 @@ OPERATORS: dict[str, Known] = {
 
 
 def operator_named(name: str) -> tuple[Callable[..., Any], tuple[int, ...]]:
-    """A built-in operator's callable and its sample shape."""
+    """A built-in operator's callable and its sample shape; UserError for an unknown name."""
     if name not in OPERATORS:
         raise UserError(f"operator {one_line(name)!r}{did_you_mean(name, OPERATORS)}")
     return OPERATORS[name].make(), OPERATORS[name].shape

@@ -1,12 +1,14 @@
-"""Does the order of the flattened activations matter? Exact statements: equal logits, and equal training, under a permutation.
+"""Does the order of the flattened activations matter? Equal logits, and equal training.
 
-conv part → flatten → fully connected part. A permutation of the flattened vector, the same for all samples, with the columns of the first
-fully connected layer permuted likewise, gives the same logits; and optimisers that act on each weight alone keep it so.
+conv part → flatten → fully connected part. A permutation of the flattened vector, the same for all
+samples, with the columns of the first fully connected layer permuted likewise, gives the same
+logits. Optimisers that act on each weight alone keep it so.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +42,11 @@ class Ordered(nn.Module):
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Training in both orders: the largest relative difference of losses and of weights (columns permuted back) over all steps."""
+    """Training in both orders, compared at each of `steps` steps of an optimiser.
+
+    loss_difference, weight_difference: the largest relative ones; columns are permuted back.
+    first_loss, last_loss: of the natural order.
+    """
 
     optimizer: str
     steps: int
@@ -52,7 +58,11 @@ class Trajectory:
 
 @dataclass(frozen=True, eq=False)
 class FlattenOrder(Shown):
-    """How little a permutation changes: relative to the largest logit, loss and weight of each tensor, all in float64."""
+    """How little a permutation of the flattened map changes, in float64.
+
+    features: numbers in the map; moved: those that the permutation moves.
+    logits_difference: relative to the largest logit; trajectories: one for each optimiser.
+    """
 
     features: int
     moved: int
@@ -63,24 +73,26 @@ class FlattenOrder(Shown):
         rows = [("flatten order", f"{self.moved:,} of {self.features:,} positions moved")]
         rows.append(("logits", f"differ by {self.logits_difference:.3g} of the largest"))
         for t in self.trajectories:
-            rows.append(
-                (
-                    f"{t.steps} steps of {t.optimizer}",
-                    f"losses differ by {t.loss_difference:.3g}, weights by {t.weight_difference:.3g} (loss {t.first_loss:.3f} → {t.last_loss:.3f})",
-                )
+            differ = (
+                f"losses differ by {t.loss_difference:.3g}, weights by {t.weight_difference:.3g}"
             )
+            loss = f"(loss {t.first_loss:.3f} → {t.last_loss:.3f})"
+            rows.append((f"{t.steps} steps of {t.optimizer}", f"{differ} {loss}"))
         return rows
 
 
 def order_named(name: str, shape: Sequence[int], seed: int = 0) -> Tensor:
-    """One of ORDERS for a feature map of C×H×W."""
+    """One of ORDERS for a feature map of C × H × W; raises UserError for an unknown name."""
     if name not in ORDERS:
         raise UserError(f"order {one_line(name)!r}{did_you_mean(name, ORDERS)}")
     return ORDERS[name](tuple(shape), torch.Generator().manual_seed(seed))
 
 
 def permute_columns(fc: nn.Module, order: Tensor) -> None:
-    """Columns of the first fully connected layer, in place: column j of the new weight is column order[j] of the old one."""
+    """Permute the columns of the first fully connected layer in place.
+
+    Column j of the new weight is column order[j] of the old one.
+    """
     layer = _first_linear(fc, len(order))
     with torch.no_grad():
         layer.weight.copy_(layer.weight[:, order])
@@ -98,22 +110,19 @@ def flatten_order(
     batch: int = 32,
     seed: int = 0,
 ) -> FlattenOrder:
-    """Compare conv → flatten → fc with conv → flatten → permutation → fc with permuted columns: logits, and `steps` training steps.
+    """Compare conv → flatten → fc with conv → flatten → permutation → fc with permuted columns.
 
-    Both modules are copied to float64; images (N×C×H×W) and labels (N) are taken in batches, in turn. `order` is a permutation or one of
-    ORDERS. Raises UserError for what is no permutation, and for an fc part whose first linear layer does not take the flattened map.
+    conv, fc: the two parts of a network; both are copied to float64.
+    images, labels: N × C × H × W and N, taken in batches, in turn.
+    order: a permutation of the flattened map, or one of ORDERS.
+    optimizers: "sgd" (with Nesterov momentum) or "adam", each trained from the same start.
+    steps, batch: training steps, and images in each; seed: of a random order.
+
+    Raises UserError for what is no permutation, and for an fc part whose first linear layer does
+    not take the flattened map. Proof: docs/theory.md, section 2.
     """
-    (found,) = flatten_orders(
-        conv,
-        fc,
-        images,
-        labels,
-        [order],
-        optimizers=optimizers,
-        steps=steps,
-        batch=batch,
-        seed=seed,
-    )
+    how = {"optimizers": optimizers, "steps": steps, "batch": batch, "seed": seed}
+    (found,) = flatten_orders(conv, fc, images, labels, [order], **how)
     return found
 
 
@@ -129,60 +138,73 @@ def flatten_orders(
     batch: int = 32,
     seed: int = 0,
 ) -> list[FlattenOrder]:
-    """`flatten_order` for several orders at once: the network in the natural order is trained once and compared with all of them."""
+    """`flatten_order` for several orders at once, with the same arguments.
+
+    The network in the natural order is trained once and compared with all of them.
+    """
     conv, fc = copy.deepcopy(conv).double(), copy.deepcopy(fc).double()
     device = device_of(fc)
     images, labels = images.to(device, torch.float64), labels.to(device)
     if len(images) == 0 or len(images) != len(labels):
-        raise UserError(f"{len(images)} images with {len(labels)} labels: one label an image")
-    try:
-        with torch.no_grad():
-            features = copy.deepcopy(conv)(images[:2])
-    except RuntimeError as error:
-        raise UserError(
-            f"the convolution part does not take {show_shape(images.shape)} images: {one_line(error)}"
-        ) from None
-    count = features[0].numel()
-    identity = torch.arange(count, device=device)
-    asked = [
-        order_named(order, features.shape[1:], seed) if isinstance(order, str) else order
-        for order in orders
-    ]
-    for order in asked:
-        if order.ndim != 1 or not torch.equal(order.sort().values, identity.to(order.device)):
-            raise UserError(
-                f"order of {show_shape(order.shape)}: not a permutation of 0 … {count - 1}"
-            )
-    permutations = [order.to(device) for order in asked]
+        raise UserError(f"{len(images)} images with {len(labels)} labels: one label per image")
+    permutations = _permutations(orders, _map_shape(conv, images), seed, device)
+    count = len(permutations[0])
     _first_linear(fc, count)
     for name in optimizers:
         if name not in OPTIMIZERS:
             raise UserError(f"optimizer {one_line(name)!r}{did_you_mean(name, OPTIMIZERS)}")
-
-    def nets() -> list[Ordered]:
-        """The natural network, and a twin for each order."""
-        made = [
-            Ordered(copy.deepcopy(conv), order, copy.deepcopy(fc))
-            for order in (identity, *permutations)
-        ]
-        for net in made[1:]:
-            permute_columns(net.fc, net.order)
-        return made
-
-    natural, *twins = nets()
+    natural, *twins = _twins(conv, fc, permutations)
     with torch.no_grad():
         logits = natural.eval()(images[: 8 * batch])
         differences = [_relative(twin.eval()(images[: 8 * batch]), logits) for twin in twins]
-    trajectories = [_train(nets(), images, labels, name, steps, batch) for name in optimizers]
+    trajectories = [
+        _train(_twins(conv, fc, permutations), images, labels, name, steps, batch)
+        for name in optimizers
+    ]
+    natural_order, *others = permutations
     return [
         FlattenOrder(
-            count,
-            int((order != identity).sum()),
-            difference,
-            tuple(each[i] for each in trajectories),
+            features=count,
+            moved=int((order != natural_order).sum()),
+            logits_difference=difference,
+            trajectories=tuple(each[i] for each in trajectories),
         )
-        for i, (order, difference) in enumerate(zip(permutations, differences, strict=True))
+        for i, (order, difference) in enumerate(zip(others, differences, strict=True))
     ]
+
+
+def _map_shape(conv: nn.Module, images: Tensor) -> tuple[int, ...]:
+    """The shape of the feature map that is flattened, of one sample."""
+    try:
+        with torch.no_grad():
+            return tuple(copy.deepcopy(conv)(images[:2]).shape[1:])
+    except RuntimeError as error:
+        shape = show_shape(images.shape)
+        raise UserError(
+            f"the convolution part does not take {shape} images: {one_line(error)}"
+        ) from None
+
+
+def _permutations(
+    orders: Sequence[Tensor | str], shape: tuple[int, ...], seed: int, device: torch.device
+) -> list[Tensor]:
+    """The natural order of a feature map, then those asked for."""
+    identity = torch.arange(math.prod(shape), device=device)
+    asked = [order_named(o, shape, seed) if isinstance(o, str) else o for o in orders]
+    for order in asked:
+        if order.ndim != 1 or not torch.equal(order.sort().values, identity.to(order.device)):
+            raise UserError(
+                f"order of {show_shape(order.shape)}: not a permutation of 0 … {len(identity) - 1}"
+            )
+    return [identity, *(order.to(device) for order in asked)]
+
+
+def _twins(conv: nn.Module, fc: nn.Module, permutations: Sequence[Tensor]) -> list[Ordered]:
+    """The natural network, and for each other order a copy with the columns permuted likewise."""
+    made = [Ordered(copy.deepcopy(conv), order, copy.deepcopy(fc)) for order in permutations]
+    for net in made[1:]:
+        permute_columns(net.fc, net.order)
+    return made
 
 
 def _train(
@@ -230,11 +252,9 @@ def _relative(found: Tensor, expected: Tensor) -> float:
 def _first_linear(fc: nn.Module, features: int) -> nn.Linear:
     layer = next((m for m in fc.modules() if isinstance(m, nn.Linear)), None)
     if layer is None or layer.in_features != features:
-        takes = (
-            "has no linear layer"
-            if layer is None
-            else f"starts with a linear layer of {layer.in_features:,} inputs"
-        )
+        takes = "has no linear layer"
+        if layer is not None:
+            takes = f"starts with a linear layer of {layer.in_features:,} inputs"
         raise UserError(
             f"the fully connected part {takes}; the flattened map has {features:,} numbers"
         )

@@ -1,12 +1,14 @@
-"""How does it move with its input? The condition f(x(i+k))(j) = f(x)(j+k) in exactly that form, periods, borders and invariance.
+"""How does it move with its input? The condition f(x(i+k))(j) = f(x)(j+k) in exactly that form.
 
-Shifts of inputs are circular. On an axis of N inputs and M outputs, s is a period if f(x(i + m·s))(j) = f(x)(j + m·s·M/N) for all m; positions
-within `border` of either end may break it (zero padding does), as long as the border is narrower than M/4.
+Shifts of inputs are circular. On an axis of N inputs and M outputs, s is a period if
+f(x(i + m·s))(j) = f(x)(j + m·s·M/N) for all m. Positions within `border` of either end may break
+it (zero padding does), as long as the border is narrower than M/4.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,10 +22,14 @@ CONDITION = "f(x(i+k))(j) = f(x(i))(j+k)"
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of N inputs and M outputs (None: the output has other axes than the input).
+    """One axis of an operator.
 
-    `shift` is (s, t): shifting the input by s shifts the output by t. It is set also where the sizes don't allow a period in the strict
-    sense, because windows are not padded (then it holds wherever no window wraps around).
+    inputs, outputs: its sizes; no outputs where the output has other axes than the input.
+    period: the smallest shift by whose multiples the output moves along; None: there is none.
+    shift: (s, t), an input shift of s is an output shift of t. It is set, too, where the sizes
+        allow no period because windows are not padded; then it holds where no window wraps around.
+    border: outputs at each end that may break the condition.
+    invariant: whether the output does not change at all; error: the largest relative one inside.
     """
 
     inputs: int
@@ -37,7 +43,14 @@ class Axis:
 
 @dataclass(frozen=True, eq=False)
 class Translation(Shown):
-    """`equivariant`: the condition holds for every shift on every axis, inside the border; `circular`: up to the edge too."""
+    """How an operator moves with its input, over all axes.
+
+    equivariant: the condition holds for every shift on every axis, inside the border.
+    circular: it holds up to the edge, too; invariant: the output does not change at all.
+    period, border: the largest over the axes (None: an axis has no period).
+    reason: why it is not equivariant; counterexamples: an input that shows it, made small.
+    tolerance: relative; trials: inputs at each shift.
+    """
 
     equivariant: bool
     circular: bool
@@ -52,22 +65,17 @@ class Translation(Shown):
 
     @property
     def periods(self) -> tuple[int | None, ...]:
-        """One an axis; None where an axis has none."""
+        """One per axis; None where an axis has none."""
         return tuple(axis.period for axis in self.axes)
 
     @property
     def shifts(self) -> tuple[tuple[int, int] | None, ...]:
-        """(s, t) an axis: an input shift of s is an output shift of t. The shift map is k → k·t/s for multiples k of s."""
+        """(s, t) per axis: an input shift of k, a multiple of s, is an output shift of k·t/s."""
         return tuple(axis.shift for axis in self.axes)
 
     def rows(self) -> list[tuple[str, ...]]:
-        rows = [
-            (
-                "translation",
-                "equivariant" if self.equivariant else f"not equivariant: {self.reason}",
-            )
-        ]
-        rows.append(("invariant", "yes" if self.invariant else "no"))
+        verdict = "equivariant" if self.equivariant else f"not equivariant: {self.reason}"
+        rows = [("translation", verdict), ("invariant", "yes" if self.invariant else "no")]
         for number, axis in enumerate(self.axes, 1):
             moves = (
                 f"input shift {axis.shift[0]} → output shift {axis.shift[1]}"
@@ -75,29 +83,59 @@ class Translation(Shown):
                 else "no shift of the output"
             )
             border = f", but for {axis.border} at each end" if axis.border else ""
-            rows.append(
-                (
-                    f"axis {number}: {axis.inputs} → {axis.outputs or '·'}",
-                    f"period {axis.period or 'none'}; {moves}{border}",
-                )
-            )
+            sizes = f"axis {number}: {axis.inputs} → {axis.outputs or '·'}"
+            rows.append((sizes, f"period {axis.period or 'none'}; {moves}{border}"))
         rows.append(("tolerance", f"{self.tolerance:g}; {self.trials} inputs at each shift"))
         return rows
 
 
-def translation(operator: Operator, *, trials: int = 16, seed: int = 0) -> Translation:
-    """Judge on `trials` inputs of all kinds and magnitudes at shifts that include all divisors of each axis."""
+def measure_translation(operator: Operator, *, trials: int = 16, seed: int = 0) -> Translation:
+    """Judge how an operator moves with its input, at shifts that include all divisors of each axis.
+
+    operator: the callable, made safe to measure.
+    trials: inputs at each shift, of all kinds and magnitudes; seed: of the inputs.
+
+    Raises UserError where the callable returns no finite numbers.
+    """
     generator = torch.Generator().manual_seed(seed + 1)
-    kinds = [kind for kind in KINDS if kind != "constant"]
-    scales = (
-        (1.0, 1e3, 1e-3, 10.0, 1e6, 0.1, 1e-6, 1.0, 100.0)
-        if operator.precision is not torch.float16
-        else (1.0, 10.0, 0.1)
+    x, base = _inputs(operator, trials, generator)
+    assert operator.out_shape is not None
+    same_rank = len(operator.out_shape) == len(operator.shape)
+    axes, breaks = [], []
+    for number in range(len(operator.shape) - 1):
+        outputs = operator.out_shape[1 + number] if same_rank else None
+        axis, broken = _axis(operator, x, base, number, outputs, generator)
+        axes.append(axis)
+        breaks.append(broken)
+    operator.check_repeats()
+    equivariant = all(axis.inputs == axis.outputs for axis in axes) and not any(breaks)
+    periods = [axis.period for axis in axes]
+    return Translation(
+        equivariant=equivariant,
+        circular=equivariant and all(axis.border == 0 for axis in axes),
+        invariant=all(axis.invariant for axis in axes),
+        period=None if None in periods else max(p for p in periods if p is not None),
+        border=max(axis.border for axis in axes),
+        axes=tuple(axes),
+        reason="" if equivariant else _reason(operator, axes, breaks),
+        tolerance=operator.tolerance,
+        trials=len(x),
+        counterexamples=()
+        if equivariant
+        else _counterexample(operator, x, axes, breaks, same_rank),
     )
+
+
+def _inputs(operator: Operator, trials: int, generator: torch.Generator) -> tuple[Points, Tensor]:
+    """Inputs of all kinds but the constant ones, and their outputs; those with finite outputs."""
+    kinds = [kind for kind in KINDS if kind != "constant"]
+    half = operator.precision is torch.float16
+    scales = (1.0, 10.0, 0.1) if half else (1.0, 1e3, 1e-3, 10.0, 1e6, 0.1, 1e-6, 1.0, 100.0)
     assert set(scales) <= {*SCALES}
     pick = [kinds[t % len(kinds)] for t in range(trials)]
     x = draw(operator, pick, [scales[t % len(scales)] for t in range(trials)], generator)
-    # a little noise everywhere: on exactly equal or zero inputs, rounding decides what a discontinuous function returns
+    # a little noise everywhere: on exactly equal or zero inputs, rounding decides what a
+    # discontinuous function returns
     noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
     x = x + 1e-3 * noise * flat_max(x).clamp_min(1e-9).reshape(-1, *[1] * (x.ndim - 1))
     base = operator(x)
@@ -106,48 +144,25 @@ def translation(operator: Operator, *, trials: int = 16, seed: int = 0) -> Trans
         raise UserError(
             f"{operator.name} returns numbers that are not finite on all {trials} inputs"
         )
-    x, base = x[finite], base[finite]
-    spatial = len(operator.shape) - 1
-    assert operator.out_shape is not None
-    same_rank = len(operator.out_shape) == len(operator.shape)
-    axes, breaks = [], []
-    for number in range(spatial):
-        outputs = operator.out_shape[1 + number] if same_rank else None
-        axis, broken = _axis(operator, x, base, number, outputs, generator)
-        axes.append(axis)
-        breaks.append(broken)
-    operator.check_repeats()
-    sizes_equal = all(axis.inputs == axis.outputs for axis in axes)
-    equivariant = sizes_equal and not any(breaks)
-    periods = [axis.period for axis in axes]
-    reason, examples = "", ()
-    if not equivariant:
-        if not sizes_equal:
-            ins, outs = (
-                operator.shape[1:],
-                operator.out_shape[1:] if same_rank else operator.out_shape,
-            )
-            reason = f"the condition compares outputs of the input's size; {'×'.join(map(str, ins))} points give {'×'.join(map(str, outs)) or 'one number'}"
-        else:
-            reason = (
-                f"{CONDITION} fails for a shift of {next(b for b in breaks if b is not None)[1]}"
-            )
-        examples = _counterexample(operator, x, axes, breaks, same_rank)
-    return Translation(
-        equivariant=equivariant,
-        circular=equivariant and all(axis.border == 0 for axis in axes),
-        invariant=all(axis.invariant for axis in axes),
-        period=None if None in periods else max(p for p in periods if p is not None),
-        border=max(axis.border for axis in axes),
-        axes=tuple(axes),
-        reason=reason,
-        tolerance=operator.tolerance,
-        trials=len(x),
-        counterexamples=examples,
-    )
+    return x[finite], base[finite]
 
 
 Break = tuple[int, int]  # index of the worst input, shift
+
+
+def _reason(operator: Operator, axes: list[Axis], breaks: list[Break | None]) -> str:
+    """Why the operator is not equivariant."""
+    if all(axis.inputs == axis.outputs for axis in axes):
+        shift = next(b for b in breaks if b is not None)[1]
+        return f"{CONDITION} fails for a shift of {shift}"
+    assert operator.out_shape is not None
+    same_rank = len(operator.out_shape) == len(operator.shape)
+    outs = operator.out_shape[1:] if same_rank else operator.out_shape
+    return (
+        "the condition compares outputs of the input's size; "
+        f"{'×'.join(map(str, operator.shape[1:]))} points give "
+        f"{'×'.join(map(str, outs)) or 'one number'}"
+    )
 
 
 def _axis(
@@ -162,78 +177,107 @@ def _axis(
     size = operator.shape[1 + number]
     dim = number - (len(operator.shape) - 1)
     if size == 1:
-        return Axis(
-            1, outputs, 1, (1, outputs) if outputs is not None else None, 0, True, 0.0
-        ), None
+        shift_map = (1, outputs) if outputs is not None else None
+        return Axis(1, outputs, 1, shift_map, 0, True, 0.0), None
     divisors = [s for s in range(1, size) if size % s == 0]
     shifts = set(range(1, size))
     if size > 12:
         shifts = {*divisors, size - 1, int(torch.randint(1, size, (), generator=generator))}
-    profiles: dict[
-        int, tuple[Tensor, Tensor]
-    ] = {}  # shift -> error of each output position; of each input, in the middle half
-    invariance, moved = 0.0, {}
-    extent = flat_max(x)
-    for k in sorted(shifts):
-        out = operator(x.roll(-k, dim))
-        moved[k] = out
-        largest = torch.maximum(flat_max(out), flat_max(base))
-        error = operator.error(out, base, largest, extent)
-        invariance = max(invariance, float(torch.where(error.isfinite(), error, torch.inf).max()))
-        if outputs is not None and k * outputs % size == 0:
-            shift = k * outputs // size
-            profiles[k] = _profile(
-                operator.error(out, base.roll(-shift, dim), largest, extent), dim, shift
-            )
+    seen = _Shifts(operator, x, base, dim, size, outputs, {})
+    invariance = max(0.0, *(seen.look(k) for k in sorted(shifts)))
     invariant = invariance <= operator.tolerance
-    border = 0
-    period = shift_map = None
-    error = torch.inf
-    for s in divisors:
-        if outputs is None or s * outputs % size:
-            continue
-        multiples = [k for k in profiles if k % s == 0]
-        widths = [
-            _border(profiles[k][0], k * outputs // size, operator.tolerance) for k in multiples
-        ]
-        if all(width is not None for width in widths):
-            border = max(width for width in widths if width is not None)
-            period, shift_map = s, (s, s * outputs // size)
-            kept = [profiles[k][0][inside(outputs, k * outputs // size, border)] for k in multiples]
-            error = max(float(part.max()) for part in kept if part.numel())
-            break
+    strict = next((found for s in divisors if (found := seen.period(s)) is not None), None)
+    period, border, error = strict or (None, 0, torch.inf)
+    shift_map = None if period is None else (period, seen.output_shift(period))
     broken = None
-    if period != 1 and 1 in profiles:
-        k = max(
-            (
-                k
-                for k in profiles
-                if _border(profiles[k][0], k * (outputs or 0) // size, operator.tolerance) is None
-            ),
-            key=_near_one,
-        )
-        broken = (int(profiles[k][1].argmax()), k)
+    if period != 1 and 1 in seen.profiles:
+        k = min(k for k in seen.profiles if seen.border(k) is None)
+        broken = (int(seen.profiles[k].of_inputs.argmax()), k)
     if shift_map is None and outputs is not None and not invariant and outputs >= 3:
-        shift_map = _unpadded(operator, base, moved, x, dim, size, outputs)
+        shift_map = seen.unpadded(outputs)
     if invariant:
-        period = 1
-    return Axis(
-        size, outputs, period, shift_map, border, invariant, invariance if invariant else error
-    ), broken
+        period, error = 1, invariance
+    return Axis(size, outputs, period, shift_map, border, invariant, error), broken
 
 
-def _near_one(k: int) -> int:
-    return -k
+class _Profile(NamedTuple):
+    """The largest error at each output position, and of each input where no border excuses it."""
+
+    of_positions: Tensor
+    of_inputs: Tensor
 
 
-def _profile(error: Tensor, dim: int, shift: int) -> tuple[Tensor, Tensor]:
-    """The largest error at each output position, and of each input where no border can excuse it."""
+@dataclass(frozen=True)
+class _Shifts:
+    """What shifts along one axis do; `profiles` are those by which outputs can move, too."""
+
+    operator: Operator
+    x: Points
+    base: Tensor
+    dim: int
+    size: int
+    outputs: int | None
+    profiles: dict[int, _Profile]
+
+    def output_shift(self, shift: int) -> int:
+        return shift * (self.outputs or 0) // self.size
+
+    def errors(self, out: Tensor, expected: Tensor) -> Tensor:
+        largest = torch.maximum(flat_max(out), flat_max(self.base))
+        return self.operator.error(out, expected, largest, flat_max(self.x))
+
+    def look(self, shift: int) -> float:
+        """Measure one shift; returns how far the operator is from being invariant to it."""
+        out = self.operator(self.x.roll(-shift, self.dim))
+        if self.outputs is not None and shift * self.outputs % self.size == 0:
+            moved = self.output_shift(shift)
+            error = self.errors(out, self.base.roll(-moved, self.dim))
+            self.profiles[shift] = _profile(error, self.dim, moved)
+        error = self.errors(out, self.base)
+        return float(torch.where(error.isfinite(), error, torch.inf).max())
+
+    def border(self, shift: int) -> int | None:
+        """The width of the border outside of which the shift keeps the condition."""
+        errors = self.profiles[shift].of_positions
+        return _border(errors, self.output_shift(shift), self.operator.tolerance)
+
+    def period(self, s: int) -> tuple[int, int, float] | None:
+        """(s, border, largest error inside) where all multiples of s keep the condition."""
+        if self.outputs is None or s * self.outputs % self.size:
+            return None
+        multiples = [k for k in self.profiles if k % s == 0]
+        widths = [self.border(k) for k in multiples]
+        if any(width is None for width in widths):
+            return None
+        border = max(width for width in widths if width is not None)
+        kept = [
+            self.profiles[k].of_positions[inside(self.outputs, self.output_shift(k), border)]
+            for k in multiples
+        ]
+        return s, border, max(float(part.max()) for part in kept if part.numel())
+
+    def unpadded(self, outputs: int) -> tuple[int, int] | None:
+        """(s, 1): the stride s of windows that don't fill the axis (no padding, or a remainder).
+
+        An input shift of s moves outputs by one, and none of them wraps around.
+        """
+        border = _widest(outputs)
+        keep = slice(border, outputs - 1 - border)
+        for s in range(1, min(self.size // 2, -(-self.size // outputs) + 1) + 1):
+            out = self.operator(self.x.roll(-s, self.dim))
+            error = self.errors(out, self.base.roll(-1, self.dim)).movedim(self.dim, 1)[:, keep]
+            if bool((error <= self.operator.tolerance).all()):
+                return s, 1
+        return None
+
+
+def _profile(error: Tensor, dim: int, shift: int) -> _Profile:
     error = error.movedim(dim, 1).flatten(2) if error.ndim > 2 else error[..., None]
     error = torch.where(error.isfinite(), error, torch.inf)
     size = error.shape[1]
     keep = inside(size, shift, _widest(size))
     middle = error[:, keep] if keep.any() else error
-    return error.amax((0, 2)), middle.flatten(1).amax(1)
+    return _Profile(error.amax((0, 2)), middle.flatten(1).amax(1))
 
 
 def _widest(size: int) -> int:
@@ -253,31 +297,13 @@ def _border(profile: Tensor, shift: int, tolerance: float) -> int | None:
     return needed if needed <= _widest(size) and bool(inside(size, shift, needed).any()) else None
 
 
-def _unpadded(
-    operator: Operator,
-    base: Tensor,
-    moved: dict[int, Tensor],
-    x: Points,
-    dim: int,
-    size: int,
-    outputs: int,
-) -> tuple[int, int] | None:
-    """The stride of windows that don't fill the axis (no padding, or a remainder): an input shift of s moves outputs by one, none wrapping."""
-    border = _widest(outputs)
-    for s in range(1, min(size // 2, -(-size // outputs) + 1) + 1):
-        out = moved[s] if s in moved else operator(x.roll(-s, dim))
-        keep = slice(border, outputs - 1 - border)
-        largest = torch.maximum(flat_max(out), flat_max(base))
-        before, after = out.movedim(dim, 1)[:, keep], base.roll(-1, dim).movedim(dim, 1)[:, keep]
-        if bool((operator.error(before, after, largest, flat_max(x)) <= operator.tolerance).all()):
-            return s, 1
-    return None
-
-
 def _counterexample(
     operator: Operator, x: Points, axes: list[Axis], breaks: list[Break | None], same_rank: bool
 ) -> tuple[Counterexample, ...]:
-    """A small input that shows the failure: against the condition where sizes agree, else a shift by one that is no shift of the output."""
+    """A small input that shows the failure.
+
+    It is against the condition where sizes agree; else a shift by one that shifts no output.
+    """
     for number, (axis, broken) in enumerate(zip(axes, breaks, strict=True)):
         if broken is not None and axis.inputs == axis.outputs:
             worst, k = broken
@@ -300,7 +326,5 @@ def _counterexample(
 
 
 def _no_shift_errors(operator: Operator, x: Points, number: int) -> Tensor:
-    left, right, largest, size = sides(
-        operator, "equivariance", x, x, {"axis": float(number), "shift": 1.0}
-    )
-    return operator.error(left, right, largest, size).flatten(1).amax(1)
+    both = sides(operator, "equivariance", x, x, {"axis": float(number), "shift": 1.0})
+    return operator.error(*both).flatten(1).amax(1)

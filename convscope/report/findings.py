@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,10 @@ from convscope.training import Run
 
 @dataclass(frozen=True)
 class Table:
-    """Columns are (key, heading, format): formats are text, int, loss, percent, float, seconds. Values are plain JSON values."""
+    """Columns are (key, heading, format), rows map keys to plain JSON values.
+
+    Formats are text, int, loss, percent, float, seconds.
+    """
 
     name: str
     title: str
@@ -21,7 +25,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A Vega-Lite specification with its data inside; `alt` says in words what a reader without the picture should know."""
+    """A Vega-Lite specification with its data inside.
+
+    `alt` says in words what a reader without the picture should know.
+    """
 
     name: str
     title: str
@@ -32,7 +39,10 @@ class Chart:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Small pictures side by side: (PNG bytes, the words below it). `alt` says in words what they show; `width` is a picture's on the page, in pixels."""
+    """Small pictures side by side: (PNG bytes, the words below it).
+
+    `alt` says in words what they show; `width` is a picture's width on the page, in pixels.
+    """
 
     name: str
     title: str
@@ -44,10 +54,12 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Finding:
-    """A chapter's answer. `sentence` is the verdict in one sentence, computed from `numbers`; `paragraphs` explain the method ("Head. Text").
+    """A chapter's answer to its question.
 
-    `brief` is the verdict as a clause, for the one sentence on the whole study. `proof` are the numbered steps of an argument. `runs` names runs that later
-    chapters build on; they are not part of the report.
+    verdict: in a few words; brief: as a clause, for the one sentence on the whole study.
+    sentence: the verdict in one sentence, computed from `numbers`.
+    paragraphs: the method, each "Head. Text"; proof: the numbered steps of an argument.
+    runs: runs that later chapters build on; they are no part of the report.
     """
 
     name: str
@@ -67,6 +79,16 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.title}: {self.sentence}"
 
+    def texts(self) -> Iterator[str]:
+        """Every text that a reader of the chapter sees, cells of tables among them."""
+        yield from (self.title, self.question, self.verdict, self.sentence)
+        yield from (*self.paragraphs, *self.proof)
+        for table in self.tables:
+            yield from (table.title, table.caption, *(heading for _, heading, _ in table.columns))
+            yield from (v for row in table.rows for v in row.values() if isinstance(v, str))
+        for shown in (*self.charts, *self.galleries):
+            yield from (shown.title, shown.caption)
+
     def _repr_html_(self) -> str:
         import html
 
@@ -74,4 +96,5 @@ class Finding:
             f"<tr><td>{html.escape(k)}</td><td>{html.escape(str(v))}</td></tr>"
             for k, v in self.numbers.items()
         )
-        return f"<h3>{html.escape(self.title)}</h3><p>{html.escape(self.sentence)}</p><table>{rows}</table>"
+        title, sentence = html.escape(self.title), html.escape(self.sentence)
+        return f"<h3>{title}</h3><p>{sentence}</p><table>{rows}</table>"

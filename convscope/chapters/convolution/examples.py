@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convscope.chapters.convolution.operators import ASKED, Measured, law_word
+from convscope.chapters.convolution.operators import ASKED, Measured
+from convscope.chapters.convolution.tables import law_name
+from convscope.chapters.convolution.words import TEXTS
 from convscope.planning import Context
-from convscope.probes.laws import Counterexample
-from convscope.report import Chart, Panel
-from convscope.report import operator_charts as charts_operators
+from convscope.probes import Counterexample
+from convscope.report import Chart, Panel, operator_charts
 
 FILES = "counterexamples"
 
@@ -25,7 +26,10 @@ def file_name(name: str, law: str) -> str:
 def save_counterexamples(
     context: Context, measured: Sequence[Measured]
 ) -> dict[tuple[str, str], str]:
-    """(operator, law) -> file in the study's folder, for those that are there; they are written by the study itself, not by a later report."""
+    """(operator, law) -> file in the study's folder, for those that are there.
+
+    They are written by the study itself, not by a later report.
+    """
     if context.folder is None:
         return {}
     folder = context.folder / FILES
@@ -49,10 +53,12 @@ def write_counterexample(path: Path, example: Counterexample) -> None:
 
 
 def panel_of(name: str, example: Counterexample) -> Panel:
-    """Both sides of the law along one line through the place where they differ most, and the inputs along theirs."""
-    axis = int(example.numbers.get("axis", len(example.shape) - 2)) - (
-        len(example.shape) - 1
-    )  # counted from the end
+    """Both sides of the law along a line through the place where they differ most, and the inputs.
+
+    The inputs are shown along the line through their largest value.
+    """
+    spatial = len(example.shape) - 1
+    axis = int(example.numbers.get("axis", spatial - 1)) - spatial  # counted from the end
     same_rank = example.left.ndim == example.x.ndim
     rows = line_of("x", example.x, place_of(example.x), axis)
     rows += line_of("y", example.y, place_of(example.y), axis) if example.y is not None else []
@@ -60,13 +66,12 @@ def panel_of(name: str, example: Counterexample) -> Panel:
     rows += line_of("left side", example.left, worst, axis if same_rank else -1)
     rows += line_of("right side", example.right, worst, axis if same_rank else -1)
     if "factor" in example.numbers:
-        law = f"{example.law.removesuffix(' homogeneity')} factor a = {example.numbers['factor']:.3g}".replace(
-            "-", "−"
-        )
+        sign = example.law.removesuffix(" homogeneity")
+        law = f"{sign} factor a = {example.numbers['factor']:.3g}".replace("-", "−")
     elif example.law == "equivariance":
         law = f"shift by {int(example.numbers['shift'])}"
     else:
-        law = law_word(example.law)
+        law = law_name(example.law)
     return Panel(name, law, rows)
 
 
@@ -87,7 +92,10 @@ def line_of(series: str, values: Tensor, place: tuple[int, ...], axis: int) -> l
 def chosen_examples(
     measured: Sequence[Measured],
 ) -> tuple[list[tuple[str, Counterexample]], list[tuple[str, Counterexample]]]:
-    """All counterexamples of the operators asked about; of each further one the first against linearity and the one against equivariance."""
+    """(asked, further): all counterexamples of the operators of the assignment, two of the others.
+
+    These two are the first against linearity and the one against equivariance.
+    """
     asked, further = [], []
     for one in measured:
         examples = one.found.counterexamples if one.found is not None else ()
@@ -102,38 +110,23 @@ def chosen_examples(
 def counterexample_charts(
     measured: Sequence[Measured], files: dict[tuple[str, str], str]
 ) -> list[Chart]:
+    """Small plots in two charts: the operators of the assignment, and the further ones.
+
+    files: (operator, law) -> file in the study's folder; the first one stands in the caption.
+    """
     asked, further = chosen_examples(measured)
-    caption = (
-        "Above: the input x (and y); below: the two sides of the law, equal where it holds. Additivity: f(x + y) and f(x) + f(y) − f(0). Factor a: f(ax) and a f(x) + (1 − a) f(0). "
-        "f(0) = 0: f(0) and 0. Shift: f of the shifted x, and f(x) shifted along (where sizes differ or no period is kept: by whatever shift fits best). Each is shown along one line of its tensor, through the largest value "
-        "and through the largest difference. Where the condition is judged inside a border alone, the left side is set to the right one in the border."
-    )
-    if files:
-        (name, _), file = next(iter(files.items()))
-        caption += (
-            f" Every one is a file in {FILES}/ of the study's folder; in Python, with Counterexample from convscope.probes and OPERATORS from convscope.probes.operators, "
-            f'Counterexample.load("{file}").replay(OPERATORS["{name}"].make()) measures its error again.'
-        )
-    out = []
-    for key, title, shown in (
+    (name, _), file = next(iter(files.items()), (("", ""), ""))
+    caption = TEXTS.counterexamples_caption(file, name, FILES)
+    charts = []
+    for key, title, examples in (
         ("counterexamples", "Counterexamples: the operators of the assignment", asked),
         ("counterexamples_further", "Counterexamples: further operators", further),
     ):
-        if shown:
-            told = "; ".join(
-                f"{name}: {law_word(example.law)}, error {example.error:.2g}"
-                for name, example in shown
-            )
-            spec = charts_operators.counterexamples(
-                [panel_of(name, example) for name, example in shown]
-            )
-            out.append(
-                Chart(
-                    key,
-                    title,
-                    spec,
-                    f"Inputs on which a law fails, with the two sides of the law. {told}.",
-                    caption,
-                )
-            )
-    return out
+        if examples:
+            shown = [
+                {"name": name, "law": law_name(example.law), "error": example.error}
+                for name, example in examples
+            ]
+            spec = operator_charts.counterexamples([panel_of(*example) for example in examples])
+            charts.append(Chart(key, title, spec, TEXTS.counterexamples_alt(shown), caption))
+    return charts

@@ -1,4 +1,4 @@
-"""The layers of a trained network: which there are, and what each one is, measured by itself on small maps."""
+"""The layers of a trained network, each measured by itself on small maps."""
 
 from __future__ import annotations
 
@@ -11,20 +11,28 @@ from torch import Tensor, nn
 
 from convscope.chapters.convolution.theorem import response_error
 from convscope.errors import UserError, one_line
-from convscope.probes import Probe, probe
-from convscope.probes.linearity import LinearityTest, linearity
-from convscope.probes.trials import Operator, show_shape
+from convscope.probes import (
+    LinearityTest,
+    Operator,
+    Probe,
+    measure_linearity,
+    probe,
+    show_shape,
+)
 
 LAYER_TRIALS = 32
 MOST_LAYERS = 24
-LAYER_SIZE = 12  # layers are measured on maps of about so many pixels a side: what they are does not depend on it, and small ones are quick
-MOST_WORK = 12_000_000  # in channels × out channels × positions, all layers together: about 10 s on one core
+LAYER_SIZE = 12  # pixels a side, about: what a layer is does not depend on it, and small is quick
+MOST_WORK = 12_000_000  # in channels × out channels × positions, all layers: 10 s on one core
 MOST_NUMBERS = 1 << 16  # in one input of a layer
 
 
 @dataclass(frozen=True)
 class Call:
-    """A module without children as it was called in the network; in_shape is one sample's, None where it was not given one tensor alone."""
+    """A module without children as it was called in the network.
+
+    Shapes are of one sample; `in_shape` is None where it was not given one tensor alone.
+    """
 
     name: str
     module: nn.Module
@@ -39,7 +47,7 @@ class Call:
 
 
 def calls_of(net: nn.Module, in_shape: tuple[int, ...]) -> list[Call]:
-    """The distinct modules without children in order of execution, those left out that pass their input through (Identity)."""
+    """The distinct modules without children in order of execution, nn.Identity left out."""
     calls: dict[nn.Module, Call] = {}
     leaves = ((name, module) for name, module in net.named_modules() if not any(module.children()))
     names = {module: name for name, module in leaves if not isinstance(module, nn.Identity)}
@@ -63,7 +71,10 @@ def calls_of(net: nn.Module, in_shape: tuple[int, ...]) -> list[Call]:
 
 
 def measure_layers(net: nn.Module, in_shape: tuple[int, ...]) -> list[Any]:
-    """[rows, left out]: a row a layer and mode, and the layers left out, each with the reason. `net` is in evaluation mode and stays so."""
+    """[rows, left out]: a row for each layer and mode, and the layers left out, with the reason.
+
+    net: in evaluation mode, and it stays so; in_shape: one sample's.
+    """
     rows: list[dict[str, Any]] = []
     left_out: list[str] = []
     work = 0
@@ -91,7 +102,7 @@ def measure_layers(net: nn.Module, in_shape: tuple[int, ...]) -> list[Any]:
 
 
 def work_of(call: Call) -> int:
-    """in channels × out channels × positions of what is done to impulses, which is what a layer's measurement costs."""
+    """What a layer's measurement costs: in channels × out channels × positions of its impulses."""
     assert call.in_shape is not None
     if not is_map(call):
         return math.prod(call.in_shape) + math.prod(call.out_shape)
@@ -105,7 +116,10 @@ def is_map(call: Call) -> bool:
 
 
 def map_size(call: Call) -> tuple[int, int]:
-    """Small maps on which a layer is measured: three windows wide and large enough to tell its border from its inside."""
+    """The size of the map on which a layer is measured.
+
+    Three windows wide, and large enough to tell its border from its inside.
+    """
     assert call.in_shape is not None
     sides = []
     for axis in (0, 1):
@@ -120,7 +134,7 @@ def map_size(call: Call) -> tuple[int, int]:
 
 
 def measure_layer(call: Call, training: bool) -> dict[str, Any]:
-    """What one module is, on inputs of its channels; raises UserError where that can't be said."""
+    """What one module is, on inputs of its channels; raises UserError where it is not known."""
     assert call.in_shape is not None
     was = call.module.training
     call.module.train(training)
@@ -130,7 +144,7 @@ def measure_layer(call: Call, training: bool) -> dict[str, Any]:
         row["sizes"] = f"{show_shape(call.in_shape)} → {show_shape(call.out_shape)}"
         if not is_map(call):
             return row | linear_row(
-                linearity(Operator(call.module, call.in_shape), trials=LAYER_TRIALS)
+                measure_linearity(Operator(call.module, call.in_shape), trials=LAYER_TRIALS)
             )
         return row | map_row(call, probe_map(call))
     finally:
@@ -138,7 +152,7 @@ def measure_layer(call: Call, training: bool) -> dict[str, Any]:
 
 
 def probe_map(call: Call) -> Probe:
-    """On a small map; a module that takes maps of one size only is measured on these."""
+    """Measured on a small map; a module that takes maps of one size only is measured on these."""
     assert call.in_shape is not None
     try:
         return probe(call.module, (call.in_shape[0], *map_size(call)), trials=LAYER_TRIALS)

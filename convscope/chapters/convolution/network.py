@@ -1,4 +1,4 @@
-"""What is measured on the best trained network, its layers and its predictions on shifted images, and kept with the study."""
+"""The best trained network: its layers and its predictions under shifts, kept with the study."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from convscope.training import Run, is_out_of_memory, network
 
 
 @dataclass(frozen=True)
-class Network:
-    """What was measured on the best trained network. `why` says why there is none, `shifts_why` why its predictions could not be taken."""
+class NetworkMeasures:
+    """What was measured on the best trained network.
+
+    `why` says why there is none, `shifts_why` why its predictions could not be taken.
+    """
 
     run: Run | None
     label: str
@@ -30,16 +33,19 @@ class Network:
     shifts_why: str = ""
 
 
-def measure_network(context: Context, run: Run | None, why: str) -> Network:
+def measure_network(context: Context, run: Run | None, why: str) -> NetworkMeasures:
+    """Layers and shifts of a run's best weights; without a run, or weights, the reason."""
     if run is None:
-        return Network(None, "", why)
+        return NetworkMeasures(None, "", why)
     label, shape = one_line(label_of(run.recipe.model)), context.data.in_shape
     try:
         layers, left_out = kept(
             context, f"layers of {run.id}", lambda: measure_layers(rebuilt(run), shape)
         )
     except UserError as error:
-        return Network(None, label, f"the best network ({label}) can't be looked at: {error}")
+        return NetworkMeasures(
+            None, label, f"the best network ({label}) cannot be looked at: {error}"
+        )
     images, shifts, shifts_why = 0, [], ""
     try:
         flops = FLOPS[context.preset]
@@ -52,26 +58,29 @@ def measure_network(context: Context, run: Run | None, why: str) -> Network:
         if not isinstance(error, UserError) and not is_out_of_memory(error):
             raise
         shifts_why = one_line(error)
-    return Network(
+    return NetworkMeasures(
         run, label, "", tuple(layers), tuple(left_out), images, tuple(shifts), shifts_why
     )
 
 
 def kept(context: Context, key: str, what: Callable[[], list[Any]]) -> list[Any]:
-    """What depends on the trained weights alone is kept with the study, so that its report is quickly written again."""
+    """A measurement that is kept with the study, so that its report is quickly written again."""
     found = context.measure(f"convolution: {key}", what)
     return what() if found is None else found
 
 
 def rebuilt(run: Run) -> nn.Module:
-    """The trained network; UserError where its weights are gone or its factory makes another network than it did."""
+    """The trained network.
+
+    Raises UserError where its weights are gone, or its factory makes another network than it did.
+    """
     try:
         return network(run)
     except (OSError, RuntimeError) as error:
         raise UserError(one_line(error)) from None
 
 
-def network_numbers(net: Network) -> dict[str, Any]:
+def network_numbers(net: NetworkMeasures) -> dict[str, Any]:
     if net.run is None:
         return {"verdict": "cannot tell", "why": net.why}
     errors = [layer["kernel_error"] for layer in net.layers if layer["kernel_error"] is not None]

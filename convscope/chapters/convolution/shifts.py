@@ -1,4 +1,4 @@
-"""A trained network's predictions on shifted images: how many stay, and what becomes of accuracy, with intervals."""
+"""A trained network on shifted images: how many predictions stay, and accuracy, with intervals."""
 
 from __future__ import annotations
 
@@ -26,22 +26,21 @@ from convscope.training import (
 
 SHIFTS = (0, 1, 2, 3, 4)
 BORDERS = ("circular", "edge")
-DIRECTIONS = {
-    "right": (-1, 1),
-    "left": (-1, -1),
-    "down": (-2, 1),
-    "up": (-2, -1),
-}  # where the picture moves: axis, sign
+# where the picture moves: axis, sign
+DIRECTIONS = {"right": (-1, 1), "left": (-1, -1), "down": (-2, 1), "up": (-2, -1)}
 FEWEST_IMAGES, MOST_IMAGES = 500, 5000
 FLOPS = {"quick": 1e12, "standard": 2e13, "full": 1e14}  # to be spent on shifted images
 Move = tuple[str, str, int]  # border, direction, pixels
 
 
 def measure_shifts(net: nn.Module, run: Run, data: Dataset, flops: float) -> list[Any]:
-    """[number of test images, a row a border and shift]: shares of predictions unchanged and of right ones, means over four directions.
+    """[number of test images, rows]: a row for each border and shift, means over four directions.
 
-    Intervals of shares are Wilson's for so many images, which is careful for a mean over directions; that of the change of accuracy is of the
-    images' own differences. The images are a subset, stratified by class, where all would take more than `flops`.
+    net: with its trained weights; run: whose recipe says how it computes; data: with a test split.
+    flops: to be spent; where all test images would take more, a subset stratified by class is used.
+
+    Intervals of shares are Wilson's for so many images, which is careful for a mean over
+    directions. That of the change of accuracy is of the images' own differences.
     """
     recipe = run.recipe
     tensors = resident(recipe, data)
@@ -54,11 +53,9 @@ def measure_shifts(net: nn.Module, run: Run, data: Dataset, flops: float) -> lis
         for k in shifts_for(tensors.in_shape)
     ]
     count = min(len(labels), images_for(flops, (1 + len(moves)) * run.size["flops"]))
-    chosen = (
-        torch.arange(len(labels))
-        if count == len(labels)
-        else stratified_subset(labels.cpu(), count, 0)
-    )
+    chosen = torch.arange(len(labels))
+    if count < len(labels):
+        chosen = stratified_subset(labels.cpu(), count, 0)
     base, moved = predictions(net, tensors, chosen, recipe, moves)
     return [count, shift_rows(base, moved, labels.cpu()[chosen])]
 
@@ -94,56 +91,44 @@ def predictions(
 
 
 def shifted(x: Tensor, border: str, way: str, pixels: int) -> Tensor:
-    """Images N×C×H×W moved by `pixels`: what leaves on one side comes in on the other ("circular"), or the edge is repeated ("edge")."""
+    """Images N × C × H × W moved by `pixels`.
+
+    border: "circular", what leaves on one side comes in on the other, or "edge", which is repeated.
+    """
     axis, sign = DIRECTIONS[way]
     size = x.shape[axis]
     source = torch.arange(size, device=x.device) - sign * pixels
-    return x.index_select(
-        axis % x.ndim, source % size if border == "circular" else source.clamp(0, size - 1)
-    )
+    source = source % size if border == "circular" else source.clamp(0, size - 1)
+    return x.index_select(axis % x.ndim, source)
 
 
 def shift_rows(base: Tensor, moved: dict[Move, Tensor], labels: Tensor) -> list[dict[str, Any]]:
-    count, right = len(base), (base == labels).double()
+    """A row for each border and shift: shares of predictions unchanged and of right ones.
+
+    base: predicted classes of the images as they are; moved: after each move; labels: the truth.
+    """
+    right = (base == labels).double()
+    start = dict.fromkeys(("unchanged", "unchanged_low", "unchanged_high"))
+    still = {"pixels": 0, **start, "ways": {}, **accuracy_of(right, torch.zeros_like(right))}
     rows = []
     for border in BORDERS:
-        for k in SHIFTS:
+        rows.append({"border": border, **still})
+        for k in SHIFTS[1:]:
             ways = {way: moved[border, way, k] for way in DIRECTIONS if (border, way, k) in moved}
-            if k == 0:
-                rows.append(
-                    {
-                        "border": border,
-                        "pixels": 0,
-                        "unchanged": None,
-                        "unchanged_low": None,
-                        "unchanged_high": None,
-                        "ways": {},
-                        **accuracy_of(right, torch.zeros_like(right)),
-                    }
-                )
-            elif ways:
-                same = {way: float((found == base).double().mean()) for way, found in ways.items()}
-                share = math.fsum(same.values()) / len(same)
-                low, high = wilson(share, count)
-                correct = torch.stack([(found == labels).double() for found in ways.values()]).mean(
-                    0
-                )
-                rows.append(
-                    {
-                        "border": border,
-                        "pixels": k,
-                        "unchanged": share,
-                        "unchanged_low": low,
-                        "unchanged_high": high,
-                        "ways": same,
-                        **accuracy_of(correct, correct - right),
-                    }
-                )
+            if not ways:
+                continue
+            same = {way: float((found == base).double().mean()) for way, found in ways.items()}
+            share = math.fsum(same.values()) / len(same)
+            low, high = wilson(share, len(base))
+            unchanged = {"unchanged": share, "unchanged_low": low, "unchanged_high": high}
+            correct = torch.stack([(found == labels).double() for found in ways.values()]).mean(0)
+            accuracy = accuracy_of(correct, correct - right)
+            rows.append({"border": border, "pixels": k, **unchanged, "ways": same, **accuracy})
     return rows
 
 
 def accuracy_of(correct: Tensor, change: Tensor) -> dict[str, Any]:
-    """Accuracy with its interval, and by how much it changed, both from one number an image."""
+    """Accuracy with its interval, and by how much it changed, both from one number per image."""
     share = float(correct.mean())
     low, high = wilson(share, len(correct))
     mean = float(change.mean())
@@ -163,7 +148,7 @@ def accuracy_of(correct: Tensor, change: Tensor) -> dict[str, Any]:
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a binomial share (Wilson 1927): it does not collapse where the share is 0 or 1."""
+    """The 95 % interval of a binomial share (Wilson 1927); shares 0 and 1 have a width, too."""
     z = quantile(0.95, 0)
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))

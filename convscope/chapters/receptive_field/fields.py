@@ -12,7 +12,7 @@ from convscope.data import Dataset
 from convscope.errors import UserError
 from convscope.models import build
 from convscope.planning import Arm, Context
-from convscope.probes.fields import EffectiveField, effective_field, receptive_field
+from convscope.probes import EffectiveField, effective_field, receptive_field
 from convscope.recipe import ConvNet
 from convscope.training import network, resident
 
