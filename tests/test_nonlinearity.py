@@ -275,7 +275,7 @@ def test_grey_images_of_three_classes(grey: Path, tmp_path: Path) -> None:
     assert all(found["rank"] <= 3 for found in finding.numbers["collapses"].values())
     assert (
         finding.verdict == "cannot tell"
-        and "(one seed an arm: the intervals leave out" in finding.sentence
+        and "(one seed per network: the intervals leave out" in finding.sentence
     )
     assert any("a W of 3 × 56," in text for text in finding.paragraphs)
     assert [len(g.items) for g in finding.galleries] == [3, 3]
@@ -488,7 +488,7 @@ def test_runs_that_did_not_finish_are_no_evidence(bad: str) -> None:
     assert (
         finding.verdict == "cannot tell"
         and finding.numbers["seeds"] == 1
-        and "(one seed an arm" in finding.sentence
+        and "(one seed per network" in finding.sentence
     )
     assert drive(made_context(), runs_of({}, lambda _: bad))[0].numbers == {}
 

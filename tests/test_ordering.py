@@ -240,7 +240,7 @@ def test_grey_images_of_three_classes(grey: Path, tmp_path: Path) -> None:
     assert finding.numbers["chance"] == pytest.approx(1 / 3) and finding.numbers["seeds"] == 1
     assert (
         "(1 seed)" in finding.sentence
-        and "(one seed an arm: the intervals leave out" in finding.sentence
+        and "(one seed per network: the intervals leave out" in finding.sentence
     )
     assert {finding.numbers["orders"][kind]["verdict"] for kind in ORDERS} == {"cannot tell"}
 
@@ -394,7 +394,7 @@ def test_runs_that_did_not_finish_are_no_evidence(bad: str) -> None:
     finding, _ = drive(made_context(), runs_of({}, lambda r: bad if r.seed else "finished"))
     assert (
         finding.numbers["seeds"] == 1
-        and "(one seed an arm" in finding.sentence
+        and "(one seed per network" in finding.sentence
         and "0 of 3" in finding.sentence
     )
     assert drive(made_context(), runs_of({}, lambda _: bad))[0].verdict == "cannot tell"

@@ -221,7 +221,7 @@ def test_grey_images_of_three_classes(tmp_path: Path) -> None:
     finding, _ = drive(context, lambda recipe: train(recipe, tmp_path / "runs", data=context.data))
     assert (
         finding.verdict == "cannot tell"
-        and "(one seed an arm: the intervals leave out" in finding.sentence
+        and "(one seed per network: the intervals leave out" in finding.sentence
     )
 
 
@@ -401,7 +401,7 @@ def test_runs_that_did_not_finish_are_no_evidence(bad: str) -> None:
     assert (
         finding.verdict == "cannot tell"
         and finding.numbers["seeds"] == 1
-        and "(one seed an arm" in finding.sentence
+        and "(one seed per network" in finding.sentence
     )
     assert drive(made_context(), runs_of(lambda _: 0.5, None, lambda _: bad))[0].numbers == {}
 

@@ -9,29 +9,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convscope.chapters.best.choice import Candidate
 from convscope.chapters.best.clock import threads
 from convscope.errors import UserError, one_line
 from convscope.models import ConvNetModule
 from convscope.planning import Context
-from convscope.report import Chart, Gallery, pictures
-from convscope.report import search_charts as charts_search
+from convscope.report import Chart, Gallery, pictures, search_charts
+from convscope.statistics import Configuration
 from convscope.training import check_device, network, place, predict, resident
+from convscope.words import count
 
 MOST_MISTAKES, MOST_FILTERS, MOST_MAPS = 12, 32, 8
 
 
 def pictures_of(
-    context: Context, winner: Candidate
+    context: Context, winner: Configuration
 ) -> tuple[list[Chart], list[Gallery], list[str]]:
-    """Confusion matrix; mistakes, filters and feature maps; or a paragraph instead, where the winner's weights can't be read."""
+    """Confusion matrix; mistakes, filters and feature maps; and paragraphs.
+
+    Where the winner's weights cannot be read, a paragraph says so and there are no pictures.
+    """
     run = winner.run
     try:
         check_device(run.recipe.device)
         net = network(run, data=context.data)
         inputs = resident(run.recipe, data=context.data)
     except UserError as error:
-        return [], [], [f"Pictures. Those of the winner are left out: {one_line(error)}."]
+        return [], [], [f"Pictures. The winner's are left out: {one_line(error)}."]
     with threads(run.recipe):
         example = inputs.inputs("test", slice(0, 1)).float().cpu()
         looks = [filters(net), feature_maps(net, example, context)]
@@ -53,8 +56,12 @@ def pictures_of(
 
 
 def answers_of(logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    """As plain JSON: how often which class is taken for which, where that occurs ([true, predicted, count]), and the wrong predictions with the highest
-    probability ([image, predicted, probability]). logits: N×K."""
+    """As plain JSON, from logits (images × classes) and labels (images).
+
+    "counts": [true class, predicted class, images] for each pair of classes that occurs.
+    "mistakes": [image, predicted class, probability], the wrong predictions of highest
+    probability.
+    """
     size = logits.shape[1]
     sure, predicted = logits.softmax(1).max(1)
     table = torch.bincount(labels * size + predicted, minlength=size * size).view(size, size)
@@ -67,20 +74,20 @@ def answers_of(logits: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def class_names(context: Context) -> list[str]:
-    """One line each, and different from each other."""
+    """Names of the classes, one line each, all different."""
     names = [one_line(name, 40) for name in context.data.classes]
     count = Counter(names)
     return [f"{name} ({i})" if count[name] > 1 else name for i, name in enumerate(names)]
 
 
 def confusion_chart(
-    counts: Sequence[tuple[int, int, int]], names: Sequence[str], winner: Candidate
+    counts: Sequence[tuple[int, int, int]], names: Sequence[str], winner: Configuration
 ) -> Chart:
-    """counts: (true class, predicted class, images), where that is not 0."""
+    """counts: (true class, predicted class, images), where there are any; names: classes."""
     size = len(names)
     table = torch.zeros(size, size, dtype=torch.int64)
-    for true, predicted, count in counts:
-        table[true, predicted] = count
+    for true, predicted, images in counts:
+        table[true, predicted] = images
     whole = table.sum(1).clamp(min=1)
     rows = [
         {
@@ -91,29 +98,36 @@ def confusion_chart(
         }
         for i in range(size)
         for j in range(size)
-        if size <= charts_search.MOST_TEXT or table[i, j]  # of many classes only what occurs
+        if size <= search_charts.MOST_TEXT or table[i, j]  # of many classes only what occurs
     ]
     right = int(table.diagonal().sum())
     off = table.clone().fill_diagonal_(0)
     worst = divmod(int(off.argmax()), size)
+    often = count(int(off.max()), "time")
     most = (
-        f" The most frequent mistake: {names[worst[0]]} taken for {names[worst[1]]}, {int(off.max())} times."
+        f" The most frequent mistake: {names[worst[0]]} taken for {names[worst[1]]}, {often}."
         if off.any()
         else ""
     )
     return Chart(
         "confusion",
         "Confusion matrix of the winner on the test images",
-        charts_search.confusion(rows, names),
-        f"{right:,} of {int(table.sum()):,} test images are classified right by {winner.label} (seed {winner.run.recipe.seed}).{most}",
-        "A row a true class, a column a predicted one; counts of test images, colours are shares of the row.",
+        search_charts.confusion(rows, names),
+        f"{right:,} of {int(table.sum()):,} test images are classified right by {winner.label} "
+        f"(seed {winner.run.recipe.seed}).{most}",
+        "A row per true class, a column per predicted one. "
+        "Numbers count test images, colours are shares of the row.",
     )
 
 
 def mistakes(
     worst: Sequence[tuple[int, int, float]], names: Sequence[str], context: Context
 ) -> Gallery | None:
-    """The wrong predictions with the highest probability. worst: (image, predicted class, probability)."""
+    """The wrong predictions of highest probability; None where there are none.
+
+    worst: (image, predicted class, probability) of each.
+    names: names of the classes.
+    """
     if not worst:
         return None
     labels = context.data.test.labels
@@ -128,8 +142,10 @@ def mistakes(
         "mistakes",
         "The winner's most confident mistakes",
         items,
-        f"The {len(items)} test images that the winner classifies wrongly with the highest probability: {'; '.join(text for _, text in items)}.",
-        "Below each: the class predicted with its probability, and the class that the data set gives; now and then the label is at fault.",
+        f"The {len(items)} test images that the winner classifies wrongly with the highest "
+        f"probability: {'; '.join(text for _, text in items)}.",
+        "Below each: the predicted class with its probability, and the class that the data set "
+        "gives. Now and then the label is wrong.",
     )
 
 
@@ -155,7 +171,8 @@ def filters(net: nn.Module) -> Gallery | None:
         "filters",
         "First-layer filters",
         items,
-        f"{len(items)} of {len(weight)} kernels of the winner's first convolution, {rows}×{columns} pixels each, {colour}.",
+        f"{len(items)} of {len(weight)} kernels of the winner's first convolution, "
+        f"{rows}×{columns} pixels each, {colour}.",
         f"Kernels of {rows}×{columns} pixels, {colour}; all on one scale.",
         width=48,
     )
@@ -187,6 +204,7 @@ def feature_maps(net: nn.Module, example: Tensor, context: Context) -> Gallery |
         if len(shown) > 1
         else "Feature maps of the only block",
         tuple(items),
-        f"The first test image and up to {MOST_MAPS} feature maps each, of {sizes} pixels, behind activation and pooling.",
+        f"The first test image and up to {MOST_MAPS} feature maps of each block, "
+        f"of {sizes} pixels, behind activation and pooling.",
         "Each map from black (its lowest value) to white (its highest).",
     )

@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from convscope.chapters.best.choice import Candidate, near
+from convscope.chapters.best.choice import near
 from convscope.chapters.best.clock import LATENCY_BATCH
 from convscope.chapters.best.plan import PRESETS
 from convscope.chapters.best.trials import counted
 from convscope.planning import Context, Proposer
 from convscope.recipe import Recipe
+from convscope.statistics import Configuration
 from convscope.training import Run
 
 FEW = 10  # trials a setting below which a search is called small
 
 
-def verdict_of(winner: Candidate, small: Candidate, found: Sequence[Candidate]) -> str:
+def verdict_of(winner: Configuration, small: Configuration, found: Sequence[Configuration]) -> str:
     if len(found) == 1:
         return "cannot tell from one configuration"
     others = len(near(winner, found))
@@ -37,7 +38,11 @@ def nothing_finished(name: str, finals: Sequence[Run]) -> str:
 
 
 def sentence_of(
-    name: str, winner: Candidate, small: Candidate, found: Sequence[Candidate], search: Proposer
+    name: str,
+    winner: Configuration,
+    small: Configuration,
+    found: Sequence[Configuration],
+    search: Proposer,
 ) -> str:
     tried = len(
         {t.recipe for t in search.trained} | {replace(c.recipe, seed=search.seed) for c in found}
@@ -64,7 +69,7 @@ def sentence_of(
     return "; ".join(parts) + "."
 
 
-def brief_of(winner: Candidate, small: Candidate) -> str:
+def brief_of(winner: Configuration, small: Configuration) -> str:
     a = winner.test_accuracy
     reached = f"the best network found is {winner.label} ({winner.parameters:,} parameters, test accuracy {100 * a.mean:.1f} % ± {50 * (a.high - a.low):.1f})"
     if small is winner:
@@ -72,7 +77,7 @@ def brief_of(winner: Candidate, small: Candidate) -> str:
     return f"{reached}, the smallest as good {small.label} ({small.parameters:,} parameters)"
 
 
-def quoted(c: Candidate) -> str:
+def quoted(c: Configuration) -> str:
     """Size and test figures in words."""
     a, n = c.test_accuracy, c.val_loss.n
     interval = f"95 % interval {100 * a.low:.1f} to {100 * a.high:.1f} %"
@@ -80,7 +85,7 @@ def quoted(c: Candidate) -> str:
     return f"{c.parameters:,} parameters, test accuracy {100 * a.mean:.1f} % ({interval}), test loss {c.test_loss.mean:.3f}, {seeds}"
 
 
-def figures(c: Candidate, prefix: str) -> dict[str, Any]:
+def figures(c: Configuration, prefix: str) -> dict[str, Any]:
     out: dict[str, Any] = {
         f"{prefix}parameters": c.parameters,
         f"{prefix}flops": c.flops,
@@ -101,8 +106,8 @@ def figures(c: Candidate, prefix: str) -> dict[str, Any]:
 
 def selection_of(
     context: Context,
-    winner: Candidate,
-    found: Sequence[Candidate],
+    winner: Configuration,
+    found: Sequence[Configuration],
     latencies: Mapping[Recipe, dict[str, float] | None],
 ) -> list[str]:
     seeds = len(context.seeds)

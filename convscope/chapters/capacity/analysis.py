@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from convscope import planning as plans
 from convscope.chapters.capacity.charts import charts_of, networks_table
@@ -19,7 +20,6 @@ from convscope.chapters.capacity.plan import (
 from convscope.chapters.capacity.words import (
     kind_of,
     paragraphs_of,
-    percent,
     sentence_of,
     sweeps_among,
     words_of_sweep,
@@ -28,9 +28,16 @@ from convscope.errors import one_line
 from convscope.planning import Context
 from convscope.recipe import Recipe
 from convscope.report import Finding
-from convscope.statistics import learning_curves as curves
-from convscope.statistics import smallest_within_one_se, sweep_verdict
+from convscope.statistics import (
+    Configuration,
+    Estimate,
+    fall_per_epoch,
+    judged,
+    smallest_within_one_se,
+    sweep_verdict,
+)
 from convscope.training import Run
+from convscope.words import count, percent
 
 
 def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
@@ -61,56 +68,118 @@ def finding(
     strong: Sequence[Run],
     no_pilot: int,
 ) -> Finding:
-    data = context.data
-    networks, beside = curves.networks(sweep, strong, data)
+    """What the sweep says.
+
+    pilots: the short runs that chose the learning rates.
+    sweep, strong: the runs of the sweep and of the reference recipe beside it.
+    no_pilot: the number of networks of which no pilot finished.
+    """
+    networks, beside = judged(sweep, strong, context.data)
     if not networks:
-        broken = ", ".join(sorted({run.status for run in sweep})) or "none has been trained yet"
-        sentence = f"On {one_line(data.name)} no network of the sweep finished ({broken}), so nothing can be said about capacity."
-        return Finding(
-            "capacity",
-            TITLE,
-            QUESTION,
-            "cannot tell",
-            sentence,
-            {"networks": []},
-            [plans.rates_table(pilots)],
-        )
-    loss = {n.model: n.val_best for n in networks}
-    best_model, small_model = smallest_within_one_se(
-        loss, {n.model: n.parameters for n in networks}
-    )
-    by_model = {n.model: n for n in networks}
-    best, small = by_model[best_model], by_model[small_model]
-    groups = sweeps_among(networks)
-    words = {
-        kind: words_of_sweep(members, *sweep_verdict([n.val_best for n in members]))
-        for kind, members in groups.items()
-    }
-    verdict = words[kind_of(best.model, networks)]
-    every = networks + beside
-    top = max(every, key=lambda n: -n.val_best.mean)
-    numbers = {
-        "verdicts": words,
-        "best": best.numbers(),
-        "smallest_within_one_se": small.numbers(),
-        "best_of_all": top.numbers(),
-        "networks": [n.numbers() for n in networks],
-        "beside": [n.numbers() for n in beside],
-        "seeds": len(context.seeds),
-    }
-    sentence = sentence_of(
-        data.name, kind_of(best.model, networks), best, small, beside, networks, verdict
-    )
+        return nothing_finished(context, pilots, sweep)
+    answer = answer_of(networks)
+    small = answer.small
+    as_good = "" if small is answer.best else "smallest network as good as the "
+    size = count(small.parameters, "parameter")
     return Finding(
         "capacity",
         TITLE,
         QUESTION,
-        verdict,
-        sentence,
-        numbers,
-        tables=[networks_table(every), plans.rates_table(pilots)],
+        answer.verdict,
+        sentence_of(
+            context.data.name,
+            kind_of(answer.best.convnet, networks),
+            answer.best,
+            small,
+            beside,
+            networks,
+            answer.verdict,
+        ),
+        numbers_of(answer, networks, beside, len(context.seeds)),
+        tables=[networks_table(networks + beside), plans.rates_table(pilots)],
         charts=charts_of(networks, beside, small),
-        paragraphs=paragraphs_of(context, networks, beside, words, pilots, no_pilot),
-        runs={run.id: run for n in networks for run in n.runs},
-        brief=f"{'the best of the sweep' if small.model == best.model else 'the smallest network as good as the best of the sweep'} is {small.label} ({small.parameters:,} parameters, {percent(small.accuracy)})",
+        paragraphs=paragraphs_of(context, networks, beside, answer.verdicts, pilots, no_pilot),
+        runs={run.id: run for one in networks for run in one.runs},
+        brief=f"the {as_good}best of the sweep is {small.label} ({size}, {percent(small.test_accuracy)})",
     )
+
+
+def nothing_finished(context: Context, pilots: Sequence[Run], sweep: Sequence[Run]) -> Finding:
+    states = ", ".join(sorted({run.status for run in sweep})) or "none has been trained yet"
+    sentence = (
+        f"On {one_line(context.data.name)} no network of the sweep finished ({states}), "
+        "so nothing can be said about capacity."
+    )
+    tables = [plans.rates_table(pilots)]
+    return Finding("capacity", TITLE, QUESTION, "cannot tell", sentence, {"networks": []}, tables)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What validation loss says of the networks of the sweep."""
+
+    best: Configuration
+    small: Configuration  # the smallest within one standard error of the best
+    verdicts: dict[str, str]  # of each series of networks that differ in width alone
+    verdict: str  # of the series of the best
+
+
+def answer_of(networks: Sequence[Configuration]) -> Answer:
+    loss = {one: one.val_loss for one in networks}
+    best, small = smallest_within_one_se(loss, {one: one.parameters for one in networks})
+    verdicts = {
+        kind: words_of_sweep(members, *sweep_verdict([one.val_loss for one in members]))
+        for kind, members in sweeps_among(networks).items()
+    }
+    return Answer(best, small, verdicts, verdicts[kind_of(best.convnet, networks)])
+
+
+def numbers_of(
+    answer: Answer,
+    networks: Sequence[Configuration],
+    beside: Sequence[Configuration],
+    seeds: int,
+) -> dict[str, Any]:
+    lowest = min((*networks, *beside), key=lambda one: one.val_loss.mean)
+    return {
+        "verdicts": answer.verdicts,
+        "best": numbers_of_network(answer.best),
+        "smallest_within_one_se": numbers_of_network(answer.small),
+        "best_of_all": numbers_of_network(lowest),
+        "networks": [numbers_of_network(one) for one in networks],
+        "beside": [numbers_of_network(one) for one in beside],
+        "seeds": seeds,
+    }
+
+
+def numbers_of_network(network: Configuration) -> dict[str, Any]:
+    def plain(e: Estimate) -> dict[str, float]:
+        return {"mean": e.mean, "se": e.se, "low": e.low, "high": e.high}
+
+    model = network.convnet
+    return {
+        "network": network.label,
+        "width": model.width,
+        "depth": model.depth,
+        "block_depth": model.block_depth,
+        "runs": [run.id for run in network.runs],
+        "filters": network.filters,
+        "parameters": network.parameters,
+        "flops": network.flops,
+        "lr": network.rate,
+        "verdict": network.verdict,
+        "best": {
+            "train_loss": plain(network.train_loss),
+            "val_loss": plain(network.val_loss),
+            "test_loss": plain(network.test_loss),
+            "test_accuracy": plain(network.test_accuracy),
+        },
+        "last": {
+            "train_loss": plain(network.train_last),
+            "val_loss": plain(network.val_last),
+            "test_loss": plain(network.test_last),
+        },
+        "gap_best": network.gap,
+        "gap_last": network.gap_last,
+        "fall_per_epoch": fall_per_epoch(network.curve("train")),
+    }

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from convscope.chapters.capacity.words import kind_of, percent
 from convscope.report import Chart, Table, charts
-from convscope.statistics import Network
+from convscope.statistics import Configuration
 
 
-def networks_table(networks: Sequence[Network]) -> Table:
+def networks_table(networks: Sequence[Configuration]) -> Table:
     columns = (
         ("network", "network", "text"),
         ("verdict", "verdict", "text"),
@@ -33,14 +33,14 @@ def networks_table(networks: Sequence[Network]) -> Table:
             "parameters": n.parameters,
             "flops": n.flops,
             "lr": n.rate,
-            "train_loss": n.train_best.mean,
-            "val_loss": n.val_best.mean,
-            "test_loss": n.test_best.mean,
-            "test_accuracy": n.accuracy.mean,
-            "interval": n.accuracy.high - n.accuracy.mean,
+            "train_loss": n.train_loss.mean,
+            "val_loss": n.val_loss.mean,
+            "test_loss": n.test_loss.mean,
+            "test_accuracy": n.test_accuracy.mean,
+            "interval": n.test_accuracy.high - n.test_accuracy.mean,
             "gap": n.gap_last,
             "best_epoch": n.best_epochs,
-            "seeds": n.val_best.n,
+            "seeds": n.val_loss.n,
             "verdict": n.verdict,
         }
         for n in networks
@@ -52,7 +52,7 @@ def networks_table(networks: Sequence[Network]) -> Table:
 
 
 def charts_of(
-    networks: Sequence[Network], beside: Sequence[Network], small: Network
+    networks: Sequence[Configuration], beside: Sequence[Configuration], small: Configuration
 ) -> list[Chart]:
     losses, gaps, accuracies = [], [], []
     for n in networks:
@@ -61,11 +61,11 @@ def charts_of(
             "parameters": n.parameters,
             "flops": n.flops,
             "network": n.label,
-            "depth": kind_of(n.model, networks),
+            "depth": kind_of(n.convnet, networks),
         }
         for split, when, e in (
-            ("train", "best epoch", n.train_best),
-            ("test", "best epoch", n.test_best),
+            ("train", "best epoch", n.train_loss),
+            ("test", "best epoch", n.test_loss),
             ("train", "last epoch", n.train_last),
             ("test", "last epoch", n.test_last),
         ):
@@ -80,12 +80,12 @@ def charts_of(
                 }
             )
         gaps += [
-            {**size, "when": "best epoch", "gap": n.gap_best},
+            {**size, "when": "best epoch", "gap": n.gap},
             {**size, "when": "last epoch", "gap": n.gap_last},
         ]
     for n in [*networks, *beside]:
-        depth = "beside the sweep" if n in beside else kind_of(n.model, networks)
-        e = n.accuracy
+        depth = "beside the sweep" if n in beside else kind_of(n.convnet, networks)
+        e = n.test_accuracy
         accuracies.append(
             {
                 "parameters": n.parameters,
@@ -97,9 +97,9 @@ def charts_of(
                 "high": min(1.0, e.high),
             }
         )
-    low = min(networks, key=lambda n: n.test_best.mean)
-    high = max(networks, key=lambda n: n.test_best.mean)
-    span = f"Test loss at the best epoch goes from {high.test_best.mean:.2f} ({high.label}) to {low.test_best.mean:.2f} ({low.label})."
+    low = min(networks, key=lambda n: n.test_loss.mean)
+    high = max(networks, key=lambda n: n.test_loss.mean)
+    span = f"Test loss at the best epoch goes from {high.test_loss.mean:.2f} ({high.label}) to {low.test_loss.mean:.2f} ({low.label})."
     out = [
         Chart(
             f"loss_{field}",
@@ -114,14 +114,14 @@ def charts_of(
             ("flops", "FLOPs of one image"),
         )
     ]
-    mark = {"parameters": small.parameters, "accuracy": small.accuracy.mean}
-    best = max([*networks, *beside], key=lambda n: n.accuracy.mean)
+    mark = {"parameters": small.parameters, "accuracy": small.test_accuracy.mean}
+    best = max([*networks, *beside], key=lambda n: n.test_accuracy.mean)
     out.append(
         Chart(
             "accuracy",
             "Test accuracy against parameters",
             charts.accuracy_against_size(accuracies, mark),
-            f"Test accuracy against parameters with 95 % intervals; the highest is {percent(best.accuracy)} ({best.label}), and the smallest network of the "
+            f"Test accuracy against parameters with 95 % intervals; the highest is {percent(best.test_accuracy)} ({best.label}), and the smallest network of the "
             f"sweep within one standard error of its best is {small.label}.",
         )
     )

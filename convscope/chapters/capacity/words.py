@@ -9,37 +9,38 @@ from convscope import planning as plans
 from convscope.errors import one_line
 from convscope.planning import Context
 from convscope.recipe import ConvNet, hidden_of, label_of
-from convscope.statistics import Estimate, Network
-from convscope.statistics import learning_curves as curves
+from convscope.statistics import FALL, Configuration, Estimate
 from convscope.training import Run
 
 
-def kind_of(model: ConvNet, networks: Sequence[Network]) -> str:
+def kind_of(model: ConvNet, networks: Sequence[Configuration]) -> str:
     """The name of the sweep that a network belongs to: what it has beside its width, the fully connected layers where sweeps differ in them."""
     name = label_of(replace(model, width=1)).removeprefix("width 1, ")
-    several = len({n.model.hidden for n in networks}) > 1
+    several = len({n.convnet.hidden for n in networks}) > 1
     return f"{name}, hidden {hidden_of(model)}" if several else name
 
 
-def sweeps_among(networks: Sequence[Network]) -> dict[str, list[Network]]:
+def sweeps_among(networks: Sequence[Configuration]) -> dict[str, list[Configuration]]:
     """The networks of each sweep, ordered by width."""
-    groups: dict[str, list[Network]] = {}
-    for n in sorted(networks, key=lambda n: (n.model.depth, n.model.block_depth, n.model.width)):
-        groups.setdefault(kind_of(n.model, networks), []).append(n)
+    groups: dict[str, list[Configuration]] = {}
+    for n in sorted(
+        networks, key=lambda n: (n.convnet.depth, n.convnet.block_depth, n.convnet.width)
+    ):
+        groups.setdefault(kind_of(n.convnet, networks), []).append(n)
     return groups
 
 
-def words_of_sweep(members: Sequence[Network], verdict: str, index: int | None) -> str:
+def words_of_sweep(members: Sequence[Configuration], verdict: str, index: int | None) -> str:
     """The verdict on the networks of one sweep, with the width it names."""
     if verdict == "plateau" and index is not None:
-        return f"plateau from width {members[index].model.width}"
+        return f"plateau from width {members[index].convnet.width}"
     if verdict == "non-monotone" and index is not None:
-        return f"non-monotone at width {members[index].model.width}"
+        return f"non-monotone at width {members[index].convnet.width}"
     if verdict == "still improving":
-        return f"still improving at width {members[-1].model.width}"
+        return f"still improving at width {members[-1].convnet.width}"
     if len(members) < 3:
         return f"cannot tell from {len(members)} width{'s' if len(members) > 1 else ''}"
-    seeds = min(n.val_best.n for n in members)
+    seeds = min(n.val_loss.n for n in members)
     return f"cannot tell from {seeds} seed{'s' if seeds > 1 else ''}"
 
 
@@ -60,21 +61,21 @@ def percent(estimate: Estimate) -> str:
 def sentence_of(
     name: str,
     kind: str,
-    best: Network,
-    small: Network,
-    beside: list[Network],
-    networks: list[Network],
+    best: Configuration,
+    small: Configuration,
+    beside: list[Configuration],
+    networks: list[Configuration],
     verdict: str,
 ) -> str:
     parts = [
         f"On {one_line(name)} the validation loss at {kind} {clause_of_sweep(verdict)}; the best of {len(networks)} networks is {best.label} "
-        f"({best.parameters:,} parameters, test accuracy {percent(best.accuracy)})"
+        f"({best.parameters:,} parameters, test accuracy {percent(best.test_accuracy)})"
     ]
     if small.model == best.model:
         parts.append("no smaller one is within one standard error of it")
     else:
         parts.append(
-            f"the smallest within one standard error of it is {small.label} ({small.parameters:,} parameters, {percent(small.accuracy)})"
+            f"the smallest within one standard error of it is {small.label} ({small.parameters:,} parameters, {percent(small.test_accuracy)})"
         )
     under = [n for n in networks if n.verdict == "underfits"]
     over = [n for n in networks if n.verdict.startswith("overfits")]
@@ -89,11 +90,15 @@ def sentence_of(
         )
     )
     if beside:
-        parts.append(f"beside the sweep {beside[0].label} reaches {percent(beside[0].accuracy)}")
+        parts.append(
+            f"beside the sweep {beside[0].label} reaches {percent(beside[0].test_accuracy)}"
+        )
     return "; ".join(parts) + "."
 
 
-def counted(found: Sequence[Network], verb: str, extreme: Network | None, which: str) -> str:
+def counted(
+    found: Sequence[Configuration], verb: str, extreme: Configuration | None, which: str
+) -> str:
     """How many networks underfit or overfit, and the one at the border."""
     if extreme is None:
         return f"none was found to {verb}"
@@ -106,7 +111,7 @@ def counted(found: Sequence[Network], verb: str, extreme: Network | None, which:
     )
 
 
-def pilots_told(pilots: Sequence[Run], networks: Sequence[Network]) -> str:
+def pilots_told(pilots: Sequence[Run], networks: Sequence[Configuration]) -> str:
     """How learning rates were chosen, from the pilots that there are."""
     if not pilots:
         return "No pilot finished, so the learning rate is the lowest of the preset."
@@ -133,17 +138,17 @@ def pilots_told(pilots: Sequence[Run], networks: Sequence[Network]) -> str:
 
 def paragraphs_of(
     context: Context,
-    networks: Sequence[Network],
-    beside: Sequence[Network],
+    networks: Sequence[Configuration],
+    beside: Sequence[Configuration],
     words: dict[str, str],
     pilots: Sequence[Run],
     no_pilot: int,
 ) -> list[str]:
     recipe = networks[0].runs[0].recipe
     told = "; ".join(f"{kind}: {verdict}" for kind, verdict in words.items())
-    hidden = [n.model for n in networks if n.model.hidden]
-    blocks = [n.model for n in networks if n.model.block_depth > 1]
-    kernel = networks[0].model.kernel
+    hidden = [n.convnet for n in networks if n.convnet.hidden]
+    blocks = [n.convnet for n in networks if n.convnet.block_depth > 1]
+    kernel = networks[0].convnet.kernel
     layers = ", or ".join(dict.fromkeys(hidden_of(m) for m in hidden))
     images = (
         f"{recipe.limit:,} of the {len(context.data.train):,}"
@@ -156,7 +161,7 @@ def paragraphs_of(
         + (", and depth×n means n convolutions a block, with a skip connection" if blocks else "")
         + ". Then flatten"
         + (
-            f", fully connected layers of {layers} units with ReLU{' (the plain sweeps; none after blocks)' if any(not n.model.hidden for n in networks) else ''}"
+            f", fully connected layers of {layers} units with ReLU{' (the plain sweeps; none after blocks)' if any(not n.convnet.hidden for n in networks) else ''}"
             if hidden
             else ""
         )
@@ -164,13 +169,13 @@ def paragraphs_of(
         f"Training. {recipe.epochs} epochs on {images} training images, {recipe.optimizer}, batches of {recipe.batch}, a constant learning rate and no "
         f"augmentation, so that nothing hides overfitting; {len({run.recipe.seed for n in networks for run in n.runs})} seeds. {pilots_told(pilots, networks)}",
         "Verdicts. A network overfits from epoch e if from there on its validation loss stays more than 2 standard errors above its minimum while its training loss "
-        f"falls; it is undertrained if its training loss still falls by more than {100 * curves.FALL:g} % an epoch; it underfits if it has converged with a small gap and a "
+        f"falls; it is undertrained if its training loss still falls by more than {100 * FALL:g} % an epoch; it underfits if it has converged with a small gap and a "
         "training loss more than 2 standard errors above that of the best network; otherwise it fits. The standard error joins the seeds' variance, pooled "
         "over the networks, with the sampling error of the evaluated set.",
     ]
     if beside:
         b = beside[0].runs[0].recipe
-        m = beside[0].model
+        m = beside[0].convnet
         out.append(
             f"Beside the sweep. One network of another kind, trained otherwise: {m.depth} blocks of {m.block_depth} convolutions with batch normalisation and a skip connection, "
             f"{b.epochs} epochs of {plans.OPTIMIZERS[b.optimizer]} with {plans.RATES[b.schedule]} {b.lr:g}, weight decay {b.weight_decay:g} and random flips{f' and shifts of up to {b.crop} pixels' if b.crop else ''}; "

@@ -1,4 +1,4 @@
-"""Trained linear networks as one affine map: its figures, computed once a study, and how they are shown."""
+"""Trained linear networks as one affine map: its figures, and how they are shown."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import torch
 
 from convscope.data import Dataset
 from convscope.errors import UserError, one_line
-from convscope.planning import Arm, Context
+from convscope.planning import Context
 from convscope.probes.affine import Collapse, collapse
+from convscope.recipe import Model
 from convscope.report import Chart, Gallery, Table, charts, pictures
+from convscope.statistics import Configuration, Difference
 from convscope.training import Run, network, resident, stratified_subset
+from convscope.words import count
 
 
 @dataclass(frozen=True)
 class Collapsed:
-    """What is told of the affine map of a trained network: see `Collapse`."""
+    """What a study keeps of the affine map of a trained network: see `Collapse`."""
 
     outputs: int
     inputs: int
@@ -30,7 +33,10 @@ class Collapsed:
 
 
 def collapsed(context: Context, run: Run, most: int | None = None) -> Collapsed | str:
-    """The affine map of a trained network, checked on all test images, or on `most` of them, stratified; why not, where there is none."""
+    """The affine map of a trained network, computed once per study; or why there is none.
+
+    most: the number of test images, stratified, on which it is checked; None: all of them.
+    """
     key = "collapse" if most is None else f"collapse on {most}"
     try:
         return Collapsed(**context.computed(key, run, lambda: figures_of(run, context.data, most)))
@@ -63,7 +69,7 @@ def figures_of(run: Run, data: Dataset, most: int | None) -> dict[str, Any]:
 
 
 def map_of(run: Run, data: Dataset) -> Collapse | None:
-    """The map itself; None where there is none."""
+    """The map itself; None where there is none, or the weights cannot be read."""
     try:
         return collapse(network(run, data=data).double(), data.in_shape, method="gradients")
     except UserError:
@@ -71,12 +77,19 @@ def map_of(run: Run, data: Dataset) -> Collapse | None:
 
 
 def collapse_table(
-    linears: Sequence[Arm],
+    linears: Sequence[Configuration],
     collapses: dict[str, Collapsed | str],
-    against: dict[Any, Any],
-    verdicts: dict[Any, str],
+    against: dict[Model, Difference],
+    verdicts: dict[Model, str],
     margin: float,
 ) -> Table:
+    """A row per trained linear network.
+
+    collapses: the maps, or why there is none, by id of the run.
+    against, verdicts: the comparisons with softmax regression, by model; empty where there is no
+        softmax regression.
+    margin: of accuracy, within which networks count as equivalent.
+    """
     columns = (
         ("network", "linear network", "text"),
         ("seed", "seed", "int"),
@@ -91,99 +104,103 @@ def collapse_table(
     )
     rows = []
     for arm in linears:
-        difference = against.get(arm.model)
+        compared: dict[str, Any] = {}
+        if (difference := against.get(arm.model)) is not None:
+            compared = {
+                "difference": difference.mean,
+                "interval": difference.high - difference.mean,
+                "verdict": verdicts[arm.model],
+            }
         for run in arm.runs:
-            found = collapses[run.id]
-            row: dict[str, Any] = {
+            named = {
                 "network": arm.label,
                 "seed": run.recipe.seed,
                 "parameters": arm.parameters,
             }
-            if isinstance(found, Collapsed):
-                row |= {
-                    "map": f"{found.outputs} × {found.inputs:,} and {found.outputs} biases",
-                    "rank": found.rank,
-                    "error": f"{found.max_error:.1e}",
-                    "agreement": found.agreement,
-                }
-            else:
-                row |= {"map": one_line(found)}
-            if difference is not None:
-                row |= {
-                    "difference": difference.mean,
-                    "interval": difference.high - difference.mean,
-                    "verdict": verdicts[arm.model],
-                }
-            rows.append(row)
-    checked = next(
-        (found.checked for found in collapses.values() if isinstance(found, Collapsed)), 0
-    )
+            rows.append({**named, **row_of(collapses[run.id]), **compared})
+    done = (one for one in collapses.values() if isinstance(one, Collapsed))
+    checked = next((one.checked for one in done), 0)
     where = f" on {checked:,} test images" if checked else ""
-    caption = f"Each linear network as W x + b, both sides in float64{where}. The difference from softmax regression is that of the means over seeds, paired by test image, with half of its 95 % interval."
-    return Table(
-        "collapse", "Linear networks collapsed into one affine map", columns, rows, caption
+    caption = (
+        f"Each linear network as W x + b, both sides in float64{where}. The difference from "
+        "softmax regression is that of the means over seeds, paired by test image, with half of "
+        "its 95 % interval."
     )
+    title = "Linear networks collapsed into one affine map"
+    return Table("collapse", title, columns, rows, caption)
 
 
-def spectrum_chart(linears: Sequence[Arm], collapses: dict[str, Collapsed | str]) -> list[Chart]:
-    rows = []
-    for arm in linears:
-        found = collapses.get(arm.run.id)
-        if isinstance(found, Collapsed) and found.singular_values:
-            rows += [
-                {"network": arm.label, "index": i, "value": value}
-                for i, value in enumerate(found.singular_values, 1)
-                if value > 0
-            ]
+def row_of(found: Collapsed | str) -> dict[str, Any]:
+    """What the table says of one map."""
+    if isinstance(found, str):
+        return {"map": one_line(found)}
+    return {
+        "map": f"{found.outputs} × {found.inputs:,} and {found.outputs} biases",
+        "rank": found.rank,
+        "error": f"{found.max_error:.1e}",
+        "agreement": found.agreement,
+    }
+
+
+def spectrum_chart(
+    linears: Sequence[Configuration], collapses: dict[str, Collapsed | str]
+) -> list[Chart]:
+    """Singular values of each configuration's best seed; no chart where there are none."""
+    found = [(arm.label, collapses.get(arm.run.id)) for arm in linears]
+    rows = [
+        {"network": label, "index": i, "value": value}
+        for label, one in found
+        if isinstance(one, Collapsed)
+        for i, value in enumerate(one.singular_values, 1)
+        if value > 0
+    ]
     if not rows:
         return []
+    networks = count(len({row["network"] for row in rows}), "linear network")
     return [
         Chart(
             "singular_values",
             "Singular values of the collapsed maps",
             charts.spectrum(rows),
-            f"Singular values of the affine maps of {len({row['network'] for row in rows})} linear networks, the largest first, on a logarithmic scale.",
+            f"Singular values of the affine maps of {networks}, the largest first, "
+            "on a logarithmic scale.",
             "The seed of lowest validation loss of each size.",
         )
     ]
 
 
-def templates(context: Context, linear: Arm, softmax: Arm | None) -> list[Gallery]:
-    """The rows of W as images: what each class of a linear network looks for."""
-    maps = [
-        (
-            "linear_templates",
-            f"Class templates of the linear network ({linear.label})",
-            map_of(linear.run, context.data),
-        )
-    ]
+MOST_TEMPLATES = 20
+
+BRIGHTEST = 0.995  # the quantile of absolute weights that is drawn in full colour
+
+
+def templates(
+    context: Context, linear: Configuration, softmax: Configuration | None
+) -> list[Gallery]:
+    """The rows of W as images: what a linear network looks for in each class."""
+    shown = [("linear_templates", f"the linear network ({linear.label})", linear)]
     if softmax is not None:
-        maps.append(
-            (
-                "softmax_templates",
-                "Class templates of softmax regression",
-                map_of(softmax.run, context.data),
-            )
-        )
-    out = []
-    for name, title, map_ in maps:
-        if map_ is not None:
-            shown = map_.templates - map_.templates.mean(
-                0, keepdim=True
-            )  # what all classes share decides nothing
-            largest = float(torch.quantile(shown.abs().flatten()[: 1 << 22], 0.995))
-            items = tuple(
-                (pictures.signed(template, largest), one_line(label, 30))
-                for template, label in list(zip(shown, context.data.classes, strict=True))[:20]
-            )
-            out.append(
-                Gallery(
-                    name,
-                    title,
-                    items,
-                    f"{len(items)} weight images, one a class.",
-                    "The rows of the collapsed matrix as images, their mean taken away; grey is 0.",
-                    88,
-                )
-            )
-    return out
+        shown.append(("softmax_templates", "softmax regression", softmax))
+    maps = [(name, whose, map_of(arm.run, context.data)) for name, whose, arm in shown]
+    return [
+        gallery_of(name, f"Class templates of {whose}", map_, context.data.classes)
+        for name, whose, map_ in maps
+        if map_ is not None
+    ]
+
+
+def gallery_of(name: str, title: str, map_: Collapse, classes: Sequence[str]) -> Gallery:
+    # what all classes share decides nothing
+    shown = map_.templates - map_.templates.mean(0, keepdim=True)
+    largest = float(torch.quantile(shown.abs().flatten()[: 1 << 22], BRIGHTEST))
+    named = list(zip(shown, classes, strict=True))[:MOST_TEMPLATES]
+    return Gallery(
+        name,
+        title,
+        tuple(
+            (pictures.signed(template, largest), one_line(label, 30)) for template, label in named
+        ),
+        f"{count(len(named), 'weight image')}, one per class.",
+        "The rows of the collapsed matrix as images, minus their mean; grey is 0.",
+        88,
+    )

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from convscope.chapters.ordering.plan import EACH, MARGIN, NAMES, PIXELS, STEPS
-from convscope.planning import Arm
-from convscope.planning import arms as experiment
 from convscope.probes.permutation import FlattenOrder
-from convscope.report import Chart, Table, charts
-from convscope.statistics import Difference
+from convscope.report import Chart, Table, charts, configurations_table
+from convscope.statistics import Configuration, Difference
 
 
 def exact_tables(exact: dict[str, FlattenOrder]) -> list[Table]:
@@ -42,11 +40,11 @@ def exact_tables(exact: dict[str, FlattenOrder]) -> list[Table]:
 
 
 def orders_table(
-    arms: dict[str, Arm], differences: dict[str, Difference], verdicts: dict[str, str]
+    arms: dict[str, Configuration], differences: dict[str, Difference], verdicts: dict[str, str]
 ) -> Table:
     kinds = {arm.label: kind for kind, arm in arms.items()}
 
-    def against(arm: Arm) -> dict[str, Any]:
+    def against(arm: Configuration) -> dict[str, Any]:
         difference = differences.get(kinds[arm.label])
         if difference is None:
             return {}
@@ -62,12 +60,12 @@ def orders_table(
         ("verdict", f"within ± {100 * MARGIN:g} points", "text"),
     )
     caption = "Each arm trained from scratch over seeds; differences are paired by test image, ± is half of a 95 % interval, and equivalence is that of two one-sided tests at 5 %."
-    return experiment.table(
+    return configurations_table(
         "orders", "Orders, trained from scratch", arms.values(), more, against, caption
     )
 
 
-def orders_chart(arms: dict[str, Arm]) -> Chart:
+def orders_chart(arms: dict[str, Configuration]) -> Chart:
     kinds = {EACH: "negative control", PIXELS: "before the convolutions"}
     rows = [
         {**arm.point(), "arm": arm.label, "kind": kinds.get(kind, "fixed order")}

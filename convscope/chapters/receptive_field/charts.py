@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from convscope.chapters.receptive_field.comparisons import Comparison, near, single, spec
-from convscope.chapters.receptive_field.fields import Field
+from convscope.chapters.receptive_field.comparisons import Comparison, near, single
+from convscope.chapters.receptive_field.fields import FeatureField
 from convscope.chapters.receptive_field.plan import HEADS, NEAR, SAMPLES
-from convscope.planning import Arm, Context
-from convscope.planning import arms as experiment
+from convscope.planning import Context
 from convscope.recipe import Model
-from convscope.report import Chart, Gallery, Table, charts, pictures
+from convscope.report import Chart, Gallery, Table, charts, configurations_table, pictures
+from convscope.statistics import Configuration
 
 
 def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
@@ -36,8 +36,8 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
     )
 
 
-def arms_table(arms: Sequence[Arm], fields: dict[Model, Field]) -> Table:
-    def seen(arm: Arm) -> dict[str, Any]:
+def arms_table(arms: Sequence[Configuration], fields: dict[Model, FeatureField]) -> Table:
+    def seen(arm: Configuration) -> dict[str, Any]:
         field = fields[arm.model]
         side = None if field.side is None else round(field.side, 2)
         return {
@@ -47,13 +47,15 @@ def arms_table(arms: Sequence[Arm], fields: dict[Model, Field]) -> Table:
 
     more = (("theoretical", "theoretical field", "text"), ("effective", "effective field", "float"))
     caption = "Fields are those of the features that the head sees, in pixels a side: the theoretical one by arithmetic (not clipped to the image), the effective one the square root of the area above 4.55 % of the gradient's peak."
-    return experiment.table("networks", "The networks and their fields", arms, more, seen, caption)
+    return configurations_table(
+        "networks", "The networks and their fields", arms, more, seen, caption
+    )
 
 
 def effects_chart(comparisons: Sequence[Comparison]) -> Chart:
     rows = []
     for c in comparisons:
-        kernel = f" {spec(c.b).kernel}→{spec(c.a).kernel}" if c.factor == "field" else ""
+        kernel = f" {c.b.convnet.kernel}→{c.a.convnet.kernel}" if c.factor == "field" else ""
         size = (
             f", {c.a.parameters:,} parameters"
             if sum(1 for o in comparisons if (o.factor, o.head) == (c.factor, c.head)) > 1
@@ -71,14 +73,16 @@ def effects_chart(comparisons: Sequence[Comparison]) -> Chart:
 
 
 def field_charts(
-    arms: Sequence[Arm], fields: dict[Model, Field], comparisons: Sequence[Comparison]
+    arms: Sequence[Configuration],
+    fields: dict[Model, FeatureField],
+    comparisons: Sequence[Comparison],
 ) -> list[Chart]:
     """Accuracy against theoretical and effective field, of networks of matched parameters."""
-    groups: list[tuple[str, list[Arm]]] = []
+    groups: list[tuple[str, list[Configuration]]] = []
     for head in ("flatten", "gap"):
         cascade = next((c.a for c in comparisons if c.factor == "depth" and c.head == head), None)
         if cascade is not None:
-            members = [a for a in arms if spec(a).head == head and near(a, cascade)]
+            members = [a for a in arms if a.convnet.head == head and near(a, cascade)]
             groups.append((f"{HEADS[head]}, about {cascade.parameters:,} parameters", members))
     rows = []
     for title, members in groups:
@@ -88,7 +92,7 @@ def field_charts(
                 "one convolution"
                 if single(arm)
                 else "cascade, no pooling"
-                if spec(arm).pool == "none"
+                if arm.convnet.pool == "none"
                 else "cascade"
             )
             both = (("theoretical field", field.theoretical), ("effective field", field.side))
@@ -116,7 +120,7 @@ def field_charts(
 
 
 def field_gallery(
-    context: Context, arms: Sequence[Arm], fields: dict[Model, Field]
+    context: Context, arms: Sequence[Configuration], fields: dict[Model, FeatureField]
 ) -> list[Gallery]:
     image = context.data.test.images[0]
     items = []

@@ -8,14 +8,14 @@ from convscope.chapters.receptive_field.comparisons import (
     Comparison,
     chosen_head,
     single,
-    spec,
     verdict_of,
 )
 from convscope.chapters.receptive_field.plan import HEADS
 from convscope.data import Dataset
-from convscope.planning import Arm, Context
-from convscope.planning import arms as experiment
+from convscope.planning import Context
 from convscope.recipe import ConvNet, Model, label_of
+from convscope.statistics import Configuration, compare
+from convscope.words import buys_or_costs, count, one_seed_caveat, percent, points
 
 
 def name_of(model: Model) -> str:
@@ -28,7 +28,7 @@ def name_of(model: Model) -> str:
     return f"cascade of {model.depth * model.block_depth}, width {model.width}{poolless} →{hidden} {HEADS[model.head]}"
 
 
-def sentence_of(name: str, comparisons: Sequence[Comparison], choice: Arm | None) -> str:
+def sentence_of(name: str, comparisons: Sequence[Comparison], choice: Configuration | None) -> str:
     parts = []
     for factor, what in (
         ("size", "growing one convolution (from {a:,} to {b:,} parameters)"),
@@ -46,7 +46,7 @@ def sentence_of(name: str, comparisons: Sequence[Comparison], choice: Arm | None
         for c, span in zip(shown, spans, strict=True):
             head = f" with {HEADS[c.head]}" if len({m.head for m in comparisons}) > 1 else ""
             told.append(
-                f"{experiment.buys(c.difference)}{head}"
+                f"{buys_or_costs(c.difference)}{head}"
                 + (f" ({span})" if factor == "field" and not alike else "")
             )
         words = what.format(
@@ -59,12 +59,12 @@ def sentence_of(name: str, comparisons: Sequence[Comparison], choice: Arm | None
         parts.append(f"{words} {' and '.join(told)}")
     text = f"On {name} " + "; ".join(parts)
     if choice is not None:
-        text += f"; of the single layers {choice.label} is best by validation ({choice.parameters:,} parameters, test accuracy {experiment.percent(choice.accuracy)})"
-    return f"{text}{experiment.caveat(comparisons[0].difference)}."
+        text += f"; of the single layers {choice.label} is best by validation ({choice.parameters:,} parameters, test accuracy {percent(choice.test_accuracy)})"
+    return f"{text}{one_seed_caveat(comparisons[0].difference.degrees)}."
 
 
 def kernels(c: Comparison) -> str:
-    return f"from {spec(c.b).kernel}×{spec(c.b).kernel} to {spec(c.a).kernel}×{spec(c.a).kernel}"
+    return f"from {c.b.convnet.kernel}×{c.b.convnet.kernel} to {c.a.convnet.kernel}×{c.a.convnet.kernel}"
 
 
 def brief_of(comparisons: Sequence[Comparison]) -> str:
@@ -72,13 +72,16 @@ def brief_of(comparisons: Sequence[Comparison]) -> str:
     if not by_head:
         return f"receptive field: {verdict_of(comparisons)}"
     told = " and ".join(
-        f"{experiment.buys(c.difference)} with {HEADS[c.head]}" for c in by_head.values()
+        f"{buys_or_costs(c.difference)} with {HEADS[c.head]}" for c in by_head.values()
     )
     return f"a cascade {told} over the best single layer of its size"
 
 
 def paragraphs_of(
-    context: Context, arms: Sequence[Arm], comparisons: Sequence[Comparison], choice: Arm | None
+    context: Context,
+    arms: Sequence[Configuration],
+    comparisons: Sequence[Comparison],
+    choice: Configuration | None,
 ) -> list[str]:
     recipe = arms[0].runs[0].recipe
     images = (
@@ -90,17 +93,17 @@ def paragraphs_of(
         "The networks. One convolution with ReLU, then either flatten and a fully connected layer (FC) or global average pooling and a fully connected layer (GAP → FC), at the sizes of the course "
         "and at sizes matched to a cascade's parameters; with a wider kernel a layer of the same size has fewer filters. A cascade is a series of 3×3 convolutions with ReLU and 2×2 max pooling. Without pooling it is "
         "trained with GAP, where its parameters stay the same.",
-        f"Training. {experiment.counted(recipe.epochs, 'epoch')} of {recipe.optimizer} with a one-cycle rate on {images} training images, batches of {recipe.batch}, a learning rate for each network by short pilots, "
-        f"{experiment.counted(min(a.accuracy.n for a in arms), 'seed')}.",
+        f"Training. {count(recipe.epochs, 'epoch')} of {recipe.optimizer} with a one-cycle rate on {images} training images, batches of {recipe.batch}, a learning rate for each network by short pilots, "
+        f"{count(min(a.test_accuracy.n for a in arms), 'seed')}.",
         "Reading it. Size compares two single layers with the smallest kernel; field compares the smallest and the largest kernel at matched parameters; depth compares the cascade with the best single layer of its "
         "size, whatever its kernel; pooling compares the cascade with and without it. These are differences between particular networks, not shares of one sum: they need not add up.",
     ]
-    flat = [a for a in arms if single(a) and spec(a).head == "flatten"]
-    gap = [a for a in arms if single(a) and spec(a).head == "gap"]
+    flat = [a for a in arms if single(a) and a.convnet.head == "flatten"]
+    gap = [a for a in arms if single(a) and a.convnet.head == "gap"]
     if choice is not None and flat and gap:
         best_flat, best_gap = chosen_head(flat), chosen_head(gap)
         assert best_flat is not None and best_gap is not None
-        difference = experiment.compare(best_flat, best_gap, arms)
+        difference = compare(best_flat, best_gap, arms)
         word = (
             "better"
             if difference.low > 0
@@ -110,14 +113,14 @@ def paragraphs_of(
         )
         out.append(
             f"FC or global average pooling. For one convolution the choice by validation is {choice.label}. The best network with FC ({best_flat.label}: {best_flat.parameters:,} parameters, {best_flat.flops:,} FLOPs, "
-            f"{experiment.percent(best_flat.accuracy)}) is {word} than the best with GAP ({best_gap.label}: {best_gap.parameters:,} parameters, {best_gap.flops:,} FLOPs, {experiment.percent(best_gap.accuracy)}); "
-            f"the difference is {experiment.points(difference)}. FC gives every place of a feature map weights of its own: {100 * places(best_flat, context.data):.0f} % of its parameters. GAP has one weight a filter and class, "
+            f"{percent(best_flat.test_accuracy)}) is {word} than the best with GAP ({best_gap.label}: {best_gap.parameters:,} parameters, {best_gap.flops:,} FLOPs, {percent(best_gap.test_accuracy)}); "
+            f"the difference is {points(difference)}. FC gives every place of a feature map weights of its own: {100 * places(best_flat, context.data):.0f} % of its parameters. GAP has one weight a filter and class, "
             f"whatever the place, and spends {best_gap.flops / best_gap.parameters:,.0f} FLOPs a parameter against {best_flat.flops / best_flat.parameters:,.0f}."
         )
     return out
 
 
-def places(arm: Arm, data: Dataset) -> float:
+def places(arm: Configuration, data: Dataset) -> float:
     """The share of a single layer's parameters that are not its convolution's: the classifier's."""
-    model = spec(arm)
+    model = arm.convnet
     return 1 - model.width * (model.kernel**2 * data.in_shape[0] + 1) / arm.parameters
