@@ -20,13 +20,14 @@ from convscope.chapters import receptive_field
 from convscope.chapters.receptive_field import Comparison, matched, verdict_of
 from convscope.data.dataset import Dataset, Split
 from convscope.models.sizes import size_of
-from convscope.planning import arms as experiment
 from convscope.planning import pilots as plans
 from convscope.planning.context import Context
+from convscope.recipe.labels import label_of
 from convscope.recipe.networks import ConvNet, Model, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
 from convscope.statistics.comparisons import Difference
+from convscope.statistics.configuration import configurations, grouped
 from convscope.studies.driver import Driver
 from convscope.studies.watcher import Watcher
 from convscope.training.main_path import train
@@ -451,7 +452,8 @@ def compared(*given: tuple[str, float, float, float], degrees: int = 4) -> Seque
         runs_of(lambda _: 0.5)(replace(context.base, model=ConvNet(w, 1, pool="none")))
         for w in (2, 3)
     ]
-    a, b = experiment.arms_of(context, runs).values()
+    groups = grouped(runs, lambda run: run.recipe.model)
+    a, b = configurations(groups, context.data, label_of).values()
     return [
         Comparison(f, "flatten", a, b, Difference(mean, 0.01, low, high, degrees, (2, 2)))
         for f, mean, low, high in given

@@ -1,4 +1,4 @@
-"""One configuration over its seeds, with the estimates that charts, texts and verdicts are made of."""
+"""One configuration over its seeds, with the estimates that reports and verdicts rest on."""
 
 from __future__ import annotations
 

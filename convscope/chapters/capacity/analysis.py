@@ -77,30 +77,32 @@ def finding(
     networks, beside = judged(sweep, strong, context.data)
     if not networks:
         return nothing_finished(context, pilots, sweep)
-    answer = answer_of(networks)
-    small = answer.small
-    as_good = "" if small is answer.best else "smallest network as good as the "
+    judgement = judgement_of(networks)
+    small = judgement.small
+    best_or_small = "best of the sweep"
+    if small is not judgement.best:
+        best_or_small = f"smallest network as good as the {best_or_small}"
     size = count(small.parameters, "parameter")
     return Finding(
         "capacity",
         TITLE,
         QUESTION,
-        answer.verdict,
+        judgement.verdict,
         sentence_of(
             context.data.name,
-            kind_of(answer.best.convnet, networks),
-            answer.best,
+            kind_of(judgement.best.convnet, networks),
+            judgement.best,
             small,
             beside,
             networks,
-            answer.verdict,
+            judgement.verdict,
         ),
-        numbers_of(answer, networks, beside, len(context.seeds)),
+        numbers_of(judgement, networks, beside, len(context.seeds)),
         tables=[networks_table(networks + beside), plans.rates_table(pilots)],
         charts=charts_of(networks, beside, small),
-        paragraphs=paragraphs_of(context, networks, beside, answer.verdicts, pilots, no_pilot),
+        paragraphs=paragraphs_of(context, networks, beside, judgement.verdicts, pilots, no_pilot),
         runs={run.id: run for one in networks for run in one.runs},
-        brief=f"the {as_good}best of the sweep is {small.label} ({size}, {percent(small.test_accuracy)})",
+        brief=f"the {best_or_small} is {small.label} ({size}, {percent(small.test_accuracy)})",
     )
 
 
@@ -115,7 +117,7 @@ def nothing_finished(context: Context, pilots: Sequence[Run], sweep: Sequence[Ru
 
 
 @dataclass(frozen=True)
-class Answer:
+class Judgement:
     """What validation loss says of the networks of the sweep."""
 
     best: Configuration
@@ -124,27 +126,27 @@ class Answer:
     verdict: str  # of the series of the best
 
 
-def answer_of(networks: Sequence[Configuration]) -> Answer:
+def judgement_of(networks: Sequence[Configuration]) -> Judgement:
     loss = {one: one.val_loss for one in networks}
     best, small = smallest_within_one_se(loss, {one: one.parameters for one in networks})
     verdicts = {
         kind: words_of_sweep(members, *sweep_verdict([one.val_loss for one in members]))
         for kind, members in sweeps_among(networks).items()
     }
-    return Answer(best, small, verdicts, verdicts[kind_of(best.convnet, networks)])
+    return Judgement(best, small, verdicts, verdicts[kind_of(best.convnet, networks)])
 
 
 def numbers_of(
-    answer: Answer,
+    judgement: Judgement,
     networks: Sequence[Configuration],
     beside: Sequence[Configuration],
     seeds: int,
 ) -> dict[str, Any]:
     lowest = min((*networks, *beside), key=lambda one: one.val_loss.mean)
     return {
-        "verdicts": answer.verdicts,
-        "best": numbers_of_network(answer.best),
-        "smallest_within_one_se": numbers_of_network(answer.small),
+        "verdicts": judgement.verdicts,
+        "best": numbers_of_network(judgement.best),
+        "smallest_within_one_se": numbers_of_network(judgement.small),
         "best_of_all": numbers_of_network(lowest),
         "networks": [numbers_of_network(one) for one in networks],
         "beside": [numbers_of_network(one) for one in beside],

@@ -21,7 +21,7 @@ from convscope.words import count
 
 @dataclass(frozen=True)
 class Collapsed:
-    """What a study keeps of the affine map of a trained network: see `Collapse`."""
+    """The figures of a trained network as one affine map: see `Collapse`."""
 
     outputs: int
     inputs: int
