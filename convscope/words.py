@@ -56,9 +56,33 @@ def share(fraction: float, digits: int = 1) -> str:
 
 def points(difference: Interval) -> str:
     """As "27.3 points (26.1 to 28.5)": percentage points and their 95 % interval."""
-    values = (difference.mean, difference.low, difference.high)
-    mean, low, high = (round(100 * value, 1) + 0.0 for value in values)  # + 0.0: no "-0.0"
+    return _points(difference.mean, difference.low, difference.high)
+
+
+def size_in_points(difference: Interval) -> str:
+    """As `points`, of the difference without its sign: turned round where it is negative."""
+    if difference.mean >= 0:
+        return points(difference)
+    return _points(-difference.mean, -difference.high, -difference.low)
+
+
+def _points(*interval: float) -> str:
+    mean, low, high = (round(100 * value, 1) + 0.0 for value in interval)  # + 0.0: no "-0.0"
     return f"{mean:.1f} points ({low:.1f} to {high:.1f})"
+
+
+def buys_or_costs(difference: Interval) -> str:
+    """As "buys 27.3 points (26.1 to 28.5)"; "costs …" where the difference is negative."""
+    return f"{'buys' if difference.mean >= 0 else 'costs'} {size_in_points(difference)}"
+
+
+def one_seed_caveat(degrees: int) -> str:
+    """What a text on a difference must add where every configuration has one seed; else nothing.
+
+    degrees: the degrees of freedom of the seeds' variance, 0 where it is unknown.
+    """
+    missing = "the intervals leave out how much runs differ by chance"
+    return "" if degrees else f" (one seed per network: {missing})"
 
 
 def thousands(number: float) -> str:
@@ -72,13 +96,16 @@ def short(number: float) -> str:
 
 
 FILTERS: dict[str, Callable[..., str]] = {
+    "buys_or_costs": buys_or_costs,
     "count": count,
     "listed": listed,
     "one_line": one_line,
+    "one_seed_caveat": one_seed_caveat,
     "percent": percent,
     "points": points,
     "share": share,
     "short": short,
+    "size_in_points": size_in_points,
     "thousands": thousands,
 }
 

@@ -14,13 +14,14 @@ from driving import Sent
 from convscope import studies
 from convscope.chapters import nonlinearity
 from convscope.chapters.nonlinearity import ACTIVATION, POOLING, kinds_of, removed_from, without
-from convscope.planning import arms as experiment
 from convscope.planning import pilots as plans
 from convscope.planning.context import Context
 from convscope.probes.affine import Part
+from convscope.recipe.labels import label_of
 from convscope.recipe.networks import ConvNet, Model
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
+from convscope.statistics.configuration import configurations, grouped
 from convscope.training.runs import Run
 
 SMALL, SHAPE = ConvNet(3, 2, hidden=(6,)), (3, 8, 8)
@@ -238,12 +239,16 @@ def test_growing_does_not_help_only_where_that_was_measured(
 def test_fully_connected_layers_are_told(hidden: tuple[int, ...], said: str) -> None:
     base = replace(SMALL, hidden=hidden)
     context = made_context()
-    full, linear = experiment.arms_of(
-        context,
-        [
-            runs_of({})(replace(context.base, model=m))
-            for m in (base, without(base, kinds_of(base)))
-        ],
+    full, linear = configurations(
+        grouped(
+            [
+                runs_of({})(replace(context.base, model=m))
+                for m in (base, without(base, kinds_of(base)))
+            ],
+            lambda run: run.recipe.model,
+        ),
+        context.data,
+        label_of,
     ).values()
     parts = [Part("a", "Act", (1,), (1,), False, 1.0), Part("b", "Conv2d", (1,), (1,), True, 0.0)]
     told = nonlinearity.paragraphs_of(context, base, full, linear, parts, {}, [linear], [], [])

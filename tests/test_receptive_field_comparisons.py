@@ -14,10 +14,11 @@ from convscope.chapters import receptive_field
 from convscope.chapters.receptive_field import Comparison, matched, verdict_of
 from convscope.data.dataset import Dataset
 from convscope.models.sizes import size_of
-from convscope.planning import arms as experiment
 from convscope.planning.context import Context
+from convscope.recipe.labels import label_of
 from convscope.recipe.networks import ConvNet, SoftmaxRegression
 from convscope.statistics.comparisons import Difference
+from convscope.statistics.configuration import configurations, grouped
 
 SHAPE = (3, 16, 16)
 
@@ -93,7 +94,9 @@ def compared(*given: tuple[str, float, float, float], degrees: int = 4) -> Seque
     value = dict.fromkeys(context.base.evaluate, (1.5, 0.5))
     recipes = [replace(context.base, model=ConvNet(w, 1, pool="none")) for w in (2, 3)]
     runs = [made.run(recipe, SHAPE, value) for recipe in recipes]
-    a, b = experiment.arms_of(context, runs).values()
+    a, b = configurations(
+        grouped(runs, lambda run: run.recipe.model), context.data, label_of
+    ).values()
     return [
         Comparison(f, "flatten", a, b, Difference(mean, 0.01, low, high, degrees, (2, 2)))
         for f, mean, low, high in given

@@ -1,4 +1,4 @@
-"""Intervals against numpy, hand-worked numbers and simulation; verdicts on sequences made to have them."""
+"""Intervals against numpy, hand-worked numbers and simulation; verdicts on made-up sequences."""
 
 from __future__ import annotations
 
@@ -76,7 +76,10 @@ def test_one_seed_everywhere_leaves_the_sampling_error() -> None:
 
 
 def coverage(seeds: int, sampling: float, configurations: int = 6, times: int = 1500) -> float:
-    """The share of intervals that hold the true mean: seeds scatter by 1 around it, the evaluated set shifts all of them alike."""
+    """The share of intervals that hold the true mean.
+
+    Seeds scatter by 1 around it, and the evaluated set shifts all of them alike.
+    """
     draw, inside = np.random.default_rng(seeds), 0
     for _ in range(times):
         truth = draw.uniform(-5, 5, configurations)

@@ -32,6 +32,15 @@ def test_numbers() -> None:
     assert words.share(0.5) == "50.0 %" and words.thousands(1558026) == "1,558,026"
 
 
+def test_differences() -> None:
+    up, down = Mean(0.273, 0.261, 0.285), Mean(-0.02, -0.04, 0.001)
+    assert words.buys_or_costs(up) == "buys 27.3 points (26.1 to 28.5)"
+    assert words.buys_or_costs(down) == "costs 2.0 points (-0.1 to 4.0)"
+    assert words.size_in_points(up) == words.points(up) == "27.3 points (26.1 to 28.5)"
+    assert words.size_in_points(down) == "2.0 points (-0.1 to 4.0)"
+    assert words.one_seed_caveat(4) == "" and "one seed" in words.one_seed_caveat(0)
+
+
 def test_a_text_is_one_line_with_its_numbers(tmp_path: Path) -> None:
     file = tmp_path / "texts.jinja"
     file.write_text(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from convscope import lazily
 
 if TYPE_CHECKING:
-    from convscope.planning.arms import Arm as Arm
     from convscope.planning.budgets import CHAPTER_OVERHEAD as CHAPTER_OVERHEAD
     from convscope.planning.budgets import OVERHEAD as OVERHEAD
     from convscope.planning.budgets import duration as duration
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from convscope.planning.search_space import describe as describe
 
 _HOMES = {
-    "Arm": "arms",
     "CHAPTER_OVERHEAD": "budgets",
     "Chapter": "context",
     "Context": "context",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from convscope import lazily
 
 if TYPE_CHECKING:
+    from convscope.report.configurations import configurations_table as configurations_table
     from convscope.report.drawing import Drawings as Drawings
     from convscope.report.findings import Chart as Chart
     from convscope.report.findings import Finding as Finding
@@ -24,6 +25,7 @@ _HOMES = {
     "MEASURES": "operator_charts",
     "Panel": "operator_charts",
     "Table": "findings",
+    "configurations_table": "configurations",
     "write_report": "rendering",
 }
 __getattr__ = lazily(__name__, _HOMES)

@@ -8,27 +8,37 @@ from convscope import lazily
 
 if TYPE_CHECKING:
     from convscope.statistics.comparisons import Difference as Difference
+    from convscope.statistics.comparisons import compare as compare
     from convscope.statistics.comparisons import difference_se as difference_se
     from convscope.statistics.comparisons import equivalence as equivalence
     from convscope.statistics.comparisons import paired_difference as paired_difference
+    from convscope.statistics.configuration import Configuration as Configuration
+    from convscope.statistics.configuration import configurations as configurations
+    from convscope.statistics.configuration import grouped as grouped
     from convscope.statistics.estimation import Estimate as Estimate
     from convscope.statistics.estimation import estimates as estimates
     from convscope.statistics.estimation import pooled_sd as pooled_sd
     from convscope.statistics.estimation import quantile as quantile
-    from convscope.statistics.learning_curves import Network as Network
+    from convscope.statistics.learning_curves import FALL as FALL
     from convscope.statistics.learning_curves import fall_per_epoch as fall_per_epoch
+    from convscope.statistics.learning_curves import judged as judged
     from convscope.statistics.learning_curves import overfits_from as overfits_from
     from convscope.statistics.verdicts import smallest_within_one_se as smallest_within_one_se
     from convscope.statistics.verdicts import sweep_verdict as sweep_verdict
 
 _HOMES = {
+    "Configuration": "configuration",
     "Difference": "comparisons",
     "Estimate": "estimation",
-    "Network": "learning_curves",
+    "FALL": "learning_curves",
+    "compare": "comparisons",
+    "configurations": "configuration",
     "difference_se": "comparisons",
     "equivalence": "comparisons",
     "estimates": "estimation",
     "fall_per_epoch": "learning_curves",
+    "grouped": "configuration",
+    "judged": "learning_curves",
     "overfits_from": "learning_curves",
     "paired_difference": "comparisons",
     "pooled_sd": "estimation",

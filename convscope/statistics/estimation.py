@@ -1,4 +1,4 @@
-"""Means over seeds with honest standard errors, comparisons, and the one-standard-error rule. Definitions: docs/concepts.md."""
+"""Means over seeds with their standard errors and intervals. Definitions: docs/concepts.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n seeds: its standard error joins seed and sampling error; low … high is the 95 % interval."""
+    """A mean over n seeds; its standard error joins seed and sampling error.
+
+    low … high is the 95 % interval.
+    """
 
     mean: float
     se: float
@@ -31,7 +34,10 @@ class Estimate:
 
 
 def pooled_sd(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """Standard deviation within groups and its degrees of freedom, √(Σ (n−1) s² / Σ (n−1)); (nan, 0) where no group has two values."""
+    """(standard deviation within groups, its degrees of freedom): √(Σ (n−1) s² / Σ (n−1)).
+
+    (nan, 0) where no group has two values.
+    """
     squares, degrees = 0.0, 0
     for group in groups:
         if len(group) > 1:
@@ -46,9 +52,13 @@ def estimates(
 ) -> dict[K, Estimate]:
     """An estimate for each configuration from its seeds' values.
 
-    SE² = s²/n + e², with s the seeds' standard deviation pooled over all configurations and e the sampling error that the finite evaluated set
-    leaves (all seeds see the same set, so more seeds don't shrink it). The interval is ± t SE with the degrees of freedom of s. Where no
-    configuration has two seeds, s is unknown: the interval is of the sampling error alone, and n says so.
+    SE² = s²/n + e², with s the seeds' standard deviation pooled over all configurations and e
+    the sampling error of the finite evaluated set. All seeds see the same set, so more seeds
+    do not shrink e. The interval is ± t SE with the degrees of freedom of s. Where no
+    configuration has two seeds, s is unknown and the interval is of the sampling error alone.
+
+    values: the seeds' values of each configuration, by a key of the caller's.
+    sampling_se: e of each configuration.
     """
     sd, degrees = pooled_sd(list(values.values()))
     out = {}

@@ -1,177 +1,69 @@
-"""From the runs of one configuration to a network's figures and its verdict: undertrained, underfits, overfits, fits (docs/concepts.md)."""
+"""Verdicts from learning curves: overfits, undertrained, underfits, fits (docs/concepts.md)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from convscope.data import Dataset
-from convscope.recipe import ConvNet, label_of
-from convscope.statistics import pooled
-from convscope.statistics.estimation import Estimate
+from convscope.recipe import label_of
+from convscope.statistics.configuration import Configuration, configurations, grouped
 from convscope.training import Run
 
-FALL = 0.02  # training loss that falls by a larger share an epoch is not converged
+FALL = 0.02  # training loss that falls by a larger share per epoch is not converged
 
 SMALL_GAP = 0.10  # of the validation loss
 
 
-@dataclass(frozen=True)
-class Network:
-    """One configuration over its seeds. Losses are estimates at each run's best epoch and at the last epoch."""
-
-    model: ConvNet
-    label: str
-    runs: tuple[Run, ...]
-    train_best: Estimate
-    val_best: Estimate
-    test_best: Estimate
-    train_last: Estimate
-    val_last: Estimate
-    test_last: Estimate
-    accuracy: Estimate  # test accuracy at the best epoch
-    verdict: str = ""
-
-    @property
-    def filters(self) -> int:
-        return self.runs[0].size["filters"]
-
-    @property
-    def parameters(self) -> int:
-        return self.runs[0].size["parameters"]
-
-    @property
-    def flops(self) -> int:
-        return self.runs[0].size["flops"]
-
-    @property
-    def rate(self) -> float:
-        return self.runs[0].recipe.lr
-
-    @property
-    def gap_best(self) -> float:
-        return self.val_best.mean - self.train_best.mean
-
-    @property
-    def gap_last(self) -> float:
-        return self.val_last.mean - self.train_last.mean
-
-    @property
-    def best_epochs(self) -> str:
-        epochs = sorted({run.best["epoch"] for run in self.runs})
-        return ", ".join(map(str, epochs))
-
-    def curve(self, split: str) -> list[float]:
-        """Mean loss over seeds after each epoch."""
-        return [
-            math.fsum(values) / len(values)
-            for values in zip(
-                *([row[f"{split}_loss"] for row in run.rows] for run in self.runs), strict=True
-            )
-        ]
-
-    def curve_rows(self) -> list[dict[str, Any]]:
-        val = self.curve("val")
-        best = val.index(min(val))
-        return [
-            {
-                "network": self.label,
-                "epoch": i + 1,
-                "split": shown,
-                "loss": loss,
-                "best": split == "val" and i == best,
-            }
-            for split, shown in (("train", "train"), ("val", "validation"), ("test", "test"))
-            for i, loss in enumerate(self.curve(split))
-        ]
-
-    def numbers(self) -> dict[str, Any]:
-        def both(e: Estimate) -> dict[str, float]:
-            return {"mean": e.mean, "se": e.se, "low": e.low, "high": e.high}
-
-        return {
-            "network": self.label,
-            "width": self.model.width,
-            "depth": self.model.depth,
-            "block_depth": self.model.block_depth,
-            "runs": [run.id for run in self.runs],
-            "filters": self.filters,
-            "parameters": self.parameters,
-            "flops": self.flops,
-            "lr": self.rate,
-            "verdict": self.verdict,
-            "best": {
-                "train_loss": both(self.train_best),
-                "val_loss": both(self.val_best),
-                "test_loss": both(self.test_best),
-                "test_accuracy": both(self.accuracy),
-            },
-            "last": {
-                "train_loss": both(self.train_last),
-                "val_loss": both(self.val_last),
-                "test_loss": both(self.test_last),
-            },
-            "gap_best": self.gap_best,
-            "gap_last": self.gap_last,
-            "fall_per_epoch": fall_per_epoch(self.curve("train")),
-        }
-
-
-def networks(
+def judged(
     sweep: Sequence[Run], beside: Sequence[Run], data: Dataset
-) -> tuple[list[Network], list[Network]]:
-    """(sweep, beside): configurations with their estimates, all pooled together, and verdicts. Runs that did not finish are left out."""
-    groups: dict[ConvNet, list[Run]] = {}
-    for run in [*sweep, *beside]:
-        if run.status == "finished":
-            assert isinstance(run.recipe.model, ConvNet)
-            groups.setdefault(run.recipe.model, []).append(run)
-    accuracy = pooled.accuracies(groups, data, "test")
-    splits: tuple[pooled.Split, ...] = ("train", "val", "test")
-    table = {f"{split}_best": pooled.losses(groups, data, split) for split in splits}
-    table |= {f"{split}_last": pooled.losses(groups, data, split, "last") for split in splits}
-    losses: dict[ConvNet, dict[str, Any]] = {
-        model: {name: found[model] for name, found in table.items()} for model in groups
-    }
-    found = {
-        model: Network(
-            model=model,
-            label=label_of(model),
-            runs=tuple(runs),
-            accuracy=accuracy[model],
-            **losses[model],
-        )
-        for model, runs in groups.items()
-    }
-    swept = [n for n in found.values() if any(run in sweep for run in n.runs)]
+) -> tuple[list[Configuration], list[Configuration]]:
+    """The configurations of a sweep and those beside it, by model, with verdicts.
+
+    Estimates are pooled over all of them; both lists are empty where none of the sweep finished.
+
+    sweep, beside: runs; those that did not finish are left out.
+    data: what they were trained and evaluated on.
+    """
+    groups = grouped([*sweep, *beside], lambda run: run.recipe.model)
+    found = list(configurations(groups, data, label_of).values())
+    in_sweep = {run.id for run in sweep}
+    swept = [one for one in found if any(run.id in in_sweep for run in one.runs)]
     if not swept:
         return [], []
-    reference = min(swept, key=lambda n: n.val_best.mean)
-    judged = {n.model: replace(n, verdict=verdict_of(n, reference)) for n in found.values()}
-    return [judged[n.model] for n in swept], [
-        judged[n.model] for n in found.values() if n not in swept
-    ]
+    best = min(swept, key=lambda one: one.val_loss.mean)
+    verdicts = {one: replace(one, verdict=verdict_of(one, best)) for one in found}
+    return (
+        [verdicts[one] for one in swept],
+        [verdicts[one] for one in found if one not in swept],
+    )
 
 
-def verdict_of(network: Network, reference: Network) -> str:
-    """The verdict on one network against the best of the sweep (docs/concepts.md, in this order)."""
-    train, val = network.curve("train"), network.curve("val")
-    epoch = overfits_from(train, val, network.val_best.se)
+def verdict_of(configuration: Configuration, best: Configuration) -> str:
+    """The first that holds of docs/concepts.md's list; `best` is the best of the sweep."""
+    train, val = configuration.curve("train"), configuration.curve("val")
+    epoch = overfits_from(train, val, configuration.val_loss.se)
     if epoch is not None:
         return f"overfits from epoch {epoch}"
     if fall_per_epoch(train) > FALL:
         return "undertrained"
-    above = network.train_last.mean - reference.train_last.mean
-    small_gap = network.gap_last < SMALL_GAP * network.val_last.mean
-    if small_gap and above > 2 * math.hypot(network.train_last.se, reference.train_last.se):
+    loss, lowest = configuration.train_last, best.train_last
+    small_gap = configuration.gap_last < SMALL_GAP * configuration.val_last.mean
+    if small_gap and loss.mean - lowest.mean > 2 * math.hypot(loss.se, lowest.se):
         return "underfits"
     return "fits"
 
 
 def overfits_from(train: Sequence[float], val: Sequence[float], se: float) -> int | None:
-    """The first epoch (from 1) from which to the end the validation loss stays more than 2 SE above its minimum, the training loss being lower than there."""
+    """The epoch (from 1) from which on a network overfits; None where it does not.
+
+    From there to the end the validation loss stays more than 2 standard errors above its
+    minimum, and the training loss is lower than at that minimum.
+
+    train, val: losses after each epoch.
+    se: the standard error of the lowest validation loss.
+    """
     low = val.index(min(val))
     first = None
     for i in range(len(val) - 1, low, -1):
@@ -182,7 +74,10 @@ def overfits_from(train: Sequence[float], val: Sequence[float], se: float) -> in
 
 
 def fall_per_epoch(train: Sequence[float]) -> float:
-    """The share by which training loss falls in an epoch, over the last two epochs (the last one of two); infinite where there is one epoch."""
+    """The share by which the training loss falls per epoch, over the last two epochs.
+
+    Of two epochs it is that of the last one; of one epoch it is infinite.
+    """
     back = min(2, len(train) - 1)
     if back == 0:
         return math.inf

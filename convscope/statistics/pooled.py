@@ -1,4 +1,7 @@
-"""Figures of configurations from their runs: whole-split losses and accuracies as estimates, the seeds' variance pooled over all of them."""
+"""Whole-split losses and accuracies of configurations as estimates, from their runs.
+
+The seeds' variance is pooled over the configurations that are given together.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,15 @@ K = TypeVar("K")
 Split = Literal["train", "val", "test"]
 
 
-def images_of(data: Dataset, run: Run, split: Split) -> int:
-    """How many images a run's figures on a split are means over: of the training split those that it was trained on, or a sample of them."""
+def evaluated_images(data: Dataset, run: Run, split: Split) -> int:
+    """How many images a run's figures on a split are means over.
+
+    Of the training split these are the images that it was trained on, or a sample of them.
+    """
     count = len(getattr(data, split))
-    return (
-        min(count, run.recipe.limit or count, run.recipe.train_sample or count)
-        if split == "train"
-        else count
-    )
+    if split != "train":
+        return count
+    return min(count, run.recipe.limit or count, run.recipe.train_sample or count)
 
 
 def losses(
@@ -32,11 +36,15 @@ def losses(
     split: Split,
     when: Literal["best", "last"] = "best",
 ) -> dict[K, Estimate]:
-    """Mean loss over seeds at each run's best or last epoch, for each configuration; sampling error from the images' losses."""
+    """Mean loss over seeds of each configuration; its sampling error is that of the images' losses.
+
+    groups: the runs of each configuration, by a key of the caller's.
+    when: at each run's best epoch, or after the last one.
+    """
     rows = {key: [getattr(run, when) for run in runs] for key, runs in groups.items()}
     spread = {
         key: max(row[f"{split}_loss_sd"] for row in rows[key])
-        / math.sqrt(images_of(data, runs[0], split))
+        / math.sqrt(evaluated_images(data, runs[0], split))
         for key, runs in groups.items()
     }
     return estimates(
@@ -45,10 +53,13 @@ def losses(
 
 
 def accuracies(groups: Mapping[K, Sequence[Run]], data: Dataset, split: Split) -> dict[K, Estimate]:
-    """Mean accuracy over seeds at each run's best epoch; binomial sampling error, intervals within 0 … 1."""
+    """Mean accuracy over seeds of each configuration, at each run's best epoch.
+
+    Its sampling error is binomial; intervals stay within 0 … 1.
+    """
     values = {key: [run.best[f"{split}_accuracy"] for run in runs] for key, runs in groups.items()}
     binomial = {
-        key: math.sqrt(max(seen) * (1 - min(seen)) / images_of(data, groups[key][0], split))
+        key: math.sqrt(max(seen) * (1 - min(seen)) / evaluated_images(data, groups[key][0], split))
         for key, seen in values.items()
     }
     return {

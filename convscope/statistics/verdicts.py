@@ -10,9 +10,14 @@ from convscope.statistics.estimation import Estimate, K
 
 
 def smallest_within_one_se(loss: Mapping[K, Estimate], size: Mapping[K, int]) -> tuple[K, K]:
-    """(best, smallest): the configuration of lowest mean loss, and the smallest one whose mean is within one SE (of the best) of it.
+    """(best, smallest), by the one-standard-error rule of Breiman et al. 1984.
 
-    The one-standard-error rule of Breiman et al. 1984.
+    The best has the lowest mean loss; the smallest is the smallest configuration whose mean is
+    within one standard error (the best's) of that.
+
+    loss: an estimate of each configuration, by a key of the caller's; those that are not finite
+        are passed over.
+    size: its parameters.
     """
     finite = {key: value for key, value in loss.items() if math.isfinite(value.mean)}
     best = min(finite, key=lambda key: finite[key].mean)
@@ -22,11 +27,12 @@ def smallest_within_one_se(loss: Mapping[K, Estimate], size: Mapping[K, int]) ->
 
 
 def sweep_verdict(loss: Sequence[Estimate]) -> tuple[str, int | None]:
-    """What happens to the loss as networks grow, from estimates ordered by size: (verdict, index).
+    """(verdict, index): what happens to the loss as networks grow, from estimates ordered by size.
 
-    "cannot tell": fewer than three sizes or fewer than two seeds. "non-monotone": some larger network is more than 2 SE worse than a
-    smaller one (index: the larger). "plateau" (index: the first network of it): from this one on no two
-    networks differ by more than 2 SE, and it is not the last. "still improving": otherwise.
+    "cannot tell": fewer than three sizes or fewer than two seeds.
+    "non-monotone": some larger network (index) is more than 2 SE worse than a smaller one.
+    "plateau": from one network (index) on, which is not the last, no two differ by more than 2 SE.
+    "still improving": otherwise.
     """
     if len(loss) < 3 or min(e.n for e in loss) < 2:
         return "cannot tell", None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from convscope.chapters.best.choice import Candidate, candidates, chosen, near
+from convscope.chapters.best.choice import candidates, chosen, near
 from convscope.chapters.best.clock import latencies_of, latency
 from convscope.chapters.best.compared import candidates_table, front_of, pareto_charts, rows_of
 from convscope.chapters.best.plan import (
@@ -36,6 +36,7 @@ from convscope.errors import one_line
 from convscope.planning import Context, Proposer
 from convscope.recipe import Recipe
 from convscope.report import Finding
+from convscope.statistics import Configuration
 from convscope.training import Run
 
 # the chapter's interface, and what the glossary names beside it
@@ -96,7 +97,7 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
 
 
 def finding(
-    context: Context, search: Proposer, finals: Sequence[Run], found: Sequence[Candidate]
+    context: Context, search: Proposer, finals: Sequence[Run], found: Sequence[Configuration]
 ) -> Finding:
     importance = search.importance()
     told = search_numbers(context, search, importance)

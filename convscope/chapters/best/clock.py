@@ -1,4 +1,4 @@
-"""What a forward pass of each candidate takes, measured once a study, with the recipe's precision and threads."""
+"""What a forward pass of each candidate takes, measured once per study."""
 
 from __future__ import annotations
 
@@ -8,35 +8,39 @@ from dataclasses import replace
 
 import torch
 
-from convscope.chapters.best.choice import Candidate
 from convscope.machine import seconds_of
 from convscope.models import build
 from convscope.planning import Context
 from convscope.recipe import Recipe
+from convscope.statistics import Configuration
 from convscope.training import DTYPES, autocast, place
 
 LATENCY_BATCH = 64
 
+# seconds for "one" image and for a "batch" of LATENCY_BATCH, by the recipe of a configuration;
+# None where an earlier study has not measured them
+Latencies = dict[Recipe, dict[str, float] | None]
 
-def latencies_of(
-    context: Context, found: Sequence[Candidate]
-) -> dict[Recipe, dict[str, float] | None]:
-    """Seconds of a forward pass of one image and of a batch, for each configuration; None where an older study has not measured them."""
-    out: dict[Recipe, dict[str, float] | None] = {}
-    for candidate in found:
+
+def latencies_of(context: Context, found: Sequence[Configuration]) -> Latencies:
+    """Seconds of a forward pass for each configuration."""
+    out: Latencies = {}
+    for one in found:
         # what the time depends on: the network and the machine's settings
-        recipe = replace(context.base, model=candidate.recipe.model, seed=0)
+        recipe = replace(context.base, model=one.model, seed=0)
         value = context.measure(
             f"latency {recipe.id}", lambda recipe=recipe: latency(recipe, context)
         )
-        out[candidate.recipe] = (
-            value if isinstance(value, dict) and {"one", "batch"} <= set(value) else None
-        )
+        known = isinstance(value, dict) and {"one", "batch"} <= set(value)
+        out[one.recipe] = value if known else None
     return out
 
 
 def latency(recipe: Recipe, context: Context) -> dict[str, float]:
-    """Median seconds of a forward pass in eval mode with the recipe's precision and threads: `one` image, a `batch` of LATENCY_BATCH."""
+    """Median seconds of a forward pass of `one` image and of a `batch`, in evaluation mode.
+
+    Precision and threads are the recipe's.
+    """
     net = place(build(recipe.model, context.data.in_shape, context.data.num_classes), recipe).eval()
     layout = torch.channels_last if recipe.layout == "channels_last" else torch.contiguous_format
 

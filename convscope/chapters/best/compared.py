@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convscope.chapters.best.choice import Candidate
 from convscope.chapters.best.clock import LATENCY_BATCH
 from convscope.recipe import Recipe
 from convscope.report import Chart, Table
 from convscope.report import search_charts as charts_search
+from convscope.statistics import Configuration
 from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
 
 
 def rows_of(
-    found: Sequence[Candidate], latencies: Mapping[Recipe, dict[str, float] | None]
+    found: Sequence[Configuration], latencies: Mapping[Recipe, dict[str, float] | None]
 ) -> list[dict[str, Any]]:
     rows = []
     for c in found:
@@ -44,7 +44,7 @@ def rows_of(
 
 
 def candidates_table(
-    found: Sequence[Candidate], latencies: Mapping[Recipe, dict[str, float] | None]
+    found: Sequence[Configuration], latencies: Mapping[Recipe, dict[str, float] | None]
 ) -> Table:
     ordered = sorted(found, key=lambda c: c.val_loss.mean)
     rows = rows_of(ordered, latencies)
@@ -74,10 +74,10 @@ def candidates_table(
 
 
 def pareto_charts(
-    found: Sequence[Candidate],
+    found: Sequence[Configuration],
     latencies: Mapping[Recipe, dict[str, float] | None],
-    winner: Candidate,
-    small: Candidate,
+    winner: Configuration,
+    small: Configuration,
 ) -> list[Chart]:
     costs: dict[str, tuple[str, str, dict[Recipe, float]]] = {
         "parameters": ("learnable parameters", "~s", {c.recipe: c.parameters for c in found}),

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convscope.chapters.best.choice import Candidate
 from convscope.chapters.best.clock import threads
 from convscope.errors import UserError, one_line
 from convscope.models import ConvNetModule
 from convscope.planning import Context
 from convscope.report import Chart, Gallery, pictures
 from convscope.report import search_charts as charts_search
+from convscope.statistics import Configuration
 from convscope.training import check_device, network, place, predict, resident
 from convscope.words import texts_beside
 
@@ -25,7 +25,7 @@ MOST_MISTAKES, MOST_FILTERS, MOST_MAPS = 12, 32, 8
 
 
 def pictures_of(
-    context: Context, winner: Candidate
+    context: Context, winner: Configuration
 ) -> tuple[list[Chart], list[Gallery], list[str]]:
     """(confusion matrix, galleries, paragraphs): a paragraph where the weights cannot be read."""
     run = winner.run
@@ -81,7 +81,7 @@ def class_names(context: Context) -> list[str]:
 
 
 def confusion_chart(
-    counts: Sequence[tuple[int, int, int]], names: Sequence[str], winner: Candidate
+    counts: Sequence[tuple[int, int, int]], names: Sequence[str], winner: Configuration
 ) -> Chart:
     """counts: (true class, predicted class, images), where that is not 0."""
     size = len(names)

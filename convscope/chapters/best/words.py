@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from convscope.chapters.best.choice import Candidate, near
+from convscope.chapters.best.choice import near
 from convscope.chapters.best.clock import LATENCY_BATCH
 from convscope.chapters.best.plan import BATCH, PRESETS
 from convscope.planning import IMPORTANCE_TRIALS, JOURNAL, Context, Proposer
 from convscope.planning import reference as plans
 from convscope.recipe import ConvNet, Recipe
+from convscope.statistics import Configuration
 from convscope.training import Run
 from convscope.words import count, texts_beside
 
@@ -20,7 +21,7 @@ TEXTS = texts_beside(__file__)
 FEW = 10  # trials per setting below which a search is called small
 
 
-def verdict_of(winner: Candidate, small: Candidate, found: Sequence[Candidate]) -> str:
+def verdict_of(winner: Configuration, small: Configuration, found: Sequence[Configuration]) -> str:
     """The verdict as programs read it, too."""
     if len(found) == 1:
         return "cannot tell from one configuration"
@@ -30,7 +31,7 @@ def verdict_of(winner: Candidate, small: Candidate, found: Sequence[Candidate]) 
     return f"{winner.label}{doubt}{smallest}"
 
 
-def figures(c: Candidate, prefix: str) -> dict[str, Any]:
+def figures(c: Configuration, prefix: str) -> dict[str, Any]:
     """For results.json; `prefix` goes before every key."""
     out: dict[str, Any] = {
         f"{prefix}parameters": c.parameters,
@@ -55,7 +56,11 @@ def nothing_finished(name: str, finals: Sequence[Run]) -> str:
 
 
 def sentence_of(
-    name: str, winner: Candidate, small: Candidate, found: Sequence[Candidate], search: Proposer
+    name: str,
+    winner: Configuration,
+    small: Configuration,
+    found: Sequence[Configuration],
+    search: Proposer,
 ) -> str:
     """The answer, for people."""
     searched = {tried.recipe for tried in search.trained}
@@ -72,7 +77,7 @@ def sentence_of(
     )
 
 
-def brief_of(winner: Candidate, small: Candidate) -> str:
+def brief_of(winner: Configuration, small: Configuration) -> str:
     return TEXTS.brief(winner, small)
 
 
@@ -81,8 +86,8 @@ def brief_of(winner: Candidate, small: Candidate) -> str:
 
 def selection_of(
     context: Context,
-    winner: Candidate,
-    found: Sequence[Candidate],
+    winner: Configuration,
+    found: Sequence[Configuration],
     latencies: Mapping[Recipe, dict[str, float] | None],
 ) -> list[str]:
     """How winner and smallest are chosen, and what is not known of them."""

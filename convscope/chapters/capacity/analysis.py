@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from convscope import planning as plans
 from convscope.chapters.capacity.charts import charts_of, networks_table
@@ -17,6 +18,7 @@ from convscope.chapters.capacity.plan import (
     tuned_of,
 )
 from convscope.chapters.capacity.words import (
+    SweepVerdict,
     brief_of,
     nothing_finished,
     paragraphs_of,
@@ -28,8 +30,13 @@ from convscope.chapters.capacity.words import (
 from convscope.planning import Context
 from convscope.recipe import Recipe
 from convscope.report import Finding
-from convscope.statistics import learning_curves as curves
-from convscope.statistics import smallest_within_one_se
+from convscope.statistics import (
+    Configuration,
+    Estimate,
+    fall_per_epoch,
+    judged,
+    smallest_within_one_se,
+)
 from convscope.training import Run
 
 
@@ -61,47 +68,108 @@ def finding(
     strong: Sequence[Run],
     no_pilot: int,
 ) -> Finding:
-    data = context.data
-    networks, beside = curves.networks(sweep, strong, data)
+    """What the sweep says.
+
+    pilots: the short runs that chose the learning rates.
+    sweep, strong: the runs of the sweep and of the reference recipe beside it.
+    no_pilot: the number of networks of which no pilot finished.
+    """
+    networks, beside = judged(sweep, strong, context.data)
     if not networks:
-        return Finding(
-            "capacity",
-            TITLE,
-            QUESTION,
-            "cannot tell",
-            nothing_finished(data.name, sweep),
-            {"networks": []},
-            [plans.rates_table(pilots)],
-        )
-    loss = {n.model: n.val_best for n in networks}
-    best_model, small_model = smallest_within_one_se(
-        loss, {n.model: n.parameters for n in networks}
-    )
-    by_model = {n.model: n for n in networks}
-    best, small = by_model[best_model], by_model[small_model]
-    verdicts = {name: verdict_on(members) for name, members in sweeps_among(networks).items()}
-    verdict = verdicts[sweep_name(best.model, networks)]
-    every = networks + beside
-    top = max(every, key=lambda n: -n.val_best.mean)
-    numbers = {
-        "verdicts": {name: str(found) for name, found in verdicts.items()},
-        "best": best.numbers(),
-        "smallest_within_one_se": small.numbers(),
-        "best_of_all": top.numbers(),
-        "networks": [n.numbers() for n in networks],
-        "beside": [n.numbers() for n in beside],
-        "seeds": len(context.seeds),
-    }
+        return no_finding(context, pilots, sweep)
+    judgement = judgement_of(networks)
+    small = judgement.small
     return Finding(
         "capacity",
         TITLE,
         QUESTION,
-        str(verdict),
-        sentence_of(data.name, verdict, best, small, networks, beside),
-        numbers,
-        tables=[networks_table(every), plans.rates_table(pilots)],
+        str(judgement.verdict),
+        sentence_of(context.data.name, judgement.verdict, judgement.best, small, networks, beside),
+        numbers_of(judgement, networks, beside, len(context.seeds)),
+        tables=[networks_table(networks + beside), plans.rates_table(pilots)],
         charts=charts_of(networks, beside, small),
-        paragraphs=paragraphs_of(context, networks, beside, verdicts, pilots, no_pilot),
-        runs={run.id: run for n in networks for run in n.runs},
-        brief=brief_of(best, small),
+        paragraphs=paragraphs_of(context, networks, beside, judgement.verdicts, pilots, no_pilot),
+        runs={run.id: run for one in networks for run in one.runs},
+        brief=brief_of(judgement.best, small),
     )
+
+
+def no_finding(context: Context, pilots: Sequence[Run], sweep: Sequence[Run]) -> Finding:
+    """The finding where no network of the sweep finished."""
+    return Finding(
+        "capacity",
+        TITLE,
+        QUESTION,
+        "cannot tell",
+        nothing_finished(context.data.name, sweep),
+        {"networks": []},
+        [plans.rates_table(pilots)],
+    )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What validation loss says of the networks of the sweep."""
+
+    best: Configuration
+    small: Configuration  # the smallest within one standard error of the best
+    verdicts: dict[str, SweepVerdict]  # of each series of networks that differ in width alone
+    verdict: SweepVerdict  # of the series of the best
+
+
+def judgement_of(networks: Sequence[Configuration]) -> Judgement:
+    loss = {one: one.val_loss for one in networks}
+    best, small = smallest_within_one_se(loss, {one: one.parameters for one in networks})
+    verdicts = {name: verdict_on(members) for name, members in sweeps_among(networks).items()}
+    return Judgement(best, small, verdicts, verdicts[sweep_name(best.convnet, networks)])
+
+
+def numbers_of(
+    judgement: Judgement,
+    networks: Sequence[Configuration],
+    beside: Sequence[Configuration],
+    seeds: int,
+) -> dict[str, Any]:
+    lowest = min((*networks, *beside), key=lambda one: one.val_loss.mean)
+    return {
+        "verdicts": {name: str(found) for name, found in judgement.verdicts.items()},
+        "best": numbers_of_network(judgement.best),
+        "smallest_within_one_se": numbers_of_network(judgement.small),
+        "best_of_all": numbers_of_network(lowest),
+        "networks": [numbers_of_network(one) for one in networks],
+        "beside": [numbers_of_network(one) for one in beside],
+        "seeds": seeds,
+    }
+
+
+def numbers_of_network(network: Configuration) -> dict[str, Any]:
+    def plain(e: Estimate) -> dict[str, float]:
+        return {"mean": e.mean, "se": e.se, "low": e.low, "high": e.high}
+
+    model = network.convnet
+    return {
+        "network": network.label,
+        "width": model.width,
+        "depth": model.depth,
+        "block_depth": model.block_depth,
+        "runs": [run.id for run in network.runs],
+        "filters": network.filters,
+        "parameters": network.parameters,
+        "flops": network.flops,
+        "lr": network.rate,
+        "verdict": network.verdict,
+        "best": {
+            "train_loss": plain(network.train_loss),
+            "val_loss": plain(network.val_loss),
+            "test_loss": plain(network.test_loss),
+            "test_accuracy": plain(network.test_accuracy),
+        },
+        "last": {
+            "train_loss": plain(network.train_last),
+            "val_loss": plain(network.val_last),
+            "test_loss": plain(network.test_last),
+        },
+        "gap_best": network.gap,
+        "gap_last": network.gap_last,
+        "fall_per_epoch": fall_per_epoch(network.curve("train")),
+    }

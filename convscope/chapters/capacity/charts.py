@@ -8,7 +8,7 @@ from typing import Any
 
 from convscope.chapters.capacity.words import TEXTS, sweep_name
 from convscope.report import Chart, Table, size_charts
-from convscope.statistics import Network
+from convscope.statistics import Configuration
 
 COLUMNS = (
     ("network", "network", "text"),
@@ -29,7 +29,7 @@ COLUMNS = (
 VERDICTS = ("underfits", "undertrained", "overfits", "fits")  # in the order in which they are told
 
 
-def networks_table(networks: Sequence[Network]) -> Table:
+def networks_table(networks: Sequence[Configuration]) -> Table:
     rows = [
         {
             "network": n.label,
@@ -37,14 +37,14 @@ def networks_table(networks: Sequence[Network]) -> Table:
             "parameters": n.parameters,
             "flops": n.flops,
             "lr": n.rate,
-            "train_loss": n.train_best.mean,
-            "val_loss": n.val_best.mean,
-            "test_loss": n.test_best.mean,
-            "test_accuracy": n.accuracy.mean,
-            "interval": n.accuracy.high - n.accuracy.mean,
+            "train_loss": n.train_loss.mean,
+            "val_loss": n.val_loss.mean,
+            "test_loss": n.test_loss.mean,
+            "test_accuracy": n.test_accuracy.mean,
+            "interval": n.test_accuracy.high - n.test_accuracy.mean,
             "gap": n.gap_last,
             "best_epoch": n.best_epochs,
-            "seeds": n.val_best.n,
+            "seeds": n.val_loss.n,
             "verdict": n.verdict,
         }
         for n in networks
@@ -54,7 +54,7 @@ def networks_table(networks: Sequence[Network]) -> Table:
 
 
 def charts_of(
-    networks: Sequence[Network], beside: Sequence[Network], small: Network
+    networks: Sequence[Configuration], beside: Sequence[Configuration], small: Configuration
 ) -> list[Chart]:
     """networks: of the sweeps. small: the smallest of them within one standard error."""
     return [
@@ -65,18 +65,18 @@ def charts_of(
     ]
 
 
-def sizes_of(network: Network, networks: Sequence[Network]) -> dict[str, Any]:
+def sizes_of(network: Configuration, networks: Sequence[Configuration]) -> dict[str, Any]:
     """What a row of a chart says about its network; the sweep is its `depth`."""
     return {
         "filters": network.filters,
         "parameters": network.parameters,
         "flops": network.flops,
         "network": network.label,
-        "depth": sweep_name(network.model, networks),
+        "depth": sweep_name(network.convnet, networks),
     }
 
 
-def loss_charts(networks: Sequence[Network]) -> list[Chart]:
+def loss_charts(networks: Sequence[Configuration]) -> list[Chart]:
     """Losses against filters, parameters and FLOPs."""
     rows = [
         {
@@ -89,14 +89,14 @@ def loss_charts(networks: Sequence[Network]) -> list[Chart]:
         }
         for n in networks
         for split, when, loss in (
-            ("train", "best epoch", n.train_best),
-            ("test", "best epoch", n.test_best),
+            ("train", "best epoch", n.train_loss),
+            ("test", "best epoch", n.test_loss),
             ("train", "last epoch", n.train_last),
             ("test", "last epoch", n.test_last),
         )
     ]
-    lowest = min(networks, key=lambda n: n.test_best.mean)
-    highest = max(networks, key=lambda n: n.test_best.mean)
+    lowest = min(networks, key=lambda n: n.test_loss.mean)
+    highest = max(networks, key=lambda n: n.test_loss.mean)
     sizes = {
         "filters": "filters (all convolutions)",
         "parameters": "learnable parameters",
@@ -114,21 +114,23 @@ def loss_charts(networks: Sequence[Network]) -> list[Chart]:
     ]
 
 
-def accuracy_chart(networks: Sequence[Network], beside: Sequence[Network], small: Network) -> Chart:
+def accuracy_chart(
+    networks: Sequence[Configuration], beside: Sequence[Configuration], small: Configuration
+) -> Chart:
     rows = [
         {
             "parameters": n.parameters,
-            "depth": "beside the sweep" if n in beside else sweep_name(n.model, networks),
+            "depth": "beside the sweep" if n in beside else sweep_name(n.convnet, networks),
             "sweep": n not in beside,
             "network": n.label,
-            "accuracy": n.accuracy.mean,
-            "low": max(0.0, n.accuracy.low),
-            "high": min(1.0, n.accuracy.high),
+            "accuracy": n.test_accuracy.mean,
+            "low": max(0.0, n.test_accuracy.low),
+            "high": min(1.0, n.test_accuracy.high),
         }
         for n in (*networks, *beside)
     ]
-    marked = {"parameters": small.parameters, "accuracy": small.accuracy.mean}
-    best = max([*networks, *beside], key=lambda n: n.accuracy.mean)
+    marked = {"parameters": small.parameters, "accuracy": small.test_accuracy.mean}
+    best = max([*networks, *beside], key=lambda n: n.test_accuracy.mean)
     return Chart(
         "accuracy",
         "Test accuracy against parameters",
@@ -137,18 +139,18 @@ def accuracy_chart(networks: Sequence[Network], beside: Sequence[Network], small
     )
 
 
-def gap_chart(networks: Sequence[Network]) -> Chart:
+def gap_chart(networks: Sequence[Configuration]) -> Chart:
     rows = [
         {**sizes_of(n, networks), "when": when, "gap": gap}
         for n in networks
-        for when, gap in (("best epoch", n.gap_best), ("last epoch", n.gap_last))
+        for when, gap in (("best epoch", n.gap), ("last epoch", n.gap_last))
     ]
     widest = max(networks, key=lambda n: n.gap_last)
     spec = size_charts.gap_against_size(rows)
     return Chart("gap", "Generalisation gap", spec, TEXTS.gap_alt(widest))
 
 
-def curves_chart(networks: Sequence[Network], beside: Sequence[Network]) -> Chart:
+def curves_chart(networks: Sequence[Configuration], beside: Sequence[Configuration]) -> Chart:
     rows = [row for n in (*networks, *beside) for row in n.curve_rows()]
     panels = [n.label for n in (*networks, *beside)]
     found = Counter(n.verdict.split(" ")[0] for n in networks)

@@ -9,29 +9,30 @@ from math import isnan
 from convscope import planning as plans
 from convscope.planning import Context
 from convscope.recipe import ConvNet, hidden_of, label_of
-from convscope.statistics import Network, sweep_verdict
-from convscope.statistics import learning_curves as curves
+from convscope.statistics import FALL, Configuration, sweep_verdict
 from convscope.training import Run
 from convscope.words import count, texts_beside
 
 TEXTS = texts_beside(__file__)
 
 
-def sweep_name(model: ConvNet, networks: Sequence[Network]) -> str:
+def sweep_name(model: ConvNet, networks: Sequence[Configuration]) -> str:
     """The sweep that a network belongs to: its label without the width.
 
     Fully connected layers are named where the sweeps of `networks` differ in them.
     """
     name = label_of(replace(model, width=1)).removeprefix("width 1, ")
-    several = len({n.model.hidden for n in networks}) > 1
+    several = len({n.convnet.hidden for n in networks}) > 1
     return f"{name}, hidden {hidden_of(model)}" if several else name
 
 
-def sweeps_among(networks: Sequence[Network]) -> dict[str, list[Network]]:
+def sweeps_among(networks: Sequence[Configuration]) -> dict[str, list[Configuration]]:
     """The networks of each sweep, ordered by width."""
-    groups: dict[str, list[Network]] = {}
-    for n in sorted(networks, key=lambda n: (n.model.depth, n.model.block_depth, n.model.width)):
-        groups.setdefault(sweep_name(n.model, networks), []).append(n)
+    groups: dict[str, list[Configuration]] = {}
+    for n in sorted(
+        networks, key=lambda n: (n.convnet.depth, n.convnet.block_depth, n.convnet.width)
+    ):
+        groups.setdefault(sweep_name(n.convnet, networks), []).append(n)
     return groups
 
 
@@ -53,11 +54,11 @@ class SweepVerdict:
         return f"{self.word} from {few}"
 
 
-def verdict_on(members: Sequence[Network]) -> SweepVerdict:
+def verdict_on(members: Sequence[Configuration]) -> SweepVerdict:
     """members: the networks of one sweep, ordered by width."""
-    losses = [n.val_best for n in members]
+    losses = [n.val_loss for n in members]
     word, index = sweep_verdict(losses)
-    width = members[-1 if index is None else index].model.width
+    width = members[-1 if index is None else index].convnet.width
     return SweepVerdict(word, width, len(members), min(loss.n for loss in losses))
 
 
@@ -71,17 +72,17 @@ def nothing_finished(name: str, runs: Sequence[Run]) -> str:
 def sentence_of(
     name: str,
     verdict: SweepVerdict,
-    best: Network,
-    small: Network,
-    networks: Sequence[Network],
-    beside: Sequence[Network],
+    best: Configuration,
+    small: Configuration,
+    networks: Sequence[Configuration],
+    beside: Sequence[Configuration],
 ) -> str:
     """The answer, for people. verdict: on the sweep of `best`."""
     by_size = sorted(networks, key=lambda n: n.parameters)
     from_largest = sorted(networks, key=lambda n: n.parameters, reverse=True)
     return TEXTS.sentence(
         name=name,
-        sweep=sweep_name(best.model, networks),
+        sweep=sweep_name(best.convnet, networks),
         verdict=verdict,
         best=best,
         small=small,
@@ -92,14 +93,14 @@ def sentence_of(
     )
 
 
-def brief_of(best: Network, small: Network) -> str:
+def brief_of(best: Configuration, small: Configuration) -> str:
     return TEXTS.brief(best, small)
 
 
 def paragraphs_of(
     context: Context,
-    networks: Sequence[Network],
-    beside: Sequence[Network],
+    networks: Sequence[Configuration],
+    beside: Sequence[Configuration],
     verdicts: Mapping[str, SweepVerdict],
     pilots: Sequence[Run],
     no_pilot: int,
@@ -108,10 +109,10 @@ def paragraphs_of(
     recipe = networks[0].runs[0].recipe
     out = [
         TEXTS.about_the_sweep(
-            kernel=networks[0].model.kernel,
-            blocks=any(n.model.block_depth > 1 for n in networks),
-            hidden=list(dict.fromkeys(n.model.hidden for n in networks if n.model.hidden)),
-            unhidden=any(not n.model.hidden for n in networks),
+            kernel=networks[0].convnet.kernel,
+            blocks=any(n.convnet.block_depth > 1 for n in networks),
+            hidden=list(dict.fromkeys(n.convnet.hidden for n in networks if n.convnet.hidden)),
+            unhidden=any(not n.convnet.hidden for n in networks),
             verdicts=verdicts,
         ),
         TEXTS.about_training(
@@ -121,7 +122,7 @@ def paragraphs_of(
             seeds=len({run.recipe.seed for n in networks for run in n.runs}),
             pilots=about_pilots(pilots, networks),
         ),
-        TEXTS.about_verdicts(curves.FALL, seeds_known=not isnan(networks[0].val_best.seed_sd)),
+        TEXTS.about_verdicts(FALL, seeds_known=not isnan(networks[0].val_loss.seed_sd)),
     ]
     if beside:
         other = beside[0].runs[0].recipe
@@ -133,7 +134,7 @@ def paragraphs_of(
     return out
 
 
-def about_pilots(pilots: Sequence[Run], networks: Sequence[Network]) -> str:
+def about_pilots(pilots: Sequence[Run], networks: Sequence[Configuration]) -> str:
     """How learning rates were chosen, from the pilots that there are."""
     if not pilots:
         return TEXTS.no_pilot()

@@ -7,12 +7,11 @@ from typing import Any
 
 from convscope.chapters.nonlinearity.plan import KINDS, kinds_of, removed_from
 from convscope.chapters.nonlinearity.words import TEXTS
-from convscope.planning import Arm
-from convscope.planning import arms as experiment
 from convscope.probes.affine import Part
 from convscope.recipe import ConvNet, Model
-from convscope.report import Chart, Table
+from convscope.report import Chart, Table, configurations_table
 from convscope.report import comparison_charts as charts
+from convscope.statistics import Configuration
 
 
 def parts_table(measured: Sequence[Part]) -> Table:
@@ -37,17 +36,19 @@ def parts_table(measured: Sequence[Part]) -> Table:
     return Table("parts", title, columns, rows, TEXTS.parts_caption())
 
 
-def arms_table(arms: dict[Model, Arm], groups: Sequence[tuple[ConvNet, list[Arm]]]) -> Table:
+def arms_table(
+    arms: dict[Model, Configuration], groups: Sequence[tuple[ConvNet, list[Configuration]]]
+) -> Table:
     base_for = {arm.model: base for base, members in reversed(groups) for arm in members}
 
-    def removed(arm: Arm) -> dict[str, Any]:
+    def removed(arm: Configuration) -> dict[str, Any]:
         base = base_for.get(arm.model)
         if base is None or not isinstance(arm.model, ConvNet):
             return {"removed": "one affine layer"}
         factor = arm.model.width / base.width
         return {"removed": TEXTS.removed(removed_from(base, arm.model), factor)}
 
-    return experiment.table(
+    return configurations_table(
         "arms",
         "The factorial: every kind of nonlinear part taken out alone and together",
         arms.values(),
@@ -57,7 +58,9 @@ def arms_table(arms: dict[Model, Arm], groups: Sequence[tuple[ConvNet, list[Arm]
     )
 
 
-def arms_chart(members: Sequence[Arm], base: ConvNet, softmax: Arm | None) -> Chart:
+def arms_chart(
+    members: Sequence[Configuration], base: ConvNet, softmax: Configuration | None
+) -> Chart:
     rows = []
     for arm in members:
         assert isinstance(arm.model, ConvNet)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from convscope import planning as plans
 from convscope.chapters.nonlinearity.collapses import Collapsed
 from convscope.chapters.nonlinearity.plan import KINDS, MARGIN, PRESETS, kinds_of
-from convscope.planning import Arm, Context
+from convscope.planning import Context
 from convscope.probes.affine import Part
 from convscope.recipe import ConvNet, label_of
-from convscope.statistics import Difference
+from convscope.statistics import Configuration, Difference
 from convscope.training import Run
 from convscope.words import texts_beside
 
@@ -32,11 +32,11 @@ def brief_of(drop: Difference) -> str:
 def sentence_of(
     name: str,
     base: ConvNet,
-    full: Arm,
+    full: Configuration,
     drop: Difference,
     alone: dict[str, Difference],
-    linears: Sequence[Arm],
-    softmax: Arm | None,
+    linears: Sequence[Configuration],
+    softmax: Configuration | None,
     on_size: Sequence[str],
 ) -> str:
     """The verdict in sentences.
@@ -52,30 +52,30 @@ def sentence_of(
         on_size: for each of `linears` whether it is equivalent to softmax regression.
     """
     kinds = kinds_of(base)
-    told = [TEXTS.drop(name, label_of(base), kinds, full.accuracy, drop)]
+    told = [TEXTS.drop(name, label_of(base), kinds, full.test_accuracy, drop)]
     if alone and len(kinds) > 1:
         told.append(TEXTS.each_alone(alone))
     if softmax is not None and linears:
-        seeds = min(arm.accuracy.n for arm in (*linears, softmax))
-        told.append(TEXTS.linear_networks(accuracies_of(linears), softmax.accuracy))
+        seeds = min(arm.test_accuracy.n for arm in (*linears, softmax))
+        told.append(TEXTS.linear_networks(accuracies_of(linears), softmax.test_accuracy))
         told.append(TEXTS.equivalence(on_size, MARGIN, seeds))
     if not drop.degrees:
         told.append(TEXTS.one_seed())
     return " ".join(told)
 
 
-def accuracies_of(arms: Sequence[Arm]) -> list[float]:
-    return [arm.accuracy.mean for arm in arms]
+def accuracies_of(arms: Sequence[Configuration]) -> list[float]:
+    return [arm.test_accuracy.mean for arm in arms]
 
 
 def paragraphs_of(
     context: Context,
     base: ConvNet,
-    full: Arm,
-    linear: Arm,
+    full: Configuration,
+    linear: Configuration,
     measured: Sequence[Part],
     done: dict[str, Collapsed],
-    linears: Sequence[Arm],
+    linears: Sequence[Configuration],
     on_size: Sequence[str],
     runs: Sequence[Run],
 ) -> list[str]:

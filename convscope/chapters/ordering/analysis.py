@@ -26,14 +26,21 @@ from convscope.chapters.ordering.plan import (
     with_rates,
 )
 from convscope.chapters.ordering.words import brief_of, no_answer, paragraphs_of, sentence_of
+from convscope.data import Dataset
 from convscope.errors import UserError, one_line
 from convscope.models import ConvNetModule
-from convscope.planning import Arm, Context
-from convscope.planning import arms as experiment
+from convscope.planning import Context
 from convscope.probes.permutation import FlattenOrder, Trajectory, flatten_orders
-from convscope.recipe import Recipe, label_of
+from convscope.recipe import Model, Recipe, label_of
 from convscope.report import Finding
-from convscope.statistics import equivalence
+from convscope.statistics import (
+    Configuration,
+    Difference,
+    compare,
+    configurations,
+    equivalence,
+    grouped,
+)
 from convscope.training import Run, network, resident
 
 
@@ -49,82 +56,25 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
 
 
 def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Finding:
+    """What the orders do; `pilots` are the short runs that chose the learning rates."""
     name = one_line(context.data.name)
-    found = experiment.arms_of(context, runs, lambda model: NAMES[arm_of(model) or "natural"])
-    arms = {kind: arm for model, arm in found.items() if (kind := arm_of(model)) is not None}
-    natural = arms.get("natural")
+    arms = arms_among(context, runs)
     others = [kind for kind in NAMES if kind in arms and kind != "natural"]
-    if natural is None or not others:
-        return Finding(
-            "ordering",
-            TITLE,
-            QUESTION,
-            "cannot tell",
-            no_answer(name),
-            {},
-            [plans.rates_table(pilots)] if pilots else [],
-        )
-    # the fixed orders are one network but for the names of its weights, so they scatter alike; the other arms need not
-    fixed = [arms[kind] for kind in FIXED if kind in arms]
-    differences = {
-        kind: experiment.compare(
-            arms[kind], natural, fixed if kind in FIXED else [natural, arms[kind]]
-        )
-        for kind in others
-    }
+    if "natural" not in arms or not others:
+        tables = [plans.rates_table(pilots)] if pilots else []
+        return Finding("ordering", TITLE, QUESTION, "cannot tell", no_answer(name), {}, tables)
+    differences = {kind: difference_from_natural(kind, arms) for kind in others}
     verdicts = {kind: equivalence(differences[kind], MARGIN) for kind in others if kind in FIXED}
-    exact = exactness(context, natural)
-    largest = max(
-        (
-            max(t.loss_difference, t.weight_difference)
-            for e in exact.values()
-            for t in e.trajectories
-        ),
-        default=None,
-    )
-    logits = max((e.logits_difference for e in exact.values()), default=None)
-    numbers = {
-        "network": label_of(natural.model),
-        "exact": {
-            order: {
-                "features": e.features,
-                "moved": e.moved,
-                "logits_difference": e.logits_difference,
-                "trajectories": [
-                    {
-                        "optimizer": t.optimizer,
-                        "steps": t.steps,
-                        "loss_difference": t.loss_difference,
-                        "weight_difference": t.weight_difference,
-                    }
-                    for t in e.trajectories
-                ],
-            }
-            for order, e in exact.items()
-        },
-        "largest_exact_difference": largest,
-        "logits_difference": logits,
-        "natural_accuracy": natural.accuracy.mean,
-        "orders": {
-            kind: {
-                **experiment.numbers(differences[kind]),
-                "accuracy": arms[kind].accuracy.mean,
-                "verdict": verdicts.get(kind),
-            }
-            for kind in others
-        },
-        "margin": MARGIN,
-        "chance": 1 / context.data.num_classes,
-        "seeds": natural.accuracy.n,
-        "arms": [arm.numbers() for arm in arms.values()],
-    }
+    exact = exactness(context, arms["natural"])
+    largest = largest_of(exact)
+    verdict = verdict_of(largest, verdicts)
     return Finding(
         "ordering",
         TITLE,
         QUESTION,
-        verdict_of(largest, verdicts),
+        verdict,
         sentence_of(name, largest, verdicts, arms, differences),
-        numbers,
+        numbers_of(arms, differences, verdicts, exact, context.data.num_classes),
         tables=[
             *exact_tables(exact),
             orders_table(arms, differences, verdicts),
@@ -132,50 +82,130 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         ],
         charts=[orders_chart(arms)],
         paragraphs=paragraphs_of(context, arms, differences, exact),
-        brief=brief_of(verdict_of(largest, verdicts)),
+        brief=brief_of(verdict),
     )
 
 
-def exactness(context: Context, natural: Arm) -> dict[str, FlattenOrder]:
-    """Logits and whole training trajectories of the trained network under each fixed order with its weights permuted likewise, in float64."""
+def arms_among(context: Context, runs: Sequence[Run]) -> dict[str, Configuration]:
+    """The configurations by their order, PIXELS and EACH among them."""
 
-    def figures() -> dict[str, dict[str, Any]]:
-        net, tensors = (
-            network(natural.run, data=context.data),
-            resident(natural.run.recipe, context.data),
-        )
-        assert isinstance(net, ConvNetModule)
-        count = min(STEPS * BATCH, len(context.data.train))
-        images, labels = (
-            tensors.inputs("train", slice(0, count)).cpu(),
-            tensors.labels["train"][:count].cpu(),
-        )
-        orders = [order for order in FIXED if order != "natural"]
-        batch = min(BATCH, count)
-        compared = flatten_orders(
-            net.blocks, net.fc, images, labels, orders, steps=STEPS, batch=batch
-        )
-        return {order: asdict(one) for order, one in zip(orders, compared, strict=True)}
+    def label(model: Model) -> str:
+        return NAMES[arm_of(model) or "natural"]
 
+    groups = grouped(runs, lambda run: run.recipe.model)
+    found = configurations(groups, context.data, label)
+    return {kind: arm for model, arm in found.items() if (kind := arm_of(model)) is not None}
+
+
+def difference_from_natural(kind: str, arms: dict[str, Configuration]) -> Difference:
+    """Test accuracy in this order minus that in the natural one.
+
+    The fixed orders are one network but for the names of its weights, so they scatter alike and
+    the seeds' variance is pooled over them; the other arms need not.
+    """
+    arm, natural = arms[kind], arms["natural"]
+    if kind in FIXED:
+        return compare(arm, natural, [arms[fixed] for fixed in FIXED if fixed in arms])
+    return compare(arm, natural, [natural, arm])
+
+
+def largest_of(exact: dict[str, FlattenOrder]) -> float | None:
+    """The largest relative difference of losses or weights; None where nothing was compared."""
+    trajectories = (one for found in exact.values() for one in found.trajectories)
+    return max(
+        (max(one.loss_difference, one.weight_difference) for one in trajectories), default=None
+    )
+
+
+def numbers_of(
+    arms: dict[str, Configuration],
+    differences: dict[str, Difference],
+    verdicts: dict[str, str],
+    exact: dict[str, FlattenOrder],
+    classes: int,
+) -> dict[str, Any]:
+    """For results.json; dictionaries are by order, `classes` is the number of classes."""
+    natural = arms["natural"]
+    return {
+        "network": label_of(natural.model),
+        "exact": {order: numbers_of_order(found) for order, found in exact.items()},
+        "largest_exact_difference": largest_of(exact),
+        "logits_difference": max((one.logits_difference for one in exact.values()), default=None),
+        "natural_accuracy": natural.test_accuracy.mean,
+        "orders": {
+            kind: {
+                **difference.numbers(),
+                "accuracy": arms[kind].test_accuracy.mean,
+                "verdict": verdicts.get(kind),
+            }
+            for kind, difference in differences.items()
+        },
+        "margin": MARGIN,
+        "chance": 1 / classes,
+        "seeds": natural.test_accuracy.n,
+        "arms": [arm.numbers() for arm in arms.values()],
+    }
+
+
+def numbers_of_order(found: FlattenOrder) -> dict[str, Any]:
+    return {
+        "features": found.features,
+        "moved": found.moved,
+        "logits_difference": found.logits_difference,
+        "trajectories": [
+            {
+                "optimizer": one.optimizer,
+                "steps": one.steps,
+                "loss_difference": one.loss_difference,
+                "weight_difference": one.weight_difference,
+            }
+            for one in found.trajectories
+        ],
+    }
+
+
+def exactness(context: Context, natural: Configuration) -> dict[str, FlattenOrder]:
+    """What each fixed order changes where the weights are permuted with it, in float64.
+
+    Logits and whole training trajectories of the trained network are compared. Empty where the
+    weights cannot be read, or the report is written again on a machine without the device.
+    """
     try:
-        found = context.computed("flatten orders", natural.run, figures)
-    except (
-        UserError
-    ):  # weights are missing, or the report is written again on a machine without the device
+        found = context.computed(
+            "flatten orders", natural.run, lambda: figures_of(natural.run, context.data)
+        )
+    except UserError:
         return {}
     return {
         order: FlattenOrder(
-            **{**tree, "trajectories": tuple(Trajectory(**t) for t in tree["trajectories"])}
+            **{**tree, "trajectories": tuple(Trajectory(**one) for one in tree["trajectories"])}
         )
         for order, tree in found.items()
     }
 
 
+def figures_of(run: Run, data: Dataset) -> dict[str, dict[str, Any]]:
+    """The comparisons as plain values, by order."""
+    net, tensors = network(run, data=data), resident(run.recipe, data)
+    assert isinstance(net, ConvNetModule)
+    count = min(STEPS * BATCH, len(data.train))
+    images = tensors.inputs("train", slice(0, count)).cpu()
+    labels = tensors.labels["train"][:count].cpu()
+    orders = [order for order in FIXED if order != "natural"]
+    compared = flatten_orders(
+        net.blocks, net.fc, images, labels, orders, steps=STEPS, batch=min(BATCH, count)
+    )
+    return {order: asdict(one) for order, one in zip(orders, compared, strict=True)}
+
+
 def verdict_of(largest: float | None, verdicts: dict[str, str]) -> str:
+    """The chapter's verdict.
+
+    largest: the largest relative difference under permuted weights; None: not checked.
+    verdicts: those on the orders that were trained from scratch.
+    """
     if "different" in verdicts.values() or (largest is not None and largest > EXACT):
         return "a difference was found"
-    return (
-        "order does not matter"
-        if largest is not None
-        else "no difference found; exactness not checked"
-    )
+    if largest is None:
+        return "no difference found; exactness not checked"
+    return "order does not matter"

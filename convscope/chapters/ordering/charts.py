@@ -6,12 +6,10 @@ from typing import Any
 
 from convscope.chapters.ordering.plan import EACH, MARGIN, NAMES, PIXELS, STEPS
 from convscope.chapters.ordering.words import TEXTS
-from convscope.planning import Arm
-from convscope.planning import arms as experiment
 from convscope.probes.permutation import FlattenOrder
-from convscope.report import Chart, Table
+from convscope.report import Chart, Table, configurations_table
 from convscope.report import comparison_charts as charts
-from convscope.statistics import Difference
+from convscope.statistics import Configuration, Difference
 
 
 def exact_tables(exact: dict[str, FlattenOrder]) -> list[Table]:
@@ -40,11 +38,11 @@ def exact_tables(exact: dict[str, FlattenOrder]) -> list[Table]:
 
 
 def orders_table(
-    arms: dict[str, Arm], differences: dict[str, Difference], verdicts: dict[str, str]
+    arms: dict[str, Configuration], differences: dict[str, Difference], verdicts: dict[str, str]
 ) -> Table:
     kinds = {arm.label: kind for kind, arm in arms.items()}
 
-    def against(arm: Arm) -> dict[str, Any]:
+    def against(arm: Configuration) -> dict[str, Any]:
         difference = differences.get(kinds[arm.label])
         if difference is None:
             return {}
@@ -61,10 +59,10 @@ def orders_table(
     )
     title = "Orders, trained from scratch"
     caption = TEXTS.orders_caption()
-    return experiment.table("orders", title, arms.values(), more, against, caption)
+    return configurations_table("orders", title, arms.values(), more, against, caption)
 
 
-def orders_chart(arms: dict[str, Arm]) -> Chart:
+def orders_chart(arms: dict[str, Configuration]) -> Chart:
     kinds = {EACH: "negative control", PIXELS: "before the convolutions"}
     rows = [
         {**arm.point(), "arm": arm.label, "kind": kinds.get(kind, "fixed order")}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from convscope.chapters.ordering.plan import EACH, EXACT, MARGIN, PIXELS, STEPS
-from convscope.planning import Arm, Context
+from convscope.planning import Context
 from convscope.probes.permutation import FlattenOrder
 from convscope.recipe import label_of
-from convscope.statistics import Difference
+from convscope.statistics import Configuration, Difference
 from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
@@ -26,7 +26,7 @@ def sentence_of(
     name: str,
     largest: float | None,
     verdicts: dict[str, str],
-    arms: dict[str, Arm],
+    arms: dict[str, Configuration],
     differences: dict[str, Difference],
 ) -> str:
     """The verdict in sentences.
@@ -47,7 +47,7 @@ def sentence_of(
             [kind for kind, found in verdicts.items() if found == word]
             for word in ("equivalent", "different", "cannot tell")
         )
-        seeds = arms["natural"].accuracy.n
+        seeds = arms["natural"].test_accuracy.n
         clauses.append(
             TEXTS.from_scratch(len(verdicts), len(equivalent), different, unknown, MARGIN, seeds)
         )
@@ -65,13 +65,13 @@ def sentence_of(
 
 def paragraphs_of(
     context: Context,
-    arms: dict[str, Arm],
+    arms: dict[str, Configuration],
     differences: dict[str, Difference],
     exact: dict[str, FlattenOrder],
 ) -> list[str]:
     """How this was found: theory, training, and what the arms that can differ show."""
     natural = arms["natural"]
-    seeds = [arm.accuracy.n for arm in arms.values()]
+    seeds = [arm.test_accuracy.n for arm in arms.values()]
     images = len(context.data.train)
     out = [
         TEXTS.theory(next((found.features for found in exact.values()), 0)),
@@ -80,7 +80,7 @@ def paragraphs_of(
         ),
     ]
     if EACH in arms:
-        out.append(TEXTS.control(arms[EACH].accuracy, 1 / context.data.num_classes))
+        out.append(TEXTS.control(arms[EACH].test_accuracy, 1 / context.data.num_classes))
     if PIXELS in differences:
         out.append(TEXTS.contrast(differences[PIXELS]))
     return out

@@ -16,11 +16,10 @@ from convscope.chapters.receptive_field.comparisons import (
     comparisons_of,
     near,
     single,
-    spec,
     strongest,
     verdict_of,
 )
-from convscope.chapters.receptive_field.fields import Field, effective, field_of
+from convscope.chapters.receptive_field.fields import FeatureField, effective, field_of
 from convscope.chapters.receptive_field.plan import (
     COURSE,
     HEADS,
@@ -52,7 +51,7 @@ __all__ = [
     "SAMPLES",
     "TITLE",
     "Comparison",
-    "Field",
+    "FeatureField",
     "Preset",
     "arms_table",
     "brief_of",
@@ -76,7 +75,6 @@ __all__ = [
     "recipes_of",
     "sentence_of",
     "single",
-    "spec",
     "strongest",
     "verdict_of",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from convscope import planning as plans
 from convscope.chapters.receptive_field.charts import (
@@ -14,13 +15,13 @@ from convscope.chapters.receptive_field.charts import (
     field_gallery,
 )
 from convscope.chapters.receptive_field.comparisons import (
+    Comparison,
     chosen_head,
     comparisons_of,
     single,
-    spec,
     verdict_of,
 )
-from convscope.chapters.receptive_field.fields import field_of
+from convscope.chapters.receptive_field.fields import FeatureField, field_of
 from convscope.chapters.receptive_field.plan import HEADS, PRESETS, QUESTION, TITLE, recipes_of
 from convscope.chapters.receptive_field.words import (
     brief_of,
@@ -31,9 +32,9 @@ from convscope.chapters.receptive_field.words import (
 )
 from convscope.errors import one_line
 from convscope.planning import Context
-from convscope.planning import arms as experiment
-from convscope.recipe import ConvNet, Recipe
+from convscope.recipe import ConvNet, Model, Recipe
 from convscope.report import Finding
+from convscope.statistics import Configuration, configurations, grouped
 from convscope.training import Run
 
 
@@ -50,54 +51,62 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
 
 
 def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Finding:
+    """What the comparisons say; `pilots` are the short runs that chose the learning rates."""
     name = one_line(context.data.name)
-    found = experiment.arms_of(context, runs, name_of)
+    groups = grouped(runs, lambda run: run.recipe.model)
+    found = configurations(groups, context.data, name_of)
     arms = [arm for arm in found.values() if isinstance(arm.model, ConvNet)]
     comparisons = comparisons_of(arms)
     if not comparisons:
+        tables = [plans.rates_table(pilots)] if pilots else []
         return Finding(
-            "receptive_field",
-            TITLE,
-            QUESTION,
-            "cannot tell",
-            no_answer(name),
-            {},
-            [plans.rates_table(pilots)] if pilots else [],
+            "receptive_field", TITLE, QUESTION, "cannot tell", no_answer(name), {}, tables
         )
     fields = {arm.model: field_of(context, arm) for arm in arms}
-    choice = chosen_head([a for a in arms if single(a)])
-    numbers = {
-        "comparisons": [c.row() for c in comparisons],
-        "choice": None
-        if choice is None
-        else {"head": HEADS[spec(choice).head], "network": choice.label, **choice.numbers()},
-        "arms": [
-            {
-                **arm.numbers(),
-                "kernel": spec(arm).kernel,
-                "head": spec(arm).head,
-                "depth": spec(arm).depth,
-                "theoretical_field": fields[arm.model].theoretical,
-                "effective_field": fields[arm.model].side,
-            }
-            for arm in arms
-        ],
-        "seeds": min(a.accuracy.n for a in arms),
-    }
+    choice = chosen_head([arm for arm in arms if single(arm)])
     return Finding(
         "receptive_field",
         TITLE,
         QUESTION,
         verdict_of(comparisons),
         sentence_of(name, comparisons, choice),
-        numbers,
+        numbers_of(arms, fields, comparisons, choice),
         tables=[
             comparisons_table(comparisons),
             arms_table(arms, fields),
-            plans.rates_table(pilots, {a.model: a.label for a in arms}),
+            plans.rates_table(pilots, {arm.model: arm.label for arm in arms}),
         ],
         charts=[effects_chart(comparisons), *field_charts(arms, fields, comparisons)],
         paragraphs=paragraphs_of(context, arms, comparisons, choice),
         galleries=field_gallery(context, arms, fields),
         brief=brief_of(comparisons),
     )
+
+
+def numbers_of(
+    arms: Sequence[Configuration],
+    fields: dict[Model, FeatureField],
+    comparisons: Sequence[Comparison],
+    choice: Configuration | None,
+) -> dict[str, Any]:
+    """For results.json. choice: the best single layer by validation."""
+    chosen = None
+    if choice is not None:
+        head = HEADS[choice.convnet.head]
+        chosen = {"head": head, "network": choice.label, **choice.numbers()}
+    return {
+        "comparisons": [comparison.row() for comparison in comparisons],
+        "choice": chosen,
+        "arms": [
+            {
+                **arm.numbers(),
+                "kernel": arm.convnet.kernel,
+                "head": arm.convnet.head,
+                "depth": arm.convnet.depth,
+                "theoretical_field": fields[arm.model].theoretical,
+                "effective_field": fields[arm.model].side,
+            }
+            for arm in arms
+        ],
+        "seeds": min(arm.test_accuracy.n for arm in arms),
+    }

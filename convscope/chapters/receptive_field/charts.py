@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from convscope.chapters.receptive_field.comparisons import Comparison, near, single, spec
-from convscope.chapters.receptive_field.fields import Field
+from convscope.chapters.receptive_field.comparisons import Comparison, near, single
+from convscope.chapters.receptive_field.fields import FeatureField
 from convscope.chapters.receptive_field.plan import HEADS, NEAR, SAMPLES
 from convscope.chapters.receptive_field.words import TEXTS, kernels_of
-from convscope.planning import Arm, Context
-from convscope.planning import arms as experiment
+from convscope.planning import Context
 from convscope.recipe import Model
-from convscope.report import Chart, Gallery, Table, pictures
+from convscope.report import Chart, Gallery, Table, configurations_table, pictures
 from convscope.report import comparison_charts as charts
+from convscope.statistics import Configuration
 
 
 def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
@@ -37,8 +37,8 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
     )
 
 
-def arms_table(arms: Sequence[Arm], fields: dict[Model, Field]) -> Table:
-    def seen(arm: Arm) -> dict[str, Any]:
+def arms_table(arms: Sequence[Configuration], fields: dict[Model, FeatureField]) -> Table:
+    def seen(arm: Configuration) -> dict[str, Any]:
         field = fields[arm.model]
         side = None if field.side is None else round(field.side, 2)
         return {
@@ -48,7 +48,7 @@ def arms_table(arms: Sequence[Arm], fields: dict[Model, Field]) -> Table:
 
     more = (("theoretical", "theoretical field", "text"), ("effective", "effective field", "float"))
     title = "The networks and their fields"
-    return experiment.table("networks", title, arms, more, seen, TEXTS.networks_caption())
+    return configurations_table("networks", title, arms, more, seen, TEXTS.networks_caption())
 
 
 def effects_chart(comparisons: Sequence[Comparison]) -> Chart:
@@ -69,14 +69,16 @@ def effects_chart(comparisons: Sequence[Comparison]) -> Chart:
 
 
 def field_charts(
-    arms: Sequence[Arm], fields: dict[Model, Field], comparisons: Sequence[Comparison]
+    arms: Sequence[Configuration],
+    fields: dict[Model, FeatureField],
+    comparisons: Sequence[Comparison],
 ) -> list[Chart]:
     """Accuracy against theoretical and effective field, of networks of matched parameters."""
-    groups: list[tuple[str, list[Arm]]] = []
+    groups: list[tuple[str, list[Configuration]]] = []
     for head in ("flatten", "gap"):
         cascade = next((c.a for c in comparisons if c.factor == "depth" and c.head == head), None)
         if cascade is not None:
-            members = [a for a in arms if spec(a).head == head and near(a, cascade)]
+            members = [a for a in arms if a.convnet.head == head and near(a, cascade)]
             groups.append((TEXTS.panel(HEADS[head], cascade.parameters), members))
     rows = []
     for title, members in groups:
@@ -86,7 +88,7 @@ def field_charts(
                 "one convolution"
                 if single(arm)
                 else "cascade, no pooling"
-                if spec(arm).pool == "none"
+                if arm.convnet.pool == "none"
                 else "cascade"
             )
             both = (("theoretical field", field.theoretical), ("effective field", field.side))
@@ -114,7 +116,7 @@ def field_charts(
 
 
 def field_gallery(
-    context: Context, arms: Sequence[Arm], fields: dict[Model, Field]
+    context: Context, arms: Sequence[Configuration], fields: dict[Model, FeatureField]
 ) -> list[Gallery]:
     image = context.data.test.images[0]
     items = []

@@ -7,10 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from convscope.chapters.receptive_field.plan import HEADS, NEAR
-from convscope.planning import Arm
-from convscope.planning import arms as experiment
-from convscope.recipe import ConvNet
-from convscope.statistics import Difference
+from convscope.statistics import Configuration, Difference, compare
 
 
 @dataclass(frozen=True)
@@ -19,8 +16,8 @@ class Comparison:
 
     factor: str  # size, field, depth, pooling
     head: str
-    a: Arm
-    b: Arm
+    a: Configuration
+    b: Configuration
     difference: Difference
 
     def row(self) -> dict[str, Any]:
@@ -38,71 +35,93 @@ class Comparison:
         }
 
 
-def spec(arm: Arm) -> ConvNet:
-    assert isinstance(arm.model, ConvNet)
-    return arm.model
-
-
-def single(arm: Arm) -> bool:
+def single(arm: Configuration) -> bool:
     """One convolution, no pooling: what a cascade is compared with."""
-    return spec(arm).depth * spec(arm).block_depth == 1 and spec(arm).pool == "none"
+    return arm.convnet.depth * arm.convnet.block_depth == 1 and arm.convnet.pool == "none"
 
 
-def near(a: Arm, b: Arm) -> bool:
+def near(a: Configuration, b: Configuration) -> bool:
+    """Whether their numbers of parameters count as matched."""
     return abs(a.parameters - b.parameters) <= NEAR * max(a.parameters, b.parameters)
 
 
-def comparisons_of(arms: Sequence[Arm]) -> list[Comparison]:
-    """Size, field and depth with each head, and pooling: told from the arms."""
-    out = []
+Pair = tuple[Configuration, Configuration]  # what is compared with what
 
-    def add(factor: str, head: str, a: Arm | None, b: Arm | None) -> None:
-        if a is not None and b is not None and a is not b:
-            out.append(Comparison(factor, head, a, b, experiment.compare(a, b, arms)))
 
+def comparisons_of(arms: Sequence[Configuration]) -> list[Comparison]:
+    """Size, field and depth with each head, and pooling, among these configurations."""
+    pairs: list[tuple[str, Pair | None]] = []
     for head in ("flatten", "gap"):
-        shallow = [a for a in arms if spec(a).head == head and single(a)]
-        deep = [
-            a for a in arms if spec(a).head == head and spec(a).depth > 1 and spec(a).pool != "none"
-        ]
+        shallow = [a for a in arms if a.convnet.head == head and single(a)]
         if not shallow:
             continue
-        kernel = min(spec(a).kernel for a in shallow)
-        narrow = sorted(
-            (a for a in shallow if spec(a).kernel == kernel), key=lambda a: a.parameters
-        )
-        if not near(narrow[0], narrow[-1]):
-            add("size", head, narrow[-1], narrow[0])
-        for cascade in sorted(deep, key=lambda a: a.parameters):
-            equals = [a for a in shallow if near(a, cascade)]
-            # from the smallest kernel to the largest one; of several layers with the same, the one nearest to the cascade's size
-            at_kernel = sorted(
-                equals, key=lambda a: (spec(a).kernel, abs(a.parameters - cascade.parameters))
-            )
-            wide = next(
-                (a for a in at_kernel if spec(a).kernel == spec(at_kernel[-1]).kernel), None
-            )
-            if (
-                wide is not None
-                and spec(wide).kernel > spec(at_kernel[0]).kernel
-                and near(wide, at_kernel[0])
-            ):
-                add("field", head, wide, at_kernel[0])
-            # the best single layer of that size, chosen by validation
-            add("depth", head, cascade, min(equals, key=lambda a: a.val_loss.mean, default=None))
-    for pooled in arms:
-        flat = next((a for a in arms if spec(a) == replace(spec(pooled), pool="none")), None)
-        if flat is not None and spec(pooled).depth > 1 and flat is not pooled:
-            add("pooling", spec(pooled).head, pooled, flat)
-    return out
+        pairs.append(("size", size_pair(shallow)))
+        for cascade in sorted(cascades(arms, head), key=lambda a: a.parameters):
+            matched = [a for a in shallow if near(a, cascade)]
+            pairs += [
+                ("field", field_pair(matched, cascade)),
+                ("depth", depth_pair(matched, cascade)),
+            ]
+    pairs += [("pooling", pooling_pair(arms, pooled)) for pooled in arms]
+    return [
+        Comparison(factor, pair[0].convnet.head, *pair, compare(*pair, arms))
+        for factor, pair in pairs
+        if pair is not None
+    ]
 
 
-def chosen_head(shallow: Iterable[Arm]) -> Arm | None:
-    """The one-convolution network of lowest validation loss: its head is the one to choose."""
+def cascades(arms: Iterable[Configuration], head: str) -> list[Configuration]:
+    """The networks of several blocks with pooling."""
+    with_head = [a for a in arms if a.convnet.head == head]
+    return [a for a in with_head if a.convnet.depth > 1 and a.convnet.pool != "none"]
+
+
+def size_pair(shallow: Sequence[Configuration]) -> Pair | None:
+    """Of the single layers with the smallest kernel the largest and the smallest."""
+    kernel = min(a.convnet.kernel for a in shallow)
+    narrow = sorted((a for a in shallow if a.convnet.kernel == kernel), key=lambda a: a.parameters)
+    return None if near(narrow[0], narrow[-1]) else (narrow[-1], narrow[0])
+
+
+def field_pair(matched: Iterable[Configuration], cascade: Configuration) -> Pair | None:
+    """Of the single layers as large as a cascade that with the largest and the smallest kernel.
+
+    Of several with the same kernel it is the one nearest to the cascade in size.
+    """
+
+    def distance(a: Configuration) -> int:
+        return abs(a.parameters - cascade.parameters)
+
+    by_kernel = sorted(matched, key=lambda a: (a.convnet.kernel, distance(a)))
+    if not by_kernel:
+        return None
+    narrow, largest = by_kernel[0], by_kernel[-1].convnet.kernel
+    wide = next(a for a in by_kernel if a.convnet.kernel == largest)
+    return (wide, narrow) if largest > narrow.convnet.kernel and near(wide, narrow) else None
+
+
+def depth_pair(matched: Iterable[Configuration], cascade: Configuration) -> Pair | None:
+    """The cascade and the best single layer of its size, chosen by validation."""
+    best = chosen_head(matched)
+    return None if best is None else (cascade, best)
+
+
+def pooling_pair(arms: Iterable[Configuration], pooled: Configuration) -> Pair | None:
+    """A cascade and its twin without pooling."""
+    twin = replace(pooled.convnet, pool="none")
+    flat = next((a for a in arms if a.convnet == twin), None)
+    if flat is None or flat is pooled or pooled.convnet.depth == 1:
+        return None
+    return pooled, flat
+
+
+def chosen_head(shallow: Iterable[Configuration]) -> Configuration | None:
+    """The single layer of lowest validation loss: its head is the one to choose."""
     return min(shallow, key=lambda a: a.val_loss.mean, default=None)
 
 
 def strongest(comparisons: Sequence[Comparison], factor: str) -> Comparison | None:
+    """The comparison in which a factor gains most."""
     return max(
         (c for c in comparisons if c.factor == factor),
         key=lambda c: c.difference.mean,
@@ -111,7 +130,11 @@ def strongest(comparisons: Sequence[Comparison], factor: str) -> Comparison | No
 
 
 def verdict_of(comparisons: Sequence[Comparison]) -> str:
-    """Which of size, field and depth buys most, if the intervals tell them apart in their strongest comparison; with one seed an arm nobody can tell."""
+    """Which of size, field and depth buys most.
+
+    Each stands with its strongest comparison, and their intervals must tell them apart. With one
+    seed per network nobody can tell.
+    """
     factors = ("size", "field", "depth")
     best = [c for c in (strongest(comparisons, factor) for factor in factors) if c is not None]
     best.sort(key=lambda c: -c.difference.mean)
@@ -119,7 +142,6 @@ def verdict_of(comparisons: Sequence[Comparison]) -> str:
         return "cannot tell"
     if all(c.difference.low <= 0 for c in comparisons if c.factor in factors):
         return "none of them buys accuracy for certain"
-    rivals = [
-        c.factor for c in best if c.difference.high >= best[0].difference.low
-    ]  # the first is its own
+    # the first is among them
+    rivals = [c.factor for c in best if c.difference.high >= best[0].difference.low]
     return f"{' or '.join(rivals)} buys most"

@@ -11,47 +11,46 @@ from convscope.chapters.receptive_field.plan import SAMPLES
 from convscope.data import Dataset
 from convscope.errors import UserError
 from convscope.models import build
-from convscope.planning import Arm, Context
+from convscope.planning import Context
 from convscope.probes import EffectiveField, effective_field, receptive_field
-from convscope.recipe import ConvNet
-from convscope.training import network, resident
-
-# the finding
+from convscope.statistics import Configuration
+from convscope.training import Run, network, resident
 
 
 @dataclass(frozen=True)
-class Field:
-    """Of the features that the head sees: theoretical size (None: the whole input), effective side and its picture."""
+class FeatureField:
+    """The receptive field of the features that the head sees, in pixels per side."""
 
-    theoretical: int | None
-    effective: EffectiveField | None
+    theoretical: int | None  # None: the whole input
+    effective: EffectiveField | None  # None: not known
 
     @property
     def side(self) -> float | None:
         return None if self.effective is None else self.effective.side
 
 
-def field_of(context: Context, arm: Arm) -> Field:
-    """The field of the last convolutional block of an arm's best seed, with its trained weights."""
-    assert isinstance(arm.model, ConvNet)
+def field_of(context: Context, arm: Configuration) -> FeatureField:
+    """The field of the last convolutional block, with the trained weights of the best seed."""
     in_shape = context.data.in_shape
-    rows = receptive_field(build(arm.model, in_shape, context.data.num_classes), in_shape)
-    row = [row for row in rows if row.name.startswith("blocks")][-1]
-    known = context.computed("effective field", arm.run, lambda: effective(arm, context.data))
-    field = (
-        None
-        if known is None
-        else EffectiveField(**{**known, "image": torch.tensor(known["image"], dtype=torch.float64)})
-    )
-    return Field(None if row.whole else max(row.sizes), field)
+    built = build(arm.model, in_shape, context.data.num_classes)
+    *_, row = (row for row in receptive_field(built, in_shape) if row.name.startswith("blocks"))
+    known = context.computed("effective field", arm.run, lambda: effective(arm.run, context.data))
+    effective_one = None
+    if known is not None:
+        image = torch.tensor(known["image"], dtype=torch.float64)
+        effective_one = EffectiveField(**{**known, "image": image})
+    return FeatureField(None if row.whole else max(row.sizes), effective_one)
 
 
-def effective(arm: Arm, data: Dataset) -> dict[str, Any] | None:
-    """An effective field as plain values; None where the weights can't be read, or all gates are closed."""
+def effective(run: Run, data: Dataset) -> dict[str, Any] | None:
+    """A run's effective field as plain values, its image rounded to four digits.
+
+    None where the weights cannot be read, or no gradient reaches the pixels.
+    """
     try:
-        inputs = resident(arm.run.recipe, data).inputs("test", slice(0, SAMPLES)).cpu()
+        inputs = resident(run.recipe, data).inputs("test", slice(0, SAMPLES)).cpu()
         field = effective_field(
-            network(arm.run, data=data), data.in_shape, layer="blocks", inputs=inputs
+            network(run, data=data), data.in_shape, layer="blocks", inputs=inputs
         )
     except UserError:
         return None

@@ -9,15 +9,13 @@ from convscope.chapters.receptive_field.comparisons import (
     Comparison,
     chosen_head,
     single,
-    spec,
     verdict_of,
 )
 from convscope.chapters.receptive_field.plan import HEADS
 from convscope.data import Dataset
-from convscope.planning import Arm, Context
-from convscope.planning import arms as experiment
+from convscope.planning import Context
 from convscope.recipe import ConvNet, Model, label_of
-from convscope.statistics import Difference
+from convscope.statistics import Configuration, Difference, compare
 from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
@@ -49,7 +47,7 @@ def no_answer(name: str) -> str:
     return TEXTS.no_answer(name)
 
 
-def sentence_of(name: str, comparisons: Sequence[Comparison], choice: Arm | None) -> str:
+def sentence_of(name: str, comparisons: Sequence[Comparison], choice: Configuration | None) -> str:
     """The verdict in sentences: what each factor buys, and the single layer to choose."""
     told = {
         "size": TEXTS.size,
@@ -64,7 +62,7 @@ def sentence_of(name: str, comparisons: Sequence[Comparison], choice: Arm | None
         if (steps := steps_of(comparisons, factor, several))
     ]
     if choice is not None:
-        clauses.append(TEXTS.choice(choice.label, choice.parameters, choice.accuracy))
+        clauses.append(TEXTS.choice(choice.label, choice.parameters, choice.test_accuracy))
     if not comparisons[0].difference.degrees:
         clauses.append(TEXTS.one_seed())
     return TEXTS.sentence(name, clauses)
@@ -86,7 +84,7 @@ def sizes_of(c: Comparison) -> tuple[int, int]:
 
 def kernels_of(c: Comparison) -> tuple[int, int]:
     """Kernel sizes before and after."""
-    return spec(c.b).kernel, spec(c.a).kernel
+    return c.b.convnet.kernel, c.a.convnet.kernel
 
 
 def brief_of(comparisons: Sequence[Comparison]) -> str:
@@ -97,10 +95,13 @@ def brief_of(comparisons: Sequence[Comparison]) -> str:
 
 
 def paragraphs_of(
-    context: Context, arms: Sequence[Arm], comparisons: Sequence[Comparison], choice: Arm | None
+    context: Context,
+    arms: Sequence[Configuration],
+    comparisons: Sequence[Comparison],
+    choice: Configuration | None,
 ) -> list[str]:
     """How this was found."""
-    seeds = [arm.accuracy.n for arm in arms]
+    seeds = [arm.test_accuracy.n for arm in arms]
     images = len(context.data.train)
     out = [
         TEXTS.networks(),
@@ -109,24 +110,25 @@ def paragraphs_of(
     ]
     singles = [arm for arm in arms if single(arm)]
     fc, gap = (
-        chosen_head(arm for arm in singles if spec(arm).head == head) for head in ("flatten", "gap")
+        chosen_head(arm for arm in singles if arm.convnet.head == head)
+        for head in ("flatten", "gap")
     )
     if choice is not None and fc is not None and gap is not None:
         out.append(
             TEXTS.heads(
                 choice.label,
                 fc,
-                fc.accuracy,
+                fc.test_accuracy,
                 places(fc, context.data),
                 gap,
-                gap.accuracy,
-                experiment.compare(fc, gap, arms),
+                gap.test_accuracy,
+                compare(fc, gap, arms),
             )
         )
     return out
 
 
-def places(arm: Arm, data: Dataset) -> float:
+def places(arm: Configuration, data: Dataset) -> float:
     """The share of a single layer's parameters that are not its convolution's: the classifier's."""
-    model = spec(arm)
+    model = arm.convnet
     return 1 - model.width * (model.kernel**2 * data.in_shape[0] + 1) / arm.parameters
