@@ -20,8 +20,8 @@ from convscope.chapters.best.plan import PRESETS
 from convscope.engines import Job, LocalEngine
 from convscope.planning import Search, describe
 from convscope.recipe import Recipe
-from convscope.studies import Lines, study, train_job
-from convscope.training import Run, list_runs
+from convscope.studies import Lines, study
+from convscope.training import Run, list_runs, train_job
 
 HEAD = (
     "place",

@@ -28,4 +28,5 @@ _HOMES = {
     "load": "loading",
     "names": "loading",
 }
-__getattr__ = lazily(__name__, _HOMES)
+if not TYPE_CHECKING:  # else any name would pass for one of the face's
+    __getattr__ = lazily(__name__, _HOMES)

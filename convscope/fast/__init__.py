@@ -36,4 +36,5 @@ _HOMES = {
     "using": "library",
     "why_not": "library",
 }
-__getattr__ = lazily(__name__, _HOMES)
+if not TYPE_CHECKING:  # else any name would pass for one of the face's
+    __getattr__ = lazily(__name__, _HOMES)

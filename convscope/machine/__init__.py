@@ -38,4 +38,5 @@ _HOMES = {
     "this_machine": "description",
     "timed": "costs",
 }
-__getattr__ = lazily(__name__, _HOMES)
+if not TYPE_CHECKING:  # else any name would pass for one of the face's
+    __getattr__ = lazily(__name__, _HOMES)

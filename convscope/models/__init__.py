@@ -24,4 +24,5 @@ _HOMES = {
     "parse_model": "named",
     "size_of": "sizes",
 }
-__getattr__ = lazily(__name__, _HOMES)
+if not TYPE_CHECKING:  # else any name would pass for one of the face's
+    __getattr__ = lazily(__name__, _HOMES)

@@ -60,4 +60,5 @@ _HOMES = {
     "receptive_field": "fields",
     "show_shape": "trials",
 }
-__getattr__ = lazily(__name__, _HOMES)
+if not TYPE_CHECKING:  # else any name would pass for one of the face's
+    __getattr__ = lazily(__name__, _HOMES)

@@ -46,4 +46,5 @@ _HOMES = {
     "smallest_within_one_se": "verdicts",
     "sweep_verdict": "verdicts",
 }
-__getattr__ = lazily(__name__, _HOMES)
+if not TYPE_CHECKING:  # else any name would pass for one of the face's
+    __getattr__ = lazily(__name__, _HOMES)

@@ -34,4 +34,5 @@ _HOMES = {
     "study_folder": "folder",
     "write_study": "folder",
 }
-__getattr__ = lazily(__name__, _HOMES)
+if not TYPE_CHECKING:  # else any name would pass for one of the face's
+    __getattr__ = lazily(__name__, _HOMES)

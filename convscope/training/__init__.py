@@ -70,4 +70,5 @@ _HOMES = {
     "train": "main_path",
     "train_job": "job",
 }
-__getattr__ = lazily(__name__, _HOMES)
+if not TYPE_CHECKING:  # else any name would pass for one of the face's
+    __getattr__ = lazily(__name__, _HOMES)

@@ -10,10 +10,11 @@ import torch
 
 from convscope.data import Dataset
 from convscope.errors import UserError, one_line
-from convscope.planning import Arm, Context
+from convscope.planning import Context
 from convscope.probes.affine import Collapse, collapse
 from convscope.report import Chart, Gallery, Table, pictures
 from convscope.report import comparison_charts as charts
+from convscope.statistics import Configuration
 from convscope.training import Run, network, resident, stratified_subset
 from convscope.words import texts_beside
 
@@ -78,7 +79,7 @@ def map_of(run: Run, data: Dataset) -> Collapse | None:
 
 
 def collapse_table(
-    linears: Sequence[Arm],
+    linears: Sequence[Configuration],
     collapses: dict[str, Collapsed | str],
     against: dict[Any, Any],
     verdicts: dict[Any, str],
@@ -134,7 +135,9 @@ def collapse_table(
     )
 
 
-def spectrum_chart(linears: Sequence[Arm], collapses: dict[str, Collapsed | str]) -> list[Chart]:
+def spectrum_chart(
+    linears: Sequence[Configuration], collapses: dict[str, Collapsed | str]
+) -> list[Chart]:
     rows = []
     for arm in linears:
         found = collapses.get(arm.run.id)
@@ -157,7 +160,9 @@ def spectrum_chart(linears: Sequence[Arm], collapses: dict[str, Collapsed | str]
     ]
 
 
-def templates(context: Context, linear: Arm, softmax: Arm | None) -> list[Gallery]:
+def templates(
+    context: Context, linear: Configuration, softmax: Configuration | None
+) -> list[Gallery]:
     """The rows of W as images: what each class of a linear network looks for."""
     maps = [
         (
