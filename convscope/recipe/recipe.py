@@ -51,7 +51,8 @@ class Recipe:
         data: A known data set's name, a folder of images or an .npz file.
         model: The network.
         epochs: Passes over the training images.
-        seed: Draws the initial weights, the order of the images and their augmentation.
+        seed: Draws the initial weights, the order of the images, their augmentation and the
+            labels' noise.
         data_hash: SHA-256 of the data set's content; filled in when the data are loaded.
         size: Side in pixels of the images of a folder; without it, chosen from the images.
         val: Share of the training images held out for validation; with 0 the last epoch is the
@@ -63,7 +64,8 @@ class Recipe:
         optimizer: The optimiser.
         lr: Learning rate, the highest of the schedule.
         momentum: Nesterov momentum of sgd; the other optimisers ignore it.
-        weight_decay: Weight decay of the optimiser.
+        weight_decay: Decay of the weights, not of biases and normalisation: decoupled for adamw and
+            muon, an L2 penalty otherwise.
         schedule: How the learning rate changes over the steps.
         label_smoothing: Share of each label that is spread over all classes.
         crop: Random translation by up to so many pixels, reflected at the border.
@@ -76,7 +78,8 @@ class Recipe:
         evaluate: Splits that are evaluated after each epoch.
         train_sample: Evaluate so many of the training images, the same share of each class;
             without it, all.
-        views: Views of each test image, their logits averaged, after the last epoch.
+        views: Views of each image whose logits are averaged after the last epoch, beside the
+            plain figures.
         device: Where the network is trained: cpu, cuda:N or mps.
         precision: Floating-point type of the network's arithmetic.
         layout: Memory layout of the feature maps.
