@@ -25,7 +25,7 @@ def main() -> None:
     """Run the command that sys.argv names, and exit."""
     signal.signal(signal.SIGTERM, interrupt)
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="convscope", standalone_mode=False)
         sys.stdout.flush()
         if code == INTERRUPTED:  # typer has caught it first
             raise KeyboardInterrupt
