@@ -72,7 +72,7 @@ def seal(result: dict[str, Any]) -> str:
 
 
 def set_aside(path: Path, why: str) -> Path:
-    """Rename what can't be trusted, so that it is never used and never lost; returns its new path.
+    """Rename what cannot be trusted, never to be used, never lost; returns its new path.
 
     Args:
         path: A file or a folder.

@@ -302,6 +302,8 @@ def test_data_commands(cli: Cli, cifar_slice: Path, class_folder: Path) -> None:
         "shapes",
     }
     assert "CIFAR-10" in cli("data", "list").out
+    arguments = cli("train", "--help").out.partition("Options:")[0]
+    assert all(name in arguments for name in json.loads(cli("data", "list", "--json").out))
     tree = json.loads(cli("data", "info", cifar_slice, "--json").out)
     assert (
         tree["counts"] == {"train": 1080, "val": 120, "test": 400}

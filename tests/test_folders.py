@@ -85,9 +85,10 @@ def test_hidden_and_other_files_are_skipped_and_said(root: Path) -> None:
 
 
 def test_names_that_are_not_utf8_work(root: Path) -> None:
-    source = root / "cat" / "0.png"
-    os.rename(os.fsencode(source), os.fsencode(root / "cat") + b"/\xff\xfe.png")  # noqa: PTH104  bytes
-    os.rename(os.fsencode(root / "dog"), os.fsencode(root) + b"/d\xe9g")  # noqa: PTH104  bytes
+    # names as bytes, which pathlib does not take
+    cat, other = os.fsencode(root / "cat"), os.fsencode(root)
+    os.rename(cat + b"/0.png", cat + b"/\xff\xfe.png")  # noqa: PTH104
+    os.rename(other + b"/dog", other + b"/d\xe9g")  # noqa: PTH104
     pets = data.load(root)
     assert pets.classes == ("cat", "d\\xe9g") and len(pets.test) == 4
     str(pets).encode("utf-8")

@@ -32,7 +32,7 @@ Size = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Kernels = Annotated[
     str | None,
-    typer.Option(help="library: without compiled kernels.", show_default="measured"),
+    typer.Option(help="library: use no compiled kernels.", show_default="measured"),
 ]
 Track = Annotated[str | None, typer.Option(help="Mirror every run in a tracker: wandb.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]

@@ -16,6 +16,7 @@ from convscope.cli.recipe_options import given_fields, with_recipe_options
 from convscope.errors import UserError, one_line
 from convscope.recipe import Recipe, read_recipe
 from convscope.recipes import NAMED, named
+from convscope.words import listed
 
 if TYPE_CHECKING:
     from convscope.data import Dataset
@@ -29,7 +30,7 @@ def train(
     data: Data = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="A recipe file (JSON), or strong: made for accuracy in little time."),
+        typer.Option(help=f"A recipe file (JSON), or a named one: {listed(NAMED, 'or')}."),
     ] = None,
     model: Annotated[
         str | None,
@@ -44,7 +45,8 @@ def train(
 ) -> None:
     """Train one network.
 
-    Options change the recipe's values; what neither gives has the default.
+    Options change the recipe's values; what neither gives has the default. A recipe file says how
+    the machine computes, too: with one, nothing is measured.
     """
     given = given_fields({**changes, "data": data})
     base, loaded = starting_point(recipe, given)
@@ -52,6 +54,7 @@ def train(
     from convscope.studies import trackers
     from convscope.training import check_device
 
+    check_writable(out)
     device = given.pop("device", None)
     changed = replace(base, **given)
     if model is not None:
@@ -61,7 +64,6 @@ def train(
         changed = replace(changed, device=check_device(device or "auto"))
     if not from_file:
         changed = measured(changed, given)
-    check_writable(out)
     run = trackers.train_tracked(changed, out, track, data=loaded, log=print_epoch, say=say)
     tree = {"id": run.id, "path": str(run.path), "status": run.status}
     show(run, as_json, {**tree, "size": run.size, "rows": run.rows})

@@ -275,5 +275,5 @@ def _relative(path: Path | str, root: Path) -> str:
 
 
 def _text(name: str) -> str:
-    """A file name as text that UTF-8 can hold: bytes that aren't UTF-8 become \\xNN."""
+    """A file name as text that UTF-8 can hold: bytes that are not UTF-8 become \\xNN."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
