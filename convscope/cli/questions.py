@@ -16,8 +16,9 @@ def doctor(kernels: Kernels = None, as_json: Json = False) -> None:
     restrict_kernels(kernels)
     from convscope.data import cache_folder
     from convscope.machine import as_dict, best_numerics, this_machine
-    from convscope.training import check_device
+    from convscope.training import check_device, keep_freed_memory
 
+    keep_freed_memory()
     machine = this_machine()
     device = check_device("auto")
     best = best_numerics(device)

@@ -62,7 +62,9 @@ def study(
     from convscope import studies
     from convscope.planning import Search
     from convscope.studies import progress
+    from convscope.training import keep_freed_memory
 
+    keep_freed_memory()
     watcher = progress.watcher()
     with watcher if isinstance(watcher, progress.Bar) else contextlib.nullcontext():
         result = studies.study(

@@ -52,8 +52,9 @@ def train(
     base, loaded = starting_point(recipe, given)
     from convscope.models import parse_model
     from convscope.studies import trackers
-    from convscope.training import check_device
+    from convscope.training import check_device, keep_freed_memory
 
+    keep_freed_memory()
     check_writable(out)
     device = given.pop("device", None)
     changed = replace(base, **given)
