@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import typing
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """The user's input is wrong. The message is one line that repeats the input and says what would work."""
+    """The user's input is wrong: one line that repeats the input and says what would work."""
 
 
 def one_line(text: object, limit: int = 200) -> str:
-    """Printable on one line: control characters escaped, long values cut in the middle."""
+    """`text` printable on one line: control characters escaped, long texts cut in the middle.
+
+    Args:
+        text: Anything; its `str` is shown.
+        limit: Most characters that are shown whole.
+    """
     shown = "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
         for c in str(text)
@@ -18,8 +23,13 @@ def one_line(text: object, limit: int = 200) -> str:
     return shown if len(shown) <= limit else f"{shown[: limit // 2]}…{shown[-limit // 3 :]}"
 
 
-def did_you_mean(word: object, known: typing.Iterable[str]) -> str:
-    """'; did you mean …?' with the nearest known name, or the list of names."""
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """The end of a message: "; did you mean 'cifar10'?", or "; known: a, b" where none is near.
+
+    Args:
+        word: What the user gave.
+        known: The names that would work.
+    """
     import difflib
 
     known = list(known)

@@ -1,4 +1,4 @@
-"""Files that are read strictly and written whole: JSON without duplicates and NaN, atomic writes, seals."""
+"""Files that are read strictly and written whole: strict JSON, atomic writes, seals."""
 
 from __future__ import annotations
 
@@ -14,70 +14,90 @@ from convscope.errors import UserError, one_line
 
 
 def parse_json(raw: bytes) -> Any:
-    """Strict JSON: UserError with line and column for anything that JSON or a careful reader would not accept."""
+    """The value of a JSON text in UTF-8, without duplicate keys, NaN, infinities or 1e999.
+
+    Raises UserError, with line and column where the syntax is wrong.
+    """
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"not UTF-8 at byte {error.start}") from None
     if not text.strip():
         raise UserError("empty")
-
-    def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        tree: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in tree:
-                raise UserError(f"key {one_line(key)!r} stands twice")
-            tree[key] = value
-        return tree
-
-    def refuse(token: str) -> Any:
-        raise UserError(f"{token} is not a JSON number")
-
-    def finite(token: str) -> float:
-        if not math.isfinite(float(token)):
-            raise UserError(f"{token} is beyond the range of numbers")
-        return float(token)
-
     try:
         return json.loads(
-            text, object_pairs_hook=no_duplicates, parse_constant=refuse, parse_float=finite
+            text,
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_refused_constant,
+            parse_float=_finite,
         )
     except json.JSONDecodeError as error:
-        raise UserError(
-            f"not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
-        ) from None
-    except (RecursionError, ValueError) as error:
-        raise (
-            error
-            if isinstance(error, UserError)
-            else UserError("not a recipe: nested or numbered too deep")
-        ) from None
+        place = f"line {error.lineno}, column {error.colno}"
+        raise UserError(f"not JSON at {place}: {error.msg}") from None
+    except UserError:
+        raise
+    except RecursionError:
+        raise UserError("JSON that is nested too deep") from None
+    except ValueError:  # Python's limit on the digits of a whole number
+        raise UserError("JSON with a number of too many digits") from None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in tree:
+            raise UserError(f"key {one_line(key)!r} stands twice")
+        tree[key] = value
+    return tree
+
+
+def _refused_constant(token: str) -> Any:
+    raise UserError(f"{token} is not a JSON number")
+
+
+def _finite(token: str) -> float:
+    if not math.isfinite(float(token)):
+        raise UserError(f"{token} is beyond the range of numbers")
+    return float(token)
+
+
+def dump(value: Any) -> bytes:
+    """`value` as canonical JSON: keys sorted, no blanks; ValueError for NaN and infinities."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def seal(result: dict[str, Any]) -> str:
-    """Finds accidents and edits, not forgers."""
+    """SHA-256 of all keys but "seal": finds accidents and edits, not forgers."""
     return hashlib.sha256(dump({k: v for k, v in result.items() if k != "seal"})).hexdigest()
 
 
 def set_aside(path: Path, why: str) -> Path:
-    """Rename what can't be trusted, so that it is never used and never lost."""
+    """Rename what cannot be trusted, never to be used, never lost; returns its new path.
+
+    Args:
+        path: A file or a folder.
+        why: The reason, kept in a file beside it that ends in .why.
+    """
     aside = path.with_name(f"{path.name}.set-aside-{time.time_ns()}")
     path.rename(aside)
     write_bytes(aside.with_name(aside.name + ".why"), (one_line(why, 1000) + "\n").encode())
     return aside
 
 
-def dump(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-
-
 def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, as `write_bytes` does; ValueError for NaN and infinities."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_bytes(path: Path, content: bytes, sync: bool = True) -> None:
-    """Write beside, sync, rename, sync the folder: the old content or the new one, never a torn one. Without `sync` so only as long as the machine has power:
-    for what can be made again."""
+    """Write a file whole: whatever happens, it has its old content or its new one.
+
+    Args:
+        path: The file; its folder is there.
+        content: All of its bytes.
+        sync: Wait until the disk has them. Without it, a loss of power may tear the file: for
+            what can be made again.
+    """
     part = path.with_name(f"{path.name}.part")
     with part.open("wb") as file:
         file.write(content)
@@ -85,9 +105,16 @@ def write_bytes(path: Path, content: bytes, sync: bool = True) -> None:
         if sync:
             os.fsync(file.fileno())
     part.replace(path)
-    if sync and os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    if sync:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the folder's entries; not on Windows, which cannot open a folder."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Recipes: JSON in and out, ids that stay, and every kind of bad recipe file, each refused in one line."""
+"""Recipes: JSON in and out, ids that stay, and bad files, each refused in one line."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from hypothesis import strategies as st
 
 from convscope.errors import UserError, one_line
 from convscope.files import parse_json
-from convscope.recipe.json_form import to_json
-from convscope.recipe.networks import ConvNet, Custom, SoftmaxRegression
-from convscope.recipe.reading import read_recipe, recipe_from_json
-from convscope.recipe.recipe import Recipe
+from convscope.recipe import (
+    ConvNet,
+    Custom,
+    Recipe,
+    SoftmaxRegression,
+    read_recipe,
+    recipe_from_json,
+    to_json,
+)
 
 # --- strategies
 
@@ -109,7 +114,10 @@ def test_ids_are_equal_exactly_for_equal_json(a: Recipe, b: Recipe) -> None:
 
 
 def test_ids_are_pinned() -> None:
-    """These change when a field, a default or REVISION changes: then every finished run is trained again. Is that meant?"""
+    """These change with a field, a default or REVISION: then every finished run is trained again.
+
+    Is that meant?
+    """
     assert Recipe().id == "d3a0bf58b252"
     assert Recipe(model=SoftmaxRegression()).id == "c0a57fb127a2"
     assert (

@@ -30,7 +30,8 @@ def test_pixels_and_labels_are_pinned() -> None:
 
 
 def test_random_numbers_are_splitmix64() -> None:
-    # the reference implementation's first outputs for the state 0 (Vigna, prng.di.unimi.it/splitmix64.c)
+    # the reference implementation's first outputs for the state 0 (Vigna,
+    # prng.di.unimi.it/splitmix64.c)
     golden = np.uint64(0x9E3779B97F4A7C15)
     states = np.arange(1, 4, dtype=np.uint64) * golden
     assert [hex(int(x)) for x in shapes._mix(states)] == [
@@ -80,6 +81,5 @@ def test_no_figure_is_missing_or_fills_the_canvas() -> None:
 def test_a_colour_says_nothing_about_the_class() -> None:
     images, labels = shapes.generate(2_000)
     means = np.stack([images[labels == label].mean(axis=(0, 1, 2)) for label in range(10)])
-    assert (
-        np.ptp(means, axis=0).max() < 12
-    )  # grey levels of 255, between classes; one image's mean varies by about 33
+    # grey levels of 255, between classes; one image's mean varies by about 33
+    assert np.ptp(means, axis=0).max() < 12

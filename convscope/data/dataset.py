@@ -13,7 +13,12 @@ from convscope.errors import one_line
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 N×C×H×W (stored N×H×W×C) and labels int64 N; memory-mapped where it is a whole stored split."""
+    """Images with their labels; memory-mapped where it is a whole stored split.
+
+    Attributes:
+        images: uint8, N×C×H×W, stored as N×H×W×C.
+        labels: int64, N, each a class from 0.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -24,7 +29,20 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits and where they came from; `hash` is the SHA-256 of shapes, classes, pixels and labels as stored."""
+    """Three splits and where they came from.
+
+    Attributes:
+        name: What it is called in reports.
+        train: Training images.
+        val: Validation images; there may be none.
+        test: Test images.
+        classes: Names of the classes, in the order of the labels.
+        hash: SHA-256 of shapes, classes, pixels and labels as stored.
+        source: Where the data came from, in words.
+        licence: Under which terms.
+        notes: Sentences to show to the user, without the full stop.
+        held_out: (val, split_seed) that `load` was given; None for data made by hand.
+    """
 
     name: str
     train: Split
@@ -34,10 +52,8 @@ class Dataset:
     hash: str
     source: str
     licence: str
-    notes: tuple[str, ...]  # sentences to show to the user
-    held_out: tuple[float, int] | None = (
-        None  # (val, split_seed) that `load` was given; None for data made by hand
-    )
+    notes: tuple[str, ...]
+    held_out: tuple[float, int] | None = None
 
     @property
     def in_shape(self) -> tuple[int, int, int]:
@@ -51,47 +67,54 @@ class Dataset:
 
     def __str__(self) -> str:
         channels, height, width = self.in_shape
-        counts = f"{len(self.train):,} training, {len(self.val):,} validation and {len(self.test):,} test images"
-        text = f"{one_line(self.name)}: {counts} of {height}×{width}×{channels}, {self.num_classes} classes. Source: {self.source}."
-        return " ".join([text, f"Licence: {self.licence}.", *(f"{note}." for note in self.notes)])
+        counts = (
+            f"{len(self.train):,} training, {len(self.val):,} validation "
+            f"and {len(self.test):,} test images"
+        )
+        what = f"{counts} of {height}×{width}×{channels}, {self.num_classes} classes"
+        sentences = [f"{one_line(self.name)}: {what}.", f"Source: {self.source}."]
+        return " ".join([*sentences, f"Licence: {self.licence}.", *(f"{n}." for n in self.notes)])
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What is in a data set: images per split and class, exact duplicates, and the training pixels' mean and spread."""
+    """What is in a data set.
+
+    Attributes:
+        name: What it is called.
+        classes: Names of the classes, in the order of the labels.
+        counts: Split -> images.
+        balance: Split -> images of each class.
+        test_duplicates: Test images whose pixels are also those of a training or validation image.
+        train_duplicates: Training images whose pixels are those of an earlier training image.
+        mean: Of the training pixels in [0, 1], one per channel.
+        std: Their population standard deviation, one per channel.
+    """
 
     name: str
     classes: tuple[str, ...]
-    counts: dict[str, int]  # split -> images
-    balance: dict[str, tuple[int, ...]]  # split -> images of each class
-    test_duplicates: (
-        int  # test images whose pixels are also those of a training or validation image
-    )
-    train_duplicates: int  # training images whose pixels are those of an earlier training image
-    mean: tuple[float, ...]  # of the training pixels in [0, 1], one a channel
+    counts: dict[str, int]
+    balance: dict[str, tuple[int, ...]]
+    test_duplicates: int
+    train_duplicates: int
+    mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def __str__(self) -> str:
-        rows = [
-            ("class", *self.counts),
-            *(
-                (one_line(c, 40), *(str(n[i]) for n in self.balance.values()))
-                for i, c in enumerate(self.classes)
-            ),
-        ]
+        rows = [("class", *self.counts)]
+        for i, name in enumerate(self.classes):
+            rows.append((one_line(name, 40), *(str(n[i]) for n in self.balance.values())))
         rows.append(("all", *(f"{n:,}" for n in self.counts.values())))
         left = max(len(row[0]) for row in rows)
         lines = [f"{row[0]:<{left}}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows]
         lines += ["", f"{'channel':<{left}}{'mean':>10}{'std':>10}"]
-        lines += [
-            f"{i:<{left}}{mean:>10.4f}{std:>10.4f}"
-            for i, (mean, std) in enumerate(zip(self.mean, self.std, strict=True))
-        ]
-        lines += [
-            "",
-            f"exact duplicates: {self.train_duplicates:,} within train, {self.test_duplicates:,} test images are in train or val",
-        ]
-        return "\n".join([f"{one_line(self.name)}", *lines])
+        for i, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            lines.append(f"{i:<{left}}{mean:>10.4f}{std:>10.4f}")
+        duplicates = (
+            f"exact duplicates: {self.train_duplicates:,} within train, "
+            f"{self.test_duplicates:,} test images are in train or val"
+        )
+        return "\n".join([one_line(self.name), *lines, "", duplicates])
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values."""
@@ -99,7 +122,7 @@ class DataInfo:
 
 
 def info(data: Dataset) -> DataInfo:
-    """Count images, classes and exact duplicates, and measure the training pixels (population standard deviation)."""
+    """Count images, classes and exact duplicates, and measure the training pixels."""
     splits = {"train": data.train, "val": data.val, "test": data.test}
     balance = {
         name: tuple(torch.bincount(split.labels, minlength=data.num_classes).tolist())
@@ -114,9 +137,8 @@ def info(data: Dataset) -> DataInfo:
         for name, images in pixels.items()
     }
     num_distinct, known = len(set(prints["train"])), set(prints["train"] + prints["val"])
-    histogram = np.zeros(
-        (data.in_shape[0], 256), np.int64
-    )  # exact: no rounding error in sums of 150 million pixels
+    # exact: no rounding error in sums of 150 million pixels
+    histogram = np.zeros((data.in_shape[0], 256), np.int64)
     for start in range(0, len(data.train), 1_000):
         for channel, row in enumerate(histogram):
             row += np.bincount(
@@ -129,10 +151,10 @@ def info(data: Dataset) -> DataInfo:
     return DataInfo(
         data.name,
         data.classes,
-        {name: len(split) for name, split in splits.items()},
-        balance,
-        sum(p in known for p in prints["test"]),
-        len(data.train) - num_distinct,
-        tuple(mean.tolist()),
-        tuple(std.tolist()),
+        counts={name: len(split) for name, split in splits.items()},
+        balance=balance,
+        test_duplicates=sum(p in known for p in prints["test"]),
+        train_duplicates=len(data.train) - num_distinct,
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
     )

@@ -1,11 +1,12 @@
-"""`shapes`: ten kinds of figure on clutter, generated with whole numbers alone, so that every machine makes the same bytes.
+"""`shapes`: ten kinds of figure on clutter, generated, the same bytes on every machine.
 
-What a pixel or a 3×3 patch shows says little about the class: colours, polarity, contrast, place, size and slant of
-the figure are random, and the clutter (patches, strokes before and behind the figure, noise) has edges of its own. The class
-is the arrangement of edges over 10 to 24 pixels, so that a network needs depth: bench/shapes.py measures how much.
+What a pixel or a 3×3 patch shows says little about the class: colours, polarity, contrast, place,
+size and slant of the figure are random, and the clutter (patches, strokes before and behind the
+figure, noise) has edges of its own. The class is the arrangement of edges over 10 to 24 pixels, so
+that a network needs depth: bench/shapes.py measures how much.
 
-No floating point, no numpy.random: random numbers are SplitMix64 (Steele, Lea and Flood 2014) of a counter, figures are
-inequalities between int64 coordinates on a 2×2 supersampled grid.
+Whole numbers alone, no numpy.random: random numbers are SplitMix64 (Steele, Lea and Flood 2014) of
+a counter, figures are inequalities between int64 coordinates on a 2×2 supersampled grid.
 """
 
 from __future__ import annotations
@@ -17,16 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CLASSES = (
-    "disc",
-    "ring",
-    "square",
-    "triangle",
-    "cross",
-    "saltire",
-    "rows",
-    "columns",
-    "corner",
-    "dots",
+    *("disc", "ring", "square", "triangle", "cross"),
+    *("saltire", "rows", "columns", "corner", "dots"),
 )
 
 SIDE = 32
@@ -37,7 +30,7 @@ REVISION = 1  # raise it whenever the same seed would give other bytes
 
 UNIT = 16  # coordinates are in 1/16 pixel
 
-CHUNK = 250  # images drawn at once: about 8 MB an array of coordinates
+CHUNK = 250  # images drawn at once: about 8 MB per array of coordinates
 
 Ints = NDArray[np.int64]
 
@@ -49,10 +42,8 @@ NOISE = 26  # noise is uniform in ±NOISE of 255
 
 PATCH = 22  # patches of the background differ by up to ±PATCH
 
-CONTRAST = (
-    56,
-    140,
-)  # least and most difference between figure and ground, summed over channels / 3
+# least and most difference between figure and ground in a channel
+CONTRAST = (56, 140)
 
 SLANT = 5  # shear of the figure: up to SLANT/16 in each direction
 
@@ -60,10 +51,16 @@ RADIUS = (6 * UNIT, 11 * UNIT)  # half the figure's size
 
 
 def generate(num: int, seed: int = 0, split: int = 0) -> tuple[NDArray[np.uint8], Ints]:
-    """`num` images, balanced over the ten classes in random order: uint8 N×32×32×3 and labels int64 N.
+    """Images balanced over the ten classes in random order, and their labels.
 
-    `split` separates streams of one seed: 0 is training, 1 is test. A longer set starts with the images of a shorter one
-    only where both are multiples of 10.
+    A longer set starts with the images of a shorter one only where both are multiples of 10.
+
+    Args:
+        num: Number of images.
+        seed: Draws everything.
+        split: Separates streams of one seed: 0 is training, 1 is test.
+
+    Returns uint8 N×32×32×3 and int64 N.
     """
     images = np.empty((num, SIDE, SIDE, 3), np.uint8)
     labels = np.empty(num, np.int64)
@@ -83,7 +80,7 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _hash(*parts: int | Ints) -> NDArray[np.uint64]:
-    """64 random bits for each tuple of whole numbers (broadcast): SplitMix64's step between the parts."""
+    """64 random bits for each tuple of whole numbers (broadcast), SplitMix64's step between."""
     state = np.zeros(1, np.uint64)
     for part in parts:
         word = (
@@ -99,7 +96,7 @@ def _below(bits: NDArray[np.uint64], bound: int) -> Ints:
 
 
 class _Draws:
-    """A stream of random numbers for each image: call k gives the k-th number, whatever images are drawn beside it."""
+    """A stream of random numbers for each image, whatever images are drawn beside it."""
 
     def __init__(self, seed: int, split: int, index: Ints) -> None:
         self.seed, self.split, self.index, self.calls = seed, split, index, 0
@@ -198,15 +195,11 @@ def _stroke(draw: _Draws) -> Mask:
     """A straight stroke of random place, direction, length and thickness: N×64×64."""
     x, y = _grid(SIDE)
     x0, y0 = (draw.between(0, SIDE * UNIT - 1, (1, 1)) for _ in range(2))
-    dx, dy = (
-        draw.between(-16, 15, (1, 1)) * 2 + 1,
-        draw.between(-16, 15, (1, 1)) * 2 + 1,
-    )  # odd: never zero
+    # odd, so never zero
+    dx, dy = (draw.between(-16, 15, (1, 1)) * 2 + 1 for _ in range(2))
     length, thick = draw.between(5 * UNIT, 14 * UNIT), draw.between(10, 26)
-    along, across = (
-        (x - x0) * dx + (y - y0) * dy,
-        (x - x0) * dy - (y - y0) * dx,
-    )  # each a sum of a row and a column
+    # each a sum of a row and a column
+    along, across = (x - x0) * dx + (y - y0) * dy, (x - x0) * dy - (y - y0) * dx
     norm = (dx * dx + dy * dy)[:, 0, 0]
     return (np.abs(along) <= _half_root(length, norm)) & (np.abs(across) <= _half_root(thick, norm))
 
@@ -218,6 +211,7 @@ def _half_root(length: Ints, norm: Ints) -> Ints:
 
 
 def _figure(draw: _Draws, labels: Ints) -> Mask:
+    """The figure of each image's class, at a random place, size and slant: N×64×64."""
     x, y = _grid(SIDE)
     r = draw.between(*RADIUS, (1, 1))
     room = SIDE * UNIT // 2 - r  # the centre keeps the figure on the canvas, but for its slant
@@ -232,11 +226,9 @@ def _figure(draw: _Draws, labels: Ints) -> Mask:
 
 
 def _paint(draw: _Draws, labels: Ints) -> NDArray[np.uint8]:
-    n = len(labels)
+    """Ground, patches, strokes, the figure, strokes, noise: uint8 N×32×32×3."""
     ground = draw.between(70, 185, (3,))
-    shift = draw.between(
-        *CONTRAST, (3,)
-    )  # N×3: how far the figure is from the ground in each channel
+    shift = draw.between(*CONTRAST, (3,))  # N×3: from the ground to the figure, per channel
     sign = draw.between(0, 1, (3,)) * 2 - 1
     figure = ground + shift * sign
     patches = draw.between(-PATCH, PATCH, (8, 8, 3)).repeat(4, axis=1).repeat(4, axis=2)
@@ -247,5 +239,5 @@ def _paint(draw: _Draws, labels: Ints) -> NDArray[np.uint8]:
     for _ in range(NUM_FRONT):
         canvas = _blend(canvas, _stroke(draw), draw.between(0, 255, (3,)))
     noise = draw.between(-NOISE, NOISE, (SIDE, SIDE, 3))
-    assert canvas.shape == (n, SIDE, SIDE, 3)
+    assert canvas.shape == (len(labels), SIDE, SIDE, 3)
     return np.clip(canvas + noise, 0, 255).astype(np.uint8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from convscope.recipe.checks import hints_of
+from convscope.recipe.descriptions import described_fields
 from convscope.recipe.json_form import to_json
 from convscope.recipe.labels import hidden_of, label_of
 from convscope.recipe.networks import ConvNet, Custom, Model, SoftmaxRegression
@@ -15,7 +17,9 @@ __all__ = [
     "Model",
     "Recipe",
     "SoftmaxRegression",
+    "described_fields",
     "hidden_of",
+    "hints_of",
     "label_of",
     "model_from_json",
     "read_recipe",

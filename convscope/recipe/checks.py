@@ -15,30 +15,35 @@ from convscope.errors import UserError, one_line
 
 @functools.cache
 def hints_of(cls: type) -> dict[str, Any]:
-    """Annotations as types: evaluating them takes most of the time of making a recipe, and a plan makes thousands."""
+    """Field -> type; kept, because evaluating annotations is slow and a plan has many recipes."""
     return typing.get_type_hints(cls)
 
 
 def check_types(value: Any) -> None:
-    """Each field has the type that its annotation says: "10" is not 10, and True is not a count."""
+    """Each field of the dataclass `value` has the type of its annotation: "10" is no 10, True no 1.
+
+    Where two spellings mean the same, one is stored, so that ids agree: whole numbers become
+    floats in fields of floats, -0.0 becomes 0.0, lists become tuples. Raises UserError.
+    """
     hints = hints_of(type(value))
     for f in dataclasses.fields(value):
-        given = getattr(value, f.name)
-        if (
-            hints[f.name] is float
-            and isinstance(given, int | float)
-            and not isinstance(given, bool)
-        ):
+        hint, given = hints[f.name], getattr(value, f.name)
+        if hint is float and isinstance(given, int | float) and not isinstance(given, bool):
             if abs(given) > sys.float_info.max:
-                raise UserError(f"{f.name} = {one_line(given, 60)}: {_expected(float)}")
-            object.__setattr__(
-                value, f.name, float(given) + 0.0
-            )  # 1 and 1.0, -0.0 and 0.0 are the same recipe
-        elif isinstance(given, list) and typing.get_origin(hints[f.name]) is tuple:
+                raise UserError(f"{f.name} = {one_line(given, 60)}: must be {_expected(float)}")
+            object.__setattr__(value, f.name, float(given) + 0.0)
+        elif isinstance(given, list) and typing.get_origin(hint) is tuple:
             object.__setattr__(value, f.name, tuple(given))
         given = getattr(value, f.name)
-        if not _matches(given, hints[f.name]):
-            raise UserError(f"{f.name} = {one_line(repr(given))}: {_expected(hints[f.name])}")
+        if not _matches(given, hint):
+            raise UserError(f"{f.name} = {one_line(repr(given))}: must be {_expected(hint)}")
+
+
+def check_range(value: Any, name: str, low: float, high: float) -> None:
+    """The field is None or from `low` to `high`, both included; UserError where it is not."""
+    given = getattr(value, name)
+    if given is not None and not low <= given <= high:
+        raise UserError(f"{name} = {given}: must be from {low:,} to {high:,}")
 
 
 def _matches(value: Any, hint: Any) -> bool:
@@ -56,25 +61,22 @@ def _matches(value: Any, hint: Any) -> bool:
     return value is None if hint is type(None) else isinstance(value, hint)
 
 
+EXPECTED = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "a text",
+    type(None): "null",
+}
+
+
 def _expected(hint: Any) -> str:
+    """The type in words, for messages."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return "one of " + ", ".join(args)
     if origin is tuple:
-        return f"a list of {_expected(args[0])}"
+        return f"a list, each item {_expected(args[0])}"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_expected(arg) for arg in args)
-    plain = {
-        int: "a whole number",
-        float: "a finite number",
-        bool: "true or false",
-        str: "a text",
-        type(None): "null",
-    }
-    return plain.get(hint, getattr(hint, "__name__", "an object"))
-
-
-def check_range(value: Any, name: str, low: float, high: float) -> None:
-    given = getattr(value, name)
-    if given is not None and not low <= given <= high:
-        raise UserError(f"{name} = {given}: from {low:,} to {high:,}")
+    return EXPECTED.get(hint, getattr(hint, "__name__", "an object"))

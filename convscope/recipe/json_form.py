@@ -9,7 +9,10 @@ from convscope.recipe.networks import MODELS
 
 
 def to_json(value: Any) -> Any:
-    """A recipe or one of its parts as plain JSON values; models carry their kind."""
+    """A recipe, or a part of one, as plain JSON values; a model carries its kind.
+
+    A field that came after the first release is left out at its default, so that ids stay.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {
             f.name: to_json(getattr(value, f.name))

@@ -1,4 +1,4 @@
-"""Short names of networks for tables, charts and progress lines: what differs from the plain network is said."""
+"""Short names of networks for tables, charts and progress lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ POOLS = {"avg": "average pooling", "stride": "strided pooling", "none": "no pool
 
 
 def label_of(model: Model) -> str:
-    """As "width 16, depth 3×2, batch norm, skip": what a network has beyond ReLU, 3×3 kernels, max pooling, growth 2 and a flatten head."""
+    """As "width 16, depth 3×2, batch norm, skip".
+
+    Width and depth are always named, other settings where they are not the plain network's: ReLU,
+    3×3 kernels, max pooling, growth 2 and a flatten head.
+    """
     if isinstance(model, SoftmaxRegression):
         return "softmax regression"
     if isinstance(model, Custom):

@@ -13,23 +13,42 @@ MAX_DEPTH = 200
 
 MAX_CHANNELS = 65_536
 
-ADDED = {
-    "added": True
-}  # metadata of a field that came after the first release of a recipe's form: at its default it is left out of JSON, so that ids stay
+# metadata of a field that came after the first release of a recipe's form: at its default it is
+# left out of JSON, so that ids stay
+ADDED = {"added": True}
 
 
 @dataclass(frozen=True)
 class ConvNet:
-    """The one family of networks: `depth` blocks of `block_depth` convolutions, each block closed by a pooling, then a head.
+    """The one family of networks: a stem, `depth` blocks, a head.
 
-    Block d has round(width · growth^d) filters in each of its convolutions. Every convolution is followed by
-    normalisation and activation; with `skip`, a block of two or more convolutions adds the output of its first
-    activation to the input of its last one. The head is flatten or global average pooling ("gap"), fully
-    connected layers of the `hidden` sizes with the activation between them, and the classifier. `norm` "affine" is batch normalisation's
-    scale and bias without its statistics. `order` is that of the flattened vector ("per-sample": another random one for every image), `pixels` that
-    of the input's pixels; random ones are drawn once, the same for all images. `stem` "whiten" puts a fixed 2×2 convolution before
-    the blocks that decorrelates patches of the training images (`layers.Whiten`). `pool_at` "first" pools behind the first convolution of a block
-    instead of at its end, so that the others work on the smaller map.
+    A block has `block_depth` convolutions, each followed by normalisation and activation, and one
+    pooling. The head is flatten or global average pooling, fully connected layers with the
+    activation between them, and the classifier. Raises UserError for a value of another type, out
+    of range or that does not go with another one.
+
+    Attributes:
+        width: Filters of each convolution in the first block.
+        depth: Number of blocks.
+        block_depth: Convolutions of each block.
+        growth: Block d, counted from 0, has round(width · growth^d) filters in each convolution.
+        kernel: Side of the kernels in pixels, odd.
+        activation: The nonlinear function after each convolution and hidden layer.
+        pool: How a block halves its feature map: max or average pooling, a stride, or not at all.
+        pool_sizes: Pooling size of each block; empty is 2 everywhere, 1 where pool is none.
+        norm: Normalisation after each convolution; affine is batch normalisation's scale and bias
+            without its statistics.
+        skip: In blocks of two or more convolutions, add the output of the first activation to the
+            input of the last one.
+        head: flatten, or gap: global average pooling.
+        hidden: Sizes of the fully connected layers before the classifier.
+        order: Order of the flattened vector; random is drawn once, the same for all images,
+            per-sample anew for each image.
+        pixels: Order of the input's pixels; random is drawn once, the same for all images.
+        stem: whiten puts a fixed 2×2 convolution before the blocks that decorrelates patches of
+            the training images.
+        pool_at: Pool at the end of a block, or behind its first convolution, so that the others
+            work on the smaller map.
     """
 
     width: int = 32
@@ -39,7 +58,7 @@ class ConvNet:
     kernel: int = 3
     activation: Literal["relu", "gelu", "silu", "tanh", "leaky_relu", "identity"] = "relu"
     pool: Literal["max", "avg", "stride", "none"] = "max"
-    pool_sizes: tuple[int, ...] = ()  # one a block; empty: 2 everywhere (1 where pool is "none")
+    pool_sizes: tuple[int, ...] = ()
     norm: Literal["none", "batch", "group", "affine"] = "none"
     skip: bool = False
     head: Literal["flatten", "gap"] = "flatten"
@@ -60,24 +79,22 @@ class ConvNet:
         check_range(self, "kernel", 1, 255)
         if self.kernel % 2 == 0:
             raise UserError(
-                f"kernel = {self.kernel}: an odd size keeps the feature map's size (1, 3, 5, 7 …)"
+                f"kernel = {self.kernel}: must be odd (1, 3, 5, 7 …), which keeps the map's size"
             )
+        sizes = f"pool_sizes = {list(self.pool_sizes)}"
         if self.pool_sizes and len(self.pool_sizes) != self.depth:
-            raise UserError(
-                f"pool_sizes = {list(self.pool_sizes)}: give one size a block, {self.depth} in all, or none"
-            )
+            raise UserError(f"{sizes}: must have one size per block, {self.depth} in all, or none")
         if any(not 1 <= size <= 255 for size in self.pool_sizes):
-            raise UserError(f"pool_sizes = {list(self.pool_sizes)}: each from 1 to 255")
+            raise UserError(f"{sizes}: each must be from 1 to 255")
         if any(not 1 <= size <= MAX_CHANNELS for size in self.hidden):
-            raise UserError(f"hidden = {list(self.hidden)}: each from 1 to {MAX_CHANNELS}")
+            raise UserError(f"hidden = {list(self.hidden)}: each must be from 1 to {MAX_CHANNELS}")
         if self.order != "natural" and self.head != "flatten":
             raise UserError(
-                f"order = {self.order}: of a flattened vector; head = {self.head} has none"
+                f"order = {self.order}: needs head = flatten; head = {self.head} has no order"
             )
         if max(self.channels) > MAX_CHANNELS:
-            raise UserError(
-                f"width {self.width} grown by {self.growth} over {self.depth} blocks is over {MAX_CHANNELS} channels"
-            )
+            grown = f"width {self.width} grown by {self.growth} over {self.depth} blocks"
+            raise UserError(f"{grown} is {max(self.channels):,} channels, over {MAX_CHANNELS}")
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -101,7 +118,14 @@ class SoftmaxRegression:
 
 @dataclass(frozen=True)
 class Custom:
-    """The user's own network: `package.module:factory`, called as factory(in_shape, num_classes, **arguments)."""
+    """The user's own network: factory(in_shape, num_classes, **arguments) -> nn.Module.
+
+    Raises UserError for another form of the factory and for arguments that JSON cannot hold.
+
+    Attributes:
+        factory: As package.module:factory.
+        arguments: Keyword arguments, JSON values.
+    """
 
     factory: str
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -112,14 +136,10 @@ class Custom:
             json.dumps(self.arguments, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise UserError(
-                f"arguments = {one_line(self.arguments)}: JSON values only ({one_line(error)})"
+                f"arguments = {one_line(self.arguments)}: must be JSON values ({one_line(error)})"
             ) from None
-        module, colon, name = self.factory.partition(":")
-        if (
-            not colon
-            or not name.isidentifier()
-            or not all(part.isidentifier() for part in module.split("."))
-        ):
+        module, _, name = self.factory.partition(":")
+        if not all(part.isidentifier() for part in (*module.split("."), name)):
             raise UserError(f"model {one_line(self.factory)!r}: write package.module:factory")
 
     def __hash__(self) -> int:

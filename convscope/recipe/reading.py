@@ -15,7 +15,10 @@ MAX_RECIPE_BYTES = 1_000_000
 
 
 def recipe_from_json(tree: Any) -> Recipe:
-    """The recipe that `to_json` wrote, or that a user wrote by hand; UserError names the key that is wrong."""
+    """The recipe that `to_json` wrote or that a user wrote by hand.
+
+    Keys that are missing have their defaults. Raises UserError that names the key that is wrong.
+    """
     if not isinstance(tree, dict):
         raise UserError(f"a recipe is a JSON object, not {type(tree).__name__}")
     tree = dict(tree)
@@ -25,46 +28,45 @@ def recipe_from_json(tree: Any) -> Recipe:
 
 
 def model_from_json(tree: Any) -> Model:
+    """The network that `to_json` wrote; without a kind it is a ConvNet. Raises UserError."""
+    kinds = ", ".join(MODELS)
     if not isinstance(tree, dict):
-        raise UserError(
-            f"model: an object with a kind of {', '.join(MODELS)}, not {one_line(tree)!r}"
-        )
+        raise UserError(f"model {one_line(tree)!r}: must be an object with a kind of {kinds}")
     kind = tree.get("kind", "convnet")
     if not isinstance(kind, str) or kind not in MODELS:
-        raise UserError(f"model.kind {one_line(kind)!r}: one of {', '.join(MODELS)}")
+        raise UserError(f"model.kind {one_line(kind)!r}: must be one of {kinds}")
     return _build(MODELS[kind], {k: v for k, v in tree.items() if k != "kind"})
 
 
 def _build(cls: type, tree: dict[str, Any]) -> Any:
-    names = [f.name for f in dataclasses.fields(cls)]
+    """The dataclass `cls` from its fields by name."""
+    fields = dataclasses.fields(cls)
+    names = [f.name for f in fields]
     for key in tree:
         if key not in names:
             raise UserError(
                 f"unknown key {one_line(key)!r} in {cls.__name__}{did_you_mean(key, names)}"
             )
-    required = [
-        f.name
-        for f in dataclasses.fields(cls)
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    for key in required:
-        if key not in tree:
-            raise UserError(f"{cls.__name__} lacks {key!r}")
+    for f in fields:
+        if {f.default, f.default_factory} == {dataclasses.MISSING} and f.name not in tree:
+            raise UserError(f"{cls.__name__} needs the key {f.name!r}, which is missing")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in tree.items()})
 
 
 def read_recipe(path: Path | str) -> Recipe:
-    """A recipe file: strict JSON in UTF-8, without duplicate keys, NaN or infinities; errors give line and column."""
+    """The recipe in a file: strict JSON in UTF-8, at most a megabyte.
+
+    Raises UserError, with line and column where the JSON is wrong: see `files.parse_json`.
+    """
     path = Path(path)
+    shown = f"recipe {one_line(path)}"
     if not path.exists():
-        raise UserError(f"recipe {one_line(path)}: no such file")
+        raise UserError(f"{shown}: no such file")
     if not path.is_file():
-        raise UserError(f"recipe {one_line(path)}: not a file")
-    if path.stat().st_size > MAX_RECIPE_BYTES:
-        raise UserError(
-            f"recipe {one_line(path)}: {path.stat().st_size:,} bytes; a recipe has at most {MAX_RECIPE_BYTES:,}"
-        )
+        raise UserError(f"{shown}: not a file")
+    if (size := path.stat().st_size) > MAX_RECIPE_BYTES:
+        raise UserError(f"{shown}: {size:,} bytes; a recipe has at most {MAX_RECIPE_BYTES:,}")
     try:
         return recipe_from_json(parse_json(path.read_bytes()))
     except UserError as error:
-        raise UserError(f"recipe {one_line(path)}: {error}") from None
+        raise UserError(f"{shown}: {error}") from None

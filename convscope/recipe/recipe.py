@@ -1,7 +1,8 @@
-"""What a run is: frozen dataclasses, JSON in and out, a stable id. Standard library only, so that it imports in milliseconds.
+"""Everything that decides the outcome of a run, as one frozen dataclass with a stable id.
 
-A run is a pure function of its recipe. The id is a hash of the recipe's canonical JSON together with REVISION, the
-revision number of the training code: raise it whenever the same recipe would give other numbers.
+A run is a pure function of its recipe. The id is a hash of the recipe's canonical JSON together
+with REVISION, the revision number of the training code: raise it whenever the same recipe would
+give other numbers.
 """
 
 from __future__ import annotations
@@ -17,50 +18,106 @@ from convscope.recipe.json_form import to_json
 from convscope.recipe.networks import ADDED, ConvNet, Model
 
 REVISION = 1
+SPLITS = ("train", "val", "test")
+RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (1, 1_000_000),
+    "seed": (0, 2**63 - 1),
+    "split_seed": (0, 2**63 - 1),
+    "size": (1, 4096),
+    "val": (0.0, 0.9),
+    "limit": (1, 2**40),
+    "label_noise": (0.0, 1.0),
+    "train_sample": (1, 2**40),
+    "micro_batch": (1, 1_000_000),
+    "small_share": (0.0, 1.0),
+    "batch": (1, 1_000_000),
+    "lr": (1e-12, 1e3),
+    "momentum": (0.0, 0.9999),
+    "weight_decay": (0.0, 10.0),
+    "label_smoothing": (0.0, 0.99),
+    "crop": (0, 4096),
+    "cutout": (0, 4096),
+    "threads": (1, 4096),
+}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the outcome of a run, and nothing else."""
+    """Everything that decides the outcome of a run, and nothing else.
+
+    Raises UserError for a value of another type or out of range.
+
+    Attributes:
+        data: A known data set's name, a folder of images or an .npz file.
+        model: The network.
+        epochs: Passes over the training images.
+        seed: Draws the initial weights, the order of the images, their augmentation and the
+            labels' noise.
+        data_hash: SHA-256 of the data set's content; filled in when the data are loaded.
+        size: Side in pixels of the images of a folder; without it, chosen from the images.
+        val: Share of the training images held out for validation; with 0 the last epoch is the
+            best.
+        split_seed: Draws the images that are held out for validation.
+        limit: Train on so many images, the same share of each class; without it, on all.
+        label_noise: Share of the training labels replaced by a class drawn at random, once.
+        batch: Images per optimiser step.
+        optimizer: The optimiser.
+        lr: Learning rate, the highest of the schedule.
+        momentum: Nesterov momentum of sgd; the other optimisers ignore it.
+        weight_decay: Decay of the weights, not of biases and normalisation: decoupled for adamw and
+            muon, an L2 penalty otherwise.
+        schedule: How the learning rate changes over the steps.
+        label_smoothing: Share of each label that is spread over all classes.
+        crop: Random translation by up to so many pixels, reflected at the border.
+        flip: Mirror each training image at random.
+        cutout: Side in pixels of a random square set to the mean; 0 is none.
+        micro_batch: Sum the gradients of a batch over parts of so many images; without it, whole
+            batches.
+        alternate: With flip, mirror each image in every other epoch instead of at random.
+        small_share: Share of the epochs, the first ones, on images of 3/4 of the side.
+        evaluate: Splits that are evaluated after each epoch.
+        train_sample: Evaluate so many of the training images, the same share of each class;
+            without it, all.
+        views: Views of each image whose logits are averaged after the last epoch, beside the
+            plain figures.
+        device: Where the network is trained: cpu, cuda:N or mps.
+        precision: Floating-point type of the network's arithmetic.
+        layout: Memory layout of the feature maps.
+        threads: Threads of the CPU.
+        kernels: The library's operations, compiled kernels around the convolutions, or Winograd's
+            convolutions too.
+    """
 
     data: str = "cifar10"
     model: Model = field(default_factory=ConvNet)
     epochs: int = 8
     seed: int = 0
     # data
-    data_hash: str = ""  # content hash; filled in when the data are loaded
-    size: int | None = None  # side of the images of a folder; None: chosen from the images
-    val: float = 0.1  # the share of the training images held out for validation; 0: train on all, best is the last epoch
+    data_hash: str = ""
+    size: int | None = None
+    val: float = 0.1
     split_seed: int = 0
-    limit: int | None = None  # train on so many images of the training split, stratified; None: all
-    label_noise: float = (
-        0.0  # the share of training labels replaced by a uniformly drawn class, once
-    )
+    limit: int | None = None
+    label_noise: float = 0.0
     # training
     batch: int = 128
     optimizer: Literal["sgd", "adam", "adamw", "muon"] = "adam"
     lr: float = 1e-3
-    momentum: float = 0.9  # sgd only; Nesterov
+    momentum: float = 0.9
     weight_decay: float = 0.0
     schedule: Literal["constant", "cosine", "onecycle", "linear"] = "constant"
     label_smoothing: float = 0.0
-    crop: int = 0  # pixels of random translation on each side, reflected at the border
+    crop: int = 0
     flip: bool = False
-    cutout: int = 0  # side of the square set to the mean
-    # gradients are summed over parts of a batch of so many images; None: whole batches
+    cutout: int = 0
     micro_batch: int | None = field(default=None, metadata=ADDED)
-    # with flip: each image is mirrored in every other epoch, drawn once whether from the first or the second on
     alternate: bool = field(default=False, metadata=ADDED)
-    small_share: float = field(
-        default=0.0, metadata=ADDED
-    )  # of the epochs, the first ones: on images of 3/4 of the side
-    # evaluation: which splits are evaluated after each epoch (a pilot looks at validation alone)
-    evaluate: tuple[str, ...] = ("train", "val", "test")
-    # evaluate so many of the training images, stratified; None: all
+    small_share: float = field(default=0.0, metadata=ADDED)
+    # evaluation
+    evaluate: tuple[str, ...] = SPLITS
     train_sample: int | None = field(default=None, metadata=ADDED)
-    # of each image, their logits averaged after the last epoch, beside the plain figures
     views: Literal["one", "flip", "flip and shift"] = field(default="one", metadata=ADDED)
-    # machine: resolved once a study by measurement
+    # machine: measured once a study
     device: str = "cpu"
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     layout: Literal["channels_last", "contiguous"] = "channels_last"
@@ -69,30 +126,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_range(self, "epochs", 1, 1_000_000)
-        check_range(self, "seed", 0, 2**63 - 1)
-        check_range(self, "split_seed", 0, 2**63 - 1)
-        check_range(self, "size", 1, 4096)
-        check_range(self, "val", 0.0, 0.9)
-        check_range(self, "limit", 1, 2**40)
-        check_range(self, "label_noise", 0.0, 1.0)
-        check_range(self, "train_sample", 1, 2**40)
-        check_range(self, "micro_batch", 1, 1_000_000)
-        check_range(self, "small_share", 0.0, 1.0)
-        check_range(self, "batch", 1, 1_000_000)
-        check_range(self, "lr", 1e-12, 1e3)
-        check_range(self, "momentum", 0.0, 0.9999)
-        check_range(self, "weight_decay", 0.0, 10.0)
-        check_range(self, "label_smoothing", 0.0, 0.99)
-        check_range(self, "crop", 0, 4096)
-        check_range(self, "cutout", 0, 4096)
-        check_range(self, "threads", 1, 4096)
-        if not self.evaluate or not set(self.evaluate) <= {"train", "val", "test"}:
-            raise UserError(f"evaluate = {list(self.evaluate)}: name splits of train, val, test")
+        for name, (low, high) in RANGES.items():
+            check_range(self, name, low, high)
+        if not self.evaluate or not set(self.evaluate) <= set(SPLITS):
+            found = f"evaluate = {list(self.evaluate)}"
+            raise UserError(f"{found}: must name one or more of {', '.join(SPLITS)}")
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits: the hash of the canonical JSON and of the training code's revision."""
+        """Twelve hexadecimal digits: a hash of the canonical JSON and of REVISION."""
         canonical = json.dumps(
             [REVISION, to_json(self)], sort_keys=True, separators=(",", ":"), allow_nan=False
         )

@@ -1,0 +1,85 @@
+"""`convscope inspect` and `convscope probe`: networks and operators, without training."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from convscope.cli.options import Json, Model
+from convscope.cli.printing import show
+from convscope.errors import UserError, one_line
+
+Input = Annotated[str, typer.Option(help="Channels × height × width.")]
+Classes = Annotated[int, typer.Option(help="Number of classes.")]
+Target = Annotated[str, typer.Argument(help="A built-in operator's name, or module:attribute.")]
+Shape = Annotated[
+    str | None,
+    typer.Option(
+        help="One sample's, channels first: 3x16x16 or 1x64.",
+        show_default="1x16x16, or the operator's",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Draws the inputs.")]
+
+
+def inspect(
+    model: Model, input: Input = "3x32x32", classes: Classes = 10, as_json: Json = False
+) -> None:
+    """Layers, parameters and FLOPs of a network."""
+    in_shape = sides(input, 65_536)
+    if len(in_shape) != 3:
+        raise UserError(
+            f"input {one_line(input)!r}: write channels x height x width, as 3x32x32, "
+            "each from 1 to 65,536"
+        )
+    if not 1 <= classes <= 1_000_000:
+        raise UserError(f"classes = {classes}: must be from 1 to 1,000,000")
+    from convscope.models import parse_model, size_of
+
+    size = size_of(parse_model(model), (in_shape[0], in_shape[1], in_shape[2]), classes)
+    show(size, as_json, asdict(size))
+
+
+def probe(target: Target, shape: Shape = None, seed: Seed = 0, as_json: Json = False) -> None:
+    """Linear? Equivariant? A convolution? Measured."""
+    from convscope import probes
+    from convscope.probes.operators import operator_named
+
+    if ":" in target:
+        function, size = attribute_of(target), (1, 16, 16)
+    else:
+        function, size = operator_named(target)
+    if shape is not None:
+        size = sides(shape, 4096)
+        if len(size) not in (2, 3):
+            raise UserError(
+                f"shape {one_line(shape)!r}: write channels x height x width, as 3x16x16, "
+                "or channels x length, as 1x64, each from 1 to 4,096"
+            )
+    found = probes.probe(function, size, seed=seed)
+    show(found, as_json, found.to_json())
+
+
+def sides(text: str, most: int) -> tuple[int, ...]:
+    """The numbers of a shape as 3x32x32; () where one is none or is not from 1 to `most`."""
+    parts = text.lower().replace("×", "x").split("x")
+    if not all(part.isdecimal() and 0 < int(part) <= most for part in parts):
+        return ()
+    return tuple(map(int, parts))
+
+
+def attribute_of(target: str) -> Any:
+    """What module:attribute names; a class of modules is called without arguments."""
+    module_name, _, name = target.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+        return found() if isinstance(found, type) else found
+    except Exception as error:  # the user's code: whatever it raises is named
+        why = f"{type(error).__name__}: {one_line(error)}"
+        raise UserError(f"target {one_line(target)!r}: {why}") from error

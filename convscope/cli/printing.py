@@ -1,0 +1,65 @@
+"""Results on standard output, progress and prose on standard error."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from convscope.errors import one_line
+
+
+def say(text: str) -> None:
+    """A line on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def typed() -> str:
+    """The command as it was typed, for the report and for going on after an interruption."""
+    return shlex.join(["convscope", *sys.argv[1:]])
+
+
+def show(value: object, as_json: bool, tree: Any) -> None:
+    """A result on standard output: as its text, or `tree` as JSON."""
+    print(json.dumps(tree) if as_json else value)
+
+
+def print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else ["id"])
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """These columns of the rows, aligned, under their names."""
+    cells = [list(columns)] + [[cell(row[column]) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    for line in cells:
+        texts = (text.ljust(width) for text, width in zip(line, widths, strict=True))
+        print("  ".join(texts).rstrip())
+
+
+def cell(value: Any) -> str:
+    """A value in a table: missing ones as a dash, fractions with four digits."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else one_line(value, 60)
+
+
+def print_epoch(row: Mapping[str, Any]) -> None:
+    """An epoch of training on standard error."""
+    figures = [
+        f"{split} {row[f'{split}_loss']:.4f} {100 * row[f'{split}_accuracy']:.2f} %"
+        for split in ("train", "val", "test")
+        if row.get(f"{split}_loss") is not None
+    ]
+    if row.get("test_views_accuracy") is not None:
+        loss, accuracy = row["test_views_loss"], row["test_views_accuracy"]
+        figures.append(f"test by several views {loss:.4f} {100 * accuracy:.2f} %")
+    shown = ", ".join(figures) or "loss is not finite"
+    say(f"epoch {row['epoch']}: {shown} ({row['seconds']:.1f} s)")

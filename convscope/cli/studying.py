@@ -1,0 +1,109 @@
+"""`convscope study` and `convscope report`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convscope.cli.options import Data, Device, Json, Kernels, Size, Track, restrict_kernels
+from convscope.cli.printing import say, typed
+from convscope.errors import one_line
+
+if TYPE_CHECKING:
+    from convscope.studies import Study
+
+Preset = Annotated[str, typer.Option(help="quick, standard or full.")]
+Chapters = Annotated[str | None, typer.Option(help="Chapters joined by commas; all without it.")]
+Seeds = Annotated[
+    int | None, typer.Option(help="Seeds for each network.", show_default="2, 3 or 5 by preset")
+]
+Out = Annotated[
+    str | None, typer.Option(help="The study's folder.", show_default="runs/DATA-PRESET")
+]
+Workers = Annotated[int | None, typer.Option(help="Processes that train.", show_default="measured")]
+Val = Annotated[float, typer.Option(help="Share of the training images held out for validation.")]
+Budget = Annotated[
+    str | None, typer.Option(help="Make the preset fit into a time, as 90s, 10m or 1h30m.")
+]
+Sampler = Annotated[
+    str, typer.Option(help="How the search proposes networks: tpe, random or grid.")
+]
+Trials = Annotated[int | None, typer.Option(help="Trials of the search.", show_default="by preset")]
+Minutes = Annotated[float | None, typer.Option(help="Minutes of the search, at most.")]
+
+
+def study(
+    data: Data = None,
+    preset: Preset = "quick",
+    chapters: Chapters = None,
+    seeds: Seeds = None,
+    out: Out = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    kernels: Kernels = None,
+    val: Val = 0.1,
+    size: Size = None,
+    budget: Budget = None,
+    sampler: Sampler = "tpe",
+    trials: Trials = None,
+    minutes: Minutes = None,
+    track: Track = None,
+    as_json: Json = False,
+) -> None:
+    """Train, judge and write one report on a data set.
+
+    The same command goes on where it stopped.
+    """
+    restrict_kernels(kernels)
+    from convscope import studies
+    from convscope.planning import Search
+    from convscope.studies import progress
+    from convscope.training import keep_freed_memory
+
+    keep_freed_memory()
+    watcher = progress.watcher()
+    with watcher if isinstance(watcher, progress.Bar) else contextlib.nullcontext():
+        result = studies.study(
+            data,
+            [name.strip() for name in chapters.split(",")] if chapters is not None else None,
+            preset,
+            seeds=seeds,
+            out=out,
+            device=device,
+            workers=workers,
+            val=val,
+            size=size,
+            budget=budget,
+            search=Search(sampler, trials, minutes),
+            track=track,
+            watcher=watcher,
+            command=typed(),
+        )
+    for run in result.failed:
+        say(f"failed: run {run.id}: {one_line(run.message)}")
+    if as_json:
+        print((result.path / "results.json").read_text(encoding="utf-8"), end="")
+    conclude(result, say if as_json else print)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def report(study: Annotated[Path, typer.Argument(help="The folder of a study.")]) -> None:
+    """Write a study's report again, without training."""
+    from convscope import studies
+
+    conclude(studies.render(study), print)
+
+
+def conclude(result: Study, state: Callable[[str], None]) -> None:
+    """Name broken chapters and the report, `state` what was found; exit with 1 if any is broken."""
+    for chapter, why in result.broken.items():
+        say(f"failed: chapter {chapter}: {why}")
+    say(f"report: {result.path / 'report.html'}")
+    state(result.sentence)
+    if result.broken:
+        raise typer.Exit(1)

@@ -1,0 +1,39 @@
+"""What every source of a data set makes: arrays by split, on their way into the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Progress = Callable[[str, int, int | None], None]  # what is done, how much of it, of how much
+
+Pair = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images N×H×W×C, labels N
+
+Splits = dict[str, Pair]
+
+
+@dataclass(frozen=True)
+class Content:
+    """A data set on its way into the cache.
+
+    Attributes:
+        splits: "train", and where the data have them "val" and "test".
+        classes: Their names, in the order of the labels.
+        source: Where the data came from, in words.
+        licence: Under which terms.
+        notes: Sentences to show to the user, without the full stop.
+    """
+
+    splits: Splits
+    classes: tuple[str, ...]
+    source: str
+    licence: str
+    notes: tuple[str, ...] = ()
+
+
+# makes the content in a folder that is the caller's to delete
+Maker = Callable[[Path, Progress | None], Content]

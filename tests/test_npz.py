@@ -1,0 +1,115 @@
+"""Image arrays in .npz files become data sets: layouts, and faults in one line."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pixels import arrays, refused
+
+from convscope import data
+from convscope.data import memory
+
+
+def _arrays_of(num: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    return np.random.default_rng(0).integers(0, 256, (num, *shape), np.uint8), np.arange(num) % 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((9, 8), (1, 9, 8)), ((9, 8, 3), (3, 9, 8)), ((3, 9, 8), (3, 9, 8)), ((9, 8, 1), (1, 9, 8))],
+)
+def test_npz_layouts(
+    tmp_path: Path, cache: Path, shape: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
+    images, labels = _arrays_of(30, shape)
+    np.savez_compressed(
+        tmp_path / "d.npz",
+        x_train=images,
+        y_train=labels[:, None],
+        x_test=images[:6],
+        y_test=labels[:6],
+    )
+    d = data.load(tmp_path / "d.npz", val=0)
+    assert d.in_shape == expected and d.classes == ("0", "1", "2") and len(d.test) == 6
+    nhwc = (
+        images[..., None]
+        if images.ndim == 3
+        else images.transpose(0, 2, 3, 1)
+        if shape[0] == 3
+        else images
+    )
+    assert np.array_equal(arrays(d.train)[0], nhwc)
+
+
+def test_npz_without_test_and_with_classes(tmp_path: Path, cache: Path) -> None:
+    images, labels = _arrays_of(30, (8, 8))
+    np.savez(tmp_path / "d.npz", images=images, labels=labels, classes=["x", "y", "z"])
+    d = data.load(tmp_path / "d.npz")
+    assert d.classes == ("x", "y", "z") and (len(d.train), len(d.val), len(d.test)) == (22, 2, 6)
+    assert "no test set was given" in d.notes[0]
+    assert data.info(d).counts == {"train": 22, "val": 2, "test": 6}
+
+
+def test_info_counts_duplicates(tmp_path: Path, cache: Path) -> None:
+    images, labels = _arrays_of(30, (8, 8))
+    images[3] = images[0]
+    np.savez(
+        tmp_path / "d.npz",
+        x_train=images,
+        y_train=labels,
+        x_test=images[[0, 3, 7]],
+        y_test=labels[[0, 3, 7]],
+    )
+    report = data.info(data.load(tmp_path / "d.npz", val=0))
+    assert (report.train_duplicates, report.test_duplicates) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"x_train": np.zeros((30, 8, 8), np.float32)}, "x_train is float32; store uint8"),
+        ({"x_train": np.zeros((30, 8, 8, 9), np.uint8)}, "has shape"),
+        ({"y_train": np.zeros(29, np.int64)}, "30 images in x_train and 29 labels"),
+        ({"y_train": np.full(30, -1)}, "whole numbers from 0"),
+        ({"y_train": np.zeros(30)}, "y_train is float64"),
+        ({"y_train": np.zeros(30, np.int64)}, "two or more"),
+        ({"y_train": np.arange(30) * 100}, "fewer images (30) than classes (2901)"),
+        ({"y_train": np.arange(30) % 2 * 2}, "no training images in class '1'"),
+        ({"classes": np.array(["a", "b"])}, "labels go to 2"),
+        ({"classes": np.array(["a", "b", "a"])}, "a name twice"),
+        ({"x_test": np.zeros((3, 9, 9), np.uint8), "y_test": np.arange(3)}, "differ in shape"),
+        ({"x_train": np.array([{}] * 30, object)}, "holds Python objects"),
+    ],
+)
+def test_npz_faults_are_one_line(
+    tmp_path: Path, cache: Path, change: dict[str, np.ndarray], words: str
+) -> None:
+    images, labels = _arrays_of(30, (8, 8))
+    np.savez(tmp_path / "d.npz", **{"x_train": images, "y_train": labels} | change)
+    refused(tmp_path / "d.npz", words, str(tmp_path))
+
+
+def test_files_that_are_not_npz_arerefused(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "d.npz"
+    path.write_text("<html>not found</html>")
+    refused(path, "not a readable .npz file")
+    images, labels = _arrays_of(30, (8, 8))
+    np.savez_compressed(path, x_train=images, y_train=labels)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    refused(path, "not a readable .npz file")
+    path.write_bytes(whole[:200] + bytes([whole[200] ^ 255]) + whole[201:])
+    refused(path, "not a readable .npz file")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("other.npy", b"")
+    refused(path)
+    np.savez(path, other=images)
+    refused(path, "holds 'other'; needs x_train")
+    np.savez(path, x_train=images, y_train=labels)
+    monkeypatch.setattr(memory, "free_memory", lambda: 1_000)
+    refused(path, "of memory are free")
