@@ -146,14 +146,14 @@ def class_folder(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @contextlib.contextmanager
 def _tiny_preset() -> Iterator[None]:
     """The quick preset with three widths at depth 2, one at depth 1, two epochs."""
-    strong = plans.Strong(replace(plans.strong_model(4), depth=2), 2)
+    strong = plans.Reference(replace(plans.reference_model(4), depth=2), 2)
     sweeps = (
         capacity.widths(capacity.first(1, (16,)), 4),
         capacity.widths(capacity.first(2, (16,)), 2, 4, 8),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(capacity.PRESETS, "quick", capacity.Preset(sweeps, 2, (1e-3, 4e-3), 1))
-        patch.setitem(plans.STRONG, "quick", strong)
+        patch.setitem(plans.REFERENCES, "quick", strong)
         patch.setitem(best.PRESETS, "quick", best.Preset(3, (1,), 1))
         patch.setitem(
             nonlinearity.PRESETS,

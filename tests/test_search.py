@@ -23,7 +23,8 @@ from convscope.models.building import build
 from convscope.models.sizes import size_of
 from convscope.planning import reference as plans
 from convscope.planning.context import Context, Search
-from convscope.planning.search import IMPORTANCE_TRIALS, JOURNAL, STUDY_NAME, Proposer, check
+from convscope.planning.search import IMPORTANCE_TRIALS, Proposer, check_search
+from convscope.planning.search_journal import JOURNAL, STUDY_NAME
 from convscope.planning.search_space import RANGES, Ranges, space_of
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
@@ -100,7 +101,7 @@ def searched(
 def test_the_same_runs_give_the_same_proposals_and_none_twice(sampler: str) -> None:
     (search, first), (_, second) = searched(sampler=sampler), searched(sampler=sampler)
     assert first == second and len(set(first)) == len(first)
-    strong = plans.strong_of(context_of())
+    strong = plans.reference_recipe(context_of())
     assert first[0] == replace(strong, epochs=1, evaluate=("val",))
     assert len(search.trained) == 14 and search.ended == "the trials were spent"
     assert all(
@@ -142,7 +143,7 @@ def test_images_without_room_are_refused() -> None:
 
 def test_what_has_no_effect_does_not_make_another_configuration() -> None:
     space = space_of(context_of())
-    known = space.params(space.strong) | {"depth": 1, "block_depth": 1}
+    known = space.params(space.reference) | {"depth": 1, "block_depth": 1}
     same = {
         space.recipe(known | {"growth": growth, "skip": skip})
         for growth in (1.0, 1.5, 2.0)
@@ -152,7 +153,7 @@ def test_what_has_no_effect_does_not_make_another_configuration() -> None:
 
 
 def test_a_small_space_is_exhausted_without_repeating(monkeypatch: pytest.MonkeyPatch) -> None:
-    strong = plans.strong_of(context_of())
+    strong = plans.reference_recipe(context_of())
     width, rate = strong.model.width, strong.lr  # the strong recipe's, which a space always holds
     tiny = Ranges(
         (width, width),
@@ -183,15 +184,15 @@ def test_too_large_ones_are_left_out_and_named(monkeypatch: pytest.MonkeyPatch) 
     search, _ = searched(20, (1,), sampler="random")
     assert search.skipped and len(search.trained) == 20
     for tried in search.skipped:
-        assert "million FLOPs an image; at most 8.0 million" in tried.reason and not tried.runs
+        assert "million FLOPs per image; at most 8.0 million" in tried.reason and not tried.runs
     assert all(size_of(t.recipe.model, (3, 32, 32), 10).flops <= 8e6 for t in search.trained[1:])
-    assert search.trained[0].recipe == search.space.strong  # always trained
+    assert search.trained[0].recipe == search.space.reference  # always trained
     states = [search.study.trials[tried.number].state for tried in search.skipped]
     assert set(states) == {TrialState.FAIL}
     space = replace(search.space, ranges=replace(search.space.ranges, flops=1e12, parameters=1000))
-    assert "parameters; at most 1,000" in str(space.too_large(space.strong))
+    assert "parameters; at most 1,000" in str(space.too_large(space.reference))
     space = replace(space, ranges=replace(space.ranges, parameters=10**9, memory=1e5))
-    assert "GB of feature maps" in str(space.too_large(space.strong))
+    assert "GB of feature maps" in str(space.too_large(space.reference))
 
 
 # --- rungs and pruning
@@ -269,7 +270,7 @@ def test_runs_of_an_older_search_are_kept() -> None:
     search.ask(4)
     search.tell([made(recipe) for recipe in asked])
     assert {t.recipe for t in search.trained if t.runs} == {
-        replace(r, epochs=search.space.strong.epochs, evaluate=("train", "val", "test"))
+        replace(r, epochs=search.space.reference.epochs, evaluate=("train", "val", "test"))
         for r in asked
     }
     assert search.ranked()
@@ -290,9 +291,9 @@ def test_runs_of_an_older_search_are_kept() -> None:
 )
 def test_wrong_searches_are_refused(search: Search, words: str) -> None:
     with pytest.raises(UserError) as error:
-        check(search)
+        check_search(search)
     assert words in str(error.value) and "\n" not in str(error.value)
-    check(Search("grid", 5, 0.5))
+    check_search(Search("grid", 5, 0.5))
 
 
 # --- the file
@@ -332,7 +333,7 @@ def test_a_file_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     search, asked = searched(6, (1,), folder=tmp_path)
     assert len(asked) == 6 and search.mirror.problem
     gone = Proposer(context_of(folder=tmp_path / "none"), 6, None, (1,))
-    assert len(drive(gone)) == 6 and gone.mirror.problem
+    assert len(drive(gone)) == 6 and gone.journal.problem
 
 
 def test_optuna_is_silent_and_left_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
@@ -377,5 +378,5 @@ def test_a_cifar_proposal_has_the_study_s_data(session_cache: Path) -> None:
     assert (
         first.data_hash == loaded.hash
         and first.limit is None
-        and first.batch == plans.strong_of(context).batch
+        and first.batch == plans.reference_recipe(context).batch
     )

@@ -28,6 +28,7 @@ from convscope.recipe.networks import ConvNet, Model
 from convscope.recipe.reading import recipe_from_json
 from convscope.recipe.recipe import Recipe
 from convscope.studies import progress as screen
+from convscope.studies.folder import StudyFolder, study_path
 from convscope.studies.watcher import Watcher
 from convscope.training.run_folder import list_runs, read_run
 from convscope.training.runs import Run
@@ -508,11 +509,11 @@ def test_a_killed_worker_fails_its_run_only(
         "--workers",
         1,
     )
-    tree = json.loads((finished_study / "study.json").read_text())
-    tree["asked"]["workers"] = tree["choice"]["workers"] = (
-        1  # one worker, so that one run is under way
-    )
-    studies.write_study(finished_study, tree)
+    folder = StudyFolder.open(finished_study)
+    assert folder.asked is not None and folder.choice is not None
+    folder.asked = dataclasses.replace(folder.asked, workers=1)
+    folder.choice = dataclasses.replace(folder.choice, workers=1)  # so that one run is under way
+    folder.save()
     answer = cli(*arguments)
     assert answer.code == 1 and "Traceback" not in answer.err
     (failed,) = [line for line in answer.err.splitlines() if line.startswith("failed: ")]
@@ -623,9 +624,9 @@ def test_wrong_options_are_refused_before_anything_is_written(
 
 def test_the_folder_is_named_after_the_data(cifar_slice: Path, tmp_path: Path) -> None:
     loaded = data.load(cifar_slice)
-    assert studies.study_folder(loaded, "quick", None) == Path("runs") / f"{cifar_slice.name}-quick"
+    assert study_path(loaded, "quick", None) == Path("runs") / f"{cifar_slice.name}-quick"
     odd = dataclasses.replace(loaded, name="../a b/ü\n..")
-    assert studies.study_folder(odd, "full", None) == Path("runs/a-b-ü-full")
-    assert studies.study_folder(dataclasses.replace(loaded, name=".."), "full", None) == Path(
+    assert study_path(odd, "full", None) == Path("runs/a-b-ü-full")
+    assert study_path(dataclasses.replace(loaded, name=".."), "full", None) == Path(
         "runs/data-full"
     )

@@ -14,6 +14,7 @@ import pytest
 
 from convscope import data
 from convscope.errors import UserError
+from convscope.planning.requests import Request, Role
 from convscope.recipe.networks import ConvNet, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
 from convscope.studies import trackers
@@ -47,8 +48,8 @@ class Noted(Watcher):
     def plan(self, costs: Mapping[str, float], workers: int) -> None:
         self.seen.append(("plan", dict(costs), workers))
 
-    def asked(self, chapter: str, recipes: Sequence[Recipe], cost: float, skipped: float) -> None:
-        self.seen.append(("asked", chapter, len(recipes), cost, skipped))
+    def asked(self, chapter: str, requests: Sequence[Request], cost: float, skipped: float) -> None:
+        self.seen.append(("asked", chapter, len(requests), cost, skipped))
 
     def found(self, chapter: str) -> None:
         self.seen.append(("found", chapter))
@@ -81,9 +82,9 @@ class Memory(Tracker):
         self.told.append((method, run, *rest))
 
     def started(
-        self, recipe: Recipe, run: str, chapters: Sequence[str], size: Mapping[str, int]
+        self, recipe: Recipe, run: str, asked: Mapping[str, Role], size: Mapping[str, int]
     ) -> None:
-        self.note("started", run, list(chapters), dict(size))
+        self.note("started", run, list(asked), dict(size))
 
     def epoch(self, run: str, epoch: int, values: Mapping[str, float]) -> None:
         self.note("epoch", run, epoch, dict(values))
@@ -188,8 +189,9 @@ def test_wandb_offline_holds_config_metrics_and_group(
     noted = Noted()
     with tracked("wandb", noted, study, SHAPE, CLASSES) as watcher:
         assert isinstance(watcher, Tracking)
-        watcher.asked("capacity", [first.recipe, pilot.recipe], 2.0, 0.0)
-        watcher.asked("best", [second.recipe, first.recipe], 1.0, 0.0)
+        sweep, rates = Request([first.recipe], "sweep"), Request([pilot.recipe], "pilot")
+        watcher.asked("capacity", [sweep, rates], 2.0, 0.0)
+        watcher.asked("best", [Request([second.recipe, first.recipe], "final")], 1.0, 0.0)
         watcher.started(first.recipe)
         watcher.started(second.recipe)  # several are open at a time
         for a, b in zip(first.rows, (*second.rows, None), strict=True):
@@ -350,7 +352,7 @@ def test_everything_is_passed_on(
         watcher.say("text")
         watcher.step("step", 1, None)
         watcher.plan({"capacity": 2.0}, 3)
-        watcher.asked("capacity", [run.recipe], 1.5, 0.5)  # pyright: ignore[reportAttributeAccessIssue] (sweep.Watcher has it)
+        watcher.asked("capacity", [Request([run.recipe], "sweep")], 1.5, 0.5)  # pyright: ignore[reportAttributeAccessIssue] (sweep.Watcher has it)
         pass_by(watcher, run)
         watcher.found("capacity")
     assert noted.seen == [

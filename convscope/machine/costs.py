@@ -66,7 +66,7 @@ def seconds_of(call: Callable[[], None], turns: int = 5) -> float:
     return sorted(times)[turns // 2]
 
 
-def kind_of(recipe: Recipe) -> Recipe:
+def cost_kind(recipe: Recipe) -> Recipe:
     """Recipes of one kind cost the same an image."""
     plain = Recipe()
     return replace(
@@ -107,7 +107,7 @@ class Costs:
 
     def epoch(self, recipe: Recipe) -> float:
         """One epoch with its evaluations."""
-        key = kind_of(recipe).id
+        key = cost_kind(recipe).id
         scale = 1.0
         if key not in self.seconds:
             if not self.flops:

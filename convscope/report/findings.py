@@ -5,7 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from convscope.recipe import ConvNet
 from convscope.training import Run
+
+
+@dataclass(frozen=True)
+class CapacityResult:
+    """What the chapter on capacity gives to others: the smallest network within one standard error
+    of the sweep's best, and the finished runs of the sweep."""
+
+    smallest: ConvNet
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class BestResult:
+    """What the search gives to others: the runs that stand for the winner and for the smallest."""
+
+    winner: Run
+    smallest: Run
 
 
 @dataclass(frozen=True)
@@ -46,8 +64,8 @@ class Gallery:
 class Finding:
     """A chapter's answer. `sentence` is the verdict in one sentence, computed from `numbers`; `paragraphs` explain the method ("Head. Text").
 
-    `brief` is the verdict as a clause, for the one sentence on the whole study. `proof` are the numbered steps of an argument. `runs` names runs that later
-    chapters build on; they are not part of the report.
+    `brief` is the verdict as a clause, for the one sentence on the whole study. `proof` are the numbered steps of an argument. `gives` is what later
+    chapters build on; it is not part of the report.
     """
 
     name: str
@@ -62,7 +80,7 @@ class Finding:
     galleries: list[Gallery] = field(default_factory=list)
     brief: str = ""
     proof: list[str] = field(default_factory=list)
-    runs: dict[str, Run] = field(default_factory=dict)
+    gives: CapacityResult | BestResult | None = None
 
     def __str__(self) -> str:
         return f"{self.title}: {self.sentence}"

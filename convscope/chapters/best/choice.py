@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from convscope.planning import Context, describe
+from convscope.planning import Context, describe_configuration
 from convscope.recipe import Recipe
 from convscope.statistics import Estimate, difference_se, pooled, smallest_within_one_se
 from convscope.training import Run
@@ -75,7 +75,7 @@ def candidates(finals: Sequence[Run], sweep: Sequence[Run], context: Context) ->
 
 def labels_of(recipes: Sequence[Recipe]) -> dict[Recipe, str]:
     """A name for each configuration, different for each: with its rate and its id where the networks are named alike."""
-    names = {recipe: describe(recipe) for recipe in recipes}
+    names = {recipe: describe_configuration(recipe) for recipe in recipes}
     for more in (lambda recipe: f", rate {recipe.lr:g}", lambda recipe: f", {recipe.id}"):
         count = Counter(names.values())
         names = {

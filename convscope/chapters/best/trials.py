@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convscope.chapters.best.plan import BATCH, budget_of
-from convscope.planning import IMPORTANCE_TRIALS, JOURNAL, Context, Proposer, Tried, describe
+from convscope.planning import (
+    IMPORTANCE_TRIALS,
+    JOURNAL,
+    Context,
+    Proposer,
+    Tried,
+    describe_configuration,
+)
 from convscope.planning import reference as plans
 from convscope.recipe import ConvNet, Recipe
 from convscope.report import Chart, Table
@@ -61,7 +68,7 @@ def search_tables(search: Proposer) -> list[Table]:
     ]
     if search.skipped:
         rows = [
-            {"number": t.number, "network": describe(t.recipe), "reason": t.reason}
+            {"number": t.number, "network": describe_configuration(t.recipe), "reason": t.reason}
             for t in search.skipped
         ]
         columns = (
@@ -77,7 +84,7 @@ def trial_row(tried: Tried) -> dict[str, Any]:
     last = tried.runs[-1] if tried.runs else None
     return {
         "number": tried.number,
-        "network": describe(tried.recipe),
+        "network": describe_configuration(tried.recipe),
         "lr": tried.recipe.lr,
         "weight_decay": tried.recipe.weight_decay,
         "parameters": last.size["parameters"] if last else None,
@@ -126,7 +133,7 @@ def history_chart(seen: Sequence[Tried]) -> Chart:
                     "loss": loss,
                     "lowest": lowest[epochs],
                     "state": tried.state,
-                    "network": describe(tried.recipe),
+                    "network": describe_configuration(tried.recipe),
                 }
             )
     told = ", ".join(
@@ -155,7 +162,7 @@ def parallel_chart(search: Proposer, seen: Sequence[Tried], epochs: int) -> Char
                         "place": place,
                         "shown": shown(value),
                         "loss": tried.runs[0].best["val_loss"],
-                        "network": describe(tried.recipe),
+                        "network": describe_configuration(tried.recipe),
                     }
                 )
     best = min(seen, key=lambda tried: tried.runs[0].best["val_loss"])
@@ -164,7 +171,7 @@ def parallel_chart(search: Proposer, seen: Sequence[Tried], epochs: int) -> Char
         "Settings of the trials",
         charts_search.parallel(rows, [words(name) for name in axes]),
         f"A line for each of {len(seen)} trials through its {len(axes)} settings, coloured by validation loss after {epochs} epoch{'s' if epochs > 1 else ''}; "
-        f"the lowest is that of trial {best.number}, {describe(best.recipe)}.",
+        f"the lowest is that of trial {best.number}, {describe_configuration(best.recipe)}.",
         "Each axis goes from the lowest (or first) value that is searched to the highest (or last); point at a line for its values.",
     )
 
@@ -198,11 +205,11 @@ def strategy_of(
     context: Context, search: Proposer, importance: Mapping[str, float] | None
 ) -> list[str]:
     """What the search did, and what limits it: two paragraphs."""
-    told = [proposed_words(search), *became_words(search), held_words(search.space.strong)]
+    told = [proposed_words(search), *became_words(search), held_words(search.space.reference)]
     if search.ended:
         told.append(f"The search ended because {search.ended}.")
-    if search.mirror.problem:
-        told.append(f"{JOURNAL} could not be written ({search.mirror.problem}).")
+    if search.journal.problem:
+        told.append(f"{JOURNAL} could not be written ({search.journal.problem}).")
     elif context.folder is not None and (context.folder / JOURNAL).exists():
         told.append(
             f"optuna-dashboard opens the trials: optuna-dashboard {JOURNAL} in the study's folder."

@@ -5,14 +5,15 @@ from __future__ import annotations
 from convscope.chapters.capacity.analysis import chapter, finding
 from convscope.chapters.capacity.charts import charts_of, networks_table
 from convscope.chapters.capacity.plan import (
+    NEEDS,
     PRESETS,
     QUESTION,
     TITLE,
     Preset,
     first,
     forecast,
+    references_of,
     second,
-    strong_of,
     sweep_of,
     sweeps_of,
     tuned_of,
@@ -31,6 +32,7 @@ from convscope.chapters.capacity.words import (
 )
 
 __all__ = [
+    "NEEDS",
     "PRESETS",
     "QUESTION",
     "TITLE",
@@ -47,9 +49,9 @@ __all__ = [
     "paragraphs_of",
     "percent",
     "pilots_told",
+    "references_of",
     "second",
     "sentence_of",
-    "strong_of",
     "sweep_of",
     "sweeps_among",
     "sweeps_of",

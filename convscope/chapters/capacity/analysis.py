@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from convscope import planning as plans
@@ -11,7 +11,7 @@ from convscope.chapters.capacity.plan import (
     PRESETS,
     QUESTION,
     TITLE,
-    strong_of,
+    references_of,
     sweep_of,
     sweeps_of,
     tuned_of,
@@ -25,21 +25,21 @@ from convscope.chapters.capacity.words import (
     words_of_sweep,
 )
 from convscope.errors import one_line
-from convscope.planning import Context
-from convscope.recipe import Recipe
-from convscope.report import Finding
+from convscope.planning import Chapter, Context, Request, transferred, tuned_rates
+from convscope.report import CapacityResult, Finding
 from convscope.statistics import learning_curves as curves
 from convscope.statistics import smallest_within_one_se, sweep_verdict
 from convscope.training import Run
 
 
-def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
+def chapter(context: Context) -> Chapter:
+    """Pilots at the ends of the sweeps, then all networks and the reference recipe."""
     sweep = sweep_of(context)
-    tuned = yield from plans.tuned(context, tuned_of(context), PRESETS[context.preset].rates)
+    tuned = yield from tuned_rates(context, tuned_of(context), PRESETS[context.preset].rates)
     rates = {
         model: rate
         for members in sweeps_of(context)
-        for model, rate in plans.transferred(tuned.rates, members).items()
+        for model, rate in transferred(tuned.rates, members).items()
     }
     missing = [recipe for recipe in sweep if recipe.model not in rates]
     tried = [
@@ -47,11 +47,8 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
         for recipe in sweep
         for seed in context.seeds
     ]
-    runs = yield from plans.whole(context, strong_of(context) + tried, tuned.early)
-    # told apart by what they are, so that a report on an older or damaged study never takes one kind for another
-    swept = [run for run in runs if run.recipe.schedule == "constant"]
-    beside = [run for run in runs if run.recipe.schedule != "constant"]
-    return finding(context, tuned.pilots, swept, beside, len(missing))
+    answer = yield [Request(references_of(context), "reference"), Request(tried, "sweep")]
+    return finding(context, tuned.pilots, answer.of("sweep"), answer.of("reference"), len(missing))
 
 
 def finding(
@@ -111,6 +108,6 @@ def finding(
         tables=[networks_table(every), plans.rates_table(pilots)],
         charts=charts_of(networks, beside, small),
         paragraphs=paragraphs_of(context, networks, beside, words, pilots, no_pilot),
-        runs={run.id: run for n in networks for run in n.runs},
+        gives=CapacityResult(small.model, tuple(run for n in networks for run in n.runs)),
         brief=f"{'the best of the sweep' if small.model == best.model else 'the smallest network as good as the best of the sweep'} is {small.label} ({small.parameters:,} parameters, {percent(small.accuracy)})",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -28,24 +28,25 @@ from convscope.chapters.ordering.plan import (
 from convscope.chapters.ordering.words import paragraphs_of, sentence_of
 from convscope.errors import UserError, one_line
 from convscope.models import ConvNetModule
-from convscope.planning import Arm, Context
+from convscope.planning import Arm, Chapter, Context, Request, tuned_rates
 from convscope.planning import arms as experiment
 from convscope.probes.permutation import FlattenOrder, Trajectory, flatten_orders
-from convscope.recipe import Recipe, label_of
+from convscope.recipe import label_of
 from convscope.report import Finding
 from convscope.statistics import equivalence
 from convscope.training import Run, network, resident
 
 
-def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
+def chapter(context: Context) -> Chapter:
+    """One network under several flatten orders."""
     recipes = recipes_of(context)
-    tuned = yield from plans.tuned(context, tuned_arms(context), PRESETS[context.preset].rates)
+    tuned = yield from tuned_rates(context, tuned_arms(context), PRESETS[context.preset].rates)
     rates = {
         name: tuned.rate(recipes[name if name in (EACH, PIXELS) else "natural"].model)
         for name in recipes
     }
-    runs = yield from plans.whole(context, with_rates(context, rates), tuned.early)
-    return finding(context, tuned.pilots, runs)
+    answer = yield [Request(with_rates(context, rates), "final")]
+    return finding(context, tuned.pilots, answer.of("final"))
 
 
 def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from convscope import planning as plans
@@ -24,23 +24,23 @@ from convscope.chapters.receptive_field.fields import field_of
 from convscope.chapters.receptive_field.plan import HEADS, PRESETS, QUESTION, TITLE, recipes_of
 from convscope.chapters.receptive_field.words import brief_of, name_of, paragraphs_of, sentence_of
 from convscope.errors import one_line
-from convscope.planning import Context
+from convscope.planning import Chapter, Context, Request, Wait, tuned_rates
 from convscope.planning import arms as experiment
-from convscope.recipe import ConvNet, Recipe
+from convscope.recipe import ConvNet
 from convscope.report import Finding
 from convscope.training import Run
 
 
-def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
-    while "capacity" in context.chapters and "capacity" not in context.findings:
-        yield []
+def chapter(context: Context) -> Chapter:
+    """Single wide layers and cascades, among these the network that capacity found."""
+    yield Wait(needs=("capacity",))
     preset, recipes = PRESETS[context.preset], recipes_of(context)
-    tuned = yield from plans.tuned(context, recipes, preset.rates)
+    tuned = yield from tuned_rates(context, recipes, preset.rates)
     wanted = [
         replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in context.seeds
     ]
-    runs = yield from plans.whole(context, wanted, tuned.early)
-    return finding(context, tuned.pilots, runs)
+    answer = yield [Request(wanted, "final")]
+    return finding(context, tuned.pilots, answer.of("final"))
 
 
 def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Finding:
