@@ -1,14 +1,20 @@
-"""Driving a chapter in a test: its requests are answered by made or trained runs, and what it returns is checked."""
+"""Driving a chapter in a test: made or trained runs answer it, and what it returns is checked."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 from convscope.planning.context import Context
+from convscope.planning.requests import Answer, Chapter, Give, Role, Wait
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
+from convscope.studies.driver import Driver
+from convscope.studies.study_json import requests_from
+from convscope.studies.watcher import Watcher
 from convscope.training.runs import Run
 
 Sent = Callable[[list[Run]], list[Run]]
@@ -17,16 +23,35 @@ Sent = Callable[[list[Run]], list[Run]]
 def drive(
     module: ModuleType, context: Context, made: Callable[[Recipe], Run], change: Sent = list
 ) -> tuple[Finding, list[list[str]]]:
-    """The finding, and the ids of each request; `change` is what becomes of the runs before they are sent."""
-    chapter, asked = module.chapter(context), []
-    wanted = next(chapter)
+    """The finding, and the ids of each step; `change` is what becomes of the runs that are sent."""
+    chapter: Chapter = module.chapter(replace(context, needs=module.NEEDS))
+    step, asked = next(chapter), []
     for _ in range(9):
-        asked.append([recipe.id for recipe in wanted])
+        answer = Answer()
+        if not isinstance(step, Wait | Give):
+            roles = {recipe.id: request.role for request in step for recipe in request.recipes}
+            asked.append(list(roles))
+            kept = change([made(recipe) for request in step for recipe in request.recipes])
+            by_role: dict[Role, list[Run]] = {}
+            for run in kept:
+                by_role.setdefault(roles[run.recipe.id], []).append(run)
+            answer = Answer(by_role)
         try:
-            wanted = chapter.send(change([made(recipe) for recipe in wanted]))
+            step = chapter.send(answer)
         except StopIteration as end:
             return check(end.value), asked
     raise AssertionError("the chapter never ends")
+
+
+def rendered(name: str, context: Context, root: Path, asked: list[list[str]]) -> Finding:
+    """The finding as studies write it again, from what is left on disk of what was asked for."""
+    recorded = requests_from({"requests": {name: asked}}, root)
+    driver = Driver(None, root, None, Watcher(), recorded)
+    return driver.collect(replace(context, live=False))[name]
+
+
+def is_pilot(run: Run) -> bool:
+    return run.recipe.evaluate == ("val",)
 
 
 def check(finding: Finding) -> Finding:

@@ -1,7 +1,7 @@
 """What golden files hold: ids, networks, metrics and the figures of a study, as plain values.
 
-`python tests/goldens.py` writes them anew; tests/test_golden.py compares. Figures that depend on the
-processor's vector units are compared within a tolerance, or to the last digit where
+`python tests/goldens.py` writes them anew; tests/test_golden.py compares. Figures that depend on
+the processor's vector units are compared within a tolerance, or to the last digit where
 CONVSCOPE_GOLDEN_EXACT is set, which is for the machine that wrote them.
 """
 
@@ -147,7 +147,10 @@ SMALL = Recipe(
 
 
 def short_runs(exact: bool) -> dict[str, Recipe]:
-    """Three epochs for each optimiser, normalisation and way to compute; `exact`: those too whose figures hold on one kind of processor alone."""
+    """Three epochs for each optimiser, normalisation and way to compute.
+
+    exact: those, too, whose figures hold on one kind of processor alone.
+    """
     rates = {"sgd": 0.05, "adam": 4e-3, "adamw": 4e-3, "muon": 0.05}
     out = {
         f"{name}": replace(SMALL, optimizer=name, lr=rate, weight_decay=1e-3)
@@ -284,7 +287,7 @@ def make_images(folder: Path, side: int) -> None:
 
 
 def train_study(folder: Path, side: int = 16, precision: str = "float64") -> Path:
-    """A study of a few small images below this folder, by the library's kernels, with nothing measured."""
+    """A study of a few small images below this folder, by the library's kernels, not measured."""
     root = folder / "study"
     root.mkdir(parents=True)
     make_images(folder, side)

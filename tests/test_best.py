@@ -1,4 +1,4 @@
-"""The chapter `best` on real training: what it asks for, how it chooses, that test figures choose nothing, and what it says when it can't tell."""
+"""The chapter `best` on real training: what it asks for, how it chooses, when it can't tell."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_the_chapter_on_real_training(micro: Path, shared: Path) -> None:
     assert (shared / JOURNAL).exists() and "far from a search of all there is" in found.sentence
     assert "fewer than 20 trials" in " ".join(found.paragraphs) and numbers["importance"] is None
 
-    # driven again, it asks for the same; an old report measures and trains nothing and says the same
+    # driven again, it asks for the same; an old report measures and trains nothing, says the same
     again, asked_again = drive(replace(context, measured={}, live=False), reader(shared / "runs"))
     assert (
         asked_again == asked

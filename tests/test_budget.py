@@ -1,4 +1,4 @@
-"""Time budgets: what is read as a time, ever smaller plans, the first that fits, and what runs are estimated to cost."""
+"""Time budgets: what is a time, ever smaller plans, the first that fits, what runs cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""All six chapters in one study on real images: what programs read, that nothing is trained twice, that a report written again is the same."""
+"""All six chapters in one study on real images: what programs read, and that nothing is done twice.
+
+A report that is written again is the same.
+"""
 
 from __future__ import annotations
 
@@ -235,7 +238,10 @@ def test_a_budget_is_kept_in_the_study(
 
 
 def test_measures_in_headings_are_explained(whole: Path) -> None:
-    """What a table's heading names can be looked up: every word of it that is not plain English is in a title of the glossary or in an entry's definition."""
+    """What a table's heading names can be looked up.
+
+    Every word of it that is not plain English is in a title or definition of the glossary.
+    """
     told = " ".join(f"{e.key} {e.title} {e.definition}".lower() for e in glossary.ENTRIES.values())
     measures = {
         "parameters",

@@ -21,12 +21,13 @@ from convscope.chapters.convolution.shifts import BORDERS, shifted, wilson
 from convscope.chapters.convolution.theorem import check_response, check_words, response_error
 from convscope.chapters.convolution.words import change_words
 from convscope.planning.context import Context
+from convscope.planning.requests import Answer, Request, Wait
 from convscope.probes import probe
 from convscope.probes.laws import Counterexample
 from convscope.probes.operators import OPERATORS
 from convscope.recipe.networks import ConvNet, Model, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
-from convscope.report.findings import Finding
+from convscope.report.findings import BestResult, Finding
 from convscope.training.main_path import train
 from convscope.training.resident_data import resident
 from convscope.training.runs import Run
@@ -45,19 +46,19 @@ def context_of(
 
 
 def finding_of(context: Context, winner: Run | None = None, *, sent: bool = True) -> Finding:
-    """Drive the chapter as a study does: rounds in which it waits, then the winner's run (or, with `sent` False, nothing)."""
-    generator = convolution.chapter(context)
-    wanted = next(generator)
-    for turn in range(6):
-        if turn == 2 and "best" in context.chapters:
-            runs = {"winner": winner} if winner else {}
-            context.findings["best"] = Finding("best", "Best", "?", "v", "s", {}, runs=runs)
-        if wanted:
-            assert winner is not None and wanted == [winner.recipe]
+    """Drive the chapter as a study does: it waits, then the winner's run (or, with `sent` False, nothing)."""
+    generator = convolution.chapter(replace(context, needs=convolution.NEEDS))
+    assert next(generator) == Wait(needs=("best",))
+    if "best" in context.chapters:
+        context.given["best"] = BestResult(winner, winner) if winner else None
+    answer = Answer()
+    for _ in range(2):
         try:
-            wanted = generator.send([winner] if wanted and winner and sent else [])
+            step = generator.send(answer)
         except StopIteration as end:
             return check(end.value)
+        assert winner is not None and step == [Request([winner.recipe], "final")]
+        answer = Answer({"final": [winner] if sent else []})
     raise AssertionError("the chapter never ends")
 
 
@@ -280,10 +281,10 @@ def test_a_trained_network(micro: Path, tmp_path: Path) -> None:
     ]
 
     measured = json.loads(json.dumps(context.measured))
-    again = replace(context, live=False, findings={}, measured=measured)
+    again = replace(context, live=False, given={}, measured=measured)
     (run.path / "best.safetensors").unlink()  # what was measured is kept
     assert finding_of(again, run, sent=False) == finding
-    gone = finding_of(replace(again, measured={}, findings={}), run, sent=False)
+    gone = finding_of(replace(again, measured={}, given={}), run, sent=False)
     assert (
         "can't be looked at" in gone.sentence
         and gone.numbers["network"]["verdict"] == "cannot tell"

@@ -30,15 +30,13 @@ from convscope.data.dataset import Dataset, Split
 from convscope.models import layers
 from convscope.models.building import build
 from convscope.models.sizes import size_of
-from convscope.planning import pilots as plans
 from convscope.planning.context import Context
+from convscope.planning.requests import Answer, Wait
 from convscope.probes import probe
 from convscope.probes.affine import Part
 from convscope.recipe.networks import ConvNet, Model, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
-from convscope.report.findings import Finding
-from convscope.studies.driver import Driver
-from convscope.studies.watcher import Watcher
+from convscope.report.findings import CapacityResult, Finding
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 
@@ -175,8 +173,7 @@ def context_of(path: Path, **more: Any) -> Context:
 
 
 def rendered(context: Context, root: Path, asked: list[list[str]]) -> Finding:
-    driver = Driver(None, root, None, Watcher(), {"nonlinearity": asked})
-    return driving.check(driver.collect(replace(context, live=False))["nonlinearity"])
+    return driving.check(driving.rendered("nonlinearity", context, root, asked))
 
 
 def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
@@ -416,7 +413,7 @@ def test_the_sentence_says_what_the_accuracies_are(
 
 def only(*kinds: str) -> Sent:
     return lambda runs: [
-        run for run in runs if plans.is_pilot(run) or kind(run.recipe.model) in kinds
+        run for run in runs if driving.is_pilot(run) or kind(run.recipe.model) in kinds
     ]
 
 
@@ -436,7 +433,7 @@ def only(*kinds: str) -> Sent:
         (only("full", "linear"), True),
         (only("full", "linear", "softmax"), True),
         (only("full", "linear", "enlarged", POOLING), True),
-        (lambda runs: [run for run in runs if not plans.is_pilot(run)], True),
+        (lambda runs: [run for run in runs if not driving.is_pilot(run)], True),
         (lambda runs: runs[::-1], True),
         (lambda runs: runs[:1], False),
     ],
@@ -495,20 +492,20 @@ def test_runs_that_did_not_finish_are_no_evidence(bad: str) -> None:
 
 def test_the_network_comes_from_the_capacity_chapter() -> None:
     context = made_context(chapters=("capacity", "nonlinearity"))
-    chapter = nonlinearity.chapter(context)
-    assert next(chapter) == [] and chapter.send([]) == []  # it waits
+    chapter = nonlinearity.chapter(replace(context, needs=nonlinearity.NEEDS))
+    assert next(chapter) == Wait(needs=("capacity",))
     run = runs_of({"full": 0.7})(replace(context.base, model=SMALL))
     model = ConvNet(5, 3, hidden=(7,))
     run = replace(run, recipe=replace(run.recipe, model=model))
-    context.findings["capacity"] = Finding(
-        "capacity", "t", "q", "v", "s", {"smallest_within_one_se": {"runs": ["x"]}}, runs={"x": run}
-    )
-    pilots = chapter.send([])
+    context.given["capacity"] = CapacityResult(model, (run,))
+    (request,) = chapter.send(Answer())
+    assert request.role == "pilot"
+    pilots = request.recipes
     assert {r.model for r in pilots} == set(nonlinearity.arms_of(model, (2,))) and all(
         r.evaluate == ("val",) for r in pilots
     )
     # a capacity chapter that found nothing: the preset's network, and the report says so
-    context.findings["capacity"] = Finding("capacity", "t", "q", "cannot tell", "s", {})
+    context.given["capacity"] = None
     finding, _ = drive(context, runs_of({}))
     assert "before the classifier, the preset's network" in finding.paragraphs[0]
 

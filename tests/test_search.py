@@ -1,4 +1,7 @@
-"""The search proposes what fits, repeats itself exactly, trains nothing twice, prunes its own trials only, and leaves a file that Optuna opens."""
+"""The search proposes what fits, repeats itself exactly and trains nothing twice.
+
+It prunes its own trials only, and leaves a file that Optuna opens.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,10 @@ def context_of(
 
 
 def loss_of(recipe: Recipe) -> float:
-    """A made-up landscape: batch normalisation, width and epochs help; and a little that depends on the whole recipe, so that no two are equal."""
+    """A made-up landscape: batch normalisation, width and epochs help.
+
+    A little depends on the whole recipe, so that no two are equal.
+    """
     model = recipe.model
     assert isinstance(model, ConvNet)
     jitter = int(hashlib.sha256(replace(recipe, epochs=1).id.encode()).hexdigest()[:6], 16) / 16**6
@@ -175,7 +181,8 @@ def test_a_small_space_is_exhausted_without_repeating(monkeypatch: pytest.Monkey
     search, asked = searched(500, (1,), sampler="random")
     assert len(set(asked)) == len(asked) and search.duplicates >= 50
     assert search.ended == "50 proposals in turn were known or too large"
-    # depth 1 to 3, one or two convolutions a block (the latter with skip or without), two heads, flips or none, shifts up to the strong recipe's
+    # depth 1 to 3, one or two convolutions a block (the latter with skip or without), two heads,
+    # flips or none, shifts up to the reference recipe's
     assert len(asked) <= 3 * 3 * 2 * 2 * (1 + strong.crop)
 
 
@@ -306,7 +313,7 @@ def test_the_file_holds_every_trial_in_order(tmp_path: Path) -> None:
     study = optuna.load_study(
         study_name=STUDY_NAME, storage=JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL)))
     )
-    assert len(study.trials) == len(search.study.trials) >= 20 and not search.mirror.problem
+    assert len(study.trials) == len(search.study.trials) >= 20 and not search.journal.problem
     for ours, theirs in zip(search.study.trials, study.trials, strict=True):
         assert (ours.number, ours.params, ours.state, ours.values, ours.intermediate_values) == (
             theirs.number,
@@ -331,7 +338,7 @@ def test_an_old_report_writes_no_file(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).mkdir()
     search, asked = searched(6, (1,), folder=tmp_path)
-    assert len(asked) == 6 and search.mirror.problem
+    assert len(asked) == 6 and search.journal.problem
     gone = Proposer(context_of(folder=tmp_path / "none"), 6, None, (1,))
     assert len(drive(gone)) == 6 and gone.journal.problem
 

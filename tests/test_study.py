@@ -1,4 +1,4 @@
-"""Studies from end to end on real images: what they write, that nothing is trained twice, and faults on the way."""
+"""Studies from end to end on real images: what they write, nothing trained twice, and faults."""
 
 from __future__ import annotations
 
@@ -332,7 +332,7 @@ def test_an_altered_run_is_set_aside_and_made_again(
 
 @pytest.mark.parametrize("victims", ["ten bits", "pilots of the grid", "all pilots", "sweep"])
 def test_altered_files_of_runs_change_no_verdict(finished_study: Path, victims: str) -> None:
-    """Bits of files that a report reads are flipped: the runs they belong to are left out, the others are as they were."""
+    """Bits of files that a report reads are flipped: those runs are left out, others stay."""
     draw, known = random.Random(5), runs_of(finished_study)
     files = [
         path
@@ -417,7 +417,10 @@ def test_an_altered_study_json_is_refused_in_one_line(
 def test_an_altered_study_json_costs_no_run_silently(
     finished_study: Path, cifar_slice: Path, threads: int | None
 ) -> None:
-    """The number of threads is part of every recipe: another one trains all of them again, so a change of it must be noticed."""
+    """The number of threads is part of every recipe: another one trains all of them again.
+
+    So a change of it must be noticed.
+    """
     path, before = finished_study / "study.json", stamps(finished_study)
     path.write_text(
         json.dumps(edit(json.loads(path.read_text()), "choice", "threads", value=threads))

@@ -1,4 +1,4 @@
-"""Mirrors of runs: what really stands in Weights & Biases' offline files, and trackers that fail without anybody noticing but the reader."""
+"""Runs as they are mirrored: offline files of Weights & Biases, and trackers that fail."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Noted(Watcher):
 
 
 class Memory(Tracker):
-    """Remembers what it is told; fails in the method that `broken` names, for the run of `only` (or all)."""
+    """Remembers what it is told; fails in the method `broken`, for the run `only` (or all)."""
 
     broken = only = ""
 
@@ -97,7 +97,7 @@ class Memory(Tracker):
 
 
 def pass_by(watcher: Watcher, run: Run, first: int = 1) -> None:
-    """A run goes by, as a study tells of it; the rows before `first` were trained by an earlier process."""
+    """A run goes by, as a study tells of it; rows before `first` are an earlier process's."""
     watcher.started(run.recipe)
     for row in run.rows[first - 1 :]:
         watcher.epoch(run.recipe, row, 1.0)
@@ -117,7 +117,10 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def records(path: Path) -> Iterator[Any]:
-    """The records of a .wandb file: blocks of 32 KiB, in them pieces of records with checksum, length and kind (a LevelDB log)."""
+    """The records of a .wandb file, which is a LevelDB log.
+
+    It has blocks of 32 KiB, and in them pieces of records with checksum, length and kind.
+    """
     from wandb.proto import wandb_internal_pb2
 
     raw, place, whole = path.read_bytes(), 7, b""
@@ -168,7 +171,10 @@ def read_back(path: Path) -> dict[str, Any]:
 
 
 def mirrored(folder: Path) -> dict[str, dict[str, Any]]:
-    """By the id of convscope's run. Its process writes a moment after `finish` (wandb 0.31), so the end of each file is waited for."""
+    """What was mirrored, by the id of convscope's run.
+
+    wandb 0.31 writes a moment after `finish`, so the end of each file is waited for.
+    """
     deadline = time.monotonic() + 30
     while True:
         found = [read_back(path) for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))]
@@ -417,7 +423,8 @@ def test_a_tracker_that_fails_harms_nothing_and_is_named_once(
     said = noted.said
     assert len(said) == (1 if method == "close" else 2)
     assert said[0].startswith(
-        "Kept failed (ConnectionError: the network\\nis down): this run is no longer mirrored; training goes on"
+        "Kept failed (ConnectionError: the network\\nis down): "
+        "this run is no longer mirrored; training goes on"
     )
     assert said[-1].endswith("nothing more is mirrored") or method == "close"
     attempts = 5 if method == "close" else 3

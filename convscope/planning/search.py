@@ -316,7 +316,7 @@ class Proposer:
             self.study.tell(trial, state=TrialState.PRUNED)
 
     def close(self) -> None:
-        """Nothing more is trained: what waits for its next rung stays at the rung that it reached."""
+        """Nothing more is trained: what waits for its next rung stays at the one it reached."""
         with quiet():
             for tried in self.tried:
                 if tried.state == "promoted":

@@ -73,7 +73,7 @@ def quiet() -> Iterator[None]:
 
     level = optuna.logging.get_verbosity()
     with warnings.catch_warnings():
-        # what is experimental or deprecated in Optuna is tested here with the versions that we allow
+        # what is experimental or deprecated in Optuna is tested with the versions that we allow
         warnings.simplefilter("ignore")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:

@@ -285,7 +285,7 @@ def about_of(asked: StudyRequest, folder: StudyFolder, context: Context) -> Abou
 
 
 def drive(driver: Driver, context: Context) -> tuple[dict[str, Finding], KeyboardInterrupt | None]:
-    """The findings; after an interruption those of the runs that are there, and the interruption."""
+    """The findings, and the interruption, after which they are those of the runs on disk."""
     try:
         return driver.collect(context), None
     except KeyboardInterrupt as interrupt:

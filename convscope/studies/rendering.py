@@ -42,7 +42,7 @@ def render(root: Path) -> Study:
 
 
 def whole(folder: StudyFolder) -> tuple[About, Plan]:
-    """What a study is about and what it planned with. Raises UserError where study.json lacks it."""
+    """What a study is about and what it planned with. Raises UserError where that is unknown."""
     why = "; ".join(folder.problems.values())
     about, plan = folder.about, folder.plan
     if about is not None and not why:

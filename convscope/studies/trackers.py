@@ -61,7 +61,7 @@ class Tracker(abc.ABC):
 
     @abc.abstractmethod
     def epoch(self, run: str, epoch: int, values: Mapping[str, float]) -> None:
-        """Losses in nats, accuracies as fractions, learning rate and seconds of an epoch (from 1)."""
+        """Losses in nats, accuracies as fractions, rate and seconds of an epoch, counted from 1."""
 
     @abc.abstractmethod
     def ended(self, run: str, status: str, summary: Mapping[str, Any]) -> None:
