@@ -30,14 +30,12 @@ if TYPE_CHECKING:
     from convscope.planning.reference import RATES as RATES
     from convscope.planning.reference import reference_model as reference_model
     from convscope.planning.reference import reference_recipe as reference_recipe
-    from convscope.planning.requests import ROLES as ROLES
     from convscope.planning.requests import SHORT_ROLES as SHORT_ROLES
     from convscope.planning.requests import Answer as Answer
     from convscope.planning.requests import Chapter as Chapter
     from convscope.planning.requests import Give as Give
     from convscope.planning.requests import Request as Request
     from convscope.planning.requests import Role as Role
-    from convscope.planning.requests import Step as Step
     from convscope.planning.requests import Wait as Wait
     from convscope.planning.search import IMPORTANCE_TRIALS as IMPORTANCE_TRIALS
     from convscope.planning.search import Proposer as Proposer
@@ -60,12 +58,10 @@ _HOMES = {
     "OVERHEAD": "budgets",
     "Proposer": "search",
     "RATES": "reference",
-    "ROLES": "requests",
     "Request": "requests",
     "Role": "requests",
     "SHORT_ROLES": "requests",
     "Search": "context",
-    "Step": "requests",
     "Tried": "tried",
     "Wait": "requests",
     "base_recipe": "epochs",

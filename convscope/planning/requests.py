@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from convscope.recipe import Recipe
 from convscope.report import BestResult, CapacityResult, Finding
@@ -14,8 +14,6 @@ from convscope.training import Run
 # search. "sweep": a network of the capacity sweep. "reference": the reference recipe beside the
 # sweep. "final": any other run that is trained to the end and that a verdict rests on.
 Role = Literal["pilot", "trial", "sweep", "reference", "final"]
-
-ROLES: tuple[Role, ...] = get_args(Role)
 
 # further requests wait for these, which are judged by validation alone
 SHORT_ROLES: tuple[Role, ...] = ("pilot", "trial")
