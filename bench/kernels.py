@@ -19,7 +19,7 @@ from torch import Tensor
 from convscope.fast import using
 from convscope.machine import best_numerics
 from convscope.models import build, size_of
-from convscope.planning import strong_model
+from convscope.planning import reference_model
 from convscope.recipe import ConvNet, Recipe
 from convscope.training import (
     DTYPES,
@@ -41,7 +41,7 @@ NETWORKS = {
     ),
     "width 97, depth 1, no pooling, GAP": ConvNet(97, 1, pool="none", head="gap"),
     "width 16, depth 3×2, batch norm, skip": ConvNet(16, 3, block_depth=2, norm="batch", skip=True),
-    "the strong recipe's at width 16": strong_model(16),
+    "the strong recipe's at width 16": reference_model(16),
     "width 32, depth 3×3": ConvNet(32, 3, block_depth=3),
 }
 BATCH, STEPS = 128, 4

@@ -18,7 +18,7 @@ from figures import machine_line, markdown
 
 from convscope.chapters.best.plan import PRESETS
 from convscope.engines import Job, LocalEngine
-from convscope.planning import Search, describe
+from convscope.planning import Search, describe_configuration
 from convscope.recipe import Recipe
 from convscope.studies import Lines, study
 from convscope.training import Run, list_runs, train_job
@@ -79,7 +79,7 @@ def main() -> None:
     rows = [
         [
             str(place),
-            describe(run.recipe),
+            describe_configuration(run.recipe),
             f"{loss(first[replace(run.recipe, epochs=low)]):.3f}",
             f"{loss(run):.3f}",
             f"{run.seconds:.0f}",

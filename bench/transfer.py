@@ -16,7 +16,7 @@ from typing import Any
 
 from figures import machine_line, markdown
 
-from convscope.planning import pilots as plans
+from convscope.chapters.capacity import plan
 from convscope.studies import Lines, study
 
 HERE = Path(__file__).parent
@@ -74,7 +74,7 @@ def main() -> None:
     ends = capacity(out / "ends", asked.preset, asked.seeds)
     shutil.copytree(out / "ends", out / "each", dirs_exist_ok=True)
     (out / "each" / "study.json").unlink()  # another study with the same runs
-    plans.ends = list  # every width gets pilots
+    plan.narrowest_and_widest = list  # every width gets pilots
     each = capacity(out / "each", asked.preset, asked.seeds)
     rows = compared(ends, each)
     print(machine_line())

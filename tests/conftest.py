@@ -1,4 +1,4 @@
-"""What the tests share: real CIFAR-10 images, a folder of pictures, one finished study, and the command line in this process."""
+"""What the tests share: real images, one finished study, the command line in this process."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache for the data sets that tests make, so that they don't stay in the user's; the known ones there are linked into it."""
+    """A cache for the data sets that tests make, so that they don't stay in the user's.
+
+    The known ones there are linked into it.
+    """
     try:
         known = data.fetch("cifar10").parent
     except data.DataUnavailable as error:
@@ -146,14 +149,14 @@ def class_folder(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @contextlib.contextmanager
 def _tiny_preset() -> Iterator[None]:
     """The quick preset with three widths at depth 2, one at depth 1, two epochs."""
-    strong = plans.Strong(replace(plans.strong_model(4), depth=2), 2)
+    strong = plans.Reference(replace(plans.reference_model(4), depth=2), 2)
     sweeps = (
         capacity.widths(capacity.first(1, (16,)), 4),
         capacity.widths(capacity.first(2, (16,)), 2, 4, 8),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(capacity.PRESETS, "quick", capacity.Preset(sweeps, 2, (1e-3, 4e-3), 1))
-        patch.setitem(plans.STRONG, "quick", strong)
+        patch.setitem(plans.REFERENCES, "quick", strong)
         patch.setitem(best.PRESETS, "quick", best.Preset(3, (1,), 1))
         patch.setitem(
             nonlinearity.PRESETS,
@@ -241,7 +244,10 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Answer]]:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Run]:
-    """A run as it would be read from disk, from the losses of its epochs; test losses are the validation losses + 0.01 unless given."""
+    """A run as it would be read from disk, from the losses of its epochs.
+
+    Test losses are the validation losses + 0.01 unless given.
+    """
 
     def make(
         model: ConvNet,

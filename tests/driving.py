@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import vl_convert
 
 from convscope.planning.context import Context
+from convscope.planning.requests import Answer, Chapter, Give, Role, Wait
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
+from convscope.studies.driver import Driver
+from convscope.studies.study_json import requests_from
+from convscope.studies.watcher import Watcher
 from convscope.training.runs import Run
 
 Sent = Callable[[list[Run]], list[Run]]
@@ -24,12 +30,31 @@ def drive(
     chapter, asked = module.chapter(context), []
     wanted = next(chapter)
     for _ in range(9):
-        asked.append([recipe.id for recipe in wanted])
+        answer = Answer()
+        if not isinstance(step, Wait | Give):
+            roles = {recipe.id: request.role for request in step for recipe in request.recipes}
+            asked.append(list(roles))
+            kept = change([made(recipe) for request in step for recipe in request.recipes])
+            by_role: dict[Role, list[Run]] = {}
+            for run in kept:
+                by_role.setdefault(roles[run.recipe.id], []).append(run)
+            answer = Answer(by_role)
         try:
-            wanted = chapter.send(change([made(recipe) for recipe in wanted]))
+            step = chapter.send(answer)
         except StopIteration as end:
             return check(end.value), asked
     raise AssertionError("the chapter never ends")
+
+
+def rendered(name: str, context: Context, root: Path, asked: list[list[str]]) -> Finding:
+    """The finding as studies write it again, from what is left on disk of what was asked for."""
+    recorded = requests_from({"requests": {name: asked}}, root)
+    driver = Driver(None, root, None, Watcher(), recorded)
+    return driver.collect(replace(context, live=False))[name]
+
+
+def is_pilot(run: Run) -> bool:
+    return run.recipe.evaluate == ("val",)
 
 
 def check(finding: Finding) -> Finding:

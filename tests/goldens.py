@@ -27,17 +27,18 @@ from convscope import data, recipes
 from convscope.chapters import best, capacity, nonlinearity, ordering, receptive_field
 from convscope.machine.choice import Choice
 from convscope.machine.choosing import resolve
-from convscope.machine.costs import kind_of
+from convscope.machine.costs import cost_kind
 from convscope.models.building import build
 from convscope.models.named import NAMED
 from convscope.planning import reference as plans
-from convscope.planning.context import Context, Fit
+from convscope.planning.context import BudgetFit, Context
 from convscope.recipe.json_form import to_json
 from convscope.recipe.networks import ConvNet, Custom, Model, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
-from convscope.studies.folder import write_study
+from convscope.studies.folder import StudyFolder
 from convscope.studies.main_path import study
 from convscope.studies.plan import forecast
+from convscope.studies.study_json import Asked, Fitted
 from convscope.training.main_path import train
 
 FOLDER = Path(__file__).parent / "golden"
@@ -238,14 +239,14 @@ CHOICE = {
 @contextmanager
 def tiny() -> Iterator[None]:
     """The quick preset made small: all chapters in under a minute."""
-    strong = plans.Strong(replace(plans.strong_model(4), depth=2), 2)
+    strong = plans.Reference(replace(plans.reference_model(4), depth=2), 2)
     sweeps = (
         capacity.widths(capacity.first(1, (16,)), 4),
         capacity.widths(capacity.first(2, (16,)), 2, 4, 8),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(capacity.PRESETS, "quick", capacity.Preset(sweeps, 2, (1e-3, 4e-3), 1))
-        patch.setitem(plans.STRONG, "quick", strong)
+        patch.setitem(plans.REFERENCES, "quick", strong)
         patch.setitem(best.PRESETS, "quick", best.Preset(3, (1,), 1))
         patch.setitem(
             nonlinearity.PRESETS,
@@ -300,22 +301,19 @@ def train_study(folder: Path, side: int = 16, precision: str = "float64") -> Pat
 
 def _train_study(root: Path, choice: dict[str, Any]) -> Path:
     names = ["capacity", "best", "nonlinearity", "receptive_field", "convolution", "ordering"]
-    fit = {"epochs": 1.0, "images": 1.0, "seeds": 2}
+    fit = BudgetFit(seeds=2)
     with tiny():
         whole = data.load(IMAGES)
         base = resolve(Recipe(data=IMAGES, data_hash=whole.hash, batch=56), Choice(**choice))
-        context = Context(whole, "quick", (0, 1), base, tuple(names), fit=Fit(**fit))
-        kinds = dict.fromkeys(kind_of(recipe).id for recipe in forecast(context))
-        asked = {"budget": 1e8, "preset": "quick", "chapters": names, "seeds": 2}
-        write_study(
+        context = Context(whole, "quick", (0, 1), base, tuple(names), fit=fit)
+        kinds = dict.fromkeys(cost_kind(recipe).id for recipe in forecast(context))
+        StudyFolder(
             root,
-            {
-                "asked": {"device": "cpu", "workers": 2},
-                "choice": choice,
-                "costs": {kind: [1e-4, 1e-4] for kind in kinds},
-                "fitted": {**asked, "fit": fit},
-            },
-        )
+            Asked("cpu", 2),
+            Choice(**choice),
+            dict.fromkeys(kinds, (1e-4, 1e-4)),
+            Fitted(1e8, "quick", tuple(names), 2, fit),
+        ).save()
         study(
             IMAGES,
             names,

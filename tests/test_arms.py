@@ -13,29 +13,27 @@ import torch
 
 from convscope.data.dataset import Dataset, Split
 from convscope.models.sizes import size_of
-from convscope.planning.context import Context, Fit
+from convscope.planning.context import Context, BudgetFit
 from convscope.planning.epochs import (
     MOST_EPOCHS,
     epochs_of,
-    fits,
-    images_of,
+    leaves_room,
     shallower,
     smallest_of_capacity,
+    training_images,
 )
 from convscope.planning.pilots import (
     HIGHEST_RATE,
-    Tuned,
     beyond_the_grid,
     chosen_rates,
-    ends,
-    is_pilot,
+    narrowest_and_widest,
     pilots_of,
     rates_table,
     transferred,
-    tuned,
-    whole,
+    tuned_rates,
 )
-from convscope.planning.reference import STRONG, strong_of
+from convscope.planning.reference import REFERENCES, reference_recipe
+from convscope.planning.requests import Answer, Give, Step, Wait
 from convscope.recipe.labels import hidden_of, label_of
 from convscope.recipe.networks import ConvNet, Custom, Model, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
@@ -96,16 +94,17 @@ def run_of(
 
 
 def sent(
-    generator: Generator[list[Recipe], list[Run], Any], *answers: Callable[[Recipe], Run | None]
-) -> tuple[Any, list[list[Recipe]]]:
+    generator: Generator[Step, Answer, Any], *answers: Callable[[Recipe], Run | None]
+) -> tuple[Any, list[Sequence[Recipe]]]:
     """What a generator returns, and what it asked for; the last answer serves for all further requests."""
-    asked = [next(generator)]
+    step, asked = next(generator), []
     for turn in range(20):
-        answer = answers[min(turn, len(answers) - 1)]
+        assert not isinstance(step, Wait | Give)
+        (request,) = step
+        asked.append(request.recipes)
+        made = (answers[min(turn, len(answers) - 1)](recipe) for recipe in request.recipes)
         try:
-            asked.append(
-                generator.send([run for recipe in asked[-1] if (run := answer(recipe)) is not None])
-            )
+            step = generator.send(Answer({request.role: [run for run in made if run is not None]}))
         except StopIteration as end:
             return end.value, asked
     raise AssertionError("it never ends")
@@ -121,26 +120,28 @@ def test_fewer_images_are_seen_more_often_and_a_budget_takes_away() -> None:
     assert epochs_of(context_of(images((1, 1, 1), 11_250)), 8) == 16
     assert epochs_of(context_of(), 8) == MOST_EPOCHS
     for share in (0.5, 0.01):
-        assert epochs_of(context_of(images((1, 1, 1), 45_000), fit=Fit(epochs=share)), 8) == max(
-            1, int(8 * share)
-        )
-    assert images_of(context_of()) is None
-    assert images_of(context_of(fit=Fit(images=0.5))) == 45
+        assert epochs_of(
+            context_of(images((1, 1, 1), 45_000), fit=BudgetFit(epochs=share)), 8
+        ) == max(1, int(8 * share))
+    assert training_images(context_of()) is None
+    assert training_images(context_of(fit=BudgetFit(images=0.5))) == 45
     assert (
-        images_of(context_of(fit=Fit(images=0.02))) == context_of().base.batch == 8
+        training_images(context_of(fit=BudgetFit(images=0.02))) == context_of().base.batch == 8
     )  # a batch at least, else no run would start
 
 
 def test_networks_are_made_to_fit_the_images() -> None:
     deep = ConvNet(4, 4, pool_sizes=(2, 2, 2, 2))
-    assert not fits(deep, (3, 8, 8)) and fits(deep, (3, 16, 17))
+    assert not leaves_room(deep, (3, 8, 8)) and leaves_room(deep, (3, 16, 17))
     assert shallower(deep, (3, 8, 9)) == ConvNet(4, 3, pool_sizes=(2, 2, 2))
     assert shallower(deep, (3, 16, 16)) is deep
     assert shallower(replace(A, depth=5, pool="none"), (3, 4, 4)).depth == 5
-    for preset in STRONG:
-        strong = strong_of(replace(context_of(images((1, 8, 8))), preset=preset))
+    for preset in REFERENCES:
+        strong = reference_recipe(replace(context_of(images((1, 8, 8))), preset=preset))
         assert (
-            isinstance(strong.model, ConvNet) and fits(strong.model, (1, 8, 8)) and strong.seed == 0
+            isinstance(strong.model, ConvNet)
+            and leaves_room(strong.model, (1, 8, 8))
+            and strong.seed == 0
         )
 
 
@@ -148,7 +149,7 @@ def test_pilots_look_at_validation_alone_on_a_part_of_many_images() -> None:
     context = context_of(images((1, 1, 1), 45_000))
     recipes = [replace(context.base, model=m, epochs=8) for m in (SoftmaxRegression(), A)]
     pilots = pilots_of(context, recipes, (1e-3, 2e-3))
-    assert len({p.id for p in pilots}) == 4 and all(is_pilot(run_of(p)) for p in pilots)
+    assert len({p.id for p in pilots}) == 4 and all(p.evaluate == ("val",) for p in pilots)
     assert {(p.limit, p.epochs, p.seed) for p in pilots} == {(11_250, 1, 0)}
     small = pilots_of(context_of(), [replace(recipes[0], epochs=9)], (1e-3,))
     assert [(p.limit, p.epochs) for p in small] == [(None, 2)]
@@ -163,7 +164,7 @@ def test_the_grid_of_rates_is_extended_where_the_best_lies_at_its_end(
 ) -> None:
     context = context_of()
     recipes = [replace(context.base, model=A)]
-    found, asked = sent(tuned(context, recipes, (1e-3, 2e-3, 4e-3)), best_at(best))
+    found, asked = sent(tuned_rates(context, recipes, (1e-3, 2e-3, 4e-3)), best_at(best))
     assert found.rate(A) == pytest.approx(chosen) and len(asked) == requests
     assert found.rate(B) == 1e-3 and len(found.pilots) == 3 + requests - 1
     assert all(len(more) == 1 for more in asked[1:])
@@ -179,9 +180,9 @@ def test_the_grid_of_rates_is_extended_where_the_best_lies_at_its_end(
 def test_rates_between_the_ends_of_a_sweep_lie_on_a_line() -> None:
     sweep = [replace(A, width=width) for width in (4, 1, 2, 16, 8)]
     assert (
-        [m.width for m in ends(sweep)] == [1, 16]
-        and ends(sweep[:1]) == sweep[:1]
-        and ends([]) == []
+        [m.width for m in narrowest_and_widest(sweep)] == [1, 16]
+        and narrowest_and_widest(sweep[:1]) == sweep[:1]
+        and narrowest_and_widest([]) == []
     )
     rates = transferred({sweep[1]: 8e-3, sweep[3]: 2e-3, SoftmaxRegression(): 1.0}, sweep)
     assert [rates[m] for m in sorted(sweep, key=lambda m: m.width)] == [
@@ -212,7 +213,7 @@ def test_rates_stay_within_their_bounds_and_failed_pilots_choose_nothing() -> No
     assert chosen_rates(failed) == {A: 1e-4} and chosen_rates([failed[0]]) == {}
     assert rates_table([failed[0]]).rows[0]["chosen"] is None
     found, asked = sent(
-        tuned(context, [replace(context.base, model=A)], (1e-3, 2e-3)), lambda _: None
+        tuned_rates(context, [replace(context.base, model=A)], (1e-3, 2e-3)), lambda _: None
     )
     assert len(asked) == 1 and found.rate(A) == 1e-3 and found.pilots == ()
 
@@ -275,6 +276,8 @@ def test_the_smallest_of_capacity_is_told_from_its_run() -> None:
             is None
         )
     assert smallest_of_capacity(context_of()) is None
+    with pytest.raises(AssertionError, match="NEEDS"):
+        smallest_of_capacity(context_of(given={"capacity": found}))
 
 
 # --- names

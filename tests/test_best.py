@@ -20,11 +20,12 @@ from convscope.chapters.best.choice import labels_of
 from convscope.chapters.best.plan import budget_of, rungs_of
 from convscope.chapters.best.winner import MOST_MISTAKES
 from convscope.planning import reference as plans
-from convscope.planning.context import Context, Fit, Search
-from convscope.planning.search import JOURNAL
+from convscope.planning.context import BudgetFit, Context, Search
+from convscope.planning.requests import Answer, Give, Wait
+from convscope.planning.search_journal import JOURNAL
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
-from convscope.report.findings import Finding
+from convscope.report.findings import BestResult, CapacityResult, Finding
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 from convscope.training.trained import finished_run
@@ -37,7 +38,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Six trials with rungs of one and three epochs, whatever the number of images."""
     monkeypatch.setitem(best.PRESETS, "quick", best.Preset(6, (1, 3), 1))
     monkeypatch.setitem(
-        plans.STRONG, "quick", plans.Strong(replace(plans.strong_model(8), depth=2), 4)
+        plans.REFERENCES, "quick", plans.Reference(replace(plans.reference_model(8), depth=2), 4)
     )
     monkeypatch.setattr("convscope.planning.epochs.REFERENCE_IMAGES", 1)
     yield
@@ -51,15 +52,24 @@ def context_of(source: Path, folder: Path | None = None, **changes: Any) -> Cont
 
 def drive(context: Context, run: Trainer) -> tuple[Finding, list[Recipe]]:
     """As studies.Driver does for one chapter."""
-    chapter = best.chapter(context)
-    asked, every = next(chapter), []
+    chapter, every = best.chapter(context), []
+    step = next(chapter)
     while True:
-        every += asked
-        runs = [found for recipe in asked if (found := run(recipe)) is not None]
+        answer = Answer()
+        if not isinstance(step, Wait | Give):
+            (request,) = step
+            every += request.recipes
+            runs = [found for recipe in request.recipes if (found := run(recipe)) is not None]
+            answer = Answer({request.role: runs})
         try:
-            asked = chapter.send(runs)
+            step = chapter.send(answer)
         except StopIteration as end:
             return end.value, every
+
+
+def winner_of(found: Finding) -> Run:
+    assert isinstance(found.gives, BestResult)
+    return found.gives.winner
 
 
 def trainer(root: Path) -> Trainer:
@@ -117,7 +127,7 @@ def test_the_chapter_on_real_training(micro: Path, shared: Path) -> None:
     found, asked = drive(context, trainer(shared / "runs"))
     check_form(found)
     assert torch.get_num_threads() == threads
-    strong = plans.strong_of(context)
+    strong = plans.reference_recipe(context)
     finals = [recipe for recipe in asked if "test" in recipe.evaluate]
     assert finals[:2] == [strong, replace(strong, seed=1)] and len(finals) == 4
     assert len(set(asked)) == len(asked)
@@ -134,10 +144,10 @@ def test_the_chapter_on_real_training(micro: Path, shared: Path) -> None:
     }
     winner = min(losses, key=lambda model: sum(losses[model]))
     assert (
-        found.runs["winner"].id == numbers["winner"]
-        and replace(found.runs["winner"].recipe, seed=0) == winner
+        winner_of(found).id == numbers["winner"]
+        and replace(winner_of(found).recipe, seed=0) == winner
     )
-    assert found.runs["winner"].best["val_loss"] == min(losses[winner])
+    assert winner_of(found).best["val_loss"] == min(losses[winner])
     tests = [runs[r.id].best["test_accuracy"] for r in finals if replace(r, seed=0) == winner]
     assert numbers["test_accuracy"] == pytest.approx(sum(tests) / 2)
     assert (
@@ -177,9 +187,7 @@ def test_confusion_and_mistakes_are_those_of_the_winner(micro: Path, shared: Pat
     rows = next(iter(chart.spec["datasets"].values()))
     assert sum(row["count"] for row in rows) == len(context.data.test)
     right = sum(row["count"] for row in rows if row["true"] == row["predicted"])
-    assert right / len(context.data.test) == pytest.approx(
-        found.runs["winner"].best["test_accuracy"]
-    )
+    assert right / len(context.data.test) == pytest.approx(winner_of(found).best["test_accuracy"])
     wrong = next(gallery for gallery in found.galleries if gallery.name == "mistakes")
     assert len(wrong.items) == min(MOST_MISTAKES, len(context.data.test) - right)
     sure = [int(re.findall(r" (\d+) %", text)[-1]) for _, text in wrong.items]
@@ -239,13 +247,17 @@ def test_what_it_says_without_all_runs(kind: str, micro: Path, shared: Path) -> 
     if kind == "one seed":
         assert "One seed." in " ".join(found.paragraphs) and "from one seed" in found.sentence
     else:
-        assert found.verdict == "cannot tell" and found.numbers["winner"] is None and not found.runs
+        assert (
+            found.verdict == "cannot tell"
+            and found.numbers["winner"] is None
+            and found.gives is None
+        )
         assert ("none finished (diverged)" in found.sentence) == (kind == "failed")
 
 
 def test_only_the_strong_recipe_finishes(micro: Path, shared: Path) -> None:
     context = context_of(micro)
-    strong = plans.strong_of(context)
+    strong = plans.reference_recipe(context)
 
     def run(recipe: Recipe) -> Run:
         found = train(recipe, shared / "runs")
@@ -257,7 +269,7 @@ def test_only_the_strong_recipe_finishes(micro: Path, shared: Path) -> None:
     check_form(found)
     assert (
         found.verdict == "cannot tell from one configuration"
-        and found.runs["winner"].recipe.model == strong.model
+        and winner_of(found).recipe.model == strong.model
     )
     assert found.numbers["failed"] == 6
 
@@ -265,31 +277,17 @@ def test_only_the_strong_recipe_finishes(micro: Path, shared: Path) -> None:
 def test_capacity_s_networks_compete(
     micro: Path, shared: Path, make_run: Callable[..., Run]
 ) -> None:
-    context = context_of(micro, chapters=("capacity", "best"))
-    chapter = best.chapter(context)
-    asked, waited = next(chapter), 0
+    context = context_of(micro, chapters=("capacity", "best"), needs=best.NEEDS)
     good = [
         make_run(
             ConvNet(2, 1), [0.5, 0.1], [0.5, 0.1], seed=seed, sd=0.1, parameters=77, data=str(micro)
         )
         for seed in (0, 1)
     ]
-    while True:
-        if asked == [] and waited == 2:
-            runs = {run.id: run for run in good}
-            context.findings["capacity"] = Finding("capacity", "", "", "", "", {}, runs=runs)
-        waited += asked == []
-        try:
-            asked = chapter.send([train(recipe, shared / "runs") for recipe in asked])
-        except StopIteration as end:
-            found = end.value
-            break
+    context.given["capacity"] = CapacityResult(ConvNet(2, 1), tuple(good))
+    found, _ = drive(context, trainer(shared / "runs"))
     check_form(found)
-    assert (
-        waited == 3
-        and found.runs["winner"].id == good[0].id
-        and found.numbers["smallest"] == good[0].id
-    )
+    assert winner_of(found).id == good[0].id and found.numbers["smallest"] == good[0].id
     assert "capacity chapter compete" in " ".join(found.paragraphs)
     assert (
         any(text.startswith("Pictures.") for text in found.paragraphs) and not found.galleries
@@ -299,12 +297,12 @@ def test_capacity_s_networks_compete(
 def test_budgets_and_forecast(micro: Path) -> None:
     context = context_of(micro)
     assert budget_of(context) == (6, None) and rungs_of(context) == [1, 3]
-    fitted = replace(context, fit=Fit(epochs=0.35))
+    fitted = replace(context, fit=BudgetFit(epochs=0.35))
     assert budget_of(fitted) == (2, None) and rungs_of(fitted) == [1]
     assert budget_of(replace(context, search=Search(trials=3))) == (3, None)
     assert budget_of(replace(context, search=Search(minutes=0.5))) == (None, 30.0)
     plan = best.forecast(context)
-    assert len(plan) == len(set(plan)) == 6 + 4 + 4 and plan[0] == plans.strong_of(context)
+    assert len(plan) == len(set(plan)) == 6 + 4 + 4 and plan[0] == plans.reference_recipe(context)
     assert len(best.forecast(replace(context, search=Search(trials=1)))) == 2 + 1 + 1
 
 
@@ -358,5 +356,5 @@ def test_other_images(
     )
     found, _ = drive(context, trainer(tmp_path / "runs"))
     check_form(found)
-    assert found.runs["winner"].status == "finished"
+    assert winner_of(found).status == "finished"
     assert {g.name for g in found.galleries} >= {"filters", "feature_maps"}

@@ -1,8 +1,9 @@
-"""Time budgets: what is read as a time, ever smaller plans, the first that fits, and what runs are estimated to cost."""
+"""Time budgets: what is a time, ever smaller plans, the first that fits, what runs cost."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,13 +17,14 @@ from convscope import studies
 from convscope.chapters import CHAPTERS
 from convscope.data.dataset import Dataset, Split
 from convscope.errors import UserError
-from convscope.machine.costs import Costs, kind_of
+from convscope.machine.costs import Costs, cost_kind
 from convscope.models.sizes import size_of
 from convscope.planning.budgets import CHAPTER_OVERHEAD, OVERHEAD, duration, levels, parse_budget
-from convscope.planning.context import Context, Fit
+from convscope.planning.context import BudgetFit, Context
 from convscope.recipe.networks import ConvNet, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
+from convscope.studies.folder import StudyFolder
 from convscope.studies.watcher import Watcher
 
 
@@ -60,7 +62,7 @@ def context_of(
 
 def costs_of(context: Context, scale: float = 1.0) -> Costs:
     """A machine of 3·10¹¹/scale FLOP/s whose training costs three evaluations."""
-    kinds = list(dict.fromkeys(kind_of(recipe) for recipe in studies.forecast(context)))
+    kinds = list(dict.fromkeys(cost_kind(recipe) for recipe in studies.forecast(context)))
     flops = [size_of(kind.model, DATA.in_shape, 10).flops for kind in kinds]
     seconds = {
         kind.id: (3 * scale * f / 3e11, scale * f / 3e11)
@@ -146,7 +148,7 @@ def test_durations_in_words() -> None:
 @pytest.mark.parametrize("seeds", [1, 2, 3, 5])
 def test_plans_begin_whole_and_take_away_epochs_then_seeds_then_images(seeds: int) -> None:
     found = list(levels(seeds))
-    assert found[0] == Fit() and len(set(found)) == len(found)
+    assert found[0] == BudgetFit() and len(set(found)) == len(found)
     kept = [fit.seeds or seeds for fit in found]
     assert kept == sorted(kept, reverse=True) and set(kept) == set(range(1, seeds + 1))
     images = [fit.images for fit in found]
@@ -159,7 +161,7 @@ def test_plans_begin_whole_and_take_away_epochs_then_seeds_then_images(seeds: in
     assert all(0 < fit.epochs <= 1 and 0 < fit.images <= 1 for fit in found)
 
 
-def cost_of(fit: Fit, context: Context, costs: Costs) -> float:
+def cost_of(fit: BudgetFit, context: Context, costs: Costs) -> float:
     return sum(
         costs.run(r)
         for r in studies.forecast(replace(context, fit=fit, seeds=context.seeds[: fit.seeds]))
@@ -172,7 +174,7 @@ def cost_of(fit: Fit, context: Context, costs: Costs) -> float:
 def test_smaller_budgets_give_cheaper_plans(chapters: tuple[str, ...], tmp_path: Path) -> None:
     context = context_of(chapters)
     costs = costs_of(context)
-    fixed, whole = OVERHEAD + CHAPTER_OVERHEAD * len(chapters), cost_of(Fit(), context, costs)
+    fixed, whole = OVERHEAD + CHAPTER_OVERHEAD * len(chapters), cost_of(BudgetFit(), context, costs)
     # where epochs alone are fewer, the plan is never dearer
     by_epochs = [cost_of(fit, context, costs) for fit in levels(2) if fit.seeds is None]
     assert by_epochs == sorted(by_epochs, reverse=True)
@@ -180,7 +182,7 @@ def test_smaller_budgets_give_cheaper_plans(chapters: tuple[str, ...], tmp_path:
     for i, share in enumerate((1.0, 0.6, 0.3)):
         watcher, budget = Told(), fixed + share * whole / 2
         found = (
-            studies.fitted(tmp_path / str(i), context, costs, budget, 2, watcher)
+            studies.fitted(StudyFolder.open(tmp_path / str(i)), context, costs, budget, 2, watcher)
             if mkdir(tmp_path / str(i))
             else context
         )
@@ -188,12 +190,12 @@ def test_smaller_budgets_give_cheaper_plans(chapters: tuple[str, ...], tmp_path:
         assert cost <= before and fixed + cost / 2 <= budget + 1e-6
         assert found.seeds == context.seeds[: found.fit.seeds]
         assert (found.fit.whole and not watcher.lines) or (
-            found.fit != Fit() and "of the preset quick" in watcher.lines[0]
+            found.fit != BudgetFit() and "of the preset quick" in watcher.lines[0]
         )
         before = cost
         reached.append(found.fit)
-    assert reached[0] == Fit() and reached[-1] != Fit()
-    for recipe in studies.forecast(replace(context, fit=Fit(0.1, 0.02, 1), seeds=(0,))):
+    assert reached[0] == BudgetFit() and reached[-1] != BudgetFit()
+    for recipe in studies.forecast(replace(context, fit=BudgetFit(0.1, 0.02, 1), seeds=(0,))):
         assert recipe.epochs >= 1 and (recipe.limit is None or recipe.limit >= recipe.batch)
 
 
@@ -205,28 +207,33 @@ def mkdir(path: Path) -> bool:
 def test_more_processes_fit_more_into_a_budget(tmp_path: Path) -> None:
     context = context_of(("receptive_field",))
     costs = costs_of(context)
-    budget = OVERHEAD + CHAPTER_OVERHEAD + cost_of(Fit(), context, costs) / 8
-    assert studies.fitted(tmp_path, context, costs, budget, 8, Told()).fit.whole
+    budget = OVERHEAD + CHAPTER_OVERHEAD + cost_of(BudgetFit(), context, costs) / 8
+    assert studies.fitted(StudyFolder.open(tmp_path), context, costs, budget, 8, Told()).fit.whole
     (tmp_path / "one").mkdir()
-    assert not studies.fitted(tmp_path / "one", context, costs, budget, 1, Told()).fit.whole
+    assert not studies.fitted(
+        StudyFolder.open(tmp_path / "one"), context, costs, budget, 1, Told()
+    ).fit.whole
 
 
 def test_what_was_chosen_is_kept_for_the_same_request_and_for_no_other(tmp_path: Path) -> None:
     context = context_of(("ordering",))
     costs = costs_of(context)
-    budget = OVERHEAD + CHAPTER_OVERHEAD + 0.4 * cost_of(Fit(), context, costs)
-    first = studies.fitted(tmp_path, context, costs, budget, 1, Told()).fit
-    assert not first.whole and studies.read_study(tmp_path)["fitted"]["fit"] == asdict(first)
+    budget = OVERHEAD + CHAPTER_OVERHEAD + 0.4 * cost_of(BudgetFit(), context, costs)
+    first = studies.fitted(StudyFolder.open(tmp_path), context, costs, budget, 1, Told()).fit
+    assert not first.whole and json.loads((tmp_path / "study.json").read_text())["fitted"][
+        "fit"
+    ] == asdict(first)
     slower = costs_of(
         context, 1.3
     )  # measured again it would be another plan, and recipes another id
     told = Told()
     assert (
-        studies.fitted(tmp_path, context, slower, budget, 1, told).fit == first and not told.lines
+        studies.fitted(StudyFolder.open(tmp_path), context, slower, budget, 1, told).fit == first
+        and not told.lines
     )
     for other in (replace(context, seeds=(0, 1, 2)), replace(context, chapters=("convolution",))):
         costs = costs_of(other)
-        found = studies.fitted(tmp_path, other, costs, budget, 1, Told())
+        found = studies.fitted(StudyFolder.open(tmp_path), other, costs, budget, 1, Told())
         assert (
             sum(costs.run(recipe) for recipe in studies.forecast(found))
             + OVERHEAD
@@ -239,7 +246,9 @@ def test_where_nothing_fits_one_line_says_what_it_would_take(tmp_path: Path) -> 
     context = context_of()
     for budget in (1.0, OVERHEAD + CHAPTER_OVERHEAD * 6):
         with pytest.raises(UserError) as refused:
-            studies.fitted(tmp_path, context, costs_of(context), budget, 2, Told())
+            studies.fitted(
+                StudyFolder.open(tmp_path), context, costs_of(context), budget, 2, Told()
+            )
         line = str(refused.value)
         assert (
             line.startswith(f"budget = {duration(budget)}: the smallest plan takes about ")
@@ -256,7 +265,7 @@ def test_where_nothing_fits_one_line_says_what_it_would_take(tmp_path: Path) -> 
 
 def test_costs_scale_with_images_epochs_and_what_is_evaluated() -> None:
     recipe = Recipe(data="made", model=ConvNet(8, 2), epochs=3)
-    costs = Costs(DATA, {kind_of(recipe).id: (1e-3, 1e-4)}, [kind_of(recipe)])
+    costs = Costs(DATA, {cost_kind(recipe).id: (1e-3, 1e-4)}, [cost_kind(recipe)])
     assert costs.epoch(recipe) == pytest.approx(45 + 4.5 + 0.5 + 1.0) and costs.run(
         recipe
     ) == pytest.approx(3 * 51.0)
@@ -276,8 +285,8 @@ def test_costs_scale_with_images_epochs_and_what_is_evaluated() -> None:
 
 def test_what_was_not_timed_is_estimated_by_flops_from_the_nearest() -> None:
     small, large = (Recipe(data="made", model=ConvNet(width, 2)) for width in (4, 64))
-    seconds = {kind_of(small).id: (1e-5, 1e-6), kind_of(large).id: (1e-2, 1e-3)}
-    costs = Costs(DATA, seconds, [kind_of(small), kind_of(large)])
+    seconds = {cost_kind(small).id: (1e-5, 1e-6), cost_kind(large).id: (1e-2, 1e-3)}
+    costs = Costs(DATA, seconds, [cost_kind(small), cost_kind(large)])
     flops = {width: size_of(ConvNet(width, 2), DATA.in_shape, 10).flops for width in (4, 6, 48, 64)}
     for width, known in ((6, small), (48, large)):
         of = known.model.width if isinstance(known.model, ConvNet) else 0

@@ -31,8 +31,9 @@ class Listener(Watcher):
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def asked(self, chapter: str, recipes: Any, cost: float, skipped: float) -> None:
-        self.by_chapter.setdefault(chapter, set()).update(recipe.id for recipe in recipes)
+    def asked(self, chapter: str, requests: Any, cost: float, skipped: float) -> None:
+        for request in requests:
+            self.by_chapter.setdefault(chapter, set()).update(r.id for r in request.recipes)
 
     def started(self, recipe: Any) -> None:
         self.trained.append(recipe.id)

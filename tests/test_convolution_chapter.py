@@ -22,12 +22,13 @@ from convscope.chapters.convolution.shifts import BORDERS, shifted, wilson
 from convscope.chapters.convolution.theorem import check_response, response_error
 from convscope.chapters.convolution.words import TEXTS, Between, Moved
 from convscope.planning.context import Context
+from convscope.planning.requests import Answer, Request, Wait
 from convscope.probes import probe
 from convscope.probes.laws import Counterexample
 from convscope.probes.operators import OPERATORS
 from convscope.recipe.networks import ConvNet, Model, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
-from convscope.report.findings import Finding
+from convscope.report.findings import BestResult, Finding
 from convscope.training.main_path import train
 from convscope.training.resident_data import resident
 from convscope.training.runs import Run
@@ -56,9 +57,11 @@ def finding_of(context: Context, winner: Run | None = None, *, sent: bool = True
         if wanted:
             assert winner is not None and wanted == [winner.recipe]
         try:
-            wanted = generator.send([winner] if wanted and winner and sent else [])
+            step = generator.send(answer)
         except StopIteration as end:
             return check(end.value)
+        assert winner is not None and step == [Request([winner.recipe], "final")]
+        answer = Answer({"final": [winner] if sent else []})
     raise AssertionError("the chapter never ends")
 
 
@@ -281,10 +284,10 @@ def test_a_trained_network(micro: Path, tmp_path: Path) -> None:
     ]
 
     measured = json.loads(json.dumps(context.measured))
-    again = replace(context, live=False, findings={}, measured=measured)
+    again = replace(context, live=False, given={}, measured=measured)
     (run.path / "best.safetensors").unlink()  # what was measured is kept
     assert finding_of(again, run, sent=False) == finding
-    gone = finding_of(replace(again, measured={}, findings={}), run, sent=False)
+    gone = finding_of(replace(again, measured={}, given={}), run, sent=False)
     assert (
         "cannot be looked at" in gone.sentence
         and gone.numbers["network"]["verdict"] == "cannot tell"

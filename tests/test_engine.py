@@ -1,4 +1,4 @@
-"""Workers that return, raise, exit, abort, crash and are killed: each fails its own job, with the reason, and the others finish."""
+"""Workers that return, raise, exit, crash and are killed: each fails its own job only."""
 
 from __future__ import annotations
 
@@ -316,9 +316,11 @@ def test_the_program_that_is_running_is_not_run_again_by_its_workers(tmp_path: P
     """A user's script without the `if __name__` guard, as in a notebook's cell."""
     script = tmp_path / "script.py"
     script.write_text(
-        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nprint('script runs', flush=True)\n"
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "print('script runs', flush=True)\n"
         "import test_engine\nfrom convscope.engines import Job, LocalEngine\n"
-        "with LocalEngine(2) as engine:\n    print(engine.gather([Job('a', test_engine.square, (5,))]))\n"
+        "with LocalEngine(2) as engine:\n"
+        "    print(engine.gather([Job('a', test_engine.square, (5,))]))\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert done.stdout == "script runs\n{'a': 25}\n", done.stderr

@@ -33,12 +33,11 @@ from convscope.models import layers
 from convscope.models.building import build
 from convscope.models.sizes import size_of
 from convscope.planning.context import Context
+from convscope.planning.requests import Answer, Wait
 from convscope.probes import probe
 from convscope.recipe.networks import ConvNet, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
-from convscope.report.findings import Finding
-from convscope.studies.driver import Driver
-from convscope.studies.watcher import Watcher
+from convscope.report.findings import CapacityResult, Finding
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 
@@ -157,8 +156,7 @@ def context_of(path: Path, **more: Any) -> Context:
 
 
 def rendered(context: Context, root: Path, asked: list[list[str]]) -> Finding:
-    driver = Driver(None, root, None, Watcher(), {"nonlinearity": asked})
-    return driving.check(driver.collect(replace(context, live=False))["nonlinearity"])
+    return driving.check(driving.rendered("nonlinearity", context, root, asked))
 
 
 def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:

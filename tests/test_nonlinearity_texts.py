@@ -148,7 +148,7 @@ def test_the_sentence_says_what_the_accuracies_are(
 
 def only(*kinds: str) -> Sent:
     return lambda runs: [
-        run for run in runs if plans.is_pilot(run) or kind(run.recipe.model) in kinds
+        run for run in runs if driving.is_pilot(run) or kind(run.recipe.model) in kinds
     ]
 
 
@@ -168,7 +168,7 @@ def only(*kinds: str) -> Sent:
         (only("full", "linear"), True),
         (only("full", "linear", "softmax"), True),
         (only("full", "linear", "enlarged", POOLING), True),
-        (lambda runs: [run for run in runs if not plans.is_pilot(run)], True),
+        (lambda runs: [run for run in runs if not driving.is_pilot(run)], True),
         (lambda runs: runs[::-1], True),
         (lambda runs: runs[:1], False),
     ],

@@ -17,12 +17,10 @@ from convscope import data, studies
 from convscope.chapters import ordering
 from convscope.models.sizes import size_of
 from convscope.planning import pilots as plans
-from convscope.planning.context import Context, Fit
+from convscope.planning.context import Context, BudgetFit
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
-from convscope.studies.driver import Driver
-from convscope.studies.watcher import Watcher
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 
@@ -95,7 +93,7 @@ def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
     # the natural network's weights are gone: what is left is said
     for weights in (tmp_path / "runs").glob("*/best.safetensors"):
         weights.unlink()
-    context = replace(context, measured={}, findings={})  # what was computed is kept in `measured`
+    context = replace(context, measured={})  # what was computed is kept in `measured`
     blind, _ = drive(context, lambda recipe: train(recipe, tmp_path / "runs", data=context.data))
     assert (
         "is equal under" not in blind.sentence and blind.numbers["largest_exact_difference"] is None
@@ -104,12 +102,11 @@ def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
 
 
 def rendered(context: Context, root: Path, asked: list[list[str]]) -> Finding:
-    driver = Driver(None, root, None, Watcher(), {"ordering": asked})
-    return driver.collect(replace(context, live=False))["ordering"]
+    return driving.rendered("ordering", context, root, asked)
 
 
 def test_grey_images_of_three_classes(grey: Path, tmp_path: Path) -> None:
-    context = context_of(grey, fit=Fit(seeds=1))
+    context = context_of(grey, fit=BudgetFit(seeds=1))
     finding, _ = drive(
         replace(context, seeds=(0,)), lambda recipe: train(recipe, tmp_path, data=context.data)
     )
@@ -201,7 +198,7 @@ def test_the_sentence_says_what_the_accuracies_are(
 
 def only(*kinds: str) -> Sent:
     return lambda runs: [
-        run for run in runs if plans.is_pilot(run) or ordering.arm_of(run.recipe.model) in kinds
+        run for run in runs if driving.is_pilot(run) or ordering.arm_of(run.recipe.model) in kinds
     ]
 
 
@@ -215,7 +212,7 @@ def only(*kinds: str) -> Sent:
         (only("natural", "pixels"), "no difference found; exactness not checked"),
         (only("natural", "reversed"), "no difference found; exactness not checked"),
         (
-            lambda runs: [run for run in runs if not plans.is_pilot(run)],
+            lambda runs: [run for run in runs if not driving.is_pilot(run)],
             "no difference found; exactness not checked",
         ),
         (lambda runs: runs[:1], "cannot tell"),
@@ -290,4 +287,4 @@ def test_the_plan_has_every_arm_with_equal_parameters_and_leaves_the_flattened_m
         isinstance(model, ConvNet) and model.depth == 1
     )  # of 1×1 maps channel last would be the natural order
     assert ordering.seeds_of(replace(context, seeds=(5,))) == (5, 0)
-    assert ordering.seeds_of(replace(context, seeds=(0,), fit=Fit(seeds=1))) == (0,)
+    assert ordering.seeds_of(replace(context, seeds=(0,), fit=BudgetFit(seeds=1))) == (0,)

@@ -72,8 +72,7 @@ def context_of(path: Path, **more: Any) -> Context:
 
 
 def rendered(context: Context, root: Path, asked: list[list[str]]) -> Finding:
-    driver = Driver(None, root, None, Watcher(), {"receptive_field": asked})
-    return driving.check(driver.collect(replace(context, live=False))["receptive_field"])
+    return driving.check(driving.rendered("receptive_field", context, root, asked))
 
 
 def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
@@ -254,7 +253,7 @@ def only(keep: Callable[[ConvNet], bool]) -> Sent:
     return lambda runs: [
         r
         for r in runs
-        if plans.is_pilot(r) or (isinstance(r.recipe.model, ConvNet) and keep(r.recipe.model))
+        if driving.is_pilot(r) or (isinstance(r.recipe.model, ConvNet) and keep(r.recipe.model))
     ]
 
 
@@ -274,7 +273,7 @@ def only(keep: Callable[[ConvNet], bool]) -> Sent:
         (only(lambda m: m.head == "flatten"), {"field", "depth"}),
         (only(lambda m: m.head == "gap"), {"size", "field", "depth", "pooling"}),
         (
-            lambda runs: [run for run in runs if not plans.is_pilot(run)],
+            lambda runs: [run for run in runs if not driving.is_pilot(run)],
             {"size", "field", "depth", "pooling"},
         ),
         (lambda runs: runs[::-1], {"size", "field", "depth", "pooling"}),
@@ -312,14 +311,13 @@ def test_runs_that_did_not_finish_are_no_evidence(bad: str) -> None:
 
 def test_the_studys_own_network_is_set_beside_a_single_layer_of_its_size() -> None:
     context = made_context(chapters=("capacity", "receptive_field"))
-    chapter = receptive_field.chapter(context)
-    assert next(chapter) == [] and chapter.send([]) == []
+    chapter = receptive_field.chapter(replace(context, needs=receptive_field.NEEDS))
+    assert next(chapter) == Wait(needs=("capacity",))
     model = ConvNet(12, 1, 2, norm="batch")  # one block of two convolutions: no single layer
     run = runs_of(lambda _: 0.99)(replace(context.base, model=model))
-    context.findings["capacity"] = Finding(
-        "capacity", "t", "q", "v", "s", {"smallest_within_one_se": {"runs": ["x"]}}, runs={"x": run}
-    )
-    assert model in {recipe.model for recipe in chapter.send([])}
+    context.given["capacity"] = CapacityResult(model, (run,))
+    (request,) = chapter.send(Answer())
+    assert model in {recipe.model for recipe in request.recipes}
     finding, _ = drive(
         context, runs_of(lambda m: 0.9 if m == model else 0.3, lambda m: 0.1 if m == model else 1.0)
     )
@@ -333,8 +331,7 @@ def test_the_studys_own_network_is_set_beside_a_single_layer_of_its_size() -> No
     )
     assert arm["test_accuracy"] == pytest.approx(0.901)
     other = replace(model, depth=2, block_depth=1, norm="none")
-    run = replace(run, recipe=replace(run.recipe, model=other))
-    context.findings["capacity"] = replace(context.findings["capacity"], runs={"x": run})
+    context.given["capacity"] = CapacityResult(other, (run,))
     finding, _ = drive(context, runs_of(lambda m: 0.9 if m == other else 0.3))
     beside = [
         row

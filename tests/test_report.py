@@ -635,7 +635,8 @@ def study_of(
             )
         ]
         runs = (*pilots, *sweep, failed, *others)
-        used = {run.id: ["capacity"] for run in runs} | {others[0].id: ["capacity", "more"]}
+        used = {run.id: {"capacity": "pilot" if run in pilots else "sweep"} for run in runs}
+        used[others[0].id] = {"capacity": "sweep", "more": "final"}
         findings, sentence = {"capacity": finding, "more": more}, f"last sentence {told}"
         if page_only:
             tree = results(about, findings, runs, used, sentence)

@@ -1,4 +1,7 @@
-"""The search proposes what fits, repeats itself exactly, trains nothing twice, prunes its own trials only, and leaves a file that Optuna opens."""
+"""The search proposes what fits, repeats itself exactly and trains nothing twice.
+
+It prunes its own trials only, and leaves a file that Optuna opens.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ from convscope.models.building import build
 from convscope.models.sizes import size_of
 from convscope.planning import reference as plans
 from convscope.planning.context import Context, Search
-from convscope.planning.search import IMPORTANCE_TRIALS, JOURNAL, STUDY_NAME, Proposer, check
+from convscope.planning.search import IMPORTANCE_TRIALS, Proposer, check_search
+from convscope.planning.search_journal import JOURNAL, STUDY_NAME
 from convscope.planning.search_space import RANGES, Ranges, space_of
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
@@ -50,7 +54,10 @@ def context_of(
 
 
 def loss_of(recipe: Recipe) -> float:
-    """A made-up landscape: batch normalisation, width and epochs help; and a little that depends on the whole recipe, so that no two are equal."""
+    """A made-up landscape: batch normalisation, width and epochs help.
+
+    A little depends on the whole recipe, so that no two are equal.
+    """
     model = recipe.model
     assert isinstance(model, ConvNet)
     jitter = int(hashlib.sha256(replace(recipe, epochs=1).id.encode()).hexdigest()[:6], 16) / 16**6
@@ -100,7 +107,7 @@ def searched(
 def test_the_same_runs_give_the_same_proposals_and_none_twice(sampler: str) -> None:
     (search, first), (_, second) = searched(sampler=sampler), searched(sampler=sampler)
     assert first == second and len(set(first)) == len(first)
-    strong = plans.strong_of(context_of())
+    strong = plans.reference_recipe(context_of())
     assert first[0] == replace(strong, epochs=1, evaluate=("val",))
     assert len(search.trained) == 14 and search.ended == "the trials were spent"
     assert all(
@@ -142,7 +149,7 @@ def test_images_without_room_are_refused() -> None:
 
 def test_what_has_no_effect_does_not_make_another_configuration() -> None:
     space = space_of(context_of())
-    known = space.params(space.strong) | {"depth": 1, "block_depth": 1}
+    known = space.params(space.reference) | {"depth": 1, "block_depth": 1}
     same = {
         space.recipe(known | {"growth": growth, "skip": skip})
         for growth in (1.0, 1.5, 2.0)
@@ -152,7 +159,7 @@ def test_what_has_no_effect_does_not_make_another_configuration() -> None:
 
 
 def test_a_small_space_is_exhausted_without_repeating(monkeypatch: pytest.MonkeyPatch) -> None:
-    strong = plans.strong_of(context_of())
+    strong = plans.reference_recipe(context_of())
     width, rate = strong.model.width, strong.lr  # the strong recipe's, which a space always holds
     tiny = Ranges(
         (width, width),
@@ -174,7 +181,8 @@ def test_a_small_space_is_exhausted_without_repeating(monkeypatch: pytest.Monkey
     search, asked = searched(500, (1,), sampler="random")
     assert len(set(asked)) == len(asked) and search.duplicates >= 50
     assert search.ended == "50 proposals in turn were known or too large"
-    # depth 1 to 3, one or two convolutions a block (the latter with skip or without), two heads, flips or none, shifts up to the strong recipe's
+    # depth 1 to 3, one or two convolutions a block (the latter with skip or without), two heads,
+    # flips or none, shifts up to the reference recipe's
     assert len(asked) <= 3 * 3 * 2 * 2 * (1 + strong.crop)
 
 
@@ -183,15 +191,15 @@ def test_too_large_ones_are_left_out_and_named(monkeypatch: pytest.MonkeyPatch) 
     search, _ = searched(20, (1,), sampler="random")
     assert search.skipped and len(search.trained) == 20
     for tried in search.skipped:
-        assert "million FLOPs an image; at most 8.0 million" in tried.reason and not tried.runs
+        assert "million FLOPs per image; at most 8.0 million" in tried.reason and not tried.runs
     assert all(size_of(t.recipe.model, (3, 32, 32), 10).flops <= 8e6 for t in search.trained[1:])
-    assert search.trained[0].recipe == search.space.strong  # always trained
+    assert search.trained[0].recipe == search.space.reference  # always trained
     states = [search.study.trials[tried.number].state for tried in search.skipped]
     assert set(states) == {TrialState.FAIL}
     space = replace(search.space, ranges=replace(search.space.ranges, flops=1e12, parameters=1000))
-    assert "parameters; at most 1,000" in str(space.too_large(space.strong))
+    assert "parameters; at most 1,000" in str(space.too_large(space.reference))
     space = replace(space, ranges=replace(space.ranges, parameters=10**9, memory=1e5))
-    assert "GB of feature maps" in str(space.too_large(space.strong))
+    assert "GB of feature maps" in str(space.too_large(space.reference))
 
 
 # --- rungs and pruning
@@ -269,7 +277,7 @@ def test_runs_of_an_older_search_are_kept() -> None:
     search.ask(4)
     search.tell([made(recipe) for recipe in asked])
     assert {t.recipe for t in search.trained if t.runs} == {
-        replace(r, epochs=search.space.strong.epochs, evaluate=("train", "val", "test"))
+        replace(r, epochs=search.space.reference.epochs, evaluate=("train", "val", "test"))
         for r in asked
     }
     assert search.ranked()
@@ -290,9 +298,9 @@ def test_runs_of_an_older_search_are_kept() -> None:
 )
 def test_wrong_searches_are_refused(search: Search, words: str) -> None:
     with pytest.raises(UserError) as error:
-        check(search)
+        check_search(search)
     assert words in str(error.value) and "\n" not in str(error.value)
-    check(Search("grid", 5, 0.5))
+    check_search(Search("grid", 5, 0.5))
 
 
 # --- the file
@@ -305,7 +313,7 @@ def test_the_file_holds_every_trial_in_order(tmp_path: Path) -> None:
     study = optuna.load_study(
         study_name=STUDY_NAME, storage=JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL)))
     )
-    assert len(study.trials) == len(search.study.trials) >= 20 and not search.mirror.problem
+    assert len(study.trials) == len(search.study.trials) >= 20 and not search.journal.problem
     for ours, theirs in zip(search.study.trials, study.trials, strict=True):
         assert (ours.number, ours.params, ours.state, ours.values, ours.intermediate_values) == (
             theirs.number,
@@ -330,9 +338,9 @@ def test_an_old_report_writes_no_file(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).mkdir()
     search, asked = searched(6, (1,), folder=tmp_path)
-    assert len(asked) == 6 and search.mirror.problem
+    assert len(asked) == 6 and search.journal.problem
     gone = Proposer(context_of(folder=tmp_path / "none"), 6, None, (1,))
-    assert len(drive(gone)) == 6 and gone.mirror.problem
+    assert len(drive(gone)) == 6 and gone.journal.problem
 
 
 def test_optuna_is_silent_and_left_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
@@ -377,5 +385,5 @@ def test_a_cifar_proposal_has_the_study_s_data(session_cache: Path) -> None:
     assert (
         first.data_hash == loaded.hash
         and first.limit is None
-        and first.batch == plans.strong_of(context).batch
+        and first.batch == plans.reference_recipe(context).batch
     )

@@ -1,4 +1,4 @@
-"""Studies from end to end on real images: what they write, that nothing is trained twice, and faults on the way."""
+"""Studies from end to end on real images: what they write, nothing trained twice, and faults."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from convscope.recipe.networks import ConvNet, Model
 from convscope.recipe.reading import recipe_from_json
 from convscope.recipe.recipe import Recipe
 from convscope.studies import progress as screen
+from convscope.studies.folder import StudyFolder, study_path
 from convscope.studies.watcher import Watcher
 from convscope.training.run_folder import list_runs, read_run
 from convscope.training.runs import Run
@@ -331,7 +332,7 @@ def test_an_altered_run_is_set_aside_and_made_again(
 
 @pytest.mark.parametrize("victims", ["ten bits", "pilots of the grid", "all pilots", "sweep"])
 def test_altered_files_of_runs_change_no_verdict(finished_study: Path, victims: str) -> None:
-    """Bits of files that a report reads are flipped: the runs they belong to are left out, the others are as they were."""
+    """Bits of files that a report reads are flipped: those runs are left out, others stay."""
     draw, known = random.Random(5), runs_of(finished_study)
     files = [
         path
@@ -416,7 +417,10 @@ def test_an_altered_study_json_is_refused_in_one_line(
 def test_an_altered_study_json_costs_no_run_silently(
     finished_study: Path, cifar_slice: Path, threads: int | None
 ) -> None:
-    """The number of threads is part of every recipe: another one trains all of them again, so a change of it must be noticed."""
+    """The number of threads is part of every recipe: another one trains all of them again.
+
+    So a change of it must be noticed.
+    """
     path, before = finished_study / "study.json", stamps(finished_study)
     path.write_text(
         json.dumps(edit(json.loads(path.read_text()), "choice", "threads", value=threads))
@@ -508,11 +512,11 @@ def test_a_killed_worker_fails_its_run_only(
         "--workers",
         1,
     )
-    tree = json.loads((finished_study / "study.json").read_text())
-    tree["asked"]["workers"] = tree["choice"]["workers"] = (
-        1  # one worker, so that one run is under way
-    )
-    studies.write_study(finished_study, tree)
+    folder = StudyFolder.open(finished_study)
+    assert folder.asked is not None and folder.choice is not None
+    folder.asked = dataclasses.replace(folder.asked, workers=1)
+    folder.choice = dataclasses.replace(folder.choice, workers=1)  # so that one run is under way
+    folder.save()
     answer = cli(*arguments)
     assert answer.code == 1 and "Traceback" not in answer.err
     (failed,) = [line for line in answer.err.splitlines() if line.startswith("failed: ")]
@@ -623,9 +627,9 @@ def test_wrong_options_are_refused_before_anything_is_written(
 
 def test_the_folder_is_named_after_the_data(cifar_slice: Path, tmp_path: Path) -> None:
     loaded = data.load(cifar_slice)
-    assert studies.study_folder(loaded, "quick", None) == Path("runs") / f"{cifar_slice.name}-quick"
+    assert study_path(loaded, "quick", None) == Path("runs") / f"{cifar_slice.name}-quick"
     odd = dataclasses.replace(loaded, name="../a b/ü\n..")
-    assert studies.study_folder(odd, "full", None) == Path("runs/a-b-ü-full")
-    assert studies.study_folder(dataclasses.replace(loaded, name=".."), "full", None) == Path(
+    assert study_path(odd, "full", None) == Path("runs/a-b-ü-full")
+    assert study_path(dataclasses.replace(loaded, name=".."), "full", None) == Path(
         "runs/data-full"
     )

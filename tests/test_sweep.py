@@ -7,7 +7,8 @@ from pathlib import Path
 
 from convscope import data
 from convscope.engines.local import LocalEngine
-from convscope.machine.costs import Costs, kind_of
+from convscope.machine.costs import Costs, cost_kind
+from convscope.planning.requests import Request
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.studies.sweep import Sweep
@@ -35,14 +36,14 @@ def test_pilots_first_then_chapter_after_chapter_the_longest_first(
     pilot, shared = replace(base, seed=4, evaluate=("val",)), replace(base, seed=5)
     order = Order()
     with LocalEngine(1) as engine:
-        kind = kind_of(base)
+        kind = cost_kind(base)
         sweep = Sweep(
             engine, tmp_path / "runs", Costs(loaded, {kind.id: (1e-3, 1e-4)}, [kind]), order
         )
-        sweep.ask([late, shared], rank=1)
-        sweep.ask([short, long], rank=0)
-        sweep.ask([shared], rank=0)  # what was asked for keeps its place
-        sweep.ask([pilot], rank=1)
+        sweep.ask(Request([late, shared], "final"), rank=1)
+        sweep.ask(Request([short, long], "final"), rank=0)
+        sweep.ask(Request([shared], "final"), rank=0)  # what was asked for keeps its place
+        sweep.ask(Request([pilot], "pilot"), rank=1)
         while sweep.wait():
             pass
         assert sweep.idle and [run.recipe for run in sweep.answer([short, pilot]) or ()] == [

@@ -1,4 +1,4 @@
-"""Mirrors of runs: what really stands in Weights & Biases' offline files, and trackers that fail without anybody noticing but the reader."""
+"""Runs as they are mirrored: offline files of Weights & Biases, and trackers that fail."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from convscope import data
 from convscope.errors import UserError
+from convscope.planning.requests import Request, Role
 from convscope.recipe.networks import ConvNet, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
 from convscope.studies import trackers
@@ -47,8 +48,8 @@ class Noted(Watcher):
     def plan(self, costs: Mapping[str, float], workers: int) -> None:
         self.seen.append(("plan", dict(costs), workers))
 
-    def asked(self, chapter: str, recipes: Sequence[Recipe], cost: float, skipped: float) -> None:
-        self.seen.append(("asked", chapter, len(recipes), cost, skipped))
+    def asked(self, chapter: str, requests: Sequence[Request], cost: float, skipped: float) -> None:
+        self.seen.append(("asked", chapter, len(requests), cost, skipped))
 
     def found(self, chapter: str) -> None:
         self.seen.append(("found", chapter))
@@ -68,7 +69,7 @@ class Noted(Watcher):
 
 
 class Memory(Tracker):
-    """Remembers what it is told; fails in the method that `broken` names, for the run of `only` (or all)."""
+    """Remembers what it is told; fails in the method `broken`, for the run `only` (or all)."""
 
     broken = only = ""
 
@@ -81,9 +82,9 @@ class Memory(Tracker):
         self.told.append((method, run, *rest))
 
     def started(
-        self, recipe: Recipe, run: str, chapters: Sequence[str], size: Mapping[str, int]
+        self, recipe: Recipe, run: str, asked: Mapping[str, Role], size: Mapping[str, int]
     ) -> None:
-        self.note("started", run, list(chapters), dict(size))
+        self.note("started", run, list(asked), dict(size))
 
     def epoch(self, run: str, epoch: int, values: Mapping[str, float]) -> None:
         self.note("epoch", run, epoch, dict(values))
@@ -96,7 +97,7 @@ class Memory(Tracker):
 
 
 def pass_by(watcher: Watcher, run: Run, first: int = 1) -> None:
-    """A run goes by, as a study tells of it; the rows before `first` were trained by an earlier process."""
+    """A run goes by, as a study tells of it; rows before `first` are an earlier process's."""
     watcher.started(run.recipe)
     for row in run.rows[first - 1 :]:
         watcher.epoch(run.recipe, row, 1.0)
@@ -116,7 +117,10 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def records(path: Path) -> Iterator[Any]:
-    """The records of a .wandb file: blocks of 32 KiB, in them pieces of records with checksum, length and kind (a LevelDB log)."""
+    """The records of a .wandb file, which is a LevelDB log.
+
+    It has blocks of 32 KiB, and in them pieces of records with checksum, length and kind.
+    """
     from wandb.proto import wandb_internal_pb2
 
     raw, place, whole = path.read_bytes(), 7, b""
@@ -167,7 +171,10 @@ def read_back(path: Path) -> dict[str, Any]:
 
 
 def mirrored(folder: Path) -> dict[str, dict[str, Any]]:
-    """By the id of convscope's run. Its process writes a moment after `finish` (wandb 0.31), so the end of each file is waited for."""
+    """What was mirrored, by the id of convscope's run.
+
+    wandb 0.31 writes a moment after `finish`, so the end of each file is waited for.
+    """
     deadline = time.monotonic() + 30
     while True:
         found = [read_back(path) for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))]
@@ -188,8 +195,9 @@ def test_wandb_offline_holds_config_metrics_and_group(
     noted = Noted()
     with tracked("wandb", noted, study, SHAPE, CLASSES) as watcher:
         assert isinstance(watcher, Tracking)
-        watcher.asked("capacity", [first.recipe, pilot.recipe], 2.0, 0.0)
-        watcher.asked("best", [second.recipe, first.recipe], 1.0, 0.0)
+        sweep, rates = Request([first.recipe], "sweep"), Request([pilot.recipe], "pilot")
+        watcher.asked("capacity", [sweep, rates], 2.0, 0.0)
+        watcher.asked("best", [Request([second.recipe, first.recipe], "final")], 1.0, 0.0)
         watcher.started(first.recipe)
         watcher.started(second.recipe)  # several are open at a time
         for a, b in zip(first.rows, (*second.rows, None), strict=True):
@@ -350,7 +358,7 @@ def test_everything_is_passed_on(
         watcher.say("text")
         watcher.step("step", 1, None)
         watcher.plan({"capacity": 2.0}, 3)
-        watcher.asked("capacity", [run.recipe], 1.5, 0.5)  # pyright: ignore[reportAttributeAccessIssue] (sweep.Watcher has it)
+        watcher.asked("capacity", [Request([run.recipe], "sweep")], 1.5, 0.5)  # pyright: ignore[reportAttributeAccessIssue] (sweep.Watcher has it)
         pass_by(watcher, run)
         watcher.found("capacity")
     assert noted.seen == [
@@ -415,7 +423,8 @@ def test_a_tracker_that_fails_harms_nothing_and_is_named_once(
     said = noted.said
     assert len(said) == (1 if method == "close" else 2)
     assert said[0].startswith(
-        "Kept failed (ConnectionError: the network\\nis down): this run is no longer mirrored; training goes on"
+        "Kept failed (ConnectionError: the network\\nis down): "
+        "this run is no longer mirrored; training goes on"
     )
     assert said[-1].endswith("nothing more is mirrored") or method == "close"
     attempts = 5 if method == "close" else 3

@@ -19,7 +19,7 @@ from convscope.fast import library as kernels
 from convscope.fast import winograd as fused
 from convscope.machine import measurement as device
 from convscope.models.building import build
-from convscope.planning.reference import strong_model
+from convscope.planning.reference import reference_model
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.training.metrics import autocast
@@ -174,7 +174,7 @@ def test_nothing_goes_there_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_winograd
 @pytest.mark.parametrize(
-    "model", [ConvNet(32, 3, block_depth=3), replace(strong_model(32), depth=2)]
+    "model", [ConvNet(32, 3, block_depth=3), replace(reference_model(32), depth=2)]
 )
 def test_whole_networks_are_about_as_near_to_float32_as_the_library(model: ConvNet) -> None:
     net = build(model, (3, 32, 32), 10).to(memory_format=LAST)  # pyright: ignore[reportCallIssue]

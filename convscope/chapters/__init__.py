@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
 
 from convscope.chapters import (
     best,
@@ -13,7 +13,31 @@ from convscope.chapters import (
     receptive_field,
 )
 
-CHAPTERS: dict[str, ModuleType] = {
+if TYPE_CHECKING:
+    from convscope.planning import Chapter, Context
+    from convscope.recipe import Recipe
+
+
+class ChapterPackage(Protocol):
+    """What a study asks of a chapter's package; `NEEDS` names the chapters that it builds on."""
+
+    @property
+    def TITLE(self) -> str: ...
+    @property
+    def QUESTION(self) -> str: ...
+    @property
+    def NEEDS(self) -> tuple[str, ...]: ...
+
+    def forecast(self, context: Context) -> list[Recipe]:
+        """The recipes that the chapter will ask for, as far as they are known before."""
+        ...
+
+    def chapter(self, context: Context) -> Chapter:
+        """Asks for runs, waits, and returns the finding."""
+        ...
+
+
+CHAPTERS: dict[str, ChapterPackage] = {
     "capacity": capacity,
     "best": best,
     "nonlinearity": nonlinearity,

@@ -1,4 +1,4 @@
-"""What an engine is given and what it answers: jobs, events, a queue."""
+"""What an engine is given and what it tells: jobs, events, a queue."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Job:
+    """A function to be called in a worker as function(report, *arguments); `key` names it."""
+
     key: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...] = ()
@@ -18,16 +20,22 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """kind: "started", "progress" (value: what the job reported), "done" (value: its result), "failed" (value: why, in one line)."""
+    """What has happened to a job.
+
+    key: the job's.
+    kind: started, progress, done or failed.
+    value: what the job reported, its result, or in one line why it failed.
+    detail: the traceback of a failure.
+    """
 
     key: str
     kind: str
     value: Any = None
-    detail: str = ""  # the traceback of a failure
+    detail: str = ""
 
 
 class JobQueue:
-    """Jobs that wait, the most urgent first; more can be pushed while an engine works through it."""
+    """Jobs that wait, the most urgent first; more can be pushed while an engine works on it."""
 
     def __init__(self, jobs: Sequence[Job] = ()) -> None:
         self.heap: list[tuple[tuple[float, ...], int, Job]] = []
@@ -36,7 +44,10 @@ class JobQueue:
             self.push(job)
 
     def push(self, job: Job, urgency: tuple[float, ...] = ()) -> None:
-        """The smallest urgency goes first, none before all; jobs of equal urgency in the order in which they came."""
+        """Add a job: the smallest urgency goes first, an empty one before all.
+
+        Jobs of equal urgency go in the order in which they came.
+        """
         heapq.heappush(self.heap, (urgency, next(self.count), job))
 
     def pop(self) -> Job:

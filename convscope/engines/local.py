@@ -1,7 +1,8 @@
 """Processes of this machine: a pool of workers that import torch once and take one job at a time.
 
-A job is a top-level function called as function(report, *arguments) in a worker; `report(payload)` sends progress. The pool answers with
-events. A worker that dies fails its own job only, with the signal named, and is replaced; workers end when their parent does.
+A job is a top-level function called as function(report, *arguments) in a worker; `report(payload)`
+sends progress. The pool tells events. A worker that dies fails its own job only, with the signal
+named, and is replaced; workers end when their parent does.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ PATIENCE = 5.0  # seconds that a worker has to end when asked, before it is kill
 
 
 class Worker:
+    """A process and the jobs that it was given."""
+
     def __init__(self, context: SpawnContext, preload: Sequence[str]) -> None:
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(theirs, preload), daemon=True)
@@ -49,7 +52,11 @@ class Worker:
 
 
 class LocalEngine:
-    """A pool of processes; use it in a with statement. Each imports the modules `preload` at once, so that its first job need not."""
+    """A pool of processes on this machine; use it in a with statement.
+
+    workers: the number of processes.
+    preload: modules that each imports at once, so that its first job need not.
+    """
 
     def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
         self.context, self.preload = multiprocessing.get_context("spawn"), preload
@@ -74,7 +81,11 @@ class LocalEngine:
             self.workers.append(self.fresh())
 
     def run(self, jobs: Sequence[Job] | JobQueue) -> Iterator[Event]:
-        """Run the jobs in order, each worker one at a time; every job ends in exactly one "done" or "failed". Of a queue also what is pushed meanwhile."""
+        """Run the jobs in order, each worker one at a time, and yield what happens.
+
+        jobs: a list, or a queue, to which more may be pushed meanwhile.
+        Every job ends in exactly one event "done" or "failed".
+        """
         waiting = jobs if isinstance(jobs, JobQueue) else JobQueue(jobs)
         while waiting or any(worker.jobs for worker in self.workers):
             for i, worker in enumerate(self.workers):
@@ -82,11 +93,8 @@ class LocalEngine:
                     job = waiting.pop()
                     try:
                         worker.give(job)
-                    except (
-                        BrokenPipeError,
-                        ConnectionResetError,
-                    ):  # died between jobs: a fresh one takes the job
-                        worker.stop()
+                    except (BrokenPipeError, ConnectionResetError):
+                        worker.stop()  # it died between jobs: a fresh one takes the job
                         worker = self.workers[i] = self.fresh()
                         worker.give(job)
                     yield Event(job.key, "started")
@@ -100,9 +108,8 @@ class LocalEngine:
             ready = connection.wait(handles, timeout=ROUND)
             for i, worker in enumerate(self.workers):
                 quiet = worker.pipe not in ready and worker.process.sentinel not in ready
-                if not worker.jobs or (
-                    quiet and worker.process.is_alive()
-                ):  # a grandchild may keep pipe and sentinel open
+                # a grandchild may keep pipe and sentinel open
+                if not worker.jobs or (quiet and worker.process.is_alive()):
                     continue
                 key = worker.jobs[0].key
                 try:
@@ -124,17 +131,17 @@ class LocalEngine:
                     yield Event(worker.jobs[0].key, "started")
 
     def give_ahead(self, waiting: JobQueue) -> None:
-        """Each worker that has one job gets a second, so that none idles while the caller thinks; but not of the last jobs, which are whoever's that is free first."""
+        """Each worker that has one job gets a second, so that none idles while the caller thinks.
+
+        Not of the last jobs: whoever is free first takes these.
+        """
         for worker in self.workers:
             if len(worker.jobs) == 1 and len(waiting) > len(self.workers):
                 job = waiting.pop()
                 try:
                     worker.give(job)
-                except (
-                    BrokenPipeError,
-                    ConnectionResetError,
-                ):  # it has died, which is seen when its answer is read
-                    waiting.push(job)
+                except (BrokenPipeError, ConnectionResetError):
+                    waiting.push(job)  # the worker has died, which is seen when its pipe is read
 
     def gather(self, jobs: Sequence[Job]) -> dict[str, Any]:
         """Results by key; RuntimeError with the first failure."""
@@ -149,7 +156,10 @@ class LocalEngine:
 
 @contextlib.contextmanager
 def no_main_module() -> Iterator[None]:
-    """Hide the program that is running: a spawned worker would import it, that is, run a user's script again."""
+    """Hide the program that is running: a spawned worker would import it.
+
+    That is, it would run a user's script again.
+    """
     main = sys.modules["__main__"]
     kept = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
     vars(main).pop("__file__", None)
@@ -161,16 +171,16 @@ def no_main_module() -> Iterator[None]:
 
 
 def death(code: int | None) -> str:
+    """Of what a worker died, in one line."""
     if code is not None and code < 0:
         known = {member.value: member.name for member in signal.Signals}
-        return f"the worker died of {known.get(-code, f'signal {-code}')}" + (
-            " (often: out of memory)" if code == -9 else ""
-        )
+        hint = " (often: out of memory)" if code == -signal.SIGKILL else ""
+        return f"the worker died of {known.get(-code, f'signal {-code}')}{hint}"
     return f"the worker ended with exit code {code}"
 
 
 def work(pipe: connection.Connection, preload: Sequence[str]) -> None:
-    """A worker's life: take a job, run it, answer."""
+    """A worker's life: take a job, run it, send its result."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=end_with_parent, daemon=True).start()
     for name in preload:
@@ -188,26 +198,21 @@ def work(pipe: connection.Connection, preload: Sequence[str]) -> None:
         try:
             answer = ("done", function(report, *arguments), "")
         except Exception as error:
-            answer = (
-                "failed",
-                f"{type(error).__name__}: {error}".strip().splitlines()[0],
-                traceback.format_exc(),
-            )
+            answer = failure(error)
         try:
             pipe.send(answer)
-        except (
-            Exception
-        ) as error:  # a result that does not pickle is the job's failure, not the worker's
-            pipe.send(
-                (
-                    "failed",
-                    f"{type(error).__name__}: {error}".strip().splitlines()[0],
-                    traceback.format_exc(),
-                )
-            )
+        except Exception as error:  # a result that cannot be pickled fails the job, not the worker
+            pipe.send(failure(error))
+
+
+def failure(error: Exception) -> tuple[str, str, str]:
+    """What a worker sends of the exception that is handled: kind, value and detail of an event."""
+    why = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    return "failed", why, traceback.format_exc()
 
 
 def end_with_parent() -> None:
+    """Wait until the parent process ends, then end this one."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])

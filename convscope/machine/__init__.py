@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from convscope.machine.choosing import choose as choose
     from convscope.machine.choosing import resolve as resolve
     from convscope.machine.costs import Costs as Costs
-    from convscope.machine.costs import kind_of as kind_of
+    from convscope.machine.costs import cost_kind as cost_kind
     from convscope.machine.costs import seconds_of as seconds_of
     from convscope.machine.costs import timed as timed
+    from convscope.machine.description import Machine as Machine
     from convscope.machine.description import as_dict as as_dict
     from convscope.machine.description import cores as cores
     from convscope.machine.description import this_machine as this_machine
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Choice": "choice",
     "Costs": "costs",
+    "Machine": "description",
     "Numerics": "measurement",
     "Report": "choosing",
     "as_dict": "description",
@@ -32,7 +34,7 @@ _HOMES = {
     "best_threads": "measurement",
     "choose": "choosing",
     "cores": "description",
-    "kind_of": "costs",
+    "cost_kind": "costs",
     "resolve": "choosing",
     "seconds_of": "costs",
     "this_machine": "description",

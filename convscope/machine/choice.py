@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from convscope.words import count
+
 SPOKEN = {
     "library": "",
     "compiled": ", compiled kernels",
@@ -13,7 +15,13 @@ SPOKEN = {
 
 @dataclass(frozen=True)
 class Choice:
-    """What was resolved for a study by measurement; `measured` holds the images per second that decided."""
+    """How a study computes, as resolved by measurement.
+
+    device, precision, layout, kernels: as in a recipe.
+    threads: of each process.
+    workers: the number of processes.
+    measured: the images per second that decided, by what was measured.
+    """
 
     device: str
     precision: str
@@ -24,5 +32,6 @@ class Choice:
     kernels: str = "library"
 
     def __str__(self) -> str:
-        shape = f"{self.workers} process{'es' if self.workers > 1 else ''} × {self.threads} thread{'s' if self.threads > 1 else ''}"
+        processes = count(self.workers, "process", "processes")
+        shape = f"{processes} × {count(self.threads, 'thread')}"
         return f"{self.device}, {self.precision}, {self.layout}{SPOKEN[self.kernels]}, {shape}"

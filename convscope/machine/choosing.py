@@ -23,11 +23,13 @@ def throughput_job(_report: Report, name: str, numerics: Numerics, threads: int)
     return throughput(name, numerics.way, threads)
 
 
-# the parent's side
-
-
 def choose(engine: LocalEngine, device_name: str, workers: int | None) -> Choice:
-    """Resolve precision, layout, processes × threads by a short measurement in the engine's workers (seconds)."""
+    """Resolve precision, layout, kernels, processes and threads by a measurement of a few seconds.
+
+    engine: measured are its workers, as they will train.
+    device_name: the device.
+    workers: the number of processes, where the user gives one.
+    """
     count = cores()
     best: Numerics = engine.gather([Job("numerics", numerics_job, (device_name,))])["numerics"]
     measured = dict(best.measured)
@@ -56,6 +58,7 @@ def choose(engine: LocalEngine, device_name: str, workers: int | None) -> Choice
 
 
 def resolve(recipe: Recipe, choice: Choice) -> Recipe:
+    """The recipe as it is computed on this machine."""
     return replace(
         recipe,
         device=choice.device,

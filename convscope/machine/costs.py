@@ -30,7 +30,7 @@ def warm_job(_report: Report, recipe: Recipe) -> None:
 
 
 def time_job(_report: Report, recipe: Recipe) -> tuple[float, float]:
-    """Seconds of one image's training and of one image's evaluation, from a few steps and evaluation batches."""
+    """Seconds of one image's training and of its evaluation, from a few batches of each."""
     import torch
 
     keep_freed_memory()
@@ -66,8 +66,8 @@ def seconds_of(call: Callable[[], None], turns: int = 5) -> float:
     return sorted(times)[turns // 2]
 
 
-def kind_of(recipe: Recipe) -> Recipe:
-    """Recipes of one kind cost the same an image."""
+def cost_kind(recipe: Recipe) -> Recipe:
+    """A recipe that stands for all that cost as much per image as this one."""
     plain = Recipe()
     return replace(
         recipe,
@@ -88,13 +88,18 @@ def kind_of(recipe: Recipe) -> Recipe:
 
 
 class Costs:
-    """Seconds that runs take in one worker: measured for some kinds of run, estimated by FLOPs for others."""
+    """Seconds that runs take in one worker: measured, or by FLOPs from the nearest kind of run.
+
+    data: the images.
+    seconds: by the id of a kind of run those of one image's training and of its evaluation.
+    kinds: the kinds of run that were measured.
+    """
 
     def __init__(
         self, data: Dataset, seconds: Mapping[str, tuple[float, float]], kinds: Sequence[Recipe]
     ) -> None:
         self.counts = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
-        self.seconds = dict(seconds)  # kind's id -> (an image's training, an image's evaluation)
+        self.seconds = dict(seconds)
         self.flops = {kind.id: self._flops(kind, data) for kind in kinds if kind.id in self.seconds}
         self.data = data
 
@@ -106,8 +111,8 @@ class Costs:
             return 0
 
     def epoch(self, recipe: Recipe) -> float:
-        """One epoch with its evaluations."""
-        key = kind_of(recipe).id
+        """Seconds of one epoch with its evaluations."""
+        key = cost_kind(recipe).id
         scale = 1.0
         if key not in self.seconds:
             if not self.flops:
@@ -126,11 +131,15 @@ class Costs:
         return scale * (train * trained + evaluate * images)
 
     def run(self, recipe: Recipe) -> float:
+        """Seconds of a whole run."""
         return recipe.epochs * self.epoch(recipe)
 
 
 def timed(engine: LocalEngine, kinds: Sequence[Recipe]) -> dict[str, tuple[float, float]]:
-    """Seconds an image of each kind of run (training, evaluation), measured in the workers as they will train."""
+    """By kind of run the seconds of one image's training and of its evaluation.
+
+    They are measured in the engine's workers, as they will train.
+    """
     if kinds:  # each worker loads the data before anything is timed
         engine.gather([Job(f"warm {i}", warm_job, (kinds[0],)) for i in range(len(engine.workers))])
     return engine.gather([Job(kind.id, time_job, (kind,)) for kind in kinds])

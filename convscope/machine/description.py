@@ -13,6 +13,8 @@ from convscope.machine.choice import Choice
 
 @dataclass(frozen=True)
 class Machine:
+    """The machine that a study ran on."""
+
     processor: str
     cores: int
     memory_gb: float
@@ -23,7 +25,10 @@ class Machine:
 
     def __str__(self) -> str:
         gpu = f", {self.gpu}" if self.gpu else ""
-        return f"{self.processor}, {self.cores} cores, {self.memory_gb:.0f} GB{gpu}, {self.system}, Python {self.python}, torch {self.torch}"
+        return (
+            f"{self.processor}, {self.cores} cores, {self.memory_gb:.0f} GB{gpu}, {self.system}, "
+            f"Python {self.python}, torch {self.torch}"
+        )
 
 
 def this_machine() -> Machine:

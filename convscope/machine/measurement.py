@@ -1,4 +1,7 @@
-"""What this machine can do: device, precision, layout, measured throughput. Nothing is assumed from a model name."""
+"""What this machine can do, measured: precision, layout and kernels, in images per second.
+
+Nothing is assumed from the name of a processor.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +28,26 @@ WIDE_MODEL = ConvNet(width=32, depth=2, block_depth=2)
 
 PROBE_BATCH = 64
 
-TOLERANCE = 0.02  # bfloat16 is accurate where its logits differ from float32's by less, relative to their norm
+# bfloat16 is accurate where its logits differ from float32's by less, relative to their norm
+TOLERANCE = 0.02
 
 Way = tuple[str, str, str]  # precision, layout, kernels
 
 ROUNDS, WINDOW = 5, 0.05  # seconds
 
-CLEARLY = (
-    1.1  # one thread by mistake costs half the speed on two cores, all threads by mistake little
-)
+# one thread by mistake costs half the speed on two cores, all threads by mistake little
+CLEARLY = 1.1
 
 
 def windows(
     device: str, ways: Sequence[tuple[Way, int]], model: ConvNet = PROBE_MODEL
 ) -> list[list[float]]:
-    """Images per second of whole training steps of a small network in batches of 64, each way with its number of threads, in short windows taken in turns."""
+    """Images per second of whole training steps of a small network, in short windows.
+
+    device: where it trains.
+    ways: each with its number of threads; their windows are taken in turns.
+    model: the network; batches are of PROBE_BATCH.
+    """
     keep_freed_memory()
     steps = [stepper(device, model, *way) for way, _ in ways]
     rates: list[list[float]] = [[] for _ in ways]
@@ -99,13 +107,18 @@ def is_accurate(device: str, precision: str) -> bool:
 
 @dataclass(frozen=True)
 class Numerics:
-    """How a device computes fastest; `measured`: images per second of each way that was tried, with one thread."""
+    """How a device computes fastest.
+
+    precision, layout, kernels: as in a recipe.
+    measured: images per second of each way that was tried, with one thread.
+    why_not: why there are no compiled kernels.
+    """
 
     precision: str
     layout: str
     kernels: str
     measured: dict[str, float]
-    why_not: str = ""  # there are no compiled kernels
+    why_not: str = ""
 
     @property
     def way(self) -> Way:
@@ -158,7 +171,8 @@ def best_numerics(device: str) -> Numerics:
     )
 
 
-# Gradients may be so many times as far from float32's as the library's in the same precision are: Winograd's sums round inputs of tiles once more.
+# Gradients may be so many times as far from float32's as the library's in the same precision are:
+# Winograd's sums round inputs of tiles once more.
 AGREEMENT = {
     "compiled": (
         2,
@@ -172,7 +186,7 @@ AGREEMENT = {
 
 
 def agrees(precision: str, kind: str) -> bool:
-    """Whether gradients by these kernels are about as near to float32's as the library's in this precision are."""
+    """Whether gradients by these kernels are about as near to float32's as the library's are."""
     times, models = AGREEMENT[kind]
     for model in models:
         exact = gradient(model, "float32", "library")
@@ -187,7 +201,8 @@ def agrees(precision: str, kind: str) -> bool:
 
 def gradient(model: ConvNet, precision: str, kind: str) -> Tensor:
     """All parameters' gradients of the mean loss of one batch, as a vector."""
-    net = build(model, (3, 32, 32), 10).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    net = build(model, (3, 32, 32), 10)
+    net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(2)).to(
         DTYPES[precision]
     )
@@ -198,7 +213,10 @@ def gradient(model: ConvNet, precision: str, kind: str) -> Tensor:
 
 
 def best_threads(device: str, numerics: Numerics) -> int:
-    """One thread a core, or one where that trains a small network clearly faster now, as beside other work."""
+    """One thread for each core, or one where that trains a small network clearly faster now.
+
+    It does so beside other work.
+    """
     if device != "cpu" or cores() == 1:
         return 1
     one, all_cores = (

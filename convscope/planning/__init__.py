@@ -1,4 +1,4 @@
-"""What chapters share when they plan: context, budgets, epochs, pilots, the reference recipe, search."""
+"""What chapters share when they plan: context, requests, budgets, epochs, pilots, the search."""
 
 from __future__ import annotations
 
@@ -12,63 +12,73 @@ if TYPE_CHECKING:
     from convscope.planning.budgets import duration as duration
     from convscope.planning.budgets import levels as levels
     from convscope.planning.budgets import parse_budget as parse_budget
-    from convscope.planning.context import Chapter as Chapter
+    from convscope.planning.context import BudgetFit as BudgetFit
     from convscope.planning.context import Context as Context
-    from convscope.planning.context import Fit as Fit
     from convscope.planning.context import Search as Search
-    from convscope.planning.epochs import base_of as base_of
+    from convscope.planning.epochs import base_recipe as base_recipe
     from convscope.planning.epochs import epochs_of as epochs_of
-    from convscope.planning.epochs import fits as fits
+    from convscope.planning.epochs import leaves_room as leaves_room
     from convscope.planning.epochs import shallower as shallower
     from convscope.planning.epochs import smallest_of_capacity as smallest_of_capacity
-    from convscope.planning.pilots import ends as ends
+    from convscope.planning.pilots import narrowest_and_widest as narrowest_and_widest
     from convscope.planning.pilots import pilots_of as pilots_of
     from convscope.planning.pilots import rates_table as rates_table
     from convscope.planning.pilots import transferred as transferred
-    from convscope.planning.pilots import tuned as tuned
-    from convscope.planning.pilots import whole as whole
+    from convscope.planning.pilots import tuned_rates as tuned_rates
     from convscope.planning.reference import OPTIMIZERS as OPTIMIZERS
     from convscope.planning.reference import RATES as RATES
-    from convscope.planning.reference import strong_model as strong_model
-    from convscope.planning.reference import strong_of as strong_of
+    from convscope.planning.reference import reference_model as reference_model
+    from convscope.planning.reference import reference_recipe as reference_recipe
+    from convscope.planning.requests import SHORT_ROLES as SHORT_ROLES
+    from convscope.planning.requests import Answer as Answer
+    from convscope.planning.requests import Chapter as Chapter
+    from convscope.planning.requests import Give as Give
+    from convscope.planning.requests import Request as Request
+    from convscope.planning.requests import Role as Role
+    from convscope.planning.requests import Wait as Wait
     from convscope.planning.search import IMPORTANCE_TRIALS as IMPORTANCE_TRIALS
-    from convscope.planning.search import JOURNAL as JOURNAL
     from convscope.planning.search import Proposer as Proposer
-    from convscope.planning.search import Tried as Tried
-    from convscope.planning.search import check as check
-    from convscope.planning.search_space import describe as describe
+    from convscope.planning.search import check_search as check_search
+    from convscope.planning.search_journal import JOURNAL as JOURNAL
+    from convscope.planning.search_space import describe_configuration as describe_configuration
+    from convscope.planning.tried import Tried as Tried
 
 _HOMES = {
+    "Answer": "requests",
+    "BudgetFit": "context",
     "CHAPTER_OVERHEAD": "budgets",
-    "Chapter": "context",
+    "Chapter": "requests",
     "Context": "context",
-    "Fit": "context",
+    "Give": "requests",
     "IMPORTANCE_TRIALS": "search",
-    "JOURNAL": "search",
+    "JOURNAL": "search_journal",
     "OPTIMIZERS": "reference",
     "OVERHEAD": "budgets",
     "Proposer": "search",
     "RATES": "reference",
+    "Request": "requests",
+    "Role": "requests",
+    "SHORT_ROLES": "requests",
     "Search": "context",
-    "Tried": "search",
-    "base_of": "epochs",
-    "check": "search",
-    "describe": "search_space",
+    "Tried": "tried",
+    "Wait": "requests",
+    "base_recipe": "epochs",
+    "check_search": "search",
+    "describe_configuration": "search_space",
     "duration": "budgets",
-    "ends": "pilots",
     "epochs_of": "epochs",
-    "fits": "epochs",
+    "leaves_room": "epochs",
     "levels": "budgets",
+    "narrowest_and_widest": "pilots",
     "parse_budget": "budgets",
     "pilots_of": "pilots",
     "rates_table": "pilots",
+    "reference_model": "reference",
+    "reference_recipe": "reference",
     "shallower": "epochs",
     "smallest_of_capacity": "epochs",
-    "strong_model": "reference",
-    "strong_of": "reference",
     "transferred": "pilots",
-    "tuned": "pilots",
-    "whole": "pilots",
+    "tuned_rates": "pilots",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

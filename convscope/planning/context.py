@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from convscope.data import Dataset
 from convscope.recipe import Recipe
-from convscope.report import Finding
+from convscope.report import BestResult, CapacityResult
 from convscope.training import Run
 
 
 @dataclass(frozen=True)
 class Search:
-    """How the search chapter looks: sampler tpe, random or grid; its budget in trials or minutes (None: the preset's)."""
+    """How the chapter `best` searches.
+
+    sampler: tpe, random or grid.
+    trials, minutes: its budget; where both are None, the trials of the preset.
+    """
 
     sampler: str = "tpe"
     trials: int | None = None
@@ -23,8 +27,13 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """How a study was made to fit a time budget: factors on epochs, trials and training images, and the most seeds (None: as many as asked)."""
+class BudgetFit:
+    """How a study was made to fit a time budget.
+
+    epochs: factor on epochs and on the search's trials.
+    images: factor on training images.
+    seeds: the most seeds; None: as many as asked.
+    """
 
     epochs: float = 1.0
     images: float = 1.0
@@ -32,16 +41,27 @@ class Fit:
 
     @property
     def whole(self) -> bool:
-        return self == Fit()
+        """Whether nothing was taken away."""
+        return self == BudgetFit()
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a chapter plans with: the data, the preset, the seeds, and a base recipe in which machine and data are filled in.
+    """What a chapter plans with.
 
-    `findings` holds what other chapters of the study have found so far, and `chapters` the names of all of them: a chapter that builds on
-    another one yields no recipes until that one's finding is there. `folder` is the study's, for files that a chapter leaves there. `workers` is
-    the number of processes that train. What a chapter measures with a clock goes through `measure`, so that writing a report again measures nothing.
+    data: the images of the study.
+    preset: quick, standard or full.
+    seeds: of the runs to the end; pilots and trials take the first.
+    base: a recipe in which data, split and machine are filled in.
+    chapters: the names of all chapters of the study.
+    given: what chapters have given to others so far; read it through `capacity` and `best`.
+    needs: the chapters that this one builds on.
+    folder: the study's, for files that a chapter leaves there.
+    workers: the number of processes that train.
+    search: how the chapter `best` searches.
+    fit: what a time budget has taken away.
+    measured: figures that are measured or computed once, by key; kept in study.json.
+    live: False where an earlier study's report is written again: nothing is trained or measured.
     """
 
     data: Dataset
@@ -49,33 +69,55 @@ class Context:
     seeds: tuple[int, ...]
     base: Recipe
     chapters: tuple[str, ...] = ()
-    findings: dict[str, Finding] = field(default_factory=dict)
+    given: dict[str, CapacityResult | BestResult | None] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
     folder: Path | None = None
     workers: int = 1
     search: Search = Search()
-    fit: Fit = Fit()
+    fit: BudgetFit = BudgetFit()
     measured: dict[str, Any] = field(default_factory=dict)
-    live: bool = (
-        True  # False: an earlier study's report is written again, nothing is trained or measured
-    )
-    announced: dict[str, Run] = field(
-        default_factory=dict
-    )  # what a chapter knows before its finding is there: "winner"
+    live: bool = True
+
+    @property
+    def capacity(self) -> CapacityResult | None:
+        """What the chapter on capacity found; None where it found nothing, or has not yet."""
+        result = self._result("capacity")
+        assert result is None or isinstance(result, CapacityResult)
+        return result
+
+    @property
+    def best(self) -> BestResult | None:
+        """What the search found; None where it found nothing, or has not yet."""
+        result = self._result("best")
+        assert result is None or isinstance(result, BestResult)
+        return result
+
+    def _result(self, chapter: str) -> CapacityResult | BestResult | None:
+        if chapter not in self.given:
+            return None
+        assert chapter in self.needs, f"a chapter that reads {chapter} names it in its NEEDS"
+        return self.given[chapter]
 
     def measure(self, key: str, what: Callable[[], Any]) -> Any:
-        """A figure (a plain JSON value) measured once a study and kept in study.json; None where an earlier study has not measured it."""
+        """A figure measured once a study and kept in study.json.
+
+        key: its name there.
+        what: measures it; returns a plain JSON value.
+        Returns None where an earlier study has not measured it.
+        """
         if key not in self.measured and self.live:
             self.measured[key] = what()
         return self.measured.get(key)
 
     def computed(self, key: str, run: Run, what: Callable[[], Any]) -> Any:
-        """A figure (a plain JSON value) that follows from a run's weights and takes long: computed once a study and kept in study.json; None, where it can't be had, is not kept."""
-        key = f"{key}: {run.id}, loss {run.best['val_loss']!r}"  # trained again elsewhere, a run may end with other weights
+        """A figure that follows from a run's weights: computed once a study, kept in study.json.
+
+        key: its name there; the run and its loss are added to it, because a run that is trained
+            again on another machine may end with other weights.
+        what: computes it; returns a plain JSON value, or None, which is not kept.
+        """
+        key = f"{key}: {run.id}, loss {run.best['val_loss']!r}"
         value = self.measured.get(key)
         if value is None and (value := what()) is not None:
             self.measured[key] = value
         return value
-
-
-# A chapter is a generator: it yields recipes, is sent their runs, as often as it likes, and returns its finding.
-Chapter = Generator[list[Recipe], list[Run], Finding]

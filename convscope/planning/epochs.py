@@ -16,9 +16,10 @@ MOST_EPOCHS = 60
 
 
 def epochs_of(context: Context, epochs: int) -> int:
-    """Fewer images make an epoch shorter: the number of epochs grows with the square root of what is missing to REFERENCE_IMAGES.
+    """The number of epochs for the study's images, where a preset says `epochs` of them.
 
-    Under a time budget it shrinks by the budget's factor.
+    Fewer images make an epoch shorter: the number grows with the square root of what is missing to
+    REFERENCE_IMAGES. Under a time budget it shrinks by the budget's factor.
     """
     scale = math.sqrt(REFERENCE_IMAGES / max(1, len(context.data.train)))
     return max(
@@ -26,12 +27,18 @@ def epochs_of(context: Context, epochs: int) -> int:
     )
 
 
-def base_of(context: Context, most: int | None = None, sample: int | None = TRAIN_SAMPLE) -> Recipe:
-    """The study's base recipe on as many training images as a time budget leaves, `most` at the most.
+def base_recipe(
+    context: Context, most: int | None = None, sample: int | None = TRAIN_SAMPLE
+) -> Recipe:
+    """The study's base recipe on as many training images as a time budget leaves.
 
-    Training figures are taken from a sample (None: all): no verdict but capacity's rests on them, and all images would take a quarter of a run's time.
+    most: the most training images; None: all.
+    sample: from how many of them training figures are taken; None: all. No verdict but capacity's
+        rests on these, and all images would take a quarter of a run's time.
     """
-    limit = min(images_of(context) or len(context.data.train), most or len(context.data.train))
+    limit = min(
+        training_images(context) or len(context.data.train), most or len(context.data.train)
+    )
     return replace(
         context.base,
         limit=limit if limit < len(context.data.train) else None,
@@ -39,8 +46,8 @@ def base_of(context: Context, most: int | None = None, sample: int | None = TRAI
     )
 
 
-def images_of(context: Context) -> int | None:
-    """How many training images a time budget leaves, a batch at least; None: all."""
+def training_images(context: Context) -> int | None:
+    """How many training images a time budget leaves, at least a batch; None: all."""
     if context.fit.images == 1.0:
         return None
     return min(
@@ -49,14 +56,14 @@ def images_of(context: Context) -> int | None:
     )
 
 
-def fits(model: ConvNet, in_shape: tuple[int, int, int]) -> bool:
-    """Whether every pooling of the network leaves a feature map of at least 1×1."""
+def leaves_room(model: ConvNet, in_shape: tuple[int, int, int]) -> bool:
+    """Whether images of this shape (channels, height, width) leave every pooling a map of 1×1."""
     return (min(in_shape[1:]) - (model.stem == "whiten")) // math.prod(model.pools) >= 1
 
 
 def shallower(model: ConvNet, in_shape: tuple[int, int, int]) -> ConvNet:
     """The network with as many blocks as the images leave room for."""
-    while model.depth > 1 and not fits(model, in_shape):
+    while model.depth > 1 and not leaves_room(model, in_shape):
         model = replace(
             model, depth=model.depth - 1, pool_sizes=model.pool_sizes[: model.depth - 1]
         )
@@ -64,10 +71,8 @@ def shallower(model: ConvNet, in_shape: tuple[int, int, int]) -> ConvNet:
 
 
 def smallest_of_capacity(context: Context) -> ConvNet | None:
-    """The smallest network within one standard error of the capacity sweep's best; None where that chapter has not found one."""
-    finding = context.findings.get("capacity")
-    smallest = finding.numbers.get("smallest_within_one_se") if finding is not None else None
-    if finding is None or smallest is None:
-        return None
-    model = finding.runs[smallest["runs"][0]].recipe.model
-    return model if isinstance(model, ConvNet) else None
+    """The smallest network within one standard error of the capacity sweep's best.
+
+    None where that chapter has not found one.
+    """
+    return context.capacity.smallest if context.capacity is not None else None

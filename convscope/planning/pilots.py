@@ -8,47 +8,51 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from convscope.planning.context import Context
-from convscope.planning.epochs import images_of
+from convscope.planning.epochs import training_images
+from convscope.planning.requests import Answer, Request, Step
 from convscope.recipe import ConvNet, Model, Recipe, label_of
 from convscope.report import Table
 from convscope.training import Run
 
-MOST_EXTENSIONS = (
-    2  # how often a grid of learning rates is extended where its best rate lies at an end
-)
+# how often a grid of learning rates is extended where its best rate lies at an end
+MOST_EXTENSIONS = 2
 
 LOWEST_RATE, HIGHEST_RATE = 1e-5, 0.128
 
-
-# learning rates: a short run for each network and rate
+MANY_IMAGES = 20_000  # training images from which on a pilot sees a quarter of them once
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The learning rate of each model with the lowest validation loss of its pilots (`fallback` where none finished), and the pilots.
+    """Learning rates from pilots.
 
-    `early`: runs of the next request that came in answer to an extension of the grid (see `whole`).
+    rates: each model's rate with the lowest validation loss.
+    pilots: the runs, failed ones too.
+    fallback: the rate of models of which no pilot finished.
     """
 
     rates: Mapping[Model, float]
     pilots: tuple[Run, ...]
     fallback: float
-    early: tuple[Run, ...] = ()
 
     def rate(self, model: Model) -> float:
         return self.rates.get(model, self.fallback)
 
 
 def pilots_of(context: Context, recipes: Iterable[Recipe], rates: Sequence[float]) -> list[Recipe]:
-    """One short run for each recipe's model and each rate, judged on validation: one epoch on a quarter of the training images, or a quarter of the epochs on small sets."""
-    available = images_of(context) or len(context.data.train)
+    """One short run for each recipe's model and each rate, judged on validation.
+
+    It has one epoch on a quarter of the training images, or a quarter of the epochs on small sets.
+    """
+    available = training_images(context) or len(context.data.train)
+    many = available >= MANY_IMAGES
     out = []
     for recipe in recipes:
         own = recipe.limit or available
-        limit = min(available // 4, own) if available >= 20_000 else own
+        limit = min(available // 4, own) if many else own
         short = replace(
             recipe,
-            epochs=1 if available >= 20_000 else max(1, recipe.epochs // 4),
+            epochs=1 if many else max(1, recipe.epochs // 4),
             limit=limit if limit < len(context.data.train) else None,
             evaluate=("val",),
             seed=context.seeds[0],
@@ -57,31 +61,37 @@ def pilots_of(context: Context, recipes: Iterable[Recipe], rates: Sequence[float
     return out
 
 
-def tuned(
+def tuned_rates(
     context: Context, recipes: Sequence[Recipe], rates: Sequence[float]
-) -> Generator[list[Recipe], list[Run], Tuned]:
-    """Pilots of every recipe's model; where the best rate lies at an end of the grid, the grid is extended beyond it. Use with `yield from`."""
-    runs = yield pilots_of(context, recipes, rates)
-    early: list[Run] = []
+) -> Generator[Step, Answer, Tuned]:
+    """The learning rate of every recipe's model, from pilots. Use with `yield from`.
+
+    Where the best rate lies at an end of the grid, the grid is extended beyond it.
+    """
+    answer = yield [Request(pilots_of(context, recipes, rates), "pilot")]
+    runs = answer.of("pilot")
     for _ in range(MOST_EXTENSIONS):
         beyond = beyond_the_grid(runs)
-        if not beyond or early:
+        if not beyond:
             break
-        answer = yield beyond
-        runs = [*runs, *(run for run in answer if is_pilot(run))]
-        early = [run for run in answer if not is_pilot(run)]
-    return Tuned(chosen_rates(runs), tuple(runs), min(rates), tuple(early))
+        answer = yield [Request(beyond, "pilot")]
+        runs += answer.of("pilot")
+    return Tuned(chosen_rates(runs), tuple(runs), min(rates))
 
 
-def ends(series: Sequence[ConvNet]) -> list[ConvNet]:
+def narrowest_and_widest(series: Sequence[ConvNet]) -> list[ConvNet]:
     """The narrowest and the widest of networks that differ in width alone."""
     ordered = sorted(series, key=lambda model: model.width)
     return [*ordered[:1], *ordered[1:][-1:]]
 
 
 def transferred(rates: Mapping[Model, float], series: Sequence[ConvNet]) -> dict[Model, float]:
-    """A rate for every network of a series that differs in width alone, from those that have one: a straight line between neighbours in log rate over
-    log width, the nearest one's beyond them; nothing where none has one. bench/transfer.py compares it with pilots at every width."""
+    """A rate for every network of a series that differs in width alone, from those that have one.
+
+    It lies on a straight line between neighbours in log rate over log width; beyond them it is the
+    nearest one's. Nothing where no network has one. bench/transfer.py compares this with pilots at
+    every width.
+    """
     known = sorted(
         (math.log(model.width), math.log(rates[model])) for model in series if model in rates
     )
@@ -101,30 +111,11 @@ def transferred(rates: Mapping[Model, float], series: Sequence[ConvNet]) -> dict
     return out
 
 
-def whole(
-    context: Context, recipes: list[Recipe], early: Sequence[Run] = ()
-) -> Generator[list[Recipe], list[Run], list[Run]]:
-    """The runs of these recipes. Use with `yield from`, and give it the `early` of what was tuned.
-
-    In a report that is written again requests are answered in their recorded order. Where pilots were lost, an extension of the grid that was asked for then may
-    not be asked for now: then it is answered here, and skipped. Or one is asked for now that was not then: then these runs came early, and are not asked for again.
-    """
-    if early:
-        return list(early)
-    runs = yield recipes
-    for _ in range(0 if context.live else MOST_EXTENSIONS):
-        if any(not is_pilot(run) for run in runs):
-            break
-        runs = yield recipes
-    return [run for run in runs if not is_pilot(run)]
-
-
-def is_pilot(run: Run) -> bool:
-    return "test" not in run.recipe.evaluate
-
-
 def beyond_the_grid(pilots: Sequence[Run]) -> list[Recipe]:
-    """For each network whose best rate so far is the lowest or highest one tried, the pilot at half or twice that rate."""
+    """Pilots of the networks whose best rate so far is the lowest or highest one tried.
+
+    Each is at half that rate, or at twice.
+    """
     tried: dict[Model, list[float]] = {}
     recipes: dict[Model, Recipe] = {}
     for run in pilots:
@@ -132,14 +123,13 @@ def beyond_the_grid(pilots: Sequence[Run]) -> list[Recipe]:
         recipes[run.recipe.model] = run.recipe
     more = []
     for model, best in chosen_rates(pilots).items():
-        rate = (
-            best / 2
-            if best == min(tried[model])
-            else 2 * best
-            if best == max(tried[model])
-            else None
-        )
-        if rate is not None and LOWEST_RATE <= rate <= HIGHEST_RATE:
+        if best == min(tried[model]):
+            rate = best / 2
+        elif best == max(tried[model]):
+            rate = 2 * best
+        else:
+            continue
+        if LOWEST_RATE <= rate <= HIGHEST_RATE:
             more.append(replace(recipes[model], lr=rate))
     return more
 
@@ -157,7 +147,10 @@ def chosen_rates(pilots: Iterable[Run]) -> dict[Model, float]:
 
 
 def rates_table(pilots: Sequence[Run], labels: Mapping[Model, str] | None = None) -> Table:
-    """Every rate that was tried and the loss it led to; `labels` names the networks where their own description does not tell them apart."""
+    """Every rate that was tried and the validation loss that it led to.
+
+    labels: names of networks that their own description does not tell apart.
+    """
     rates = sorted({run.recipe.lr for run in pilots})
     tried: dict[Model, list[float]] = {}
     columns = (
@@ -178,10 +171,13 @@ def rates_table(pilots: Sequence[Run], labels: Mapping[Model, str] | None = None
     at_end = sum(
         1 for model, rate in chosen.items() if rate in (min(tried[model]), max(tried[model]))
     )
-    caption = (
-        "Validation loss after each pilot, a column a learning rate. "
-        f"{at_end} of {len(chosen)} chosen rates lie at an end of the grid, so a rate beyond it might suit {'that network' if at_end == 1 else 'these'} still better."
-        if at_end
-        else "Validation loss after each pilot, a column a learning rate. No chosen rate lies at an end of the grid."
-    )
+    caption = "Validation loss after each pilot, a column for each learning rate. "
+    if at_end:
+        networks = "that network" if at_end == 1 else "these"
+        caption += (
+            f"{at_end} of {len(chosen)} chosen rates lie at an end of the grid, "
+            f"so a rate beyond it might suit {networks} still better."
+        )
+    else:
+        caption += "No chosen rate lies at an end of the grid."
     return Table("learning_rates", "Learning rates tried", columns, list(rows.values()), caption)

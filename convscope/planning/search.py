@@ -1,25 +1,26 @@
-"""Proposes configurations of networks and training, and trains nothing: Optuna's samplers and pruner behind ask and tell.
+"""Proposes configurations of networks and training, and trains nothing: Optuna's ask and tell.
 
-This file and search_space.py are the only ones that import optuna, and only when a search begins. A trial is one configuration. Its rungs
-are runs of their own, each with more epochs than the one before and with a schedule of its own length: a run that is cut off
-in the middle, at its highest rates, says little about a finished one, and a run stays a pure function of its recipe. So pruning means that a
-configuration is not trained again at the next rung; no run is ever stopped, and nothing outside this search can be pruned.
+A trial is one configuration. Its rungs are runs of their own, each with more epochs than the one
+before and with a schedule of its own length: a run that is cut off in the middle, at its highest
+rates, says little about a finished one, and a run stays a pure function of its recipe. So pruning
+means that a configuration is not trained again at the next rung. No run is ever stopped.
+
+Only this file, search_space.py and search_journal.py import optuna, and only when a search begins.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import random
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.planning.context import Context, Search
-from convscope.planning.search_space import contains, describe, space_of
+from convscope.planning.search_journal import JOURNAL, STUDY_NAME, Journal, quiet
+from convscope.planning.search_space import contains, describe_configuration, space_of
+from convscope.planning.tried import Tried, usable
 from convscope.recipe import Recipe
 from convscope.training import Run
 
@@ -32,10 +33,6 @@ SAMPLERS = ("tpe", "random", "grid")
 
 MOST_TRIALS = 100_000
 
-STUDY_NAME = "convscope"  # Hyperband assigns brackets by name and number: a fixed name makes them reproducible
-
-JOURNAL = "search.journal"
-
 REDUCTION = 3  # Hyperband's: about one trial in so many is promoted
 
 ATTEMPTS = 50  # proposals that were tried before or are too large, before the search gives up
@@ -47,8 +44,8 @@ IMPORTANCE_TRIALS = 20  # the best quarter then holds five, which PED-ANOVA's au
 TOP_QUARTER = 0.25
 
 
-def check(search: Search) -> None:
-    """UserError where sampler, trials or minutes can't be searched with."""
+def check_search(search: Search) -> None:
+    """UserError where sampler, trials or minutes cannot be searched with."""
     if search.sampler not in SAMPLERS:
         raise UserError(
             f"sampler {one_line(search.sampler)!r}{did_you_mean(search.sampler, SAMPLERS)}"
@@ -64,40 +61,24 @@ def check(search: Search) -> None:
             raise UserError(f"minutes = {one_line(minutes)}: a number above 0")
 
 
-@dataclass
-class Tried:
-    """One configuration of the search: `recipe` is that of the strong recipe's kind, at full epochs; `runs` one a rung that finished.
-
-    state: promoted (waits for its next rung), running, finished (the highest rung), pruned, stopped (the budget was spent first), failed,
-    skipped (too large), untrained (no run was sent for it).
-    """
-
-    number: int
-    recipe: Recipe
-    state: str
-    reason: str = ""
-    runs: list[Run] = field(default_factory=list)
-    trial: Trial | None = None
-
-    @property
-    def loss(self) -> float | None:
-        """Validation loss at the highest rung reached."""
-        return self.runs[-1].best["val_loss"] if self.runs else None
-
-
 class Proposer:
     """Ask for the recipes of the next batch, tell the runs, until nothing more is proposed.
 
-    context: the study; `trials` the budget in configurations that are trained, `seconds` that of the study's own processes (the runs' seconds
-    divided by the number of workers, so that a resumed study stops where it would have stopped), `epochs` those of the rungs,
-    ascending. The same context and the same runs give the same proposals. What Optuna knows is kept in memory and mirrored, in order, to
-    FOLDER/search.journal, which optuna-dashboard opens; that file is written afresh and is never read.
+    context: the study.
+    trials: how many configurations are trained at the most; None: no limit.
+    seconds: the most seconds of the study's own processes (those of the runs divided by the number
+        of workers, so that a resumed study stops where it would have stopped); None: no limit.
+    epochs: of the rungs, ascending.
+
+    The same context and the same runs give the same proposals. What Optuna knows is kept in memory
+    and copied to FOLDER/search.journal, which optuna-dashboard opens and which is never read here.
+    Raises UserError where search options are wrong or the images leave no room for a network.
     """
 
     def __init__(
         self, context: Context, trials: int | None, seconds: float | None, epochs: Sequence[int]
     ) -> None:
-        check(context.search)
+        check_search(context.search)
         assert (
             epochs
             and list(epochs) == sorted(set(epochs))
@@ -114,9 +95,8 @@ class Proposer:
         self.spent = 0.0  # seconds of training, of all processes together
         self.ended = ""  # why nothing more is proposed
         self.dry = 0
-        self.steps = [
-            REDUCTION**i for i in range(len(self.epochs))
-        ]  # a rung's resource as Hyperband counts it
+        # a rung's resource as Hyperband counts it
+        self.steps = [REDUCTION**i for i in range(len(self.epochs))]
         with quiet():
             self.held = self.space.distributions()
             self.queue: Iterator[dict[str, Any]] | None = None
@@ -125,8 +105,8 @@ class Proposer:
                 random.Random(self.seed % 2**32).shuffle(points)
                 self.queue = iter(points)
             self.study = self._study()
-            self.study.enqueue_trial(self.space.params(self.space.strong))
-            self.mirror = Mirror(
+            self.study.enqueue_trial(self.space.params(self.space.reference))
+            self.journal = Journal(
                 context.folder / JOURNAL if context.folder is not None and context.live else None
             )
 
@@ -134,8 +114,9 @@ class Proposer:
         import optuna
 
         seed = self.seed % 2**32  # numpy's
-        # a few random proposals first, fewer where the whole budget is small; settings are modelled jointly, and trials that are
-        # running are taken for bad ones, so that a batch does not hold four of a kind
+        # a few random proposals first, fewer where the whole budget is small; settings are modelled
+        # jointly, and trials that are running are taken for bad ones, so that a batch does not hold
+        # four of a kind
         startup = max(4, min(10, self.trials // 4))
         sampler = (
             optuna.samplers.TPESampler(
@@ -166,7 +147,9 @@ class Proposer:
         return replace(recipe, epochs=self.epochs[index], evaluate=("val",))
 
     def ask(self, count: int) -> list[Recipe]:
-        """At most `count` recipes to train next: promoted configurations at their next rung, then new ones. Nothing: the search is over."""
+        """At most `count` recipes to train next: promoted configurations at their next rung, then
+        new ones. An empty list: the search is over.
+        """
         with quiet():
             chosen = (
                 []
@@ -182,7 +165,10 @@ class Proposer:
             return [self.rung(tried.recipe, len(tried.runs)) for tried in chosen]
 
     def tell(self, runs: Sequence[Run]) -> None:
-        """The runs of the batch that was asked for; others, of an older study, are kept too. What was asked and is missing counts as untrained."""
+        """The runs of the batch that was asked for; others, of an older study, are kept too.
+
+        What was asked for and is missing counts as untrained.
+        """
         with quiet():
             sent = {run.recipe: run for run in runs}
             judged: list[Tried] = []
@@ -202,7 +188,7 @@ class Proposer:
                 self._adopt(run)
             self.dry = 0 if judged else self.dry + 1
             self._judge(judged)
-            self.mirror.write(self.study)
+            self.journal.write(self.study)
 
     def _judge(self, judged: list[Tried]) -> None:
         for tried in judged:
@@ -211,7 +197,8 @@ class Proposer:
             tried.trial.set_user_attr(
                 f"run of {tried.runs[-1].recipe.epochs} epochs", tried.runs[-1].id
             )
-        # the pruner compares a trial with those that it has judged before: the best of a batch goes first, so that the others meet it
+        # the pruner compares a trial with those that it has judged before: the best of a batch goes
+        # first, so that the others meet it
         for tried in sorted(
             judged, key=lambda tried: (tried.runs[-1].best["val_loss"], tried.number)
         ):
@@ -224,7 +211,7 @@ class Proposer:
                 tried.state = "promoted"
 
     def _end(self, tried: Tried, state: str) -> None:
-        """Tell Optuna how a trial ended; pruned and stopped ones keep the loss of the rung that they reached."""
+        """Tell Optuna how a trial ended; pruned and stopped ones keep their last rung's loss."""
         from optuna.trial import TrialState
 
         assert tried.trial is not None
@@ -245,7 +232,7 @@ class Proposer:
     def _adopt(self, run: Run) -> None:
         """A run that today's proposals don't hold: an older version of this search asked for it."""
         recipe = replace(
-            run.recipe, epochs=self.space.strong.epochs, evaluate=self.space.strong.evaluate
+            run.recipe, epochs=self.space.reference.epochs, evaluate=self.space.reference.evaluate
         )
         tried = self.known.get(recipe)
         if tried is None:
@@ -278,12 +265,14 @@ class Proposer:
         return not self.ended
 
     def _propose(self) -> Tried | None:
-        """A configuration that was not proposed before and is not too large; None where there is none, or the budget is spent."""
+        """A configuration that was not proposed before and is not too large.
+
+        None where there is none, or the budget is spent.
+        """
         attempts = 0
         while attempts < ATTEMPTS and self._room():
-            if (
-                self.queue is not None and self.tried
-            ):  # the enqueued strong recipe comes before the grid
+            # the enqueued reference recipe comes before the grid
+            if self.queue is not None and self.tried:
                 point = next(self.queue, None)
                 if point is None:
                     self.ended = "the grid was exhausted"
@@ -293,14 +282,14 @@ class Proposer:
                 attempts += 1
             trial = self.study.ask(self.held)
             # the first one as it is: the capacity chapter has the very same recipe
-            recipe = self.space.strong if trial.number == 0 else self.space.recipe(trial.params)
+            recipe = self.space.reference if trial.number == 0 else self.space.recipe(trial.params)
             if recipe in self.known:
                 self._repeat(trial, self.known[recipe])
                 continue
             tried = Tried(trial.number, recipe, "proposed", trial=trial)
             self.tried.append(tried)
             self.known[recipe] = tried
-            trial.set_user_attr("network", describe(recipe))
+            trial.set_user_attr("network", describe_configuration(recipe))
             reason = None if trial.number == 0 else self.space.too_large(recipe)
             if reason is None:
                 return tried
@@ -310,7 +299,7 @@ class Proposer:
         return None
 
     def _repeat(self, trial: Trial, known: Tried) -> None:
-        """A configuration that is known already: told what is known of it, and not trained again."""
+        """Tell Optuna what is known of a configuration already; it is not trained again."""
         from optuna.trial import TrialState
 
         self.duplicates += 1
@@ -327,24 +316,29 @@ class Proposer:
             self.study.tell(trial, state=TrialState.PRUNED)
 
     def close(self) -> None:
-        """Nothing more is trained: what waits for its next rung stays at the rung that it reached."""
+        """Nothing more is trained: what waits for its next rung stays at the one it reached."""
         with quiet():
             for tried in self.tried:
                 if tried.state == "promoted":
                     self._end(tried, "stopped")
-            self.mirror.write(self.study)
+            self.journal.write(self.study)
 
     def ranked(self) -> list[Tried]:
-        """What was trained, best first: by the highest rung reached, then by validation loss there. Test figures are not looked at."""
+        """What was trained, best first: by the highest rung reached, then by validation loss there.
+
+        Test figures are not looked at.
+        """
         told = [tried for tried in self.tried if tried.runs]
         return sorted(
             told, key=lambda t: (-t.runs[-1].recipe.epochs, t.runs[-1].best["val_loss"], t.number)
         )
 
     def importance(self) -> dict[str, float] | None:
-        """Each setting's share (adding up to 1) in what sets the best quarter of the trials apart, after the lowest rung, which all reach.
+        """Each setting's share in what sets the best quarter of the trials apart; they add up to 1.
 
-        PED-ANOVA (Watanabe, Bansal and Hutter 2023). None where fewer than IMPORTANCE_TRIALS trials finished it, or where nothing sets them apart.
+        By PED-ANOVA (Watanabe, Bansal and Hutter 2023) after the lowest rung, which all trials
+        reach. None where fewer than IMPORTANCE_TRIALS trials finished it, or where nothing sets
+        them apart.
         """
         import optuna
         from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
@@ -376,70 +370,3 @@ class Proposer:
             if math.isfinite(whole) and whole > 0
             else None
         )
-
-
-def usable(run: Run) -> bool:
-    return run.status == "finished" and bool(run.rows) and run.best.get("val_loss") is not None
-
-
-class Mirror:
-    """The study's trials in a file that optuna-dashboard opens, in their order: a trial is written once it and all before it have ended.
-
-    A file that can't be written ends the mirror and never the search.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self.path, self.written, self.problem = path, 0, ""
-        self.copy: Study | None = None
-        with self.guarded():
-            if path is not None:
-                self.copy = self.fresh(path)
-
-    def fresh(self, path: Path) -> Study:
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
-        for old in (
-            path,
-            path.with_name(f"{path.name}.lock"),
-        ):  # of an earlier process; the study's own lock keeps others out
-            old.unlink(missing_ok=True)
-        return optuna.create_study(
-            study_name=STUDY_NAME, storage=JournalStorage(JournalFileBackend(str(path)))
-        )
-
-    def write(self, study: Study) -> None:
-        with self.guarded():
-            trials = study.get_trials(deepcopy=False) if self.copy is not None else []
-            while (
-                self.copy is not None
-                and self.written < len(trials)
-                and trials[self.written].state.is_finished()
-            ):
-                self.copy.add_trial(trials[self.written])
-                self.written += 1
-
-    @contextlib.contextmanager
-    def guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            # a full disk, no rights, a file that somebody else has changed
-            self.copy, self.problem = None, one_line(error)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Optuna says nothing meanwhile; its verbosity is left as the user has it."""
-    import optuna
-
-    level = optuna.logging.get_verbosity()
-    with warnings.catch_warnings():
-        # what is experimental or deprecated in Optuna is tested here with the versions that we allow
-        warnings.simplefilter("ignore")
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        try:
-            yield
-        finally:
-            optuna.logging.set_verbosity(level)

@@ -1,6 +1,6 @@
-"""What the search may propose: ranges for a preset, the settings as Optuna's distributions, and a trial's parameters as a recipe and back.
+"""What the search may propose: ranges of settings, and a trial's parameters as a recipe and back.
 
-Like search.py, it imports optuna only when a search begins.
+Optuna is imported only when a search begins.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from convscope.errors import UserError
 from convscope.models import size_of
 from convscope.planning.context import Context
-from convscope.planning.epochs import fits
-from convscope.planning.reference import strong_of
+from convscope.planning.epochs import leaves_room
+from convscope.planning.reference import reference_recipe
 from convscope.recipe import ConvNet, Recipe, hidden_of, label_of
 
 if TYPE_CHECKING:
@@ -27,16 +27,23 @@ WIDTH_STEP = 8  # widths between cost as much: a processor computes with vectors
 
 @dataclass(frozen=True)
 class Ranges:
-    """What is searched: inclusive ranges and choices, and the largest network that is trained."""
+    """What is searched: inclusive ranges and choices, and the largest network that is trained.
+
+    width: the lowest and the highest.
+    depth, block_depth, kernel, crop: the highest.
+    flops: of a 32×32 image's forward pass; larger images are allowed more by their pixels.
+    parameters: the most learnable ones.
+    memory: about the bytes of a batch's feature maps and their gradients in float32.
+    """
 
     width: tuple[int, int]
     depth: int
     block_depth: int
     kernel: int
     crop: int
-    flops: float  # of one 32×32 image's forward pass; larger images are allowed as much more as they have pixels
+    flops: float
     parameters: int
-    memory: float  # bytes of one batch's feature maps and their gradients in float32, about
+    memory: float
     activations: tuple[str, ...] = ("relu", "leaky_relu", "gelu", "silu", "tanh")
     pools: tuple[str, ...] = ("max", "avg", "stride", "none")
     norms: tuple[str, ...] = ("none", "batch", "group")
@@ -46,7 +53,7 @@ class Ranges:
 
 
 RANGES = {
-    # without group normalisation, which takes several times as long on a CPU as FLOPs let expect
+    # group normalisation takes several times as long on a CPU as its FLOPs let expect
     "quick": Ranges(
         (8, 32), 4, 3, 5, 3, flops=12e6, parameters=1_000_000, memory=1e9, norms=("none", "batch")
     ),
@@ -57,10 +64,16 @@ RANGES = {
 
 @dataclass(frozen=True)
 class Space:
-    """The settings that are searched, limited by what fits the images, and always holding the strong recipe's."""
+    """The settings that are searched: what the images leave room for, and always the reference's.
+
+    ranges: of the preset.
+    reference: the recipe that gives all settings that are not searched.
+    in_shape: channels, height and width of the images.
+    num_classes: of the images.
+    """
 
     ranges: Ranges
-    strong: Recipe
+    reference: Recipe
     in_shape: tuple[int, int, int]
     num_classes: int
 
@@ -84,18 +97,21 @@ class Space:
             "skip": CategoricalDistribution((False, True)),
             "head": CategoricalDistribution(("flatten", "gap")),
             "flip": CategoricalDistribution((False, True)),
-            "crop": IntDistribution(0, max(self.strong.crop, min(r.crop, side // 8))),
+            "crop": IntDistribution(0, max(self.reference.crop, min(r.crop, side // 8))),
             "lr": FloatDistribution(*r.lr, log=True),
             "weight_decay": FloatDistribution(*r.weight_decay, log=True),
         }
 
     @property
     def model(self) -> ConvNet:
-        assert isinstance(self.strong.model, ConvNet)
-        return self.strong.model
+        assert isinstance(self.reference.model, ConvNet)
+        return self.reference.model
 
     def recipe(self, params: Mapping[str, Any]) -> Recipe:
-        """The strong recipe with these settings. Settings without effect take their default, so that a network has one recipe only."""
+        """The reference recipe with these settings.
+
+        Settings without effect take their default, so that a network has one recipe only.
+        """
         p = dict(params)
         model = replace(
             self.model,
@@ -112,7 +128,7 @@ class Space:
             skip=p["skip"] and p["block_depth"] > 1,
         )
         rates = {key: float(f"{p[key]:.3g}") for key in ("lr", "weight_decay")}
-        return replace(self.strong, model=model, flip=p["flip"], crop=p["crop"], **rates)
+        return replace(self.reference, model=model, flip=p["flip"], crop=p["crop"], **rates)
 
     def params(self, recipe: Recipe) -> dict[str, Any]:
         """The settings of a recipe, as a trial has them."""
@@ -143,15 +159,20 @@ class Space:
         flops = r.flops * max(1.0, math.prod(self.in_shape[1:]) / 1024)
         memory = 2 * 4 * recipe.batch * sum(math.prod(layer.shape) for layer in size.layers)
         if size.flops > flops:
-            return f"{size.flops / 1e6:,.1f} million FLOPs an image; at most {flops / 1e6:,.1f} million are searched"
+            found, most = size.flops / 1e6, flops / 1e6
+            return f"{found:,.1f} million FLOPs per image; at most {most:,.1f} million are searched"
         if size.parameters > r.parameters:
             return f"{size.parameters:,} parameters; at most {r.parameters:,} are searched"
         if memory > r.memory:
-            return f"about {memory / 1e9:.1f} GB of feature maps a batch; at most {r.memory / 1e9:g} GB are searched"
+            found, most = memory / 1e9, r.memory / 1e9
+            return f"{found:.1f} GB of feature maps per batch; at most {most:g} GB are searched"
         return None
 
     def axes(self) -> dict[str, Callable[[Any], float]]:
-        """For each setting that varies: its values as places from 0 (the lowest or first one searched) to 1 (the highest or last)."""
+        """For each setting that varies a function from its value to a place between 0 and 1.
+
+        0 is the lowest or first value that is searched, 1 the highest or last one.
+        """
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         def place(distribution: BaseDistribution) -> Callable[[Any], float]:
@@ -170,8 +191,8 @@ class Space:
         }
 
     def grid(self) -> list[dict[str, Any]]:
-        """A coarse grid: sizes, pooling, normalisation, head and rate vary, the other settings are the strong recipe's."""
-        held, known = self.distributions(), self.params(self.strong)
+        """A coarse grid: sizes, pooling, normalisation, head and rate vary; the rest is held."""
+        held, known = self.distributions(), self.params(self.reference)
         kernel = known["kernel"]
         values: dict[str, Sequence[Any]] = {
             "width": [max(1, known["width"] // 2), known["width"]],
@@ -209,24 +230,26 @@ def contains(distribution: BaseDistribution, value: Any) -> bool:
 
 def space_of(context: Context) -> Space:
     """Raises UserError where the images leave no room for a network with pooling."""
-    strong = strong_of(context)
-    assert isinstance(strong.model, ConvNet)
+    reference = reference_recipe(context)
+    assert isinstance(reference.model, ConvNet)
     channels, height, width = context.data.in_shape
-    if not fits(strong.model, (channels, height, width)):
+    if not leaves_room(reference.model, (channels, height, width)):
         raise UserError(
             f"images of {height}×{width} pixels leave no room for a convolution with pooling"
         )
     return Space(
-        RANGES[context.preset], strong, (channels, height, width), context.data.num_classes
+        RANGES[context.preset], reference, (channels, height, width), context.data.num_classes
     )
 
 
-def describe(recipe: Recipe) -> str:
-    """A configuration in words: the network, then augmentation, as "width 16, depth 3×2, batch norm, flips, shifts of 2"."""
+def describe_configuration(recipe: Recipe) -> str:
+    """A configuration in words: the network, then augmentation.
+
+    As "width 16, depth 3×2, batch norm, flips, shifts of 2".
+    """
     model = recipe.model
     hidden = f", hidden {hidden_of(model)}" if isinstance(model, ConvNet) and model.hidden else ""
-    changes = [
-        *(["flips"] if recipe.flip else []),
-        *([f"shifts of {recipe.crop}"] if recipe.crop else []),
-    ]
-    return ", ".join([f"{label_of(model)}{hidden}", *changes])
+    words = [f"{label_of(model)}{hidden}"]
+    words += ["flips"] if recipe.flip else []
+    words += [f"shifts of {recipe.crop}"] if recipe.crop else []
+    return ", ".join(words)

@@ -9,6 +9,8 @@ from convscope import lazily
 if TYPE_CHECKING:
     from convscope.report.configurations import configurations_table as configurations_table
     from convscope.report.drawing import Drawings as Drawings
+    from convscope.report.findings import BestResult as BestResult
+    from convscope.report.findings import CapacityResult as CapacityResult
     from convscope.report.findings import Chart as Chart
     from convscope.report.findings import Finding as Finding
     from convscope.report.findings import Gallery as Gallery
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from convscope.report.rendering import write_report as write_report
 
 _HOMES = {
+    "BestResult": "findings",
+    "CapacityResult": "findings",
     "Chart": "findings",
     "Drawings": "drawing",
     "Finding": "findings",

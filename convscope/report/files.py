@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -26,17 +27,20 @@ def results(
     about: dict[str, Any],
     findings: dict[str, Finding],
     runs: tuple[Run, ...],
-    used: dict[str, list[str]],
+    used: Mapping[str, Mapping[str, str]],
     sentence: str,
 ) -> dict[str, Any]:
-    """The tree of results.json; its form is an interface (ARCHITECTURE.md)."""
+    """The tree of results.json; its form is an interface (ARCHITECTURE.md).
+
+    used: for each run's id the chapters that asked for it, each with the role that it has there.
+    """
     return {
         "schema": SCHEMA,
         "convscope": version("convscope"),
         "sentence": sentence,
         "study": about,
         "chapters": {name: chapter(finding) for name, finding in findings.items()},
-        "runs": [run_entry(run, used.get(run.id, [])) for run in runs],
+        "runs": [run_entry(run, used.get(run.id, {}), list(findings)) for run in runs],
     }
 
 
@@ -78,19 +82,23 @@ def picture_names(finding: Finding, gallery: Gallery) -> list[str]:
     return [f"{finding.name}-{gallery.name}-{i:02d}.png" for i in range(1, len(gallery.items) + 1)]
 
 
-def run_entry(run: Run, chapters: list[str]) -> dict[str, Any]:
+def run_entry(run: Run, used: Mapping[str, str], chapters: Sequence[str]) -> dict[str, Any]:
+    """A run's row. Where chapters share a run, its role is that of the first in the report."""
+
     def figures(row: dict[str, Any] | None) -> dict[str, Any] | None:
         return {key: row.get(key) for key in ("epoch", *MEASURES)} if row else None
 
     recipe = run.recipe
+    role = next((used[name] for name in chapters if name in used), "")
     return {
         "id": run.id,
-        "chapters": chapters,
+        "chapters": list(used),
         "model": to_json(recipe.model),
         "seed": recipe.seed,
         "status": run.status,
         "message": run.message,
-        "pilot": "test" not in recipe.evaluate,
+        "role": role,
+        "pilot": role in ("pilot", "trial"),  # judged by validation alone
         "filters": run.size["filters"],
         "parameters": run.size["parameters"],
         "flops": run.size["flops"],
@@ -114,6 +122,7 @@ def write_csv(path: Path, runs: list[dict[str, Any]]) -> None:
     plain = (
         "id",
         "status",
+        "role",
         "pilot",
         "seed",
         "filters",

@@ -6,7 +6,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from convscope.recipe import ConvNet
 from convscope.training import Run
+
+
+@dataclass(frozen=True)
+class CapacityResult:
+    """What the chapter on capacity gives to others: the smallest network within one standard error
+    of the sweep's best, and the finished runs of the sweep."""
+
+    smallest: ConvNet
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class BestResult:
+    """What the search gives to others: the runs that stand for the winner and for the smallest."""
+
+    winner: Run
+    smallest: Run
 
 
 @dataclass(frozen=True)
@@ -74,7 +92,7 @@ class Finding:
     galleries: list[Gallery] = field(default_factory=list)
     brief: str = ""
     proof: list[str] = field(default_factory=list)
-    runs: dict[str, Run] = field(default_factory=dict)
+    gives: CapacityResult | BestResult | None = None
 
     def __str__(self) -> str:
         return f"{self.title}: {self.sentence}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def write_report(
     about: dict[str, Any],
     findings: dict[str, Finding],
     runs: tuple[Run, ...],
-    used: dict[str, list[str]],
+    used: Mapping[str, Mapping[str, str]],
     sentence: str,
     data: Dataset,
     drawings: Drawings,

@@ -1,4 +1,4 @@
-"""A study: plans, trains, collects, reports."""
+"""A study: plans, trains, collects, reports. Begin with main_path.py."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from convscope import lazily
 
 if TYPE_CHECKING:
-    from convscope.studies.folder import read_study as read_study
-    from convscope.studies.folder import study_folder as study_folder
-    from convscope.studies.folder import write_study as write_study
+    from convscope.studies.folder import StudyFolder as StudyFolder
+    from convscope.studies.folder import study_path as study_path
     from convscope.studies.main_path import study as study
     from convscope.studies.plan import fitted as fitted
     from convscope.studies.plan import forecast as forecast
@@ -23,16 +22,15 @@ if TYPE_CHECKING:
 _HOMES = {
     "Lines": "progress",
     "Study": "writing",
+    "StudyFolder": "folder",
     "Watcher": "watcher",
     "fitted": "plan",
     "forecast": "plan",
-    "read_study": "folder",
     "render": "rendering",
     "run_all": "sweep",
     "sentence_of": "writing",
     "study": "main_path",
-    "study_folder": "folder",
-    "write_study": "folder",
+    "study_path": "folder",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

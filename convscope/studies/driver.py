@@ -1,9 +1,10 @@
-"""Drives chapters: each asks for recipes and is sent their runs, until it returns its finding."""
+"""Drives chapters: each asks for runs and is sent them, until it returns its finding."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,16 +13,44 @@ from convscope.chapters import CHAPTERS
 from convscope.engines import LocalEngine
 from convscope.errors import UserError, one_line
 from convscope.machine import Costs
-from convscope.planning import Chapter, Context
-from convscope.recipe import Recipe
+from convscope.planning import Answer, Chapter, Context, Give, Request, Role, Wait
 from convscope.report import Finding
+from convscope.studies.records import RecordedRequests, ids_of
+from convscope.studies.study_json import RunIds
 from convscope.studies.sweep import Sweep
 from convscope.studies.watcher import Watcher
 from convscope.training import Run, finished_run, keep_freed_memory
 
 
+@dataclass
+class UnderWay:
+    """A chapter that has no finding yet.
+
+    rank: its place among the chapters; all but the last are analysed beside runs.
+    step: what it waits for; an empty one before it begins.
+    """
+
+    name: str
+    chapter: Chapter
+    rank: int
+    step: Sequence[Request] | Wait = ()
+
+
 class Driver:
-    """Drives chapters: each asks for recipes and is sent their runs, until it returns its finding."""
+    """Drives chapters: each asks for runs and is sent them, until it returns its finding.
+
+    engine: where runs are trained; None: runs on disk are read and others left out.
+    root: the folder of run folders.
+    costs: the seconds that runs take; None where nothing is trained.
+    watcher: sees the study go by.
+    recorded: what an earlier process asked for, by chapter. Then that is read, whatever today's
+        presets would ask for.
+    found: is told of each finding.
+
+    Afterwards `runs` holds what chapters were sent, `used` for each run's id the chapters that
+    asked for it with the role it has there, `asked` each chapter's steps, and `broken` the chapters
+    whose analysis failed, with the reason.
+    """
 
     def __init__(
         self,
@@ -29,114 +58,163 @@ class Driver:
         root: Path,
         costs: Costs | None,
         watcher: Watcher,
-        recorded: dict[str, list[list[str]]] | None = None,
+        recorded: dict[str, list[RunIds]] | None = None,
         found: Callable[[Finding], None] | None = None,
     ) -> None:
         self.engine, self.root, self.costs, self.watcher = engine, root, costs, watcher
+        self.recorded, self.found = recorded, found
         self.runs: dict[str, Run] = {}
-        self.used: dict[str, list[str]] = {}  # run id -> chapters
-        self.asked: dict[
-            str, list[list[str]]
-        ] = {}  # chapter -> for each of its requests the ids of the runs
-        self.recorded = recorded  # what an earlier process asked for: then that is read, whatever today's presets would ask for
-        self.found = found  # told of each finding
-        self.broken: dict[str, str] = {}  # chapters whose analysis failed, with the reason
+        self.used: dict[str, dict[str, Role]] = {}
+        self.asked: dict[str, list[RunIds]] = {}
+        self.broken: dict[str, str] = {}
         self.threads = torch.get_num_threads()
-        self.only_finished = engine is None  # then runs on disk are read and the others left out
+        self.only_finished = engine is None
+        self.sweep: Sweep | None = None
+        self.replay: RecordedRequests | None = None
 
     def collect(self, context: Context) -> dict[str, Finding]:
-        """What `drive` finds; torch's threads are left as they were."""
+        """The findings of all chapters, in their order; torch's threads are left as they were."""
         self.threads = torch.get_num_threads()
         keep_freed_memory()
+        self._begin(context)
         try:
-            return self.drive(context)
+            return self._drive(context)
         finally:
             torch.set_num_threads(self.threads)
 
-    def drive(self, context: Context) -> dict[str, Finding]:
-        """The findings of all chapters. Each goes on as soon as its own runs are there, so that no core idles while another chapter waits or thinks."""
-        context.findings.clear()
-        context.announced.clear()
+    def _begin(self, context: Context) -> None:
+        context.given.clear()
         self.asked.clear()
         self.broken.clear()
-        sweep = None
+        self.sweep = None
         if self.engine is not None and self.costs is not None and not self.only_finished:
-            sweep = Sweep(self.engine, self.root, self.costs, self.watcher)
-        chapters: dict[str, Chapter] = {
-            name: CHAPTERS[name].chapter(context) for name in context.chapters
-        }
-        wanted = {name: next(chapter) for name, chapter in chapters.items()}
-        known: dict[
-            str, int
-        ] = {}  # how many findings there were when a chapter that waits for one was asked last
-        # chapter after chapter, so that all but the last are analysed beside runs
-        rank = {name: i for i, name in enumerate(context.chapters)}
-        for name in wanted:
-            self.ask(name, wanted[name], sweep, rank[name])
-        while wanted:
-            moved = False
-            for name in list(wanted):
-                if not wanted[name] and known.get(name) == len(context.findings):
-                    continue
-                runs = self.answer(name, wanted[name], sweep)
-                if runs is None:
-                    continue
-                moved = True
-                known[name] = len(context.findings)
-                # what chapters compute here runs beside the workers, or, where nothing is trained, beside the drawing of charts: then as many threads as
-                # cores would fight these for every core
-                torch.set_num_threads(self.threads if sweep is not None and sweep.idle else 1)
-                try:
-                    wanted[name] = chapters[name].send(runs)
-                except StopIteration as end:
-                    context.findings[name] = end.value
-                except UserError:
-                    raise
-                except Exception as error:  # a fault of ours: the other chapters and what was trained are not lost by it
-                    context.findings[name] = self.failed(name, error)
-                else:
-                    self.ask(name, wanted[name], sweep, rank[name])
-                if name in context.findings:
-                    del wanted[name]
-                    self.watcher.found(name)
-                    if self.found is not None:
-                        self.found(context.findings[name])
-            assert moved or (sweep is not None and sweep.wait()), (
-                f"chapters wait for each other: {', '.join(wanted)}"
-            )
-        return {name: context.findings[name] for name in context.chapters}
+            self.sweep = Sweep(self.engine, self.root, self.costs, self.watcher)
+        self.replay = RecordedRequests(self.recorded) if self.recorded is not None else None
 
-    def failed(self, name: str, error: Exception) -> Finding:
+    def _drive(self, context: Context) -> dict[str, Finding]:
+        """Each chapter goes on as soon as what it waits for is there.
+
+        So no core idles while another chapter waits or thinks.
+        """
+        findings: dict[str, Finding] = {}
+        waiting: list[UnderWay] = []
+        for rank, name in enumerate(context.chapters):
+            own = replace(context, needs=CHAPTERS[name].NEEDS)
+            waiting.append(UnderWay(name, CHAPTERS[name].chapter(own), rank))
+        while waiting:
+            moved = False
+            for one in list(waiting):
+                answer = self._answer(one, context)
+                if answer is not None:
+                    moved = True
+                    self._go_on(one, answer, context, findings)
+            waiting = [one for one in waiting if one.name not in findings]
+            if moved or not waiting or (self.sweep is not None and self.sweep.wait()):
+                continue
+            # nothing is trained, and every chapter waits
+            quiet = [one for one in waiting if self._is_ready(one.step, context, quiet=True)]
+            assert quiet, f"chapters wait for each other: {', '.join(w.name for w in waiting)}"
+            self._go_on(quiet[0], Answer(), context, findings)
+            waiting = [one for one in waiting if one.name not in findings]
+        return {name: findings[name] for name in context.chapters}
+
+    def _answer(self, one: UnderWay, context: Context) -> Answer | None:
+        """What a chapter waits for; None where it is not there yet."""
+        if isinstance(one.step, Wait):
+            return Answer() if self._is_ready(one.step, context, quiet=False) else None
+        by_role = self._on_disk(one) if self.sweep is None else self._trained(one, self.sweep)
+        if by_role is None:
+            return None
+        for role, runs in by_role.items():
+            for run in runs:
+                self.runs[run.id] = run
+                self.used.setdefault(run.id, {}).setdefault(one.name, role)
+        return Answer(by_role)
+
+    @staticmethod
+    def _trained(one: UnderWay, sweep: Sweep) -> dict[Role, list[Run]] | None:
+        """The runs that a chapter asks for; None as long as one is missing."""
+        assert not isinstance(one.step, Wait)
+        found: dict[Role, list[Run]] = {}
+        for request in one.step:
+            runs = sweep.answer(request.recipes)
+            if runs is None:
+                return None
+            found.setdefault(request.role, []).extend(runs)
+        return found
+
+    def _on_disk(self, one: UnderWay) -> dict[Role, list[Run]]:
+        """What is on disk of the runs that a chapter asks for, or asked for in its time."""
+        assert not isinstance(one.step, Wait)
+        ids = ids_of(one.step)
+        if self.replay is not None:
+            ids = self.replay.take(one.name, one.step)
+        found: dict[Role, list[Run]] = {}
+        for role, keys in ids.items():
+            runs = (finished_run(self.root / key, self.watcher.say) for key in dict.fromkeys(keys))
+            found[role] = [run for run in runs if run is not None]
+        return found
+
+    @staticmethod
+    def _is_ready(step: Sequence[Request] | Wait, context: Context, quiet: bool) -> bool:
+        """Whether a chapter need not wait any longer; `quiet`: nothing else goes on."""
+        if not isinstance(step, Wait) or (step.quiet and not quiet):
+            return False
+        return all(name in context.given or name not in context.chapters for name in step.needs)
+
+    def _go_on(
+        self, one: UnderWay, answer: Answer, context: Context, findings: dict[str, Finding]
+    ) -> None:
+        """Send a chapter what it waited for, and take its next step."""
+        # what chapters compute here runs beside the workers, or, where nothing is trained, beside
+        # the drawing of charts: as many threads as cores would fight these for every core
+        torch.set_num_threads(self.threads if self.sweep is not None and self.sweep.idle else 1)
+        chapter, name = one.chapter, one.name
+        begun = name in self.asked
+        self.asked.setdefault(name, [])
+        try:
+            step = chapter.send(answer) if begun else next(chapter)
+            while isinstance(step, Give):
+                context.given[name] = step.result
+                step = chapter.send(Answer())
+        except StopIteration as end:
+            self._end(end.value, context, findings)
+        except UserError:
+            raise
+        except Exception as error:  # a fault of ours: the others and what was trained are not lost
+            self._end(self._failed(name, error), context, findings)
+        else:
+            one.step = step
+            self._ask(one)
+
+    def _ask(self, one: UnderWay) -> None:
+        """Take note of a chapter's step, and have its runs trained."""
+        name, step = one.name, one.step
+        if isinstance(step, Wait):
+            needs = CHAPTERS[name].NEEDS
+            assert set(step.needs) <= set(needs), f"{name} waits for what is not in its NEEDS"
+            return
+        self.asked[name].append(ids_of(step))
+        cost = skipped = 0.0
+        if self.sweep is not None:
+            for request in step:
+                new, known = self.sweep.ask(request, one.rank)
+                cost, skipped = cost + new, skipped + known
+        self.watcher.asked(name, step, cost, skipped)
+
+    def _end(self, finding: Finding, context: Context, findings: dict[str, Finding]) -> None:
+        findings[finding.name] = finding
+        context.given.setdefault(finding.name, finding.gives)
+        self.watcher.found(finding.name)
+        if self.found is not None:
+            self.found(finding)
+
+    def _failed(self, name: str, error: Exception) -> Finding:
         self.broken[name] = f"{type(error).__name__}: {one_line(error)}"
         self.watcher.say("".join(traceback.format_exception(error)).rstrip())
         chapter = CHAPTERS[name]
-        sentence = f"The analysis of this chapter failed ({self.broken[name]}); its runs are on disk, and the same command analyses them again."
+        sentence = (
+            f"The analysis of this chapter failed ({self.broken[name]}); "
+            "its runs are on disk, and the same command analyses them again."
+        )
         return Finding(name, chapter.TITLE, chapter.QUESTION, "failed", sentence, {})
-
-    def ask(self, name: str, recipes: list[Recipe], sweep: Sweep | None, rank: int) -> None:
-        if recipes:
-            self.asked.setdefault(name, []).append([recipe.id for recipe in recipes])
-            self.watcher.asked(
-                name, recipes, *(sweep.ask(recipes, rank) if sweep is not None else (0.0, 0.0))
-            )
-
-    def answer(self, name: str, recipes: list[Recipe], sweep: Sweep | None) -> list[Run] | None:
-        """The runs that a chapter asked for; None as long as one is missing. Without a sweep those that are on disk, as an earlier process recorded the request, if one did."""
-        if not recipes:
-            return []
-        if sweep is not None:
-            runs = sweep.answer(recipes)
-        elif self.recorded is None:
-            runs = self.finished([recipe.id for recipe in recipes])
-        else:
-            steps, step = self.recorded.get(name, []), len(self.asked[name]) - 1
-            runs = self.finished(steps[step]) if step < len(steps) else []
-        for run in runs or ():
-            self.runs[run.id] = run
-            names = self.used.setdefault(run.id, [])
-            names += [name] if name not in names else []
-        return runs
-
-    def finished(self, ids: list[str]) -> list[Run]:
-        found = [finished_run(self.root / key, self.watcher.say) for key in dict.fromkeys(ids)]
-        return [run for run in found if run is not None]

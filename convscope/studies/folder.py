@@ -1,117 +1,228 @@
-"""A study's folder and its study.json."""
+"""A study's folder: where it lies, its lock, and its study.json, read once into typed values."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from convscope import machine as devices
-from convscope.data import dataset as datasets
+from convscope.data import Dataset
 from convscope.errors import UserError, one_line
 from convscope.files import parse_json, seal, set_aside, write_bytes, write_json
-from convscope.studies.watcher import Watcher
+from convscope.machine import Choice, cores
+from convscope.studies.study_json import (
+    About,
+    Asked,
+    Fitted,
+    Plan,
+    RunIds,
+    about_from,
+    about_json,
+    asked_from,
+    choice_from,
+    costs_from,
+    fitted_from,
+    fitted_json,
+    part,
+    plan_from,
+    plan_json,
+    requests_from,
+    requests_json,
+)
 from convscope.training import Run, list_runs
 
+LONGEST_NAME = 255  # bytes of a part of a path
 
-def study_folder(data: datasets.Dataset, preset: str, out: str | Path | None) -> Path:
-    if out is None:
-        safe = (
-            "".join(c if c.isalnum() or c in "-_." else "-" for c in data.name)[:80].strip(".-")
-            or "data"
+
+@dataclass
+class StudyFolder:
+    """A study's folder and what its study.json holds; change the values, then `save`.
+
+    root: the folder.
+    asked: device and workers as asked for.
+    choice: how the study computes on this machine, as measured when it began.
+    costs: by kind of run the seconds of one image's training and of its evaluation.
+    fitted: the plan that fits the time budget; None without one.
+    plan: what the chapters plan with.
+    about: what the report says of the study.
+    seconds: spent by all processes that worked on it.
+    requests: for each chapter and each of its steps the ids of the runs, by role.
+    measured: figures that are measured once, by key.
+    problems: why parts of study.json could not be read, by key.
+    """
+
+    root: Path
+    asked: Asked | None = None
+    choice: Choice | None = None
+    costs: dict[str, tuple[float, float]] = field(default_factory=dict)
+    fitted: Fitted | None = None
+    plan: Plan | None = None
+    about: About | None = None
+    seconds: float = 0.0
+    requests: dict[str, list[RunIds]] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> Path:
+        """The folder of run folders."""
+        return self.root / "runs"
+
+    @staticmethod
+    def lock(root: Path) -> AbstractContextManager[object]:
+        """The right to work in a study, for one process at a time; it dies with its owner.
+
+        root: the study's folder, which is made where it is missing.
+        Raises UserError where another process holds it or the folder cannot be made.
+        """
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            return FileLock(root / ".lock").acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"study {one_line(root)}: another convscope is working there; "
+                "wait for it, or name another folder with --out"
+            ) from None
+        except OSError as error:
+            raise UserError(unwritable(root, error)) from None
+
+    @classmethod
+    def create(cls, root: Path, asked: Asked, say: Callable[[str], None]) -> StudyFolder:
+        """A new study's folder, or the one that is there; hold its lock.
+
+        root: the study's folder.
+        asked: device and workers, for a study whose study.json was altered: that is set aside, and
+            the choice that its runs were trained with is read from one of them.
+        say: is told of it.
+        Raises UserError where nothing can be written.
+        """
+        try:
+            (root / "runs").mkdir(exist_ok=True)
+            if not (root / ".gitignore").exists():
+                write_bytes(root / ".gitignore", b"*\n")
+        except OSError as error:
+            raise UserError(unwritable(root, error)) from None
+        try:
+            return cls.open(root)
+        except UserError as error:
+            aside = set_aside(root / "study.json", str(error))
+            say(f"{error}; set aside as {aside.name}")
+        folder = cls(root)
+        choice = choice_of_runs(folder.runs)
+        if choice is not None:
+            folder.begin(asked, choice)
+        return folder
+
+    @classmethod
+    def open(cls, root: Path) -> StudyFolder:
+        """What study.json holds; an empty one where there is none.
+
+        Raises UserError where it cannot be read or was altered. A part that this version cannot
+        read is left out and named in `problems`.
+        """
+        path = root / "study.json"
+        if not path.exists():
+            return cls(root)
+        try:
+            tree = parse_json(path.read_bytes())
+        except (UserError, OSError) as error:
+            why = one_line(error)
+            raise UserError(f"study {one_line(root)}: study.json cannot be read: {why}") from None
+        if not isinstance(tree, dict) or tree.get("seal") != seal(tree):
+            raise UserError(f"study {one_line(root)}: study.json was altered")
+        return cls._read(root, tree)
+
+    @classmethod
+    def _read(cls, root: Path, tree: dict[str, Any]) -> StudyFolder:
+        asked, _ = part(tree, "asked", asked_from)
+        choice, _ = part(tree, "choice", choice_from)
+        costs, _ = part(tree, "costs", costs_from)
+        fitted, _ = part(tree, "fitted", fitted_from)
+        plan, no_plan = part(tree, "context", plan_from)
+        about, no_about = part(tree, "about", about_from)
+        seconds, _ = part(tree, "seconds", float)
+        requests, no_requests = part(tree, "requests", lambda _: requests_from(tree, root / "runs"))
+        measured, _ = part(tree, "measured", dict)
+        problems = {"about": no_about, "context": no_plan, "requests": no_requests}
+        return cls(
+            root,
+            asked,
+            choice,
+            costs or {},
+            fitted,
+            plan,
+            about,
+            seconds or 0.0,
+            requests or {},
+            measured or {},
+            {key: why for key, why in problems.items() if why},
         )
+
+    def begin(self, asked: Asked, choice: Choice) -> None:
+        """A study that computes in this way; what is known of another way is dropped. Saves."""
+        fresh = StudyFolder(self.root, asked, choice)
+        vars(self).update(vars(fresh))
+        self.save()
+
+    def save(self) -> None:
+        """Write study.json, with a seal by which alterations are noticed."""
+        tree: dict[str, Any] = {
+            "asked": asdict(self.asked) if self.asked is not None else None,
+            "choice": asdict(self.choice) if self.choice is not None else None,
+            "costs": {key: list(pair) for key, pair in self.costs.items()},
+            "fitted": fitted_json(self.fitted) if self.fitted is not None else None,
+            "context": plan_json(self.plan) if self.plan is not None else None,
+            "about": about_json(self.about) if self.about is not None else None,
+            "seconds": self.seconds or None,
+            **(requests_json(self.requests) if self.requests else {}),
+            "measured": self.measured or None,
+        }
+        content = {key: value for key, value in tree.items() if value is not None}
+        write_json(self.root / "study.json", {**content, "seal": seal(content)})
+
+
+def study_path(data: Dataset, preset: str, out: str | Path | None) -> Path:
+    """Where a study goes.
+
+    data: its images, after which the folder is named.
+    preset: the other part of the name.
+    out: the folder, where the user names one.
+    Raises UserError where `out` is a file, a folder that is no study, or no usable path.
+    """
+    if out is None:
+        letters = (c if c.isalnum() or c in "-_." else "-" for c in data.name)
+        safe = "".join(letters)[:80].strip(".-") or "data"
         return Path("runs") / f"{safe}-{preset}"
-    path = Path(out)
-    text = str(out)
-    if any(not c.isprintable() for c in text) or any(
-        len(part.encode("utf-8", "surrogateescape")) > 255 for part in path.parts
-    ):
+    path, text = Path(out), str(out)
+    longest = max(len(name.encode("utf-8", "surrogateescape")) for name in (*path.parts, ""))
+    if not text.isprintable() or longest > LONGEST_NAME:
         raise UserError(
-            f"out {one_line(text)!r}: a path of printable characters, each part at most 255 bytes"
+            f"out {one_line(text)!r}: a path of printable characters, "
+            f"each part at most {LONGEST_NAME} bytes"
         )
     if path.exists() and not path.is_dir():
-        raise UserError(f"out {one_line(text)}: a file stands there; name a folder")
-    if (
-        path.is_dir()
-        and any(path.iterdir())
-        and not (path / "study.json").exists()
-        and not (path / ".lock").exists()
-    ):
+        raise UserError(f"out {one_line(text)}: is a file; name a folder")
+    is_study = (path / "study.json").exists() or (path / ".lock").exists()
+    if path.is_dir() and any(path.iterdir()) and not is_study:
         raise UserError(
             f"out {one_line(text)}: not empty and not a study; name a new or empty folder"
         )
     return path
 
 
-def study_lock(root: Path) -> AbstractContextManager[object]:
-    """One process at a time works in a study; the lock dies with its owner."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        return FileLock(root / ".lock").acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"study {one_line(root)}: another convscope is working there; wait for it, or name another folder with --out"
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"study {one_line(root)}: {error.strerror}; name another folder with --out"
-        ) from None
-
-
-def prepare_folder(root: Path) -> None:
-    try:
-        (root / "runs").mkdir(exist_ok=True)
-        if not (root / ".gitignore").exists():
-            write_bytes(root / ".gitignore", b"*\n")
-    except OSError as error:
-        raise UserError(
-            f"study {one_line(root)}: {error.strerror}; name another folder with --out"
-        ) from None
-
-
-def write_study(root: Path, tree: dict[str, Any]) -> None:
-    content = {key: value for key, value in tree.items() if key != "seal"}
-    write_json(root / "study.json", {**content, "seal": seal(content)})
-
-
-def read_study(root: Path) -> dict[str, Any]:
-    """What study.json holds; nothing where there is none. UserError where it does not read or was altered."""
-    path = root / "study.json"
-    if not path.exists():
-        return {}
-    try:
-        tree = parse_json(path.read_bytes())
-    except (UserError, OSError) as error:
-        raise UserError(
-            f"study {one_line(root)}: study.json does not read: {one_line(error)}"
-        ) from None
-    if not isinstance(tree, dict) or tree.get("seal") != seal(tree):
-        raise UserError(f"study {one_line(root)}: study.json was altered")
-    return tree
-
-
-def mend_study(root: Path, asked: dict[str, Any], watcher: Watcher) -> None:
-    """Set an altered study.json aside; the choice that the study's runs were trained with is read from one of them."""
-    try:
-        read_study(root)
-        return
-    except UserError as error:
-        aside = set_aside(root / "study.json", str(error))
-        watcher.say(f"{error}; set aside as {aside.name}")
-    for run in list_runs(root / "runs"):
+def choice_of_runs(runs: Path) -> Choice | None:
+    """How the runs of a folder were computed, from the first of them; None where there is none."""
+    for run in list_runs(runs):
         if isinstance(run, Run):
-            recipe = run.recipe
-            workers = max(1, devices.cores() // recipe.threads) if recipe.device == "cpu" else 1
-            choice = devices.Choice(
-                recipe.device,
-                recipe.precision,
-                recipe.layout,
-                recipe.threads,
-                workers,
-                {},
-                recipe.kernels,
-            )
-            write_study(root, {"asked": asked, "choice": devices.as_dict(choice), "costs": {}})
-            return
+            r = run.recipe
+            workers = max(1, cores() // r.threads) if r.device == "cpu" else 1
+            return Choice(r.device, r.precision, r.layout, r.threads, workers, {}, r.kernels)
+    return None
+
+
+def unwritable(root: Path, error: OSError) -> str:
+    return f"study {one_line(root)}: {error.strerror}; name another folder with --out"

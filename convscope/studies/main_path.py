@@ -1,7 +1,8 @@
-"""A study: plans the chapters' recipes, has them trained, collects the findings, and writes the report.
+"""A study: checks what is asked, opens its folder, measures, plans, has runs trained, reports.
 
-A study lives in one folder: study.json (what was asked, and what was measured and resolved once), runs/ID/…, report.html, results.json,
-results.csv, charts/. Nothing in it is ever trained twice: the same command goes on where it stopped.
+A study lives in one folder: study.json (what was asked, and what was measured and resolved once),
+runs/ID/…, report.html, results.json, results.csv, charts/. Nothing in it is ever trained twice: the
+same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -10,41 +11,59 @@ import shlex
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convscope import data as datasets
+from convscope.data import Dataset
 from convscope.engines import LocalEngine
 from convscope.errors import UserError, did_you_mean, one_line
-from convscope.fast import compiler as kernels
-from convscope.machine import description as devices
-from convscope.machine import resolve
-from convscope.planning import Context, Search, duration, parse_budget
-from convscope.planning import check as check_search
-from convscope.recipe import Recipe, to_json
-from convscope.report import Drawings
+from convscope.fast import compiler
+from convscope.machine import Costs, cores, resolve, this_machine
+from convscope.planning import Context, Search, check_search, duration, parse_budget
+from convscope.recipe import Recipe
+from convscope.report import Drawings, Finding
 from convscope.studies.driver import Driver
-from convscope.studies.folder import (
-    prepare_folder,
-    read_study,
-    study_folder,
-    study_lock,
-    write_study,
-)
+from convscope.studies.folder import StudyFolder, study_path
 from convscope.studies.measuring import measured_costs, resolved
 from convscope.studies.plan import BATCH, PRESETS, SEEDS, chosen_chapters, fitted, forecast, planned
+from convscope.studies.study_json import About, Asked, Plan
 from convscope.studies.trackers import check_tracker, tracked
 from convscope.studies.watcher import Watcher
 from convscope.studies.writing import Study, save
 from convscope.training import check_device
 
-FALLBACK = (
-    "cifar10",
-    "shapes",
-)  # without a DATA argument: the first, and where no source of it can be reached, the second
+# without a DATA argument: the first, and where no source of it can be reached, the second
+FALLBACK = ("cifar10", "shapes")
 
-# by each worker as it starts; torch imports the second at the first step of an optimiser
+# by each worker as it starts; torch imports the last at the first step of an optimiser
 IMPORTED = ("convscope.training.job", "convscope.machine.costs", "torch._dynamo")
+
+MOST_WORKERS = 4  # for each core
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """What a study is asked for, as it was found to be possible; `study` explains the fields.
+
+    budget: in seconds; None: no limit.
+    fallback: why the built-in images stand in for others; empty where they do not.
+    """
+
+    data: str | None
+    chapters: tuple[str, ...]
+    preset: str
+    seeds: int
+    out: str | Path | None
+    device: str
+    workers: int | None
+    val: float
+    size: int | None
+    budget: float | None
+    search: Search
+    track: str | None
+    command: str | None
+    fallback: str = ""
 
 
 def study(
@@ -64,154 +83,214 @@ def study(
     watcher: Watcher | None = None,
     command: str | None = None,
 ) -> Study:
-    """Train what the chapters ask for and write report.html, results.json, results.csv and charts/ to the study's folder.
+    """Answer the chapters' questions for a set of images, and write the report to a folder.
 
-    data: a known name, a folder of images or an .npz file; None takes cifar10, or the built-in `shapes` where cifar10 can't be had. The folder is
-    runs/DATA-PRESET unless `out` names another. Running again goes on where it stopped. `budget` ("10m", "1h30m", "90s" or seconds) makes the preset fit into a
-    time: fewer epochs and trials, then fewer seeds, then fewer training images. `search` is how the chapter `best` looks. `track` names a tracker ("wandb") that
-    mirrors every run. Raises UserError for input that can't work, KeyboardInterrupt after the report of what is there has been written.
+    Running again goes on where it stopped.
+
+    data: a known name, a folder of images, a table, an archive or a hub id; None takes cifar10, or
+        the built-in `shapes` where cifar10 cannot be had.
+    chapters: their names; None: all.
+    preset: quick, standard or full.
+    seeds: for each configuration; None: the preset's number.
+    out: the study's folder; None: runs/DATA-PRESET.
+    device: cpu, cuda, …; auto: the best one.
+    workers: processes that train; None: as many as are fastest here.
+    val: the share of training images that is held out for validation.
+    size: pixels of a side to which images are resized; None: as they are.
+    budget: a time into which the preset is made to fit ("10m", "1h30m", "90s" or seconds): fewer
+        epochs and trials, then fewer seeds, then fewer training images.
+    search: how the chapter `best` searches.
+    track: a tracker ("wandb") that mirrors every run.
+    watcher: sees the study go by.
+    command: the command that the report quotes; None: the one that corresponds to the arguments.
+
+    Raises UserError for input that cannot work, and KeyboardInterrupt after the report of what is
+    there has been written.
     """
     started = time.perf_counter()
     watcher = watcher or Watcher()
-    names = chosen_chapters(chapters)
-    if preset not in PRESETS:
-        raise UserError(f"preset {one_line(preset)!r}{did_you_mean(preset, PRESETS)}")
-    if seeds is not None and not 1 <= seeds <= 1000:
-        raise UserError(f"seeds = {seeds}: from 1 to 1000")
-    if workers is not None and not 1 <= workers <= 4 * devices.cores():
-        raise UserError(
-            f"workers = {workers:,}: from 1 to {4 * devices.cores()}, four for each of this machine's {devices.cores()} cores"
-        )
-    if not 0.01 <= val <= 0.9:
-        raise UserError(f"val = {val}: from 0.01 to 0.9; a study chooses by validation")
-    seconds = None if budget is None else parse_budget(budget)
-    search = search or Search()
-    check_search(search)
-    if track is not None:
-        check_tracker(track)
-    device = check_device(device)
-    ahead = kernels.build_ahead() if device == "cpu" else None
+    asked = StudyRequest(
+        None if data is None else str(data),
+        tuple(chosen_chapters(chapters)),
+        preset,
+        SEEDS.get(preset, 0) if seeds is None else seeds,
+        out,
+        check_device(device),
+        workers,
+        val,
+        size,
+        None if budget is None else parse_budget(budget),
+        search or Search(),
+        track,
+        command,
+    )
+    check(asked)
     with ExitStack() as stack:
-        # workers start and import what they need while the data are fetched and read
-        engine = stack.enter_context(
-            LocalEngine(workers or (devices.cores() if device == "cpu" else 1), IMPORTED)
-        )
-        loaded, fallback = load(data, val, size, watcher)
-        if len(loaded.val) == 0 or len(loaded.test) == 0:
-            empty = "validation" if len(loaded.val) == 0 else "test"
-            raise UserError(
-                f"data {one_line(loaded.name)!r}: no {empty} image is left of {len(loaded.train):,}; add images, or hold out more with --val"
-            )
-        root = study_folder(loaded, preset, out)
-        stack.enter_context(study_lock(root))
-        prepare_folder(root)
-        if ahead is not None:
-            ahead.join()
-        choice = resolved(root, engine, device, workers, watcher)
-        source = str(data) if data is not None else loaded.name
-        base = Recipe(
-            data=source,
-            data_hash=loaded.hash,
-            val=val,
-            size=size,
-            batch=min(BATCH, max(1, len(loaded.train) // 8)),
-        )
-        context = Context(
-            loaded,
-            preset,
-            tuple(range(seeds or SEEDS[preset])),
-            resolve(base, choice),
-            tuple(names),
-            folder=root,
-            workers=choice.workers,
-            search=search,
-            measured=dict(read_study(root).get("measured", {})),
-        )
-        watcher.say(
-            f"{loaded.name}: {len(loaded.train):,} training, {len(loaded.val):,} validation, {len(loaded.test):,} test images"
-        )
-        for note in loaded.notes:
-            watcher.say(note)
-        costs = measured_costs(root, engine, loaded, forecast(context), watcher)
-        if seconds is not None:
-            context = fitted(root, context, costs, seconds, choice.workers, watcher)
-        plan = planned(context)
-        about = {
-            "data": loaded.name,
-            "data_hash": loaded.hash,
-            "source": loaded.source,
-            "licence": loaded.licence,
-            "notes": list(loaded.notes),
-            "fallback": fallback,
-            "preset": preset,
-            "chapters": list(names),
-            "seeds": list(context.seeds),
-            "val": val,
-            "split_seed": base.split_seed,
-            "images": {
-                "train": len(loaded.train),
-                "val": len(loaded.val),
-                "test": len(loaded.test),
-            },
-            "in_shape": list(loaded.in_shape),
-            "classes": list(loaded.classes),
-            "command": command or f"convscope study {shlex.quote(source)} --preset {preset}",
-            "machine": devices.as_dict(devices.this_machine()),
-            "choice": devices.as_dict(choice),
-        }
-        expected = {
-            name: sum(costs.run(recipe) for recipe in recipes) for name, recipes in plan.items()
-        }
-        watcher.say(
-            f"{sum(map(len, plan.values()))} runs, about {duration(sum(expected.values()) / choice.workers)} of training by this machine's measured speed; results in {root}"
-        )
-        watcher.plan(expected, choice.workers)
-        kept = {
-            "base": to_json(context.base),
-            "seeds": list(context.seeds),
-            "fit": asdict(context.fit),
-            "search": asdict(search),
-        }
-        write_study(
-            root, {**read_study(root), "context": kept, "about": {**about, "complete": False}}
-        )
+        engine, folder, loaded, asked = open_study(asked, stack, watcher)
+        context, costs = measure(asked, folder, engine, loaded, watcher)
+        context = plan(asked, folder, context, costs, watcher)
         if track is not None:
-            watcher = stack.enter_context(
-                tracked(track, watcher, root, loaded.in_shape, loaded.num_classes)
-            )
+            mirrored = tracked(track, watcher, folder.root, loaded.in_shape, loaded.num_classes)
+            watcher = stack.enter_context(mirrored)
         drawings = stack.enter_context(Drawings())
-        driver = Driver(engine, root / "runs", costs, watcher, found=drawings.add)
-        try:
-            findings = driver.collect(context)
-        except KeyboardInterrupt:
-            engine.resize(0)
-            watcher.say("interrupted: writing the report of what is there")
-            driver.only_finished = True
-            findings = driver.collect(replace(context, live=False))
-            save(
-                root,
-                about,
-                findings,
-                driver,
-                time.perf_counter() - started,
-                False,
-                context,
-                drawings,
-            )
-            raise
-        return save(
-            root, about, findings, driver, time.perf_counter() - started, True, context, drawings
+        driver = Driver(engine, folder.runs, costs, watcher, found=drawings.add)
+        findings, interrupt = drive(driver, context)
+        seconds, complete = time.perf_counter() - started, interrupt is None
+        done = save(folder, findings, driver, context, drawings, seconds=seconds, complete=complete)
+        if interrupt is not None:
+            raise interrupt
+        return done
+
+
+def check(asked: StudyRequest) -> None:
+    """Raises UserError for what cannot work, before anything is written."""
+    if asked.preset not in PRESETS:
+        raise UserError(f"preset {one_line(asked.preset)!r}{did_you_mean(asked.preset, PRESETS)}")
+    if not 1 <= asked.seeds <= 1000:
+        raise UserError(f"seeds = {asked.seeds}: from 1 to 1000")
+    most = MOST_WORKERS * cores()
+    if asked.workers is not None and not 1 <= asked.workers <= most:
+        raise UserError(
+            f"workers = {asked.workers:,}: from 1 to {most}, "
+            f"{MOST_WORKERS} for each of this machine's {cores()} cores"
         )
+    if not 0.01 <= asked.val <= 0.9:
+        raise UserError(f"val = {asked.val}: from 0.01 to 0.9; a study chooses by validation")
+    check_search(asked.search)
+    if asked.track is not None:
+        check_tracker(asked.track)
 
 
-def load(
-    name: str | Path | None, val: float, size: int | None, watcher: Watcher
-) -> tuple[datasets.Dataset, str]:
-    """(data, why it is not what one would expect, or an empty text)"""
+def open_study(
+    asked: StudyRequest, stack: ExitStack, watcher: Watcher
+) -> tuple[LocalEngine, StudyFolder, Dataset, StudyRequest]:
+    """Workers, the study's folder, locked, and its images; the request with its `fallback`."""
+    on_cpu = asked.device == "cpu"
+    ahead = compiler.build_ahead() if on_cpu else None
+    # workers start and import what they need while the data are fetched and read
+    workers = asked.workers or (cores() if on_cpu else 1)
+    engine = stack.enter_context(LocalEngine(workers, IMPORTED))
+    loaded, fallback = load(asked.data, asked.val, asked.size, watcher)
+    for split, images in (("validation", loaded.val), ("test", loaded.test)):
+        if len(images) == 0:
+            raise UserError(
+                f"data {one_line(loaded.name)!r}: no {split} image is left of "
+                f"{len(loaded.train):,}; add images, or hold out more with --val"
+            )
+    root = study_path(loaded, asked.preset, asked.out)
+    stack.enter_context(StudyFolder.lock(root))
+    folder = StudyFolder.create(root, Asked(asked.device, asked.workers), watcher.say)
+    if ahead is not None:
+        ahead.join()
+    return engine, folder, loaded, replace(asked, fallback=fallback)
+
+
+def load(name: str | None, val: float, size: int | None, watcher: Watcher) -> tuple[Dataset, str]:
+    """The images, and why they are not those that one would expect, or an empty text."""
     if name is not None:
-        return datasets.load(str(name), val=val, size=size, progress=watcher.step), ""
+        return datasets.load(name, val=val, size=size, progress=watcher.step), ""
     try:
         return datasets.load(FALLBACK[0], val=val, progress=watcher.step), ""
     except datasets.DataUnavailable as error:
         watcher.say(f"{error}; going on with the built-in data set {FALLBACK[1]!r}")
         return datasets.load(FALLBACK[1], val=val, progress=watcher.step), str(error)
+
+
+def measure(
+    asked: StudyRequest,
+    folder: StudyFolder,
+    engine: LocalEngine,
+    loaded: Dataset,
+    watcher: Watcher,
+) -> tuple[Context, Costs]:
+    """How this machine computes fastest, and the seconds of each kind of run: measured once."""
+    choice = resolved(folder, engine, Asked(asked.device, asked.workers), watcher)
+    base = Recipe(
+        data=asked.data if asked.data is not None else loaded.name,
+        data_hash=loaded.hash,
+        val=asked.val,
+        size=asked.size,
+        batch=min(BATCH, max(1, len(loaded.train) // 8)),
+    )
+    context = Context(
+        loaded,
+        asked.preset,
+        tuple(range(asked.seeds)),
+        resolve(base, choice),
+        asked.chapters,
+        folder=folder.root,
+        workers=choice.workers,
+        search=asked.search,
+        measured=folder.measured,
+    )
+    watcher.say(
+        f"{loaded.name}: {len(loaded.train):,} training, {len(loaded.val):,} validation, "
+        f"{len(loaded.test):,} test images"
+    )
+    for note in loaded.notes:
+        watcher.say(note)
+    return context, measured_costs(folder, engine, loaded, forecast(context), watcher)
+
+
+def plan(
+    asked: StudyRequest, folder: StudyFolder, context: Context, costs: Costs, watcher: Watcher
+) -> Context:
+    """Fit the preset into the budget, say what will be trained, and keep it in study.json."""
+    workers = context.workers
+    if asked.budget is not None:
+        context = fitted(folder, context, costs, asked.budget, workers, watcher)
+    runs = planned(context)
+    expected = {name: sum(map(costs.run, recipes)) for name, recipes in runs.items()}
+    watcher.say(
+        f"{sum(map(len, runs.values()))} runs, about {duration(sum(expected.values()) / workers)} "
+        f"of training by this machine's measured speed; results in {folder.root}"
+    )
+    watcher.plan(expected, workers)
+    folder.plan = Plan(context.base, context.seeds, context.fit, context.search)
+    folder.about = about_of(asked, folder, context)
+    folder.save()
+    return context
+
+
+def about_of(asked: StudyRequest, folder: StudyFolder, context: Context) -> About:
+    """What the report says of the study, which is not complete yet."""
+    loaded, base = context.data, context.base
+    assert folder.choice is not None
+    usual = f"convscope study {shlex.quote(base.data)} --preset {asked.preset}"
+    return About(
+        data=loaded.name,
+        data_hash=loaded.hash,
+        source=loaded.source,
+        licence=loaded.licence,
+        notes=tuple(loaded.notes),
+        fallback=asked.fallback,
+        preset=asked.preset,
+        chapters=asked.chapters,
+        seeds=context.seeds,
+        val=base.val,
+        split_seed=base.split_seed,
+        images={
+            "train": len(loaded.train),
+            "val": len(loaded.val),
+            "test": len(loaded.test),
+        },
+        in_shape=loaded.in_shape,
+        classes=tuple(loaded.classes),
+        command=asked.command or usual,
+        machine=this_machine(),
+        choice=folder.choice,
+        complete=False,
+        seconds=folder.seconds,
+    )
+
+
+def drive(driver: Driver, context: Context) -> tuple[dict[str, Finding], KeyboardInterrupt | None]:
+    """The findings, and the interruption, after which they are those of the runs on disk."""
+    try:
+        return driver.collect(context), None
+    except KeyboardInterrupt as interrupt:
+        assert driver.engine is not None
+        driver.engine.resize(0)
+        driver.watcher.say("interrupted: writing the report of what is there")
+        driver.only_finished = True
+        return driver.collect(replace(context, live=False)), interrupt

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 
 from convscope.chapters import CHAPTERS
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.machine import Costs
-from convscope.planning import CHAPTER_OVERHEAD, OVERHEAD, Context, Fit, duration, levels
+from convscope.planning import CHAPTER_OVERHEAD, OVERHEAD, BudgetFit, Context, duration, levels
 from convscope.recipe import Recipe
-from convscope.studies.folder import read_study, write_study
+from convscope.studies.folder import StudyFolder
+from convscope.studies.study_json import Fitted
 from convscope.studies.watcher import Watcher
+from convscope.words import count
 
 PRESETS = ("quick", "standard", "full")
 
@@ -22,15 +23,12 @@ BATCH = 128
 
 
 def planned(context: Context) -> dict[str, list[Recipe]]:
-    """By chapter the recipes that it will ask for and no earlier one, as far as is known before anything is trained."""
+    """By chapter the recipes that it will ask for and no earlier one, as far as is known before."""
     plan: dict[str, list[Recipe]] = {}
     known: set[Recipe] = set()
     for name in context.chapters:
-        plan[name] = [
-            recipe
-            for recipe in dict.fromkeys(CHAPTERS[name].forecast(context))
-            if recipe not in known
-        ]
+        recipes = dict.fromkeys(CHAPTERS[name].forecast(context))
+        plan[name] = [recipe for recipe in recipes if recipe not in known]
         known.update(plan[name])
     return plan
 
@@ -41,45 +39,58 @@ def forecast(context: Context) -> list[Recipe]:
 
 
 def fitted(
-    root: Path, context: Context, costs: Costs, budget: float, workers: int, watcher: Watcher
+    folder: StudyFolder,
+    context: Context,
+    costs: Costs,
+    budget: float,
+    workers: int,
+    watcher: Watcher,
 ) -> Context:
-    """The context whose plan fits into the budget by the measured speed; what an earlier process chose for the same request is kept."""
-    known = read_study(root)
+    """The context whose plan fits into a time budget by this machine's measured speed.
 
-    def with_(fit: Fit) -> Context:
-        return replace(context, fit=fit, seeds=context.seeds[: fit.seeds])
-
-    asked = {
-        "budget": budget,
-        "preset": context.preset,
-        "chapters": list(context.chapters),
-        "seeds": len(context.seeds),
-    }
-    kept = known.get("fitted")
-    if isinstance(kept, dict) and {key: kept.get(key) for key in asked} == asked:
-        return with_(Fit(**kept["fit"]))
+    folder: of the study; what an earlier process chose for the same request is kept there.
+    context: as it is without a budget.
+    costs: the seconds that runs take.
+    budget: in seconds.
+    workers: the number of processes that train.
+    watcher: is told what the budget takes away.
+    Raises UserError where not even the smallest plan fits.
+    """
+    asked = Fitted(budget, context.preset, context.chapters, len(context.seeds), BudgetFit())
+    kept = folder.fitted
+    if kept is not None and replace(kept, fit=asked.fit) == asked:
+        return with_fit(context, kept.fit)
     fixed = OVERHEAD + CHAPTER_OVERHEAD * len(context.chapters)
     seconds = 0.0
     for fit in levels(len(context.seeds)):
-        seconds = fixed + sum(costs.run(recipe) for recipe in forecast(with_(fit))) / workers
+        plan = forecast(with_fit(context, fit))
+        seconds = fixed + sum(costs.run(recipe) for recipe in plan) / workers
         if seconds <= budget:
-            write_study(root, {**known, "fitted": {**asked, "fit": asdict(fit)}})
+            folder.fitted = replace(asked, fit=fit)
+            folder.save()
             if not fit.whole:
-                told = [
-                    f"{100 * fit.epochs:g} % of the epochs and trials",
-                    *([f"{fit.seeds} seed{'s' if fit.seeds > 1 else ''}"] if fit.seeds else []),
-                ]
-                told += [f"{100 * fit.images:g} % of the training images"] if fit.images < 1 else []
-                watcher.say(
-                    f"to fit into {duration(budget)}: {', '.join(told)} of the preset {context.preset}"
-                )
-            return with_(fit)
+                watcher.say(taken_away(fit, budget, context.preset))
+            return with_fit(context, fit)
     raise UserError(
-        f"budget = {duration(budget)}: the smallest plan takes about {duration(seconds)} here; give more time or name fewer chapters"
+        f"budget = {duration(budget)}: the smallest plan takes about {duration(seconds)} here; "
+        "give more time or name fewer chapters"
     )
 
 
+def with_fit(context: Context, fit: BudgetFit) -> Context:
+    return replace(context, fit=fit, seeds=context.seeds[: fit.seeds])
+
+
+def taken_away(fit: BudgetFit, budget: float, preset: str) -> str:
+    """What a budget leaves of a preset, in one line."""
+    left = [f"{100 * fit.epochs:g} % of the epochs and trials"]
+    left += [count(fit.seeds, "seed")] if fit.seeds else []
+    left += [f"{100 * fit.images:g} % of the training images"] if fit.images < 1 else []
+    return f"to fit into {duration(budget)}: {', '.join(left)} of the preset {preset}"
+
+
 def chosen_chapters(chapters: Sequence[str] | None) -> list[str]:
+    """The chapters of these names, or all of them. Raises UserError for an unknown name."""
     names = list(dict.fromkeys(chapters)) if chapters else list(CHAPTERS)
     for name in names:
         if name not in CHAPTERS:

@@ -1,4 +1,4 @@
-"""What a study shows while it works, on standard error: a bar with the time left on a terminal, plain lines elsewhere."""
+"""What a study shows on standard error: a bar with the time left on a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convscope.errors import one_line
-from convscope.planning import duration
+from convscope.planning import Request, duration
 from convscope.recipe import Recipe
-from convscope.studies.watcher import Watcher, describe
+from convscope.studies.watcher import Watcher, run_label, short_runs
 from convscope.training import Run
 
 LINE_EVERY = 15.0  # seconds between plain progress lines
@@ -21,7 +21,8 @@ FIRST_LINE_AFTER = 2.0  # seconds that a step may take without a line
 class Clock:
     """Time left, from the measured costs and corrected by the pace so far.
 
-    A chapter costs what was forecast, or what it has asked for if that is more; once it has its finding, what it has asked for.
+    A chapter costs what was forecast, or what it has asked for if that is more; once it has its
+    finding, what it has asked for.
     """
 
     def __init__(self) -> None:
@@ -60,10 +61,11 @@ class Clock:
 
 
 class Lines(Watcher):
-    """One line for each finished run that is no pilot, and now and then the time left."""
+    """One line for each finished run that is no pilot or trial, and now and then the time left."""
 
     def __init__(self) -> None:
         self.clock = Clock()
+        self.short: set[str] = set()  # ids of pilots and trials
         self.last = 0.0
         self.task = ""
 
@@ -83,8 +85,9 @@ class Lines(Watcher):
     def plan(self, costs: Mapping[str, float], workers: int) -> None:
         self.clock.plan(costs, workers)
 
-    def asked(self, chapter: str, recipes: Sequence[Recipe], cost: float, skipped: float) -> None:
+    def asked(self, chapter: str, requests: Sequence[Request], cost: float, skipped: float) -> None:
         self.clock.asked(chapter, cost, skipped)
+        self.short |= short_runs(requests)
 
     def found(self, chapter: str) -> None:
         self.clock.found(chapter)
@@ -98,9 +101,9 @@ class Lines(Watcher):
 
     def ended(self, recipe: Recipe, run: Run) -> None:
         if run.status != "finished":
-            self.say(f"{describe(recipe)}: {run.status} {run.message}".strip())
-        elif "test" in recipe.evaluate:
-            self.say(f"{describe(recipe)}: {outcome(run)}")
+            self.say(f"{run_label(recipe)}: {run.status} {run.message}".strip())
+        elif recipe.id not in self.short:
+            self.say(f"{run_label(recipe)}: {outcome(run)}")
 
 
 class Bar(Watcher):
@@ -111,6 +114,7 @@ class Bar(Watcher):
         from rich.progress import BarColumn, Progress, TextColumn
 
         self.clock = Clock()
+        self.short: set[str] = set()  # ids of pilots and trials
         self.console = Console(stderr=True, highlight=False)
         columns = (
             TextColumn("{task.description}"),
@@ -152,8 +156,9 @@ class Bar(Watcher):
         self.clock.plan(costs, workers)
         self.refresh()
 
-    def asked(self, chapter: str, recipes: Sequence[Recipe], cost: float, skipped: float) -> None:
+    def asked(self, chapter: str, requests: Sequence[Request], cost: float, skipped: float) -> None:
         self.clock.asked(chapter, cost, skipped)
+        self.short |= short_runs(requests)
 
     def found(self, chapter: str) -> None:
         self.clock.found(chapter)
@@ -164,16 +169,19 @@ class Bar(Watcher):
 
     def ended(self, recipe: Recipe, run: Run) -> None:
         if run.status != "finished":
-            self.console.print(
-                f"{describe(recipe)}: {run.status} {run.message}".strip(), style="red", markup=False
-            )
-        elif "test" in recipe.evaluate:
-            self.console.print(f"{describe(recipe)}: {outcome(run)}", markup=False)
+            line = f"{run_label(recipe)}: {run.status} {run.message}".strip()
+            self.console.print(line, style="red", markup=False)
+        elif recipe.id not in self.short:
+            self.console.print(f"{run_label(recipe)}: {outcome(run)}", markup=False)
 
 
 def outcome(run: Run) -> str:
+    """What a progress line says of a finished run that saw the test images."""
     best = run.best
-    return f"test accuracy {100 * best['test_accuracy']:.1f} %, loss {best['test_loss']:.3f} (epoch {best['epoch']} of {len(run.rows)}, {run.seconds:.0f} s)"
+    return (
+        f"test accuracy {100 * best['test_accuracy']:.1f} %, loss {best['test_loss']:.3f} "
+        f"(epoch {best['epoch']} of {len(run.rows)}, {run.seconds:.0f} s)"
+    )
 
 
 def watcher() -> Watcher:

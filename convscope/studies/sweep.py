@@ -1,4 +1,4 @@
-"""Recipes become runs through an engine: finished ones are read, each is trained once, the longest first."""
+"""Recipes become runs through an engine: finished ones are read, each is trained once."""
 
 from __future__ import annotations
 
@@ -7,42 +7,52 @@ from pathlib import Path
 
 from convscope.engines import Event, Job, JobQueue, LocalEngine
 from convscope.machine import Costs
+from convscope.planning import SHORT_ROLES, Request
 from convscope.recipe import Recipe
-from convscope.studies.watcher import Watcher, describe
+from convscope.studies.watcher import Watcher, run_label
 from convscope.training import Run, RunFolder, finished_run, read_run, train_job
 
 
 class Sweep:
-    """Recipes become runs as they are asked for; finished ones are read, each is trained once. A run that fails is recorded with its reason, and the others go on."""
+    """Recipes become runs as they are asked for; finished ones are read, each is trained once.
+
+    A run that fails is recorded with its reason, and the others go on.
+
+    engine: where runs are trained.
+    root: the folder of run folders.
+    costs: the seconds that runs take; the longest are trained first.
+    watcher: sees runs begin and end.
+    """
 
     def __init__(self, engine: LocalEngine, root: Path, costs: Costs, watcher: Watcher) -> None:
         self.engine, self.root, self.costs, self.watcher = engine, root, costs, watcher
         self.recipes: dict[str, Recipe] = {}
-        self.runs: dict[
-            str, Run | None
-        ] = {}  # of those that have ended; None where even the failure could not be recorded
+        # of those that have ended; None where even the failure could not be recorded
+        self.runs: dict[str, Run | None] = {}
         self.queue = JobQueue()
         self.events = engine.run(self.queue)
 
-    def ask(self, recipes: Sequence[Recipe], rank: int = 0) -> tuple[float, float]:
-        """Have these trained. Pilots, on which further requests wait, go first; then those of the lowest rank, and of these the longest.
+    def ask(self, request: Request, rank: int = 0) -> tuple[float, float]:
+        """Have recipes trained.
 
-        Answers with what the new ones cost, and with what those would have cost that were finished by an earlier process.
+        request: the recipes and what they are for. Pilots and trials, on which further requests
+            wait, go before all others.
+        rank: of two requests the one of lower rank goes first, and of one rank the longest run.
+        Returns the cost of the runs that are new, and of those that an earlier process finished.
         """
         cost = skipped = 0.0
-        for recipe in recipes:
+        for recipe in request.recipes:
             key = recipe.id
             if key in self.recipes:
                 continue
             self.recipes[key] = recipe
-            run = finished_run(self.root / key, self.watcher.say)
+            run, one = finished_run(self.root / key, self.watcher.say), self.costs.run(recipe)
             if run is not None:
                 self.runs[key] = run
-                skipped += self.costs.run(recipe)
+                skipped += one
             else:
-                one = self.costs.run(recipe)
                 cost += one
-                urgency = float("test" in recipe.evaluate), rank, -one
+                urgency = float(request.role not in SHORT_ROLES), rank, -one
                 self.queue.push(Job(key, train_job, (recipe, str(self.root))), urgency)
         return cost, skipped
 
@@ -62,35 +72,33 @@ class Sweep:
         """Watch until a run has ended; False where nothing is left to run."""
         for turn in range(2):
             for event in self.events:
-                if self.see(event):
+                if self._see(event):
                     return True
             if turn or not self.queue:
                 return False
-            self.events = self.engine.run(
-                self.queue
-            )  # it had come to its end before more was asked for
+            # the engine had come to its end before more was asked for
+            self.events = self.engine.run(self.queue)
         return False
 
-    def see(self, event: Event) -> bool:
-        """Whether the event ends a run."""
+    def _see(self, event: Event) -> bool:
+        """Tell the watcher of an event; whether it ends a run."""
         recipe, watcher = self.recipes[event.key], self.watcher
         if event.kind == "started":
             watcher.started(recipe)
         elif event.kind == "progress":
             watcher.epoch(recipe, event.value, self.costs.epoch(recipe))
         elif event.kind == "done":
-            self.end(recipe, read_run(Path(event.value)))
+            self._end(recipe, read_run(Path(event.value)))
         else:
             try:
-                self.end(recipe, record_failure(recipe, self.root, event.value))
+                self._end(recipe, record_failure(recipe, self.root, event.value))
             except OSError as error:  # a disk that is full fails this run's record, not the others
                 self.runs[event.key] = None
-                watcher.say(
-                    f"{describe(recipe)}: {event.value}; it could not be recorded: {error.strerror}"
-                )
+                why = f"{event.value}; it could not be recorded: {error.strerror}"
+                watcher.say(f"{run_label(recipe)}: {why}")
         return event.key in self.runs
 
-    def end(self, recipe: Recipe, run: Run) -> None:
+    def _end(self, recipe: Recipe, run: Run) -> None:
         self.runs[recipe.id] = run
         self.watcher.ended(recipe, run)
 
@@ -98,12 +106,12 @@ class Sweep:
 def run_all(
     engine: LocalEngine, recipes: Sequence[Recipe], root: Path, costs: Costs, watcher: Watcher
 ) -> list[Run]:
-    """A run for each recipe, in their order."""
+    """A run for each recipe, in their order; the arguments are those of `Sweep`."""
     sweep = Sweep(engine, root, costs, watcher)
-    sweep.ask(recipes)
+    sweep.ask(Request(recipes, "final"))
     while (runs := sweep.answer(recipes)) is None:
         ended = sweep.wait()
-        assert ended, "an engine answers every job"
+        assert ended, "an engine ends every job"
     return runs
 
 

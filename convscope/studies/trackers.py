@@ -1,7 +1,9 @@
-"""Mirrors of runs in experiment trackers, as the runs go by. A tracker only watches: if it fails, that is said once and the study goes on.
+"""Mirrors of runs in experiment trackers, as the runs go by.
 
-A Tracking stands between a study and its Watcher and gives each run of convscope a run of the tracker: the recipe and the exact size as its
-configuration, a row an epoch, the best epoch and the status at its end. Further trackers get a class and a line in TRACKERS.
+A tracker only watches: if it fails, that is said once and the study goes on. A Tracking stands
+between a study and its Watcher and gives each run of convscope a run of the tracker: the recipe and
+the exact size as its configuration, a row for each epoch, the best epoch and the status at its end.
+Further trackers get a class and a line in TRACKERS.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from convscope.data import Dataset
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.files import parse_json
 from convscope.models import size_of
+from convscope.planning import SHORT_ROLES, Request, Role
 from convscope.recipe import Recipe, label_of, to_json
 from convscope.studies.watcher import Watcher
 from convscope.training import Row, Run, finished_run, load, train
@@ -32,21 +35,33 @@ MOST_FAILURES = 3  # then nothing is mirrored any more: each attempt may cost th
 
 
 class Tracker(abc.ABC):
-    """One tracker and its open runs, which are named by the ids of their recipes. Methods may raise whatever they like: Tracking catches it."""
+    """One tracker and its open runs, which are named by the ids of their recipes.
+
+    Methods may raise whatever they like: Tracking catches it.
+    """
 
     @abc.abstractmethod
     def __init__(self, folder: Path) -> None:
-        """`folder` exists and is where files go. UserError where this tracker can't be used at all: it is raised before anything is trained."""
+        """`folder` exists and is where files go.
+
+        Raises UserError where this tracker cannot be used at all, before anything is trained.
+        """
 
     @abc.abstractmethod
     def started(
-        self, recipe: Recipe, run: str, chapters: Sequence[str], size: Mapping[str, int]
+        self, recipe: Recipe, run: str, asked: Mapping[str, Role], size: Mapping[str, int]
     ) -> None:
-        """`chapters` asked for the run, the first one first (none: it is no study's); `size` counts filters, parameters and flops."""
+        """A run begins.
+
+        recipe, run: what is trained, and its id.
+        asked: the chapters that asked for it, the first one in front, each with what it asked for
+            it for; empty where the run belongs to no study.
+        size: counts of filters, parameters and flops.
+        """
 
     @abc.abstractmethod
     def epoch(self, run: str, epoch: int, values: Mapping[str, float]) -> None:
-        """Losses in nats, accuracies as fractions, the learning rate and seconds of an epoch (counted from 1)."""
+        """Losses in nats, accuracies as fractions, rate and seconds of an epoch, counted from 1."""
 
     @abc.abstractmethod
     def ended(self, run: str, status: str, summary: Mapping[str, Any]) -> None:
@@ -57,10 +72,12 @@ class Tracker(abc.ABC):
 
 
 class WandbTracker(Tracker):
-    """Weights & Biases. With WANDB_MODE=offline nothing needs a network or an account: runs go to FOLDER/wandb, for `wandb sync` later.
+    """Weights & Biases.
 
-    The project is WANDB_PROJECT, or "convscope". The id of a run depends on the names of the study's folder and of the recipe alone, so that a run that was
-    interrupted goes on as the same run.
+    With WANDB_MODE=offline nothing needs a network or an account: runs go to FOLDER/wandb, for
+    `wandb sync` later. The project is WANDB_PROJECT, or "convscope". The id of a run depends on the
+    name of the study's folder and on the recipe alone, so that a run that was interrupted goes on
+    as the same run.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -78,28 +95,31 @@ class WandbTracker(Tracker):
             needs_key = mode in ("online", "shared") and wandb.run is None
             with contextlib.redirect_stderr(io.StringIO()):  # it says where the key was found
                 known = not needs_key or wandb.login(prompt=False, verify=False)
-            # online, what can't be uploaded within a minute stays in the files, for `wandb sync`; offline there is nothing to wait for
+            # online, what cannot be uploaded within a minute stays in the files, for `wandb sync`;
+            # offline there is nothing to wait for
             self.patience = 60 if mode in ("online", "shared") else 0
         except Exception as error:
             raise UserError(f"track wandb: {one_line(error)}") from None
         if not known:
             raise UserError(
-                "track wandb: no API key; run `wandb login` first, or set WANDB_MODE=offline and `wandb sync` later"
+                "track wandb: no API key; run `wandb login` first, "
+                "or set WANDB_MODE=offline and `wandb sync` later"
             )
 
     def started(
-        self, recipe: Recipe, run: str, chapters: Sequence[str], size: Mapping[str, int]
+        self, recipe: Recipe, run: str, asked: Mapping[str, Role], size: Mapping[str, int]
     ) -> None:
-        pilot = "test" not in recipe.evaluate
+        pilot = any(role in SHORT_ROLES for role in asked.values())
+        mode = os.environ.get("WANDB_MODE") or None
         self.runs[run] = self.wandb.init(
             project=os.environ.get("WANDB_PROJECT") or "convscope",
             dir=str(self.folder),
             id=f"{self.prefix}-{run}",
             name=f"{label_of(recipe.model)}, seed {recipe.seed}"[:128],
-            group=chapters[0] if chapters else None,
-            tags=[*chapters, *(["pilot"] if pilot else [])],
+            group=next(iter(asked), None),
+            tags=[*asked, *(["pilot"] if pilot else [])],
             config={**to_json(recipe), **size, "run": run},
-            mode=os.environ.get("WANDB_MODE") or None,  # pyright: ignore[reportArgumentType] (wandb checks it)
+            mode=mode,  # pyright: ignore[reportArgumentType] (wandb checks it)
             reinit="create_new",  # several runs of a study are open at a time
             resume="allow",
             settings=self.wandb.Settings(
@@ -131,10 +151,16 @@ TRACKERS: dict[str, type[Tracker]] = {"wandb": WandbTracker}
 
 
 class Tracking(Watcher):
-    """A watcher that passes everything on to another one and mirrors the runs that are trained; close it after the last one.
+    """A watcher that passes everything on to another one and mirrors the runs that are trained.
 
-    Runs that were finished before are not mirrored again. A run that goes on after an interruption sends its earlier epochs, too, so that
-    what is mirrored is whole wherever it goes; a tracker that has them already ignores them. `runs` is the folder of run folders.
+    Runs that were finished before are not mirrored again. A run that goes on after an interruption
+    sends its earlier epochs, too, so that what is mirrored is whole wherever it goes; a tracker
+    that has them already ignores them.
+
+    tracker: where runs are mirrored.
+    watcher: to whom everything is passed on.
+    runs: the folder of run folders.
+    in_shape, num_classes: of the images, from which exact sizes follow.
     """
 
     def __init__(
@@ -147,9 +173,8 @@ class Tracking(Watcher):
     ) -> None:
         self.tracker, self.watcher, self.runs = tracker, watcher, runs
         self.in_shape, self.num_classes = in_shape, num_classes
-        self.chapters: dict[
-            str, list[str]
-        ] = {}  # run id -> chapters, the one that asked first in front
+        # for each run's id the chapters that asked for it, the first in front, each with the role
+        self.roles: dict[str, dict[str, Role]] = {}
         self.sent: dict[str, int] = {}  # open runs -> the last epoch that was sent
         self.failures = 0
 
@@ -167,11 +192,11 @@ class Tracking(Watcher):
     def found(self, chapter: str) -> None:
         self.watcher.found(chapter)
 
-    def asked(self, chapter: str, recipes: Sequence[Recipe], cost: float, skipped: float) -> None:
-        self.watcher.asked(chapter, recipes, cost, skipped)
-        for recipe in recipes:
-            names = self.chapters.setdefault(recipe.id, [])
-            names += [chapter] if chapter not in names else []
+    def asked(self, chapter: str, requests: Sequence[Request], cost: float, skipped: float) -> None:
+        self.watcher.asked(chapter, requests, cost, skipped)
+        for request in requests:
+            for recipe in request.recipes:
+                self.roles.setdefault(recipe.id, {}).setdefault(chapter, request.role)
 
     def started(self, recipe: Recipe) -> None:
         self.watcher.started(recipe)
@@ -202,7 +227,7 @@ class Tracking(Watcher):
     def open(self, recipe: Recipe) -> None:
         size = size_of(recipe.model, self.in_shape, self.num_classes)
         counts = {"filters": size.filters, "parameters": size.parameters, "flops": size.flops}
-        self.tracker.started(recipe, recipe.id, self.chapters.get(recipe.id, []), counts)
+        self.tracker.started(recipe, recipe.id, self.roles.get(recipe.id, {}), counts)
 
     def send(self, run: str, row: Mapping[str, Any]) -> None:
         if row["epoch"] > self.sent[run] + 1:
@@ -213,9 +238,8 @@ class Tracking(Watcher):
 
     def send_one(self, run: str, row: Mapping[str, Any]) -> None:
         if row["epoch"] > self.sent[run]:
-            values = {
-                key: row[key] for key in (*MEASURES, "lr", "seconds") if row.get(key) is not None
-            }  # None: not finite
+            keys = (*MEASURES, "lr", "seconds")
+            values = {key: row[key] for key in keys if row.get(key) is not None}  # None: not finite
             self.tracker.epoch(run, row["epoch"], values)
             self.sent[run] = row["epoch"]
 
@@ -234,18 +258,21 @@ class Tracking(Watcher):
         self.tracker.ended(key, run.status, summary)
 
     def guarded(self, run: str, call: Callable[[], None]) -> None:
-        """A tracker that fails loses the run (all runs, after MOST_FAILURES), and is named once; what is trained never notices."""
+        """Call a tracker, which loses the run where it fails, and all runs after MOST_FAILURES.
+
+        That is said once; training never notices.
+        """
         try:
             call()
         except Exception as error:
             self.sent.pop(run, None)
             self.failures += 1
-            why = (
-                f"{type(self.tracker).__name__} failed ({type(error).__name__}: {one_line(error)})"
-            )
+            what = f"{type(error).__name__}: {one_line(error)}"
+            why = f"{type(self.tracker).__name__} failed ({what})"
             if self.failures == 1:
                 self.watcher.say(
-                    f"{why}: this run is no longer mirrored; training goes on, and its records are whole"
+                    f"{why}: this run is no longer mirrored; "
+                    "training goes on, and its records are whole"
                 )
             elif self.failures == MOST_FAILURES:
                 self.sent.clear()
@@ -266,7 +293,7 @@ class Sayer(Watcher):
 
 
 def rows_so_far(path: Path) -> list[dict[str, Any]]:
-    """The epochs that an unfinished run has on disk (metrics.jsonl; its last line may still be on its way)."""
+    """The epochs that an unfinished run has on disk; the last line may still be on its way."""
     lines = (path / "metrics.jsonl").read_bytes().split(b"\n")
     return [parse_json(line) for line in lines[:-1] if line]
 
@@ -286,9 +313,16 @@ def tracked(
     num_classes: int,
     runs: Path | None = None,
 ) -> Iterator[Watcher]:
-    """The watcher that mirrors to the tracker of this name; without a name the given one. `folder` is the study's, `runs` that of its runs (folder/runs).
+    """A watcher that mirrors runs to a tracker.
 
-    Raises UserError for an unknown name, and where the tracker is not installed or has no account; after that nothing of it is raised.
+    name: of the tracker; None: there is none, and the watcher is the given one.
+    watcher: to whom everything is passed on.
+    folder: the study's, where files of the tracker go.
+    in_shape, num_classes: of the images.
+    runs: the folder of run folders; None: folder/runs.
+
+    Raises UserError for an unknown name, and where the tracker is not installed or has no account;
+    after that nothing of it is raised.
     """
     if name is None:
         yield watcher
@@ -313,9 +347,16 @@ def train_tracked(
     log: Callable[[Row], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Run:
-    """`training.train`, mirrored: one run in root/ID, files of the tracker in `root`. `say` is told if the tracker fails.
+    """`training.train`, mirrored. A run that is finished already is read and not mirrored.
 
-    A run that is finished already is read and not mirrored. Raises what `train` and `tracked` raise.
+    recipe: what is trained.
+    root: the run goes to root/ID, files of the tracker to root.
+    name: of the tracker; None: there is none.
+    data: the images, where they are loaded already.
+    log: is told of each epoch.
+    say: is told if the tracker fails.
+
+    Raises what `train` and `tracked` raise.
     """
     if name is not None:
         check_tracker(name)

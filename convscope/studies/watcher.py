@@ -6,28 +6,52 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convscope.errors import one_line
+from convscope.planning import SHORT_ROLES, Request
 from convscope.recipe import Recipe, label_of
 from convscope.training import Run
 
 
 class Watcher:
-    """Who sees a study go by: this one looks away, a progress bar and lines are in screen.py. Costs are seconds of one worker, as measured at the start.
+    """Who sees a study go by. This one looks away; a bar and lines are in progress.py.
 
-    `plan` is told what each chapter is expected to cost, `asked` what a request of it costs beside what is `skipped`, being finished from an earlier process.
+    Costs are seconds of one worker, as measured when the study began.
     """
 
-    def say(self, text: str) -> None: ...
-    def step(self, description: str, done: int, total: int | None) -> None: ...
-    def plan(self, costs: Mapping[str, float], workers: int) -> None: ...
-    def asked(
-        self, chapter: str, recipes: Sequence[Recipe], cost: float, skipped: float
-    ) -> None: ...
-    def found(self, chapter: str) -> None: ...
-    def started(self, recipe: Recipe) -> None: ...
-    def epoch(self, recipe: Recipe, row: dict[str, Any], cost: float) -> None: ...
-    def ended(self, recipe: Recipe, run: Run) -> None: ...
+    def say(self, text: str) -> None:
+        """A line for the user."""
+
+    def step(self, description: str, done: int, total: int | None) -> None:
+        """Work that is no training goes on: `done` of `total` units, of which None are unknown."""
+
+    def plan(self, costs: Mapping[str, float], workers: int) -> None:
+        """What each chapter is expected to cost, and how many processes train."""
+
+    def asked(self, chapter: str, requests: Sequence[Request], cost: float, skipped: float) -> None:
+        """A chapter asks for runs.
+
+        cost: of those that are new.
+        skipped: of those that an earlier process has finished.
+        """
+
+    def found(self, chapter: str) -> None:
+        """A chapter has its finding."""
+
+    def started(self, recipe: Recipe) -> None:
+        """A worker begins with a run."""
+
+    def epoch(self, recipe: Recipe, row: dict[str, Any], cost: float) -> None:
+        """A run has ended an epoch with these figures; `cost` is an epoch's."""
+
+    def ended(self, recipe: Recipe, run: Run) -> None:
+        """A run has ended, however."""
 
 
-def describe(recipe: Recipe) -> str:
-    """A short name for progress lines."""
+def run_label(recipe: Recipe) -> str:
+    """A short name of a run for progress lines."""
     return f"{one_line(label_of(recipe.model), 80)}, seed {recipe.seed}"
+
+
+def short_runs(requests: Sequence[Request]) -> set[str]:
+    """The ids of the pilots and trials among what a chapter asks for."""
+    short = [request for request in requests if request.role in SHORT_ROLES]
+    return {recipe.id for request in short for recipe in request.recipes}

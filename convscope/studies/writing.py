@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from convscope.errors import one_line
 from convscope.planning import Context
 from convscope.report import Drawings, Finding, write_report
 from convscope.studies.driver import Driver
-from convscope.studies.folder import read_study, write_study
+from convscope.studies.folder import StudyFolder
+from convscope.studies.study_json import about_json
 from convscope.training import Run
 
 
 @dataclass(frozen=True)
 class Study(Mapping[str, Finding]):
-    """The findings by chapter; `sentence` is the last line of report and terminal. `complete` is False after an interruption.
+    """What a study found: a mapping from chapters' names to findings.
 
-    `broken` names chapters whose analysis failed, with the reason; their runs are on disk.
+    path: the study's folder.
+    findings: by chapter.
+    runs: all that the chapters asked for, failed ones too.
+    sentence: what was found in one sentence, as in the report.
+    complete: False after an interruption.
+    broken: chapters whose analysis failed, with the reason; their runs are on disk.
     """
 
     path: Path
@@ -40,6 +45,7 @@ class Study(Mapping[str, Finding]):
 
     @property
     def failed(self) -> list[Run]:
+        """The runs that failed."""
         return [run for run in self.runs if run.status == "failed"]
 
     def __str__(self) -> str:
@@ -47,40 +53,44 @@ class Study(Mapping[str, Finding]):
 
 
 def save(
-    root: Path,
-    about: dict[str, Any],
+    folder: StudyFolder,
     findings: dict[str, Finding],
     driver: Driver,
-    seconds: float,
-    complete: bool,
     context: Context,
     drawings: Drawings,
+    *,
+    seconds: float,
+    complete: bool,
 ) -> Study:
-    known = read_study(root)
-    earlier = known.get("seconds", 0.0)
-    spent = (earlier if isinstance(earlier, int | float) else 0.0) + seconds
-    about = {**about, "seconds": round(spent, 1), "complete": complete}
-    changed = {
-        "seconds": round(spent, 1),
-        "about": about,
-        "requests": driver.recorded or driver.asked,
-        "measured": context.measured,
-    }
-    write_study(root, {**known, **changed})
-    sentence = sentence_of(about["data"], findings)
-    if about["fallback"]:
+    """Write study.json and the report.
+
+    folder: of the study; its `about` says what the report is about.
+    findings: by chapter.
+    driver: that found them.
+    context: what the chapters planned with.
+    drawings: of the findings' charts.
+    seconds: that this process has spent.
+    complete: False after an interruption.
+    """
+    assert folder.about is not None
+    folder.seconds = round(folder.seconds + seconds, 1)
+    folder.about = replace(folder.about, seconds=folder.seconds, complete=complete)
+    folder.requests = driver.recorded or driver.asked
+    folder.measured = context.measured
+    folder.save()
+    about = folder.about
+    sentence = sentence_of(about.data, findings)
+    if about.fallback:
         sentence = f"(Built-in data, because cifar10 could not be had.) {sentence}"
     runs = tuple(driver.runs.values())
-    write_report(root, about, findings, runs, driver.used, sentence, context.data, drawings)
-    return Study(root, findings, runs, sentence, complete, dict(driver.broken))
+    tree = about_json(about)
+    write_report(folder.root, tree, findings, runs, driver.used, sentence, context.data, drawings)
+    return Study(folder.root, findings, runs, sentence, complete, dict(driver.broken))
 
 
 def sentence_of(name: str, findings: Mapping[str, Finding]) -> str:
     """What was found in one sentence: a chapter's own, or a clause of each."""
     if len(findings) == 1:
         return next(iter(findings.values())).sentence
-    return (
-        f"On {one_line(name)}: "
-        + "; ".join(f.brief or f"{f.title.lower()}: {f.verdict}" for f in findings.values())
-        + "."
-    )
+    clauses = (f.brief or f"{f.title.lower()}: {f.verdict}" for f in findings.values())
+    return f"On {one_line(name)}: {'; '.join(clauses)}."

@@ -6,19 +6,19 @@ trained to the end over all seeds. Winner and smallest are chosen by validation 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 
 from convscope.chapters.best.choice import candidates, chosen, near
 from convscope.chapters.best.clock import latencies_of, latency
 from convscope.chapters.best.compared import candidates_table, front_of, pareto_charts, rows_of
 from convscope.chapters.best.plan import (
     BATCH,
+    NEEDS,
     PRESETS,
     Preset,
     budget_of,
     finals_of,
     forecast,
-    is_final,
     rungs_of,
 )
 from convscope.chapters.best.trials import search_numbers, search_tables, trial_charts
@@ -33,14 +33,14 @@ from convscope.chapters.best.words import (
     verdict_of,
 )
 from convscope.errors import one_line
-from convscope.planning import Context, Proposer
-from convscope.recipe import Recipe
-from convscope.report import Finding
+from convscope.planning import Chapter, Context, Give, Proposer, Request, Wait
+from convscope.report import BestResult, Finding
 from convscope.statistics import Configuration
 from convscope.training import Run
 
 # the chapter's interface, and what the glossary names beside it
 __all__ = [
+    "NEEDS",
     "PRESETS",
     "QUESTION",
     "TITLE",
@@ -56,43 +56,30 @@ TITLE = "Best network"
 QUESTION = "Which configuration has the lowest error, and which is the smallest that is as good?"
 
 
-def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
-    """Raises UserError where sampler or budget are wrong, or the images leave no room for a network."""
+def chapter(context: Context) -> Chapter:
+    """The search, then the best of its trials and the reference recipe to the end.
+
+    Raises UserError where sampler or budget are wrong, or the images leave no room for a network.
+    """
     search = Proposer(context, *budget_of(context), rungs_of(context))
-    finals: list[Run] = []
     asked = search.ask(BATCH)
-    while asked and not finals:
-        runs = yield asked
-        finals = [run for run in runs if is_final(run)]  # only where an older search was shorter
-        search.tell([run for run in runs if not is_final(run)])
-        asked = (
-            search.ask(BATCH) if runs else []
-        )  # nothing was sent: an interrupted study is told as far as it went
+    while asked:
+        answer = yield [Request(asked, "trial")]
+        runs = answer.of("trial")
+        search.tell(runs)
+        # nothing was sent: an interrupted study is told as far as it went
+        asked = search.ask(BATCH) if runs else []
     search.close()
-    while not finals:
-        runs = yield finals_of(context, search)
-        finals = [run for run in runs if is_final(run)]
-        if len(finals) == len(runs):
-            break
-        search.tell(
-            [run for run in runs if not is_final(run)]
-        )  # only where an older search was longer
-    while (
-        "capacity" in context.chapters and "capacity" not in context.findings
-    ):  # its networks compete with these
-        yield []
-    capacity = context.findings.get("capacity")
-    found = candidates(finals, list(capacity.runs.values()) if capacity else [], context)
+    answer = yield [Request(finals_of(context, search), "final")]
+    if trials := answer.of("trial"):  # those that the search made in its time, and not today
+        search.tell(trials)
+    finals = answer.of("final")
+    yield Wait(needs=("capacity",))  # its networks compete with these
+    found = candidates(finals, context.capacity.runs if context.capacity else (), context)
     if found:
-        context.announced["winner"] = chosen(found)[0].run
-    # the others are waited for because latencies are measured where nothing trains meanwhile
-    awaited = [
-        "receptive_field",
-        "ordering",
-        *(["nonlinearity"] if context.preset != "full" else []),
-    ]
-    while any(name in context.chapters and name not in context.findings for name in awaited):
-        yield []
+        winner, small = chosen(found)
+        yield Give(BestResult(winner.run, small.run))
+    yield Wait(quiet=True)  # latencies are measured where nothing trains meanwhile
     return finding(context, search, finals, found)
 
 
@@ -145,6 +132,6 @@ def finding(
         charts=[*pareto_charts(found, latencies, winner, small), *charts, *seen],
         paragraphs=[*strategy, *selection_of(context, winner, found, latencies), *missing],
         galleries=galleries,
-        runs={"winner": winner.run, "smallest": small.run},
+        gives=BestResult(winner.run, small.run),
         brief=brief_of(winner, small),
     )

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from convscope.planning import Context, describe
+from convscope.planning import Context, describe_configuration
 from convscope.recipe import Recipe
 from convscope.statistics import (
     Configuration,
@@ -47,7 +47,7 @@ def labels_of(recipes: Sequence[Recipe]) -> dict[Recipe, str]:
 
     Where networks are named alike, the learning rate or the id of the recipe is added.
     """
-    names = {recipe: describe(recipe) for recipe in recipes}
+    names = {recipe: describe_configuration(recipe) for recipe in recipes}
     added: tuple[Callable[[Recipe], str], ...] = (
         lambda recipe: f", rate {recipe.lr:g}",
         lambda recipe: f", {recipe.id}",

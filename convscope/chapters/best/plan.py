@@ -5,19 +5,27 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from convscope import planning as plans
-from convscope.planning import Context, Proposer
+from convscope.planning import Context, Proposer, epochs_of, reference_recipe
 from convscope.recipe import ConvNet, Recipe
-from convscope.training import Run
 
-BATCH = 4  # proposals at a time; not the number of processes, so that every machine makes the same proposals
+NEEDS: tuple[str, ...] = ("capacity",)
+
+# proposals at a time; not the number of processes, so that every machine makes the same proposals
+BATCH = 4
 
 
 @dataclass(frozen=True)
 class Preset:
+    """What a preset trains.
+
+    trials: configurations that the search tries.
+    rungs: epochs of a trial's runs.
+    finals: configurations that are trained to the end beside the reference recipe.
+    """
+
     trials: int
-    rungs: tuple[int, ...]  # epochs
-    finals: int  # configurations trained to the end beside the strong recipe
+    rungs: tuple[int, ...]
+    finals: int
 
 
 PRESETS = {
@@ -29,7 +37,7 @@ PRESETS = {
 
 def rungs_of(context: Context) -> list[int]:
     """Epochs of the rungs; fewer rungs where a time budget makes them alike."""
-    return sorted({plans.epochs_of(context, epochs) for epochs in PRESETS[context.preset].rungs})
+    return sorted({epochs_of(context, epochs) for epochs in PRESETS[context.preset].rungs})
 
 
 def budget_of(context: Context) -> tuple[int | None, float | None]:
@@ -41,17 +49,19 @@ def budget_of(context: Context) -> tuple[int | None, float | None]:
 
 
 def forecast(context: Context) -> list[Recipe]:
-    """As many runs as the chapter will ask for, as far as known before the proposals are: a network of half the strong one's width stands for them."""
-    strong = plans.strong_of(context)
-    assert isinstance(strong.model, ConvNet)
+    """As many runs as the chapter will ask for, as far as is known before the proposals are.
+
+    A network of half the reference's width stands for these.
+    """
+    reference = reference_recipe(context)
+    assert isinstance(reference.model, ConvNet)
     usual = replace(
-        strong, model=replace(strong.model, width=max(1, round(0.5 * strong.model.width)))
+        reference, model=replace(reference.model, width=max(1, round(0.5 * reference.model.width)))
     )
     trials = budget_of(context)[0] or PRESETS[context.preset].trials
-    out = [replace(strong, seed=seed) for seed in context.seeds]
-    for i, epochs in enumerate(
-        rungs_of(context)
-    ):  # Hyperband's brackets together promote about 0.6 of the trials
+    out = [replace(reference, seed=seed) for seed in context.seeds]
+    # Hyperband's brackets together promote about 0.6 of the trials
+    for i, epochs in enumerate(rungs_of(context)):
         short = replace(usual, epochs=epochs, evaluate=("val",))
         out += [replace(short, seed=1_000_000 + j) for j in range(math.ceil(trials * 0.6**i))]
     finals = min(PRESETS[context.preset].finals, trials - 1)
@@ -59,12 +69,11 @@ def forecast(context: Context) -> list[Recipe]:
 
 
 def finals_of(context: Context, search: Proposer) -> list[Recipe]:
-    """The strong recipe and the best others, to the end, over all seeds; chosen by validation at the highest rung they reached."""
-    strong = plans.strong_of(context)
-    others = [tried.recipe for tried in search.ranked() if tried.recipe != strong]
-    chosen = [strong, *others[: PRESETS[context.preset].finals]]
+    """The reference recipe and the best others, to the end, over all seeds.
+
+    They are chosen by validation loss at the highest rung that they reached.
+    """
+    reference = reference_recipe(context)
+    others = [tried.recipe for tried in search.ranked() if tried.recipe != reference]
+    chosen = [reference, *others[: PRESETS[context.preset].finals]]
     return [replace(recipe, seed=seed) for recipe in chosen for seed in context.seeds]
-
-
-def is_final(run: Run) -> bool:
-    return "test" in run.recipe.evaluate

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convscope.chapters.best.plan import budget_of
-from convscope.planning import Context, Proposer, Tried, describe
+from convscope.planning import describe_configuration
 from convscope.report import Chart, Table, search_charts
 from convscope.words import texts_beside
 
@@ -19,6 +19,7 @@ SETTINGS = {  # those whose name does not explain itself
     "flip": "flips",
     "crop": "shifts",
 }
+from convscope.planning import Context, Proposer, Tried
 
 
 def search_numbers(
@@ -68,7 +69,7 @@ def search_tables(search: Proposer) -> list[Table]:
     ]
     if search.skipped:
         rows = [
-            {"number": t.number, "network": describe(t.recipe), "reason": t.reason}
+            {"number": t.number, "network": describe_configuration(t.recipe), "reason": t.reason}
             for t in search.skipped
         ]
         columns = (
@@ -84,7 +85,7 @@ def trial_row(tried: Tried) -> dict[str, Any]:
     last = tried.runs[-1] if tried.runs else None
     return {
         "number": tried.number,
-        "network": describe(tried.recipe),
+        "network": describe_configuration(tried.recipe),
         "lr": tried.recipe.lr,
         "weight_decay": tried.recipe.weight_decay,
         "parameters": last.size["parameters"] if last else None,
@@ -135,7 +136,7 @@ def history_chart(seen: Sequence[Tried]) -> Chart:
                     "loss": loss,
                     "lowest": lowest[epochs],
                     "state": tried.state,
-                    "network": describe(tried.recipe),
+                    "network": describe_configuration(tried.recipe),
                 }
             )
     return Chart(
@@ -160,7 +161,7 @@ def parallel_chart(search: Proposer, seen: Sequence[Tried], epochs: int) -> Char
                         "place": place,
                         "shown": shown(value),
                         "loss": tried.runs[0].best["val_loss"],
-                        "network": describe(tried.recipe),
+                        "network": describe_configuration(tried.recipe),
                     }
                 )
     best = min(seen, key=lambda tried: tried.runs[0].best["val_loss"])
@@ -168,7 +169,9 @@ def parallel_chart(search: Proposer, seen: Sequence[Tried], epochs: int) -> Char
         "parallel",
         "Settings of the trials",
         search_charts.parallel(rows, [setting_name(name) for name in axes]),
-        TEXTS.settings_alt(len(seen), len(axes), epochs, best.number, describe(best.recipe)),
+        TEXTS.settings_alt(
+            len(seen), len(axes), epochs, best.number, describe_configuration(best.recipe)
+        ),
         TEXTS.settings_caption(),
     )
 

@@ -10,8 +10,7 @@ from typing import Any
 from convscope.chapters.best.choice import near
 from convscope.chapters.best.clock import LATENCY_BATCH
 from convscope.chapters.best.plan import BATCH, PRESETS
-from convscope.planning import IMPORTANCE_TRIALS, JOURNAL, Context, Proposer
-from convscope.planning import reference as plans
+from convscope.planning import IMPORTANCE_TRIALS, JOURNAL, OPTIMIZERS, Context, Proposer
 from convscope.recipe import ConvNet, Recipe
 from convscope.statistics import Configuration
 from convscope.training import Run
@@ -116,13 +115,13 @@ def strategy_of(
         TEXTS.proposed(search.sampler, search.seed, BATCH, len(search.trained), search.epochs),
         what_became_of(search),
         TEXTS.left_out(len(search.skipped), search.duplicates),
-        what_is_shared(search.space.strong),
+        what_is_shared(search.space.reference),
     ]
     if search.ended:
         told.append(TEXTS.ended(search.ended))
     written = context.folder is not None and (context.folder / JOURNAL).exists()
-    if search.mirror.problem or written:
-        told.append(TEXTS.journal(JOURNAL, search.mirror.problem))
+    if search.journal.problem or written:
+        told.append(TEXTS.journal(JOURNAL, search.journal.problem))
     return [" ".join(filter(None, told)), limits_of(search, importance)]
 
 
@@ -145,7 +144,7 @@ def what_is_shared(reference: Recipe) -> str:
     model = reference.model
     net = model if isinstance(model, ConvNet) else None
     return TEXTS.shared(
-        optimizer=plans.OPTIMIZERS[reference.optimizer],
+        optimizer=OPTIMIZERS[reference.optimizer],
         batch=reference.batch,
         label_smoothing=reference.label_smoothing,
         whitening=net is not None and net.stem == "whiten",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convscope.chapters.capacity.analysis import chapter, finding
 from convscope.chapters.capacity.plan import (
+    NEEDS,
     PRESETS,
     QUESTION,
     TITLE,
@@ -14,6 +15,7 @@ from convscope.chapters.capacity.plan import (
 )
 
 __all__ = [
+    "NEEDS",
     "PRESETS",
     "QUESTION",
     "TITLE",

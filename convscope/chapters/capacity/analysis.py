@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from convscope import planning as plans
 from convscope.chapters.capacity.charts import charts_of, networks_table
 from convscope.chapters.capacity.plan import (
     PRESETS,
     QUESTION,
     TITLE,
-    strong_of,
+    references_of,
     sweep_of,
     sweeps_of,
     tuned_of,
@@ -27,9 +26,8 @@ from convscope.chapters.capacity.words import (
     sweeps_among,
     verdict_on,
 )
-from convscope.planning import Context
-from convscope.recipe import Recipe
-from convscope.report import Finding
+from convscope.planning import Chapter, Context, Request, rates_table, transferred, tuned_rates
+from convscope.report import CapacityResult, Finding
 from convscope.statistics import (
     Configuration,
     Estimate,
@@ -40,13 +38,14 @@ from convscope.statistics import (
 from convscope.training import Run
 
 
-def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
+def chapter(context: Context) -> Chapter:
+    """Pilots at the ends of the sweeps, then all networks and the reference recipe."""
     sweep = sweep_of(context)
-    tuned = yield from plans.tuned(context, tuned_of(context), PRESETS[context.preset].rates)
+    tuned = yield from tuned_rates(context, tuned_of(context), PRESETS[context.preset].rates)
     rates = {
         model: rate
         for members in sweeps_of(context)
-        for model, rate in plans.transferred(tuned.rates, members).items()
+        for model, rate in transferred(tuned.rates, members).items()
     }
     missing = [recipe for recipe in sweep if recipe.model not in rates]
     tried = [
@@ -54,11 +53,8 @@ def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
         for recipe in sweep
         for seed in context.seeds
     ]
-    runs = yield from plans.whole(context, strong_of(context) + tried, tuned.early)
-    # told apart by what they are, so that a report on an older or damaged study never takes one kind for another
-    swept = [run for run in runs if run.recipe.schedule == "constant"]
-    beside = [run for run in runs if run.recipe.schedule != "constant"]
-    return finding(context, tuned.pilots, swept, beside, len(missing))
+    answer = yield [Request(references_of(context), "reference"), Request(tried, "sweep")]
+    return finding(context, tuned.pilots, answer.of("sweep"), answer.of("reference"), len(missing))
 
 
 def finding(
@@ -86,10 +82,10 @@ def finding(
         str(judgement.verdict),
         sentence_of(context.data.name, judgement.verdict, judgement.best, small, networks, beside),
         numbers_of(judgement, networks, beside, len(context.seeds)),
-        tables=[networks_table(networks + beside), plans.rates_table(pilots)],
+        tables=[networks_table(networks + beside), rates_table(pilots)],
         charts=charts_of(networks, beside, small),
         paragraphs=paragraphs_of(context, networks, beside, judgement.verdicts, pilots, no_pilot),
-        runs={run.id: run for one in networks for run in one.runs},
+        gives=CapacityResult(small.convnet, tuple(run for one in networks for run in one.runs)),
         brief=brief_of(judgement.best, small),
     )
 
@@ -103,7 +99,7 @@ def no_finding(context: Context, pilots: Sequence[Run], sweep: Sequence[Run]) ->
         "cannot tell",
         nothing_finished(context.data.name, sweep),
         {"networks": []},
-        [plans.rates_table(pilots)],
+        [rates_table(pilots)],
     )
 
 

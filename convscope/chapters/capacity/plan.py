@@ -5,25 +5,44 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from convscope import planning as plans
 from convscope.errors import UserError
-from convscope.planning import Context
+from convscope.planning import (
+    Context,
+    base_recipe,
+    epochs_of,
+    leaves_room,
+    narrowest_and_widest,
+    pilots_of,
+    reference_recipe,
+)
 from convscope.recipe import ConvNet, Recipe
 
 TITLE = "Capacity"
 
-QUESTION = "How many filters, layers and parameters do these images need; where do networks underfit, where do they overfit?"
+QUESTION = (
+    "How many filters, layers and parameters do these images need; "
+    "where do networks underfit, where do they overfit?"
+)
+
+NEEDS: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A sweep is a series of networks that differ in width alone."""
+    """What a preset trains.
+
+    sweeps: each a series of networks that differ in width alone.
+    epochs: of a run of the sweep.
+    rates: learning rates that pilots try.
+    reference_seeds: how often the reference recipe is trained.
+    looked_at: training images evaluated after each epoch; None: all.
+    """
 
     sweeps: tuple[tuple[ConvNet, ...], ...]
     epochs: int
-    rates: tuple[float, ...]  # learning rates tried in the pilots
-    strong_seeds: int
-    looked_at: int | None = None  # training images evaluated after each epoch; None: all
+    rates: tuple[float, ...]
+    reference_seeds: int
+    looked_at: int | None = None
 
 
 def widths(model: ConvNet, *sizes: int) -> tuple[ConvNet, ...]:
@@ -33,12 +52,15 @@ def widths(model: ConvNet, *sizes: int) -> tuple[ConvNet, ...]:
 def first(
     depth: int, hidden: tuple[int, ...] = (256,), pool: Literal["max", "avg"] = "max"
 ) -> ConvNet:
-    """The report's first architecture: each convolution with ReLU and pooling, then fully connected layers."""
+    """The report's first architecture: convolutions, each with ReLU and pooling, then FC layers."""
     return ConvNet(1, depth, hidden=hidden, pool=pool)
 
 
 def second(depth: int, block_depth: int) -> ConvNet:
-    """Its second one: blocks of convolutions with one pooling each, a skip where a block is deep, one fully connected layer."""
+    """Its second one: blocks of convolutions with one pooling each, then one FC layer.
+
+    A block of several convolutions has a skip.
+    """
     return ConvNet(1, depth, block_depth=block_depth, skip=block_depth > 1)
 
 
@@ -47,7 +69,7 @@ PRESETS: dict[str, Preset] = {
         sweeps=(widths(first(1), 8), widths(first(2), 8), widths(first(3), 1, 2, 4, 8, 16)),
         epochs=6,
         rates=(1e-3, 2e-3, 4e-3),
-        strong_seeds=1,
+        reference_seeds=1,
         looked_at=15_000,
     ),
     "standard": Preset(
@@ -61,7 +83,7 @@ PRESETS: dict[str, Preset] = {
         ),
         epochs=6,
         rates=(1e-3, 2e-3, 4e-3),
-        strong_seeds=3,
+        reference_seeds=3,
     ),
     "full": Preset(
         sweeps=(
@@ -79,7 +101,7 @@ PRESETS: dict[str, Preset] = {
         ),
         epochs=30,
         rates=(2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
-        strong_seeds=5,
+        reference_seeds=5,
     ),
 }
 
@@ -87,26 +109,29 @@ PRESETS: dict[str, Preset] = {
 def sweeps_of(context: Context) -> list[list[ConvNet]]:
     """The preset's sweeps, of the networks that fit the images."""
     sweeps = [
-        [m for m in sweep if plans.fits(m, context.data.in_shape)]
+        [m for m in sweep if leaves_room(m, context.data.in_shape)]
         for sweep in PRESETS[context.preset].sweeps
     ]
     sweeps = [sweep for sweep in sweeps if sweep]
     if not sweeps:
+        _, height, width = context.data.in_shape
         raise UserError(
-            f"images of {context.data.in_shape[1]}×{context.data.in_shape[2]} pixels leave no room for a convolution with pooling"
+            f"images of {height}×{width} pixels leave no room for a convolution with pooling"
         )
     return sweeps
 
 
 def sweep_of(context: Context) -> list[Recipe]:
-    """One recipe a network: a constant learning rate, no augmentation, so that nothing hides overfitting. Rate and seed are filled in later.
+    """One recipe for each network; rate and seed are filled in later.
 
-    Over- and underfitting are told from training losses, so these are taken over all training images, or over a larger sample than other chapters'.
+    The learning rate is constant and there is no augmentation, so that nothing hides overfitting.
+    Over- and underfitting are told from training losses, so these are taken over all training
+    images, or over a larger sample than those of other chapters.
     """
     preset = PRESETS[context.preset]
     base = replace(
-        plans.base_of(context, sample=preset.looked_at),
-        epochs=plans.epochs_of(context, preset.epochs),
+        base_recipe(context, sample=preset.looked_at),
+        epochs=epochs_of(context, preset.epochs),
         schedule="constant",
     )
     return [replace(base, model=model) for sweep in sweeps_of(context) for model in sweep]
@@ -114,19 +139,20 @@ def sweep_of(context: Context) -> list[Recipe]:
 
 def tuned_of(context: Context) -> list[Recipe]:
     """Those that get pilots: the narrowest and the widest network of each sweep."""
-    chosen = {model for sweep in sweeps_of(context) for model in plans.ends(sweep)}
+    chosen = {model for sweep in sweeps_of(context) for model in narrowest_and_widest(sweep)}
     return [recipe for recipe in sweep_of(context) if recipe.model in chosen]
 
 
-def strong_of(context: Context) -> list[Recipe]:
+def references_of(context: Context) -> list[Recipe]:
+    """The reference recipe, with as many seeds as the preset gives it."""
     return [
-        replace(plans.strong_of(context), seed=seed)
-        for seed in context.seeds[: PRESETS[context.preset].strong_seeds]
+        replace(reference_recipe(context), seed=seed)
+        for seed in context.seeds[: PRESETS[context.preset].reference_seeds]
     ]
 
 
 def forecast(context: Context) -> list[Recipe]:
-    """The recipes that the chapter will ask for, for the estimate of its time; learning rates are not yet known and cost nothing."""
+    """The recipes that the chapter will ask for, to estimate its time; rates are not known yet."""
     rates, sweep = PRESETS[context.preset].rates, sweep_of(context)
     whole = [replace(recipe, lr=rates[0], seed=seed) for recipe in sweep for seed in context.seeds]
-    return plans.pilots_of(context, tuned_of(context), rates) + strong_of(context) + whole
+    return pilots_of(context, tuned_of(context), rates) + references_of(context) + whole

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 
-from convscope import planning as plans
-from convscope.planning import Context
+from convscope.planning import OPTIMIZERS, Context
 from convscope.recipe import ConvNet, hidden_of, label_of
 from convscope.statistics import FALL, Configuration, sweep_verdict
 from convscope.training import Run
@@ -117,7 +116,7 @@ def paragraphs_of(
         ),
         TEXTS.about_training(
             recipe=recipe,
-            optimizer=plans.OPTIMIZERS[recipe.optimizer],
+            optimizer=OPTIMIZERS[recipe.optimizer],
             images=len(context.data.train),
             seeds=len({run.recipe.seed for n in networks for run in n.runs}),
             pilots=about_pilots(pilots, networks),
@@ -126,9 +125,7 @@ def paragraphs_of(
     ]
     if beside:
         other = beside[0].runs[0].recipe
-        out.append(
-            TEXTS.about_the_network_beside(beside[0], other, plans.OPTIMIZERS[other.optimizer])
-        )
+        out.append(TEXTS.about_the_network_beside(beside[0], other, OPTIMIZERS[other.optimizer]))
     if no_pilot:
         out.append(TEXTS.about_networks_without_a_pilot(no_pilot))
     return out

@@ -7,20 +7,26 @@ Definitions and proofs: docs/theory.md.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 from convscope.chapters.convolution.analysis import QUESTION, TITLE, finding_of
 from convscope.chapters.convolution.network import measure_network
-from convscope.chapters.convolution.operators import Measured, measure_operator, measure_operators
+from convscope.chapters.convolution.operators import measure_operator, measure_operators
 from convscope.chapters.convolution.shifts import measure_shifts
-from convscope.chapters.convolution.theorem import Check, check_response
-from convscope.planning import Context
+from convscope.chapters.convolution.theorem import check_response
+from convscope.planning import Chapter, Context, Request, Wait
 from convscope.recipe import Recipe
-from convscope.report import Finding
-from convscope.training import Run
 
 # the chapter's interface, and what the glossary names beside it
-__all__ = ["QUESTION", "TITLE", "chapter", "forecast", "measure_operator", "measure_shifts"]
+__all__ = [
+    "NEEDS",
+    "QUESTION",
+    "TITLE",
+    "chapter",
+    "forecast",
+    "measure_operator",
+    "measure_shifts",
+]
+
+NEEDS: tuple[str, ...] = ("best",)
 
 
 def forecast(context: Context) -> list[Recipe]:
@@ -28,29 +34,19 @@ def forecast(context: Context) -> list[Recipe]:
     return []
 
 
-def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
-    yield []
+def chapter(context: Context) -> Chapter:
+    """Operators by themselves, and the network that the search found, while others train."""
+    yield Wait(needs=NEEDS)
     winner, why = None, "the study has no search for the best network (the chapter best)"
-    measured: tuple[Check, list[Measured]] | None = None
     if "best" in context.chapters:
-        while "best" not in context.findings:
-            known = context.announced.get("winner")
-            if (
-                known is not None and context.live
-            ):  # measured while other chapters' networks are trained
-                measured = measured or (check_response(), measure_operators())
-                measure_network(context, known, "")
-            yield []
-        winner, why = (
-            context.findings["best"].runs.get("winner"),
-            "the search has no winner that was trained",
-        )
+        winner = context.best.winner if context.best is not None else None
+        why = "the search has no winner that was trained"
     if winner is not None:
-        runs = yield [
-            winner.recipe
-        ]  # finished: it is read, so that the report counts it as used here, too
+        # finished: it is read, so that the report counts it as used here, too
+        answer = yield [Request([winner.recipe], "final")]
+        runs = answer.of("final")
         winner = next((run for run in runs if run.recipe == winner.recipe), winner)
-    if winner is not None and winner.status != "finished":
-        winner, why = None, f"the run of the best network {winner.status.replace('_', ' ')}"
-    check, operators = measured or (check_response(), measure_operators())
+        if winner.status != "finished":
+            winner, why = None, f"the run of the best network {winner.status.replace('_', ' ')}"
+    check, operators = check_response(), measure_operators()
     return finding_of(context, check, operators, measure_network(context, winner, why))

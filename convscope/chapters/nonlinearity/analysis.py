@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from convscope import planning as plans
 from convscope.chapters.nonlinearity.charts import arms_chart, arms_table, parts_table
 from convscope.chapters.nonlinearity.collapses import (
     Collapsed,
@@ -31,9 +30,9 @@ from convscope.chapters.nonlinearity.words import brief_of, no_answer, paragraph
 from convscope.data import Dataset
 from convscope.errors import one_line
 from convscope.models import build
-from convscope.planning import Context
+from convscope.planning import Chapter, Context, Request, Wait, rates_table, tuned_rates
 from convscope.probes.affine import Part, parts
-from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression, label_of
+from convscope.recipe import ConvNet, Model, SoftmaxRegression, label_of
 from convscope.report import Finding
 from convscope.statistics import (
     Configuration,
@@ -55,30 +54,22 @@ def measured_parts(model: ConvNet, data: Dataset) -> list[Part]:
     return parts(net, data.in_shape)
 
 
-def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
+def chapter(context: Context) -> Chapter:
+    """The network that capacity found, and in large studies the best one, without their parts."""
     preset = PRESETS[context.preset]
-    awaited = ["capacity", *(["best"] if preset.winner_too else [])]
-    while any(name in context.chapters and name not in context.findings for name in awaited):
-        yield []
+    yield Wait(needs=("capacity", "best") if preset.winner_too else ("capacity",))
     bases = [base_of(context)]
-    winner = (
-        context.findings["best"].runs.get("winner")
-        if preset.winner_too and "best" in context.findings
-        else None
-    )
-    if (
-        winner is not None
-        and isinstance(winner.recipe.model, ConvNet)
-        and winner.recipe.model not in bases
-    ):
-        bases.append(winner.recipe.model)
+    best = context.best if preset.winner_too else None
+    if best is not None:
+        model = best.winner.recipe.model
+        bases += [model] if isinstance(model, ConvNet) and model not in bases else []
     recipes = recipes_of(context, bases)
-    tuned = yield from plans.tuned(context, recipes, preset.rates)
+    tuned = yield from tuned_rates(context, recipes, preset.rates)
     wanted = [
         replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in context.seeds
     ]
-    runs = yield from plans.whole(context, wanted, tuned.early)
-    return finding(context, tuned.pilots, runs)
+    answer = yield [Request(wanted, "final")]
+    return finding(context, tuned.pilots, answer.of("final"))
 
 
 # the finding
@@ -148,7 +139,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
             parts_table(measured),
             arms_table(arms, list(members.items())),
             *collapsed_tables,
-            plans.rates_table(pilots),
+            rates_table(pilots),
         ],
         charts=[
             arms_chart(members[base], base, softmax),
@@ -165,7 +156,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
 def nothing_to_compare(name: str, base: ConvNet, trained: bool, pilots: Sequence[Run]) -> Finding:
     """The finding where the ablated network or its linear network is missing, or they are one."""
     sentence = no_answer(name, base, trained)
-    tables = [plans.rates_table(pilots)] if pilots else []
+    tables = [rates_table(pilots)] if pilots else []
     return Finding("nonlinearity", TITLE, QUESTION, "cannot tell", sentence, {}, tables)
 
 

@@ -6,13 +6,21 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from convscope import planning as plans
-from convscope.planning import Context
+from convscope.planning import (
+    Context,
+    base_recipe,
+    epochs_of,
+    pilots_of,
+    shallower,
+    smallest_of_capacity,
+)
 from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression
 
 TITLE = "Nonlinearity"
 
 QUESTION = "Which parts are nonlinear, and what does each of them buy?"
+
+NEEDS: tuple[str, ...] = ("capacity", "best")
 
 MARGIN = 0.03  # of accuracy: linear networks are equivalent to softmax regression within ± 3 points
 
@@ -21,14 +29,22 @@ ACTIVATION, POOLING, NORMALISATION = "activation", "max pooling", "normalisation
 
 @dataclass(frozen=True)
 class Preset:
+    """What a preset trains.
+
+    epochs: of each run.
+    rates: learning rates that pilots try.
+    enlarged: factors of the linear networks' width.
+    fallback: the network that is ablated where the capacity chapter has found none.
+    winner_too: whether the search's winner is ablated, too.
+    checked: test images on which a collapsed network is compared with its map; None: all.
+    """
+
     epochs: int
     rates: tuple[float, ...]
-    enlarged: tuple[int, ...]  # factors of the linear networks' width
-    fallback: ConvNet  # the network where the study has no capacity chapter
+    enlarged: tuple[int, ...]
+    fallback: ConvNet
     winner_too: bool
-    checked: int | None = (
-        None  # test images on which a collapsed network is compared with its map; None: all
-    )
+    checked: int | None = None
 
 
 PRESETS = {
@@ -44,14 +60,17 @@ PRESETS = {
 
 
 def kinds_of(model: ConvNet) -> tuple[str, ...]:
-    """The kinds of nonlinear part that the family has and that a recipe can replace; whether they are nonlinear is measured."""
+    """The kinds of part that a recipe can replace; whether they are nonlinear is measured."""
     kinds = [ACTIVATION] if model.activation != "identity" else []
     kinds += [POOLING] if model.pool == "max" and max(model.pools) > 1 else []
     return (*kinds, *([NORMALISATION] if model.norm in ("batch", "group") else []))
 
 
 def without(model: ConvNet, kinds: Sequence[str]) -> ConvNet:
-    """The network with these kinds replaced by linear parts of the same shape: the identity, average pooling, a scale and bias a channel."""
+    """The network with these kinds of part replaced by linear ones of the same shape.
+
+    These are the identity, average pooling, and a scale and a bias for each channel.
+    """
     if ACTIVATION in kinds:
         model = replace(model, activation="identity")
     if POOLING in kinds:
@@ -76,9 +95,9 @@ KINDS = {
 
 
 def base_of(context: Context) -> ConvNet:
-    """The network that is ablated: the smallest within one standard error of the capacity sweep's best, where that is known."""
-    model = plans.smallest_of_capacity(context)
-    return model or plans.shallower(PRESETS[context.preset].fallback, context.data.in_shape)
+    """The network that is ablated: the smallest as good as the capacity sweep's best, if known."""
+    model = smallest_of_capacity(context)
+    return model or shallower(PRESETS[context.preset].fallback, context.data.in_shape)
 
 
 def arms_of(base: ConvNet, enlarged: Sequence[int]) -> list[Model]:
@@ -103,15 +122,15 @@ def recipes_of(context: Context, bases: Sequence[ConvNet]) -> list[Recipe]:
         dict.fromkeys(model for base in bases for model in arms_of(base, preset.enlarged))
     )
     base = replace(
-        plans.base_of(context), epochs=plans.epochs_of(context, preset.epochs), schedule="onecycle"
+        base_recipe(context), epochs=epochs_of(context, preset.epochs), schedule="onecycle"
     )
     return [replace(base, model=model) for model in models]
 
 
 def forecast(context: Context) -> list[Recipe]:
     preset = PRESETS[context.preset]
-    recipes = recipes_of(context, [plans.shallower(preset.fallback, context.data.in_shape)])
-    pilots = plans.pilots_of(context, recipes, preset.rates)
+    recipes = recipes_of(context, [shallower(preset.fallback, context.data.in_shape)])
+    pilots = pilots_of(context, recipes, preset.rates)
     return pilots + [
         replace(recipe, lr=preset.rates[0], seed=seed)
         for recipe in recipes

@@ -6,10 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from convscope import planning as plans
 from convscope.chapters.nonlinearity.collapses import Collapsed
 from convscope.chapters.nonlinearity.plan import KINDS, MARGIN, PRESETS, kinds_of
-from convscope.planning import Context
+from convscope.planning import Context, shallower, smallest_of_capacity
 from convscope.probes.affine import Part
 from convscope.recipe import ConvNet, label_of
 from convscope.statistics import Configuration, Difference
@@ -117,7 +116,7 @@ def paragraphs_of(
 
 def origin_of(context: Context, base: ConvNet) -> str:
     """Where the network comes from: "capacity", "preset", or "" where neither proposes it."""
-    if base == plans.smallest_of_capacity(context):
+    if base == smallest_of_capacity(context):
         return "capacity"
-    fallback = plans.shallower(PRESETS[context.preset].fallback, context.data.in_shape)
+    fallback = shallower(PRESETS[context.preset].fallback, context.data.in_shape)
     return "preset" if base == fallback else ""

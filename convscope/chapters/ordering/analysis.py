@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from convscope import planning as plans
 from convscope.chapters.ordering.charts import exact_tables, orders_chart, orders_table
 from convscope.chapters.ordering.plan import (
     BATCH,
@@ -29,9 +28,9 @@ from convscope.chapters.ordering.words import brief_of, no_answer, paragraphs_of
 from convscope.data import Dataset
 from convscope.errors import UserError, one_line
 from convscope.models import ConvNetModule
-from convscope.planning import Context
+from convscope.planning import Chapter, Context, Request, rates_table, tuned_rates
 from convscope.probes.permutation import FlattenOrder, Trajectory, flatten_orders
-from convscope.recipe import Model, Recipe, label_of
+from convscope.recipe import Model, label_of
 from convscope.report import Finding
 from convscope.statistics import (
     Configuration,
@@ -44,15 +43,16 @@ from convscope.statistics import (
 from convscope.training import Run, network, resident
 
 
-def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
+def chapter(context: Context) -> Chapter:
+    """One network under several flatten orders."""
     recipes = recipes_of(context)
-    tuned = yield from plans.tuned(context, tuned_arms(context), PRESETS[context.preset].rates)
+    tuned = yield from tuned_rates(context, tuned_arms(context), PRESETS[context.preset].rates)
     rates = {
         name: tuned.rate(recipes[name if name in (EACH, PIXELS) else "natural"].model)
         for name in recipes
     }
-    runs = yield from plans.whole(context, with_rates(context, rates), tuned.early)
-    return finding(context, tuned.pilots, runs)
+    answer = yield [Request(with_rates(context, rates), "final")]
+    return finding(context, tuned.pilots, answer.of("final"))
 
 
 def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Finding:
@@ -61,7 +61,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
     arms = arms_among(context, runs)
     others = [kind for kind in NAMES if kind in arms and kind != "natural"]
     if "natural" not in arms or not others:
-        tables = [plans.rates_table(pilots)] if pilots else []
+        tables = [rates_table(pilots)] if pilots else []
         return Finding("ordering", TITLE, QUESTION, "cannot tell", no_answer(name), {}, tables)
     differences = {kind: difference_from_natural(kind, arms) for kind in others}
     verdicts = {kind: equivalence(differences[kind], MARGIN) for kind in others if kind in FIXED}
@@ -78,7 +78,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         tables=[
             *exact_tables(exact),
             orders_table(arms, differences, verdicts),
-            plans.rates_table(pilots, {arm.model: arm.label for arm in arms.values()}),
+            rates_table(pilots, {arm.model: arm.label for arm in arms.values()}),
         ],
         charts=[orders_chart(arms)],
         paragraphs=paragraphs_of(context, arms, differences, exact),

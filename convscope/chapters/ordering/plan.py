@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from convscope import planning as plans
-from convscope.planning import Context
+from convscope.planning import Context, base_recipe, epochs_of, pilots_of, shallower
 from convscope.recipe import ConvNet, Model, Recipe
 
 TITLE = "Flatten order"
 
 QUESTION = "Does the order of the flattened activations matter?"
+
+NEEDS: tuple[str, ...] = ()
 
 MARGIN = 0.03  # of accuracy
 
@@ -34,11 +35,20 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Preset:
+    """What a preset trains.
+
+    model: the network.
+    epochs: of each run.
+    rates: learning rates that pilots try.
+    seeds: at least so many.
+    images: the most training images; None: all.
+    """
+
     model: ConvNet
     epochs: int
     rates: tuple[float, ...]
-    seeds: int  # at least so many
-    images: int | None  # the most training images; None: all
+    seeds: int
+    images: int | None
 
 
 PRESETS = {
@@ -58,21 +68,25 @@ def arm_of(model: Model) -> str | None:
 def recipes_of(context: Context) -> dict[str, Recipe]:
     preset = PRESETS[context.preset]
     channels, height, width = context.data.in_shape
-    # at least 2×2 numbers a channel, where the images leave room: of one number a channel, channel last is the natural order
-    model = plans.shallower(preset.model, (channels, height // 2, width // 2))
+    # at least 2×2 numbers for each channel, where the images leave room: with one number for each,
+    # channel last is the natural order
+    model = shallower(preset.model, (channels, height // 2, width // 2))
     models = {name: replace(model, order=name) for name in (*FIXED, EACH)} | {
         PIXELS: replace(model, pixels="random")
     }
     base = replace(
-        plans.base_of(context, preset.images),
-        epochs=plans.epochs_of(context, preset.epochs),
+        base_recipe(context, preset.images),
+        epochs=epochs_of(context, preset.epochs),
         schedule="onecycle",
     )
     return {name: replace(base, model=model) for name, model in models.items()}
 
 
 def seeds_of(context: Context) -> tuple[int, ...]:
-    """The study's seeds, and further ones where a comparison of arms that differ in nothing needs more; a time budget's are kept."""
+    """The study's seeds, and further ones: a comparison of arms that differ in nothing needs many.
+
+    Where a time budget has taken seeds away there are no further ones.
+    """
     wanted = PRESETS[context.preset].seeds if context.fit.seeds is None else 0
     more = (seed for seed in range(1000) if seed not in context.seeds)
     return (*context.seeds, *(next(more) for _ in range(wanted - len(context.seeds))))
@@ -87,13 +101,16 @@ def with_rates(context: Context, rates: dict[str, float]) -> list[Recipe]:
 
 
 def tuned_arms(context: Context) -> list[Recipe]:
-    """The fixed orders are one network but for the names of its weights, so they share the rate of the natural one."""
+    """The arms that get pilots.
+
+    The fixed orders are one network but for the names of its weights, so they share its rate.
+    """
     recipes = recipes_of(context)
     return [recipes["natural"], recipes[EACH], recipes[PIXELS]]
 
 
 def forecast(context: Context) -> list[Recipe]:
     rates = PRESETS[context.preset].rates
-    return plans.pilots_of(context, tuned_arms(context), rates) + with_rates(
+    return pilots_of(context, tuned_arms(context), rates) + with_rates(
         context, dict.fromkeys(NAMES, rates[0])
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from convscope import planning as plans
 from convscope.chapters.receptive_field.charts import (
     arms_table,
     comparisons_table,
@@ -31,23 +30,23 @@ from convscope.chapters.receptive_field.words import (
     sentence_of,
 )
 from convscope.errors import one_line
-from convscope.planning import Context
-from convscope.recipe import ConvNet, Model, Recipe
+from convscope.planning import Chapter, Context, Request, Wait, rates_table, tuned_rates
+from convscope.recipe import ConvNet, Model
 from convscope.report import Finding
 from convscope.statistics import Configuration, configurations, grouped
 from convscope.training import Run
 
 
-def chapter(context: Context) -> Generator[list[Recipe], list[Run], Finding]:
-    while "capacity" in context.chapters and "capacity" not in context.findings:
-        yield []
+def chapter(context: Context) -> Chapter:
+    """Single wide layers and cascades, among these the network that capacity found."""
+    yield Wait(needs=("capacity",))
     preset, recipes = PRESETS[context.preset], recipes_of(context)
-    tuned = yield from plans.tuned(context, recipes, preset.rates)
+    tuned = yield from tuned_rates(context, recipes, preset.rates)
     wanted = [
         replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in context.seeds
     ]
-    runs = yield from plans.whole(context, wanted, tuned.early)
-    return finding(context, tuned.pilots, runs)
+    answer = yield [Request(wanted, "final")]
+    return finding(context, tuned.pilots, answer.of("final"))
 
 
 def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Finding:
@@ -58,7 +57,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
     arms = [arm for arm in found.values() if isinstance(arm.model, ConvNet)]
     comparisons = comparisons_of(arms)
     if not comparisons:
-        tables = [plans.rates_table(pilots)] if pilots else []
+        tables = [rates_table(pilots)] if pilots else []
         return Finding(
             "receptive_field", TITLE, QUESTION, "cannot tell", no_answer(name), {}, tables
         )
@@ -74,7 +73,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         tables=[
             comparisons_table(comparisons),
             arms_table(arms, fields),
-            plans.rates_table(pilots, {arm.model: arm.label for arm in arms}),
+            rates_table(pilots, {arm.model: arm.label for arm in arms}),
         ],
         charts=[effects_chart(comparisons), *field_charts(arms, fields, comparisons)],
         paragraphs=paragraphs_of(context, arms, comparisons, choice),

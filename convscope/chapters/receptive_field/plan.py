@@ -4,35 +4,53 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from convscope import planning as plans
 from convscope.data import Dataset
 from convscope.models import parameters_of
-from convscope.planning import Context
+from convscope.planning import (
+    Context,
+    base_recipe,
+    epochs_of,
+    pilots_of,
+    shallower,
+    smallest_of_capacity,
+)
 from convscope.recipe import ConvNet, Recipe
 
 TITLE = "Receptive field"
 
-QUESTION = "What does the cascade of convolution and pooling buy over one wide layer: size, field or depth?"
+QUESTION = (
+    "What does the cascade of convolution and pooling buy over one wide layer: "
+    "size, field or depth?"
+)
+
+NEEDS: tuple[str, ...] = ("capacity",)
 
 NEAR = 0.25  # networks whose parameters differ by less, as a share, count as matched
 
 HEADS = {"flatten": "FC", "gap": "GAP → FC"}
 
-COURSE = {
-    "flatten": 6,
-    "gap": 16,
-}  # filters of the course's shallow networks: 61,618 and 618 parameters on 3×32×32
+# filters of the course's shallow networks: 61,618 and 618 parameters on 3×32×32
+COURSE = {"flatten": 6, "gap": 16}
 
 SAMPLES = 64  # images over which effective fields are averaged
 
 
 @dataclass(frozen=True)
 class Preset:
+    """What a preset trains.
+
+    epochs: of each run.
+    rates: learning rates that pilots try.
+    kernels: sizes of the wide layers' kernels.
+    deep_gap: the cascade with global average pooling.
+    images: the most training images; None: all.
+    """
+
     epochs: int
     rates: tuple[float, ...]
     kernels: tuple[int, ...]
     deep_gap: ConvNet
-    images: int | None  # the most training images; None: all
+    images: int | None
 
 
 PRESETS = {
@@ -75,7 +93,7 @@ def models_of(context: Context) -> list[ConvNet]:
     def parameters(model: ConvNet) -> int:
         return parameters_of(model, data.in_shape, data.num_classes)
 
-    deep_gap = plans.shallower(preset.deep_gap, data.in_shape)
+    deep_gap = shallower(preset.deep_gap, data.in_shape)
     plain = replace(deep_gap, head="flatten")
     deep = {"gap": deep_gap, "flatten": matched(plain, parameters(shallow["flatten"]), data)}
     models = list(shallow.values())
@@ -88,7 +106,7 @@ def models_of(context: Context) -> list[ConvNet]:
             ),
         ]
     models.append(replace(deep_gap, pool="none"))
-    smallest = plans.smallest_of_capacity(context)
+    smallest = smallest_of_capacity(context)
     if smallest is not None:  # the study's own deep network, and one wide layer as large as it
         models += [smallest, matched(shallow["flatten"], parameters(smallest), data)]
     return list(dict.fromkeys(models))
@@ -97,8 +115,8 @@ def models_of(context: Context) -> list[ConvNet]:
 def recipes_of(context: Context) -> list[Recipe]:
     preset = PRESETS[context.preset]
     base = replace(
-        plans.base_of(context, preset.images),
-        epochs=plans.epochs_of(context, preset.epochs),
+        base_recipe(context, preset.images),
+        epochs=epochs_of(context, preset.epochs),
         schedule="onecycle",
     )
     return [replace(base, model=model) for model in models_of(context)]
@@ -106,7 +124,7 @@ def recipes_of(context: Context) -> list[Recipe]:
 
 def forecast(context: Context) -> list[Recipe]:
     preset, recipes = PRESETS[context.preset], recipes_of(context)
-    pilots = plans.pilots_of(context, recipes, preset.rates)
+    pilots = pilots_of(context, recipes, preset.rates)
     return pilots + [
         replace(recipe, lr=preset.rates[0], seed=seed)
         for recipe in recipes
