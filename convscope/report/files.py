@@ -1,4 +1,4 @@
-"""results.json, results.csv, the charts as PNG and SVG, the pictures as PNG: what programs and papers take from a study."""
+"""What programs and papers take from a study: results.json, results.csv, charts and pictures."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from typing import Any
 from convscope.files import write_bytes
 from convscope.recipe import to_json
 from convscope.report.drawing import Drawings
-from convscope.report.findings import Finding, Gallery
+from convscope.report.findings import Chart, Finding, Gallery
 from convscope.training import Run
 
 SCHEMA = 1
-MEASURES = [
-    f"{split}_{what}" for split in ("train", "val", "test") for what in ("loss", "accuracy")
-]
+SPLITS = ("train", "val", "test")
+MEASURES = [f"{split}_{what}" for split in SPLITS for what in ("loss", "accuracy")]
+# of a run's entry in results.json; fields of its model and figures follow
+CSV_COLUMNS = ["id", "status", "pilot", "seed", "filters", "parameters", "flops", "lr"]
+CSV_COLUMNS += ["epochs", "seconds"]
 
 
 def results(
@@ -29,7 +31,11 @@ def results(
     used: dict[str, list[str]],
     sentence: str,
 ) -> dict[str, Any]:
-    """The tree of results.json; its form is an interface (ARCHITECTURE.md)."""
+    """The tree of results.json; its form is an interface (ARCHITECTURE.md).
+
+    about: what study.json says of the study; findings: by chapter; runs: all of the study.
+    used: run id -> the chapters that use it; sentence: the answer of the whole study.
+    """
     return {
         "schema": SCHEMA,
         "convscope": version("convscope"),
@@ -41,6 +47,7 @@ def results(
 
 
 def chapter(finding: Finding) -> dict[str, Any]:
+    """A chapter's part of results.json: charts and pictures by the names of their files."""
     return {
         "question": finding.question,
         "verdict": finding.verdict,
@@ -48,30 +55,25 @@ def chapter(finding: Finding) -> dict[str, Any]:
         "numbers": finding.numbers,
         "tables": [asdict(table) for table in finding.tables],
         "charts": [
-            {
-                "name": c.name,
-                "title": c.title,
-                "alt": c.alt,
-                "caption": c.caption,
-                "png": f"charts/{finding.name}-{c.name}.png",
-            }
-            for c in finding.charts
+            {**named(chart), "png": f"charts/{finding.name}-{chart.name}.png"}
+            for chart in finding.charts
         ],
         "galleries": [
-            {
-                "name": g.name,
-                "title": g.title,
-                "alt": g.alt,
-                "caption": g.caption,
-                "pictures": [
-                    {"png": f"charts/{name}", "text": text}
-                    for name, (_, text) in zip(picture_names(finding, g), g.items, strict=True)
-                ],
-            }
-            for g in finding.galleries
+            {**named(gallery), "pictures": pictures_of(finding, gallery)}
+            for gallery in finding.galleries
         ],
         "proof": list(finding.proof),
     }
+
+
+def named(shown: Chart | Gallery) -> dict[str, str]:
+    texts = {"title": shown.title, "alt": shown.alt, "caption": shown.caption}
+    return {"name": shown.name, **texts}
+
+
+def pictures_of(finding: Finding, gallery: Gallery) -> list[dict[str, str]]:
+    pairs = zip(picture_names(finding, gallery), gallery.items, strict=True)
+    return [{"png": f"charts/{name}", "text": text} for name, (_, text) in pairs]
 
 
 def picture_names(finding: Finding, gallery: Gallery) -> list[str]:
@@ -79,6 +81,8 @@ def picture_names(finding: Finding, gallery: Gallery) -> list[str]:
 
 
 def run_entry(run: Run, chapters: list[str]) -> dict[str, Any]:
+    """A run's part of results.json, with its figures at the best and at the last epoch."""
+
     def figures(row: dict[str, Any] | None) -> dict[str, Any] | None:
         return {key: row.get(key) for key in ("epoch", *MEASURES)} if row else None
 
@@ -104,28 +108,15 @@ def run_entry(run: Run, chapters: list[str]) -> dict[str, Any]:
 
 
 def write_results(path: Path, tree: dict[str, Any]) -> None:
-    write_bytes(
-        path, (json.dumps(tree, indent=1, allow_nan=False, ensure_ascii=True) + "\n").encode()
-    )
+    text = json.dumps(tree, indent=1, allow_nan=False, ensure_ascii=True)
+    write_bytes(path, f"{text}\n".encode())
 
 
 def write_csv(path: Path, runs: list[dict[str, Any]]) -> None:
-    """One row a run; model fields and figures as columns. Cells that a spreadsheet would take for formulas are quoted."""
-    plain = (
-        "id",
-        "status",
-        "pilot",
-        "seed",
-        "filters",
-        "parameters",
-        "flops",
-        "lr",
-        "epochs",
-        "seconds",
-    )
+    """A row per run, with model fields and figures as columns; `runs` as in results.json."""
     models = list(dict.fromkeys(key for run in runs for key in run["model"]))
     heading = [
-        *plain,
+        *CSV_COLUMNS,
         *(f"model_{key}" for key in models),
         *(f"{when}_{key}" for when in ("best", "last") for key in ("epoch", *MEASURES)),
     ]
@@ -133,7 +124,7 @@ def write_csv(path: Path, runs: list[dict[str, Any]]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(heading)
     for run in runs:
-        cells = [run[key] for key in plain] + [run["model"].get(key) for key in models]
+        cells = [run[key] for key in CSV_COLUMNS] + [run["model"].get(key) for key in models]
         for when in ("best", "last"):
             cells += [(run[when] or {}).get(key) for key in ("epoch", *MEASURES)]
         writer.writerow([safe_cell(cell) for cell in cells])
@@ -141,24 +132,25 @@ def write_csv(path: Path, runs: list[dict[str, Any]]) -> None:
 
 
 def safe_cell(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula."""
     if isinstance(cell, list | dict):
         return json.dumps(cell)
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" else cell
 
 
 def write_charts(folder: Path, findings: dict[str, Finding], drawings: Drawings) -> None:
-    """Each chart as PNG and SVG, drawn without a browser; the pictures of galleries as they are. A hundred files: `convscope report` makes them again, so the disk is not waited for."""
+    """Each chart as PNG and SVG, and the pictures of galleries as they are.
+
+    These are a hundred files. `convscope report` makes them again, so the disk is not waited for.
+    """
     folder.mkdir(exist_ok=True)
     for finding in findings.values():
         for chart in finding.charts:
-            stem, drawn = (
-                folder / f"{finding.name}-{chart.name}",
-                drawings.of(finding.name, chart.name),
-            )
+            stem = folder / f"{finding.name}-{chart.name}"
+            drawn = drawings.of(finding.name, chart.name)
             write_bytes(stem.with_suffix(".png"), drawn.png, sync=False)
             write_bytes(stem.with_suffix(".svg"), drawn.svg, sync=False)
         for gallery in finding.galleries:
-            for name, (picture, _) in zip(
-                picture_names(finding, gallery), gallery.items, strict=True
-            ):
+            names = picture_names(finding, gallery)
+            for name, (picture, _) in zip(names, gallery.items, strict=True):
                 write_bytes(folder / name, picture, sync=False)
