@@ -114,7 +114,8 @@ def test_affine_layers_keep_their_linear_part() -> None:
     torch.testing.assert_close(
         found.convolution.linear_part, layer.weight.detach().double().flip(-1, -2)
     )
-    torch.testing.assert_close(found.convolution.bias, layer.bias.detach().double())  # pyright: ignore[reportOptionalMemberAccess]
+    assert layer.bias is not None
+    torch.testing.assert_close(found.convolution.bias, layer.bias.detach().double())
 
 
 def test_layers_of_a_network() -> None:

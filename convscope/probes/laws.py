@@ -144,7 +144,8 @@ class Counterexample(Shown):
         try:
             with safe_open(str(path), "pt") as file:
                 header = json.loads((file.metadata() or {})["convscope"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+                names = list(file.keys())
+                tensors = {name: file.get_tensor(name) for name in names}
             fields = {"y": None, **header, **tensors, "shape": tuple(header["shape"])}
             return Counterexample(**fields)
         except Exception as error:

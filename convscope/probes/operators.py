@@ -112,7 +112,7 @@ OPERATORS: dict[str, Known] = {
         "affine",
         True,
         1,
-        title="adding a constant bias per channel",
+        title="adding a constant bias a channel",
     ),
     "position-bias": Known(
         lambda: _by_position,

@@ -1,6 +1,7 @@
-"""Charts are drawn, and the page's script is put together, in a process of their own beside whatever is computed here.
+"""Charts are drawn in a process of their own, beside whatever is computed here.
 
-A process, not a thread: vl-convert holds the interpreter's lock while it draws. It imports nothing of this package that needs torch.
+A process, not a thread: vl-convert holds the interpreter's lock while it draws. The page's script
+is put together there, too. The process imports nothing of this package that needs torch.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawn:
+    """A chart in both formats of its files."""
+
     svg: bytes
-    png: bytes  # two pixels a point
+    png: bytes  # two pixels per point
 
 
 class Drawings:
-    """Use it in a with statement. Findings are added as they come; what is drawn by then need not be waited for."""
+    """The charts of findings, drawn while the next one is computed; for a with statement."""
 
     def __init__(self) -> None:
         self.pool = ProcessPoolExecutor(1, get_context("spawn"), begin)
@@ -43,7 +46,7 @@ class Drawings:
         self.pool.shutdown(cancel_futures=True)
 
     def start(self) -> None:
-        """Begin with what is the same for all studies; the first finding does that too."""
+        """Begin with what is the same for all studies; the first finding does that, too."""
         if self.bundle is None:
             self.bundle = self.submit(script, dialect())
 
@@ -57,7 +60,7 @@ class Drawings:
             return failed
 
     def add(self, finding: Finding) -> None:
-        """Have the charts of a finding drawn; those that are the same as before are not drawn again."""
+        """Have the charts of a finding drawn, except those that are the same as before."""
         self.start()
         for chart in finding.charts:
             key = finding.name, chart.name
@@ -65,19 +68,20 @@ class Drawings:
                 self.drawn[key] = chart.spec, self.submit(draw, chart.spec, dialect())
 
     def of(self, chapter: str, chart: str) -> Drawn:
+        """A chart that was added; waits until it is drawn."""
         spec, drawn = self.drawn[chapter, chart]
         return finished(drawn, draw, spec, dialect())
 
     @property
     def script(self) -> str:
-        """Vega, Vega-Lite and Vega-Embed as one script without addresses; it sets window.vegaEmbed."""
+        """Vega, Vega-Lite and Vega-Embed as one script that loads nothing: window.vegaEmbed."""
         self.start()
         assert self.bundle is not None
         return finished(self.bundle, script, dialect())
 
 
 def finished(future: Future[Any], function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the process found; computed here, where it was killed (often: out of memory)."""
+    """What the process found; computed here if the process was killed (often: out of memory)."""
     try:
         return future.result()
     except BrokenProcessPool:
@@ -85,7 +89,7 @@ def finished(future: Future[Any], function: Callable[..., Any], *arguments: Any)
 
 
 def begin() -> None:
-    """In the process, first of all."""
+    """What the process does first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=end_with_parent, daemon=True).start()
 
@@ -99,6 +103,7 @@ def dialect() -> str:
 
 
 def draw(spec: dict[str, Any], version: str) -> Drawn:
+    """A Vega-Lite specification of the version that is named, drawn without a browser."""
     import vl_convert
 
     svg = vl_convert.vegalite_to_svg(spec, vl_version=version)
@@ -106,6 +111,7 @@ def draw(spec: dict[str, Any], version: str) -> Drawn:
 
 
 def script(version: str) -> str:
+    """The page's script, see Drawings.script."""
     import vl_convert
 
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)

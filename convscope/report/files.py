@@ -1,4 +1,4 @@
-"""results.json, results.csv, the charts as PNG and SVG, the pictures as PNG: what programs and papers take from a study."""
+"""What programs and papers take from a study: results.json, results.csv, charts and pictures."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from typing import Any
 from convscope.files import write_bytes
 from convscope.recipe import to_json
 from convscope.report.drawing import Drawings
-from convscope.report.findings import Finding, Gallery
+from convscope.report.findings import Chart, Finding, Gallery
 from convscope.training import Run
 
 SCHEMA = 1
-MEASURES = [
-    f"{split}_{what}" for split in ("train", "val", "test") for what in ("loss", "accuracy")
-]
+SPLITS = ("train", "val", "test")
+MEASURES = [f"{split}_{what}" for split in SPLITS for what in ("loss", "accuracy")]
+# of a run's entry in results.json; fields of its model and figures follow
+CSV_COLUMNS = ["id", "status", "pilot", "seed", "filters", "parameters", "flops", "lr"]
+CSV_COLUMNS += ["epochs", "seconds"]
 
 
 def results(
@@ -32,7 +34,12 @@ def results(
 ) -> dict[str, Any]:
     """The tree of results.json; its form is an interface (ARCHITECTURE.md).
 
+<<<<<<< HEAD
     used: for each run's id the chapters that asked for it, each with the role that it has there.
+=======
+    about: what study.json says of the study; findings: by chapter; runs: all of the study.
+    used: run id -> the chapters that use it; sentence: the answer of the whole study.
+>>>>>>> words3
     """
     return {
         "schema": SCHEMA,
@@ -45,6 +52,7 @@ def results(
 
 
 def chapter(finding: Finding) -> dict[str, Any]:
+    """A chapter's part of results.json: charts and pictures by the names of their files."""
     return {
         "question": finding.question,
         "verdict": finding.verdict,
@@ -52,38 +60,38 @@ def chapter(finding: Finding) -> dict[str, Any]:
         "numbers": finding.numbers,
         "tables": [asdict(table) for table in finding.tables],
         "charts": [
-            {
-                "name": c.name,
-                "title": c.title,
-                "alt": c.alt,
-                "caption": c.caption,
-                "png": f"charts/{finding.name}-{c.name}.png",
-            }
-            for c in finding.charts
+            {**named(chart), "png": f"charts/{finding.name}-{chart.name}.png"}
+            for chart in finding.charts
         ],
         "galleries": [
-            {
-                "name": g.name,
-                "title": g.title,
-                "alt": g.alt,
-                "caption": g.caption,
-                "pictures": [
-                    {"png": f"charts/{name}", "text": text}
-                    for name, (_, text) in zip(picture_names(finding, g), g.items, strict=True)
-                ],
-            }
-            for g in finding.galleries
+            {**named(gallery), "pictures": pictures_of(finding, gallery)}
+            for gallery in finding.galleries
         ],
         "proof": list(finding.proof),
     }
+
+
+def named(shown: Chart | Gallery) -> dict[str, str]:
+    texts = {"title": shown.title, "alt": shown.alt, "caption": shown.caption}
+    return {"name": shown.name, **texts}
+
+
+def pictures_of(finding: Finding, gallery: Gallery) -> list[dict[str, str]]:
+    pairs = zip(picture_names(finding, gallery), gallery.items, strict=True)
+    return [{"png": f"charts/{name}", "text": text} for name, (_, text) in pairs]
 
 
 def picture_names(finding: Finding, gallery: Gallery) -> list[str]:
     return [f"{finding.name}-{gallery.name}-{i:02d}.png" for i in range(1, len(gallery.items) + 1)]
 
 
+<<<<<<< HEAD
 def run_entry(run: Run, used: Mapping[str, str], chapters: Sequence[str]) -> dict[str, Any]:
     """A run's row. Where chapters share a run, its role is that of the first in the report."""
+=======
+def run_entry(run: Run, chapters: list[str]) -> dict[str, Any]:
+    """A run's part of results.json, with its figures at the best and at the last epoch."""
+>>>>>>> words3
 
     def figures(row: dict[str, Any] | None) -> dict[str, Any] | None:
         return {key: row.get(key) for key in ("epoch", *MEASURES)} if row else None
@@ -112,12 +120,12 @@ def run_entry(run: Run, used: Mapping[str, str], chapters: Sequence[str]) -> dic
 
 
 def write_results(path: Path, tree: dict[str, Any]) -> None:
-    write_bytes(
-        path, (json.dumps(tree, indent=1, allow_nan=False, ensure_ascii=True) + "\n").encode()
-    )
+    text = json.dumps(tree, indent=1, allow_nan=False, ensure_ascii=True)
+    write_bytes(path, f"{text}\n".encode())
 
 
 def write_csv(path: Path, runs: list[dict[str, Any]]) -> None:
+<<<<<<< HEAD
     """One row a run; model fields and figures as columns. Cells that a spreadsheet would take for formulas are quoted."""
     plain = (
         "id",
@@ -132,9 +140,12 @@ def write_csv(path: Path, runs: list[dict[str, Any]]) -> None:
         "epochs",
         "seconds",
     )
+=======
+    """A row per run, with model fields and figures as columns; `runs` as in results.json."""
+>>>>>>> words3
     models = list(dict.fromkeys(key for run in runs for key in run["model"]))
     heading = [
-        *plain,
+        *CSV_COLUMNS,
         *(f"model_{key}" for key in models),
         *(f"{when}_{key}" for when in ("best", "last") for key in ("epoch", *MEASURES)),
     ]
@@ -142,7 +153,7 @@ def write_csv(path: Path, runs: list[dict[str, Any]]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(heading)
     for run in runs:
-        cells = [run[key] for key in plain] + [run["model"].get(key) for key in models]
+        cells = [run[key] for key in CSV_COLUMNS] + [run["model"].get(key) for key in models]
         for when in ("best", "last"):
             cells += [(run[when] or {}).get(key) for key in ("epoch", *MEASURES)]
         writer.writerow([safe_cell(cell) for cell in cells])
@@ -150,24 +161,25 @@ def write_csv(path: Path, runs: list[dict[str, Any]]) -> None:
 
 
 def safe_cell(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula."""
     if isinstance(cell, list | dict):
         return json.dumps(cell)
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" else cell
 
 
 def write_charts(folder: Path, findings: dict[str, Finding], drawings: Drawings) -> None:
-    """Each chart as PNG and SVG, drawn without a browser; the pictures of galleries as they are. A hundred files: `convscope report` makes them again, so the disk is not waited for."""
+    """Each chart as PNG and SVG, and the pictures of galleries as they are.
+
+    These are a hundred files. `convscope report` makes them again, so the disk is not waited for.
+    """
     folder.mkdir(exist_ok=True)
     for finding in findings.values():
         for chart in finding.charts:
-            stem, drawn = (
-                folder / f"{finding.name}-{chart.name}",
-                drawings.of(finding.name, chart.name),
-            )
+            stem = folder / f"{finding.name}-{chart.name}"
+            drawn = drawings.of(finding.name, chart.name)
             write_bytes(stem.with_suffix(".png"), drawn.png, sync=False)
             write_bytes(stem.with_suffix(".svg"), drawn.svg, sync=False)
         for gallery in finding.galleries:
-            for name, (picture, _) in zip(
-                picture_names(finding, gallery), gallery.items, strict=True
-            ):
+            names = picture_names(finding, gallery)
+            for name, (picture, _) in zip(names, gallery.items, strict=True):
                 write_bytes(folder / name, picture, sync=False)

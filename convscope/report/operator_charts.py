@@ -1,4 +1,4 @@
-"""Vega-Lite specifications of the convolution chapter: a recovered impulse response, counterexamples as small plots, predictions under shifts."""
+"""Vega-Lite specifications of the convolution chapter: responses, counterexamples, shifts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ MEASURES = ("predictions unchanged", "accuracy")
 
 
 def impulse_response(taps: list[dict[str, Any]], signal: list[dict[str, Any]]) -> dict[str, Any]:
-    """A kernel beside the response recovered from an impulse, and a random signal: L[x] as a line, x ∗ h as dots on it.
+    """A kernel beside its impulse response, and a signal: L[x] as a line, x ∗ h as dots on it.
 
-    taps: n, value, series (text, two of them). signal: position, value, series ("L[x]" | "x ∗ h").
+    taps: rows of n, value, series (text, two of them).
+    signal: rows of position, value, series ("L[x]" or "x ∗ h").
     """
     frame = pd.DataFrame(taps)
     names = list(dict.fromkeys(frame["series"]))
@@ -58,7 +59,10 @@ def impulse_response(taps: list[dict[str, Any]], signal: list[dict[str, Any]]) -
 
 @dataclass(frozen=True)
 class Panel:
-    """One counterexample. rows: series (x | y | left side | right side), position, value; `head` and `law` are the two lines above it."""
+    """One counterexample; `head` and `law` are the two lines above it.
+
+    rows: series ("x", "y", "left side", "right side"), position, value.
+    """
 
     head: str
     law: str
@@ -66,9 +70,9 @@ class Panel:
 
 
 def counterexamples(panels: Sequence[Panel]) -> dict[str, Any]:
-    """A small plot a counterexample: above the inputs, below the two sides of the law that should be equal.
+    """A small plot per counterexample: above the inputs, below the two sides of the law.
 
-    Written down directly: Altair copies every part many times over, which takes five seconds for a hundred parts.
+    Written down directly: Altair copies every part many times over, five seconds for a hundred.
     """
     style = finish(alt.Chart(pd.DataFrame()).mark_point())
     present = {row["series"] for panel in panels for row in panel.rows}
@@ -109,7 +113,11 @@ def _panel(panel: Panel, colour: dict[str, Any]) -> dict[str, Any]:
 def _stems(
     rows: list[dict[str, Any]], beside: str, height: int, last: int, colour: dict[str, Any]
 ) -> dict[str, Any]:
-    """Values as stems from 0; the series `beside` stands a little to the right of the other one, with open heads, so that both are seen."""
+    """Values as stems from 0.
+
+    The series `beside` stands a little to the right of the other one, with open heads, so that both
+    are seen. last: the largest position of the panel.
+    """
     place = {
         "field": "at",
         "type": "quantitative",
@@ -160,7 +168,10 @@ def _stems(
 
 
 def shifts(rows: list[dict[str, Any]], borders: Sequence[str]) -> dict[str, Any]:
-    """Shares against the shift, a panel a way to fill the border. rows: border, measure (of MEASURES), pixels, share, low, high."""
+    """Shares of images against the shift, a panel for each way to fill the border.
+
+    rows: border, measure (of MEASURES), pixels, share, low, high; borders: in the panels' order.
+    """
     frame = pd.DataFrame(rows)
     base = alt.Chart(frame).encode(
         x=alt.X(

@@ -1,15 +1,21 @@
 "use strict";
-// Charts: each is drawn by Vega from the JSON that stands beside it. Nothing is loaded from anywhere.
+// Charts: each is drawn by Vega from the JSON that stands beside it. Nothing is loaded.
 for (const place of document.querySelectorAll(".chart")) {
   const spec = JSON.parse(document.getElementById(place.dataset.spec).textContent);
-  const options = { renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false } };
-  const inner = place.appendChild(document.createElement("div")); // Vega styles what it is given, and the place has to scroll
+  const actions = { export: true, source: false, compiled: false, editor: false };
+  const options = { renderer: "svg", actions };
+  // Vega styles what it is given, and the place has to scroll
+  const inner = place.appendChild(document.createElement("div"));
   vegaEmbed(inner, spec, options).then(
     () => place.setAttribute("data-drawn", "yes"),
-    (error) => { place.textContent = place.getAttribute("aria-label"); place.setAttribute("data-drawn", String(error)); },
+    (error) => {
+      place.textContent = place.getAttribute("aria-label");
+      place.setAttribute("data-drawn", String(error));
+    },
   );
 }
-// Tables: a click on a heading sorts by it, numbers as numbers; a second click turns the order round. Empty cells stay last.
+// Tables: a click on a heading sorts by it, numbers as numbers; a second click turns the order
+// round. Empty cells stay last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   table.tHead.querySelectorAll("th").forEach((heading, column) => {
@@ -29,11 +35,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
-// Long tables and the glossary are folded up, but not on paper, and not where a link leads into them.
+// Long tables and the glossary are folded up, but not on paper, and not where a link leads.
 const folded = () => document.querySelectorAll("details.long:not([open])");
 let unfolded = [];
-window.addEventListener("beforeprint", () => { unfolded = [...folded()]; unfolded.forEach((details) => { details.open = true; }); });
-window.addEventListener("afterprint", () => { unfolded.forEach((details) => { details.open = false; }); });
+const turn = (open) => unfolded.forEach((details) => { details.open = open; });
+window.addEventListener("beforeprint", () => { unfolded = [...folded()]; turn(true); });
+window.addEventListener("afterprint", () => turn(false));
 const reveal = () => {
   const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   const details = place && place.closest("details.long");

@@ -1,4 +1,7 @@
-"""report.html: one file that opens without network. Charts are drawn by Vega inside the page; every name from outside is escaped."""
+"""report.html: one file that opens without network.
+
+Charts are drawn by Vega inside the page; every name from outside is escaped.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,18 @@ import base64
 import io
 import json
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convscope.data import Dataset, info
 from convscope.errors import one_line
 from convscope.recipe import label_of, model_from_json
 from convscope.report.drawing import Drawings
+from convscope.report.files import MEASURES
 from convscope.report.findings import Finding, Table
 from convscope.report.glossary import used
+
+if TYPE_CHECKING:
+    import jinja2
 
 SAMPLES = 10  # of each class
 MOST_CLASSES = 20
@@ -27,19 +34,15 @@ def page_of(
     data: Dataset,
     drawings: Drawings,
 ) -> bytes:
-    import jinja2
+    """The page as bytes of UTF-8.
+
+    about: what study.json says of the study; findings: by chapter; tree: that of results.json.
+    data: for the sample images; drawings: for the script that draws the charts.
+    """
     from markupsafe import Markup
 
-    here = files("convscope.report")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["cell"] = cell
-    environment.filters["one_line"] = one_line
-    environment.filters["png_address"] = png_address
-    environment.filters["script_json"] = lambda value: Markup(script_json(value))
-    environment.filters["sort_value"] = sort_value
-    page = environment.from_string((here / "page.html").read_text(encoding="utf-8")).render(
+    template = environment().from_string(part("page.html"))
+    page = template.render(
         about=about,
         findings=findings,
         tree=tree,
@@ -50,17 +53,41 @@ def page_of(
         failures=[run for run in tree["runs"] if run["status"] != "finished"],
         info=info(data),
         samples=sample_rows(data),
-        style=Markup((here / "page.css").read_text(encoding="utf-8")),
-        script=Markup((here / "page.js").read_text(encoding="utf-8")),
-        vega=Markup(drawings.script.replace("</script", "<\\/script"))
-        if any(f.charts for f in findings.values())
-        else "",
+        style=Markup(part("page.css")),
+        script=Markup(part("page.js")),
+        vega=Markup(vega(findings, drawings)),  # last: it may still be put together
     )
     return page.encode("utf-8", "backslashreplace")
 
 
+def vega(findings: dict[str, Finding], drawings: Drawings) -> str:
+    """The script that draws the charts; "" where there are none."""
+    charts = any(finding.charts for finding in findings.values())
+    return drawings.script.replace("</script", "<\\/script") if charts else ""
+
+
+def part(name: str) -> str:
+    return (files("convscope.report") / name).read_text(encoding="utf-8")
+
+
+def environment() -> jinja2.Environment:
+    """HTML: whatever a template shows is escaped."""
+    import jinja2
+    from markupsafe import Markup
+
+    made = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters["cell"] = cell
+    made.filters["one_line"] = one_line
+    made.filters["png_address"] = png_address
+    made.filters["script_json"] = lambda value: Markup(script_json(value))
+    made.filters["sort_value"] = sort_value
+    return made
+
+
 def script_json(value: Any) -> str:
-    """JSON that can stand inside a script element: no character of it ends the element or starts a comment."""
+    """JSON inside a script element: nothing in it ends the element or starts a comment."""
     text = json.dumps(value, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -85,62 +112,54 @@ def cell(value: Any, form: str) -> str:
 
 
 def sort_value(value: Any) -> str:
-    return (
-        "" if value is None else repr(value) if isinstance(value, int | float) else one_line(value)
-    )
+    """What the page's script sorts a cell by; "" where nothing is known."""
+    if value is None:
+        return ""
+    return repr(value) if isinstance(value, int | float) else one_line(value)
 
 
 def train_samples(runs: list[dict[str, Any]]) -> str:
-    """How many training images are evaluated by runs that evaluate a sample of them, as "5,000"; empty where none does."""
+    """The number of training images that runs evaluate, as "5,000"; "" where it is all of them."""
     sizes = {run["recipe"].get("train_sample") for run in runs if not run["pilot"]} - {None}
     return " or ".join(f"{size:,}" for size in sorted(sizes))
 
 
+RUNS_COLUMNS = (
+    ("id", "run", "text"),
+    ("network", "network", "text"),
+    ("chapters", "chapters", "text"),
+    ("status", "status", "text"),
+    ("seed", "seed", "int"),
+    ("parameters", "parameters", "int"),
+    ("lr", "learning rate", "float"),
+    ("epochs", "epochs", "int"),
+    ("best_epoch", "best epoch", "int"),
+    ("train_loss", "train loss", "loss"),
+    ("val_loss", "val loss", "loss"),
+    ("test_loss", "test loss", "loss"),
+    ("test_accuracy", "test accuracy", "percent"),
+    ("seconds", "time", "seconds"),
+)
+
+
 def runs_table(runs: list[dict[str, Any]]) -> Table:
-    """Every run that is no pilot."""
-    columns = (
-        ("id", "run", "text"),
-        ("network", "network", "text"),
-        ("chapters", "chapters", "text"),
-        ("status", "status", "text"),
-        ("seed", "seed", "int"),
-        ("parameters", "parameters", "int"),
-        ("lr", "learning rate", "float"),
-        ("epochs", "epochs", "int"),
-        ("best_epoch", "best epoch", "int"),
-        ("train_loss", "train loss", "loss"),
-        ("val_loss", "val loss", "loss"),
-        ("test_loss", "test loss", "loss"),
-        ("test_accuracy", "test accuracy", "percent"),
-        ("seconds", "time", "seconds"),
-    )
+    """Every run that is no pilot; `runs` as in results.json."""
     rows = []
-    for run in runs:
-        if run["pilot"]:
-            continue
-        best = run["best"] or {}
-        figures = {
-            key: best.get(key) for key in ("train_loss", "val_loss", "test_loss", "test_accuracy")
+    for run in (run for run in runs if not run["pilot"]):
+        figures = run["best"] or {}
+        known = {
+            **run,
+            **{key: figures.get(key) for key in MEASURES},
+            "network": label_of(model_from_json(run["model"])),
+            "chapters": ", ".join(run["chapters"]),
+            "best_epoch": figures.get("epoch"),
         }
-        rows.append(
-            {
-                **{
-                    key: run[key]
-                    for key in ("id", "status", "seed", "parameters", "lr", "epochs", "seconds")
-                },
-                "network": label_of(model_from_json(run["model"])),
-                "chapters": ", ".join(run["chapters"]),
-                "best_epoch": best.get("epoch"),
-                **figures,
-            }
-        )
-    return Table(
-        "runs",
-        "All runs but the pilots",
-        columns,
-        rows,
-        "At each run's best epoch (lowest validation loss). The folder runs/ holds every epoch of each.",
+        rows.append({key: known[key] for key, _, _ in RUNS_COLUMNS})
+    caption = (
+        "At each run's best epoch (lowest validation loss). "
+        "The folder runs/ holds every epoch of each."
     )
+    return Table("runs", "All runs but the pilots", RUNS_COLUMNS, rows, caption)
 
 
 def sample_rows(data: Dataset) -> list[dict[str, str]]:
@@ -155,11 +174,6 @@ def sample_rows(data: Dataset) -> list[dict[str, str]]:
         picture = Image.fromarray(strip[..., 0] if strip.shape[2] == 1 else strip)
         file = io.BytesIO()
         picture.save(file, "PNG")
-        rows.append(
-            {
-                "name": name,
-                "count": f"{len(members)}",
-                "image": png_address(file.getvalue()),
-            }
-        )
+        shown = png_address(file.getvalue())
+        rows.append({"name": name, "count": f"{len(members)}", "image": shown})
     return rows

@@ -1,4 +1,8 @@
-"""Tensors as small PNG pictures for the report: images, filters and templates, feature maps, fields. Nearest neighbour, so that a pixel stays a pixel."""
+"""Tensors as small PNG pictures: images, filters and templates, feature maps, fields.
+
+Enlarged by nearest neighbour, so that a pixel stays a pixel. `side` is what the longer side is
+enlarged to, about, in pixels.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +13,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-SIDE = 96  # pixels that the longer side is enlarged to, about
+SIDE = 96
 
 
 def png(pixels: NDArray[np.uint8], side: int = SIDE) -> bytes:
-    """A PNG of uint8 H×W or H×W×3 pixels, each enlarged to a square so that the longer side has about `side` pixels."""
+    """A PNG of uint8 pixels, H × W or H × W × 3, each enlarged to a square."""
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     factor = max(1, round(side / max(picture.size)))
+    size = (picture.width * factor, picture.height * factor)
     file = io.BytesIO()
-    picture.resize(
-        (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
-    ).save(file, "PNG", optimize=True)
+    picture.resize(size, Image.Resampling.NEAREST).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
 def image(pixels: Tensor, side: int = SIDE) -> bytes:
-    """A data set's image, uint8 C×H×W with one or three channels (of others the first)."""
+    """A data set's image, uint8 C × H × W with one or three channels (of others the first)."""
     rows = pixels.permute(1, 2, 0).contiguous().numpy()
     return png(rows if rows.shape[2] == 3 else rows[..., 0], side)
 
 
 def signed(values: Tensor, largest: float | None = None, side: int = SIDE) -> bytes:
-    """Weights or differences: three channels C×H×W as colours around grey (0 is grey), one channel or H×W as blue − white + orange.
+    """Weights or differences.
 
-    `largest` is the magnitude shown at full strength; the values' own largest unless given.
+    values: 3 × H × W as colours around grey, which is 0; 1 × H × W or H × W from blue (negative)
+        over white to orange.
+    largest: the magnitude shown at full strength; the values' own largest unless given.
     """
     values = values.detach().double().cpu()
     scale = (values / (largest or max(float(values.abs().max()), 1e-300))).clamp(-1, 1)
@@ -47,16 +52,19 @@ def signed(values: Tensor, largest: float | None = None, side: int = SIDE) -> by
 
 
 def map_of(values: Tensor, side: int = SIDE) -> bytes:
-    """A feature map H×W from black (its smallest value) to white (its largest)."""
+    """A feature map H × W from black (its smallest value) to white (its largest)."""
     values = values.detach().double().cpu()
     low, high = float(values.min()), float(values.max())
-    return png(
-        (255 * (values - low) / max(high - low, 1e-300)).round().to(torch.uint8).numpy(), side
-    )
+    grey = (255 * (values - low) / max(high - low, 1e-300)).round()
+    return png(grey.to(torch.uint8).numpy(), side)
 
 
 def field(pixels: Tensor, strength: Tensor, side: int = SIDE) -> bytes:
-    """An image (uint8 C×H×W) darkened to grey where `strength` (H×W, 0 to 1) is 0, and in orange where it is 1; the square root makes weak parts visible."""
+    """A receptive field over an image.
+
+    pixels: uint8 C × H × W, dark grey where `strength` (H × W, 0 to 1) is 0, orange where it is 1.
+    The square root of the strength is shown, so that weak parts are visible.
+    """
     grey = pixels.double().mean(0)[..., None] * 0.6
     weight = strength.double().clamp(0, 1).sqrt()[..., None]
     colour = grey * (1 - 0.75 * weight) + torch.tensor([255.0, 150.0, 30.0]) * 0.75 * weight

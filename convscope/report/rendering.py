@@ -1,4 +1,7 @@
-"""Findings and records become report.html, results.json, results.csv and charts/. Nothing here trains or measures."""
+"""Findings and records become report.html, results.json, results.csv and charts/.
+
+Nothing here trains or measures.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,14 @@ def write_report(
     data: Dataset,
     drawings: Drawings,
 ) -> None:
-    """Write all files of a report to the study's folder; the page comes last, so that it never speaks of files that are missing."""
+    """Write all files of a report to a study's folder.
+
+    root: the study's folder; about: what its study.json says; data: its images.
+    findings: by chapter; runs: all of the study; used: run id -> the chapters that use it.
+    sentence: the answer of the whole study; drawings: may have drawn some of the charts already.
+
+    The page comes last, so that it never speaks of files that are missing.
+    """
     for finding in findings.values():
         drawings.add(finding)
     tree = results(about, findings, runs, used, sentence)
