@@ -28,8 +28,7 @@ class ConvNetModule(nn.Module):
         if spec.stem == "whiten":
             if min(height, width) < 2:
                 raise UserError(
-                    "stem = whiten: takes patches of 2×2 pixels; "
-                    f"the images have {height}×{width}"
+                    f"stem = whiten: takes patches of 2×2 pixels; the images have {height}×{width}"
                 )
             self.stem = stem = Whiten(channels)
             channels, height, width = stem.out_channels, height - 1, width - 1

@@ -69,7 +69,6 @@ def network(
     fitting = int(math.log2(min(small_shape(in_shape)[1:])))  # so many poolings leave a pixel
     if not fitting:
         raise UserError(
-            "recipe strong: takes images of 3×3 pixels or more, "
-            f"not of {in_shape[1]}×{in_shape[2]}"
+            f"recipe strong: takes images of 3×3 pixels or more, not of {in_shape[1]}×{in_shape[2]}"
         )
     return WhitenedNet(in_shape, num_classes, tuple(widths or WIDTHS)[:fitting])

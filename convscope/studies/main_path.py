@@ -16,7 +16,6 @@ from pathlib import Path
 from convscope import data as datasets
 from convscope.engines import LocalEngine
 from convscope.errors import UserError, did_you_mean, one_line
-from convscope.fast import compiler as kernels
 from convscope.machine import description as devices
 from convscope.machine import resolve
 from convscope.planning import Context, Search, duration, parse_budget
@@ -36,7 +35,7 @@ from convscope.studies.plan import BATCH, PRESETS, SEEDS, chosen_chapters, fitte
 from convscope.studies.trackers import check_tracker, tracked
 from convscope.studies.watcher import Watcher
 from convscope.studies.writing import Study, save
-from convscope.training import check_device
+from convscope.training import build_kernels_ahead, check_device
 
 FALLBACK = (
     "cifar10",
@@ -90,7 +89,7 @@ def study(
     if track is not None:
         check_tracker(track)
     device = check_device(device)
-    ahead = kernels.build_ahead() if device == "cpu" else None
+    ahead = build_kernels_ahead() if device == "cpu" else None
     with ExitStack() as stack:
         # workers start and import what they need while the data are fetched and read
         engine = stack.enter_context(
