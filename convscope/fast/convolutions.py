@@ -1,4 +1,4 @@
-"""A convolution by whichever way is fastest: Winograd's algorithm, blocks of pixels, the library."""
+"""A convolution by the fastest way: Winograd's algorithm, blocks of pixels, the library."""
 
 from __future__ import annotations
 

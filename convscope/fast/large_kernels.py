@@ -2,8 +2,8 @@
 
 4×4 neighbours become channels, so that a convolution of, say, 5 filters of 15×15 pixels and 3
 channels becomes one of 80 filters of 5×5 blocks and 48 channels. It does up to twice the products,
-half of them with zeros, in a shape that processors are fast at. The same function up to the order of
-sums; the gradients come by themselves.
+half of them with zeros, in a shape that processors are fast at. The same function up to the order
+of sums; the gradients come by themselves.
 """
 
 from __future__ import annotations

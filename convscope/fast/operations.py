@@ -37,8 +37,8 @@ def dense(gradient: Tensor) -> Tensor:
 class Normalise(torch.autograd.Function):
     """Normalisation by the batch's statistics, then the residual added, then the activation.
 
-    The activation is one of `ACTIVATIONS`; GELU takes no residual. Returns the result, the means and
-    the biased variances.
+    The activation is one of `ACTIVATIONS`; GELU takes no residual. Returns the result, the means
+    and the biased variances.
     """
 
     @staticmethod

@@ -139,9 +139,9 @@ class FewChannelsMaxPool(torch.autograd.Function):
 def max_pool(x: Tensor, size: int) -> Tensor:
     """Max pooling of windows of size×size pixels, equal to torch's, on the CPU.
 
-    The library's kernel keeps an index of every maximum. Where no gradient is asked for, the maximum
-    of the four strided slices of a 2×2 window gives the same values at half the cost (measured in
-    bfloat16, channels_last).
+    The library's kernel keeps an index of every maximum. Where no gradient is asked for, the
+    maximum of the four strided slices of a 2×2 window gives the same values at half the cost
+    (measured in bfloat16, channels_last).
     """
     if size != 2 or x.shape[-1] % 2 or x.shape[-2] % 2:
         return F.max_pool2d(x, size)

@@ -1,8 +1,8 @@
 """A convolution and the mean of its outputs over 2×2 windows, as one convolution of stride 2.
 
 With nothing nonlinear between them both are one linear map, and the whole map of outputs is never
-written. K×K filters become (K + 1)×(K + 1). The same function up to the order of sums; the gradients
-come by themselves.
+written. K×K filters become (K + 1)×(K + 1). The same function up to the order of sums; the
+gradients come by themselves.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def gains(x: Tensor) -> bool:
 def convolve_and_average(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The mean over 2×2 windows of the convolution of x (N×C×H×W) by F×C×K×K weights.
 
-    K is odd, the stride 1; a border of zeros keeps the size. Returns N×F×⌊H/2⌋×⌊W/2⌋, channels_last;
-    of an odd map the last row and column are left out, as average pooling leaves them.
+    K is odd, the stride 1; a border of zeros keeps the size. Returns N×F×⌊H/2⌋×⌊W/2⌋,
+    channels_last; of an odd map the last row and column are left out, as in average pooling.
     """
     # so that gradients of weights are summed in their own precision
     with torch.autocast(x.device.type, enabled=False):

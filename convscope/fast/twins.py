@@ -1,8 +1,8 @@
 """Faster twins of a network's modules: they share parameters, buffers and state-dict keys.
 
 A twin is a shallow copy of another class: its `__dict__` holds the same parameters, buffers, hooks
-and settings as the plain module's. It has a list of children of its own, for their twins. Training a
-twin trains the plain module.
+and settings as the plain module's. It has a list of children of its own, for their twins. Training
+a twin trains the plain module.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from convscope.recipe import Recipe
 def accelerate(net: nn.Module, recipe: Recipe) -> nn.Module:
     """The network with twins in the place of the modules that have one, for the recipe's kernels.
 
-    The network itself is left as it is, and is returned where no module has a twin. Modules of other
-    classes than ours and `nn.Sequential`, a user's own, stay what they are, with all they hold. Twins
-    stay as they are: accelerating twice changes nothing.
+    The network itself is left as it is, and is returned where no module has a twin. Modules of
+    other classes than ours and `nn.Sequential`, a user's own, stay what they are, with all they
+    hold. Twins stay as they are: accelerating twice changes nothing.
     """
     return twin_of(net, recipe.kernels) if recipe.device == "cpu" else net
 

@@ -1,4 +1,4 @@
-"""A recipe's model becomes a network in plain PyTorch; exact sizes; the networks of the literature."""
+"""A recipe's model as a network in plain PyTorch, its exact size, networks of the literature."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The process's allocator: freed memory is kept for the next batch, not given back to the system.
 
-A training step frees and allocates the same megabytes again and again. glibc gives large blocks back
-at once, so the system has to clear every page of them anew. Keeping them made whole training steps
-of small networks 1.3 to 1.5 times as fast (bench/overhead.py shows it).
+A training step frees and allocates the same megabytes again and again. glibc gives large blocks
+back at once, so the system has to clear every page of them anew. Keeping them made whole training
+steps of small networks 1.3 to 1.5 times as fast (bench/overhead.py shows it).
 """
 
 from __future__ import annotations
