@@ -17,7 +17,6 @@ import stat
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 from platformdirs import user_cache_path
 
@@ -78,11 +77,16 @@ def content(path: Path) -> bytes:
 def stored(folder: Path, key: str) -> Build | None:
     """The build of this key; None where there is none, or its files are torn or altered."""
     try:
-        build = Build(**json.loads(content(folder / f"{key}.json")))
+        build = read(content(folder / f"{key}.json"))
         whole = hashlib.sha256(content(library_path(folder, build))).hexdigest() == build.sha256
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
     return build if whole else None
+
+
+def read(record: bytes) -> Build:
+    tree = json.loads(record)
+    return Build(**{**tree, "flags": tuple(tree["flags"])})
 
 
 def store(folder: Path, key: str, library: Path, build: Build) -> None:
@@ -102,25 +106,28 @@ def library_path(folder: Path, build: Build) -> Path:
     return folder / f"{build.sha256}.so"
 
 
-def hold(library: Path) -> IO[bytes]:
-    """A shared lock on a library, held until the file is closed; it counts as new from now on."""
+def hold(library: Path) -> int:
+    """A shared lock on a library, held by a file descriptor until the process ends.
+
+    The library counts as new from now on.
+    """
     import fcntl
 
-    file = library.open("rb")
-    fcntl.flock(file, fcntl.LOCK_SH)
+    descriptor = os.open(library, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
     with contextlib.suppress(OSError):
         os.utime(library)
-    return file
+    return descriptor
 
 
 def remove_old(folder: Path) -> None:
     """Remove all but the newest libraries and those in use, and the records that have none."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         libraries = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime)
         for library in libraries[:-KEPT]:
             remove_unless_held(library)
         for record in folder.glob("*.json"):
-            if not library_path(folder, Build(**json.loads(record.read_bytes()))).exists():
+            if not library_path(folder, read(record.read_bytes())).exists():
                 record.unlink()
 
 

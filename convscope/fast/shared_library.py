@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from typing import Any
 
 import torch
 
@@ -51,7 +50,7 @@ def kernels_for(dtype: torch.dtype) -> ctypes.CDLL:
 
 
 @functools.cache
-def load(dtype: torch.dtype) -> tuple[ctypes.CDLL, Build, Any]:
+def load(dtype: torch.dtype) -> tuple[ctypes.CDLL, Build, int]:
     """The loaded kernels, what they were built by, and the lock that keeps their file."""
     path, build = built(dtype)
     try:
