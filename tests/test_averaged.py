@@ -1,4 +1,4 @@
-"""A convolution with the mean of 2×2 windows as one convolution of stride 2: the same map, and the same gradients."""
+"""A convolution with the mean of 2×2 windows as one of stride 2: the same map and gradients."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LINEAR = ConvNet(16, 3, activation="identity", pool="avg", hidden=(32,))
 
 @given(shape=shapes, seed=st.integers(0, 99), biased=st.booleans())
 def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int, biased: bool) -> None:
-    """Outputs and all gradients, of any odd kernel, also on odd maps and on maps smaller than the kernel."""
+    """Outputs and all gradients, of any odd kernel, also on odd maps and smaller ones than it."""
     count, channels, filters, kernel, height, width = shape
     generator = torch.Generator().manual_seed(seed)
 

@@ -1,4 +1,4 @@
-"""Large kernels with few filters on blocks of pixels: the same convolution, and the same gradients."""
+"""Large kernels with few filters on blocks of pixels: the same convolution and gradients."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def answers(convolve: object, *given: Tensor, g: Tensor) -> list[Tensor]:
 
 @given(shape=shapes, seed=st.integers(0, 99))
 def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int) -> None:
-    """Outputs and all gradients, of any odd kernel on any map, also one smaller than the kernel or not a multiple of a block."""
+    """Outputs and all gradients, of any odd kernel on any map.
+
+    Also on one smaller than the kernel, or not a multiple of a block.
+    """
     count, channels, filters, kernel, height, width = shape
     generator = torch.Generator().manual_seed(seed)
 

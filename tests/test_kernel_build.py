@@ -1,4 +1,4 @@
-"""How the kernels are built and loaded: a private folder, whole files, and the library where not."""
+"""How kernels are built and loaded: a private folder, whole files, else the library."""
 
 from __future__ import annotations
 

@@ -102,7 +102,8 @@ def test_networks_by_compiled_kernels_are_the_librarys(
         out, gradient, buffers = passed(net, x, "float32", "library", training)
         other_out, other_gradient, other_buffers = passed(net, x, "float32", "compiled", training)
         torch.testing.assert_close(other_out, out, rtol=2e-4, atol=2e-4 * float(out.abs().max()))
-        # two values of a window that differ by rounding alone may change places: rare, and the gradient differs a little
+        # two values of a window that differ by rounding alone may change places: rare, and the
+        # gradient differs a little
         assert distance(other_gradient, gradient) < 0.01
         for one, other in zip(buffers, other_buffers, strict=True):
             torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
@@ -206,7 +207,7 @@ def test_normalisation_of_far_values_loses_nothing_to_cancellation() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("channels", [1, 5, 64, 700])
 def test_normalisation_with_gelu(channels: int, dtype: torch.dtype) -> None:
-    """Outputs, gradients of inputs, scale and shift, and evaluation, of inputs that reach far into both tails."""
+    """Outputs, gradients of inputs, scale and shift, and evaluation, far into both tails."""
     tolerance = (
         {"rtol": 1e-4, "atol": 2e-5} if dtype == torch.float32 else {"rtol": 2e-2, "atol": 2e-2}
     )

@@ -1,4 +1,5 @@
-"""Networks against hand formulas and plain torch: counts, FLOPs, shapes, pooling, skips, initialisation, the user's own factories."""
+"""Networks against hand formulas and plain torch: counts, FLOPs, shapes, pooling, skips,
+initialisation, the user's own factories."""
 
 from __future__ import annotations
 
@@ -151,7 +152,10 @@ def test_a_network_beyond_memory_is_refused_before_it_is_built() -> None:
 
 
 def reference(net: nn.Module, model: ConvNet, x: Tensor) -> Tensor:
-    """The network of a recipe in plain torch, with the weights of `net`; the activation always stands before the pooling."""
+    """The network of a recipe in plain torch, with the weights of `net`.
+
+    The activation always stands before the pooling.
+    """
     weights = dict(net.named_parameters())
     act = ACTIVATIONS[model.activation]
     pools = {
@@ -289,7 +293,8 @@ def test_weights_are_he_normal_and_biases_zero(activation: str, gain: float) -> 
 
 
 class Odd(nn.Module):
-    """A convolution used twice, a functional one, a parameter of the module itself, one without gradient, batch normalisation."""
+    """A convolution used twice, a functional one, a parameter of the module itself, one without
+    gradient, batch normalisation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -371,7 +376,10 @@ broken = nn.Conv2d
 def factories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> str:
-    """A module of the user's in the current directory; the name is new for each test, because Python keeps modules."""
+    """A module of the user's in the current directory.
+
+    The name is new for each test, because Python keeps modules.
+    """
     name = f"factories_{abs(hash(request.node.nodeid))}"
     (tmp_path / f"{name}.py").write_text(FACTORIES)
     (tmp_path / f"{name}_torn.py").write_text("def make(:\n")

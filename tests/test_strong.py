@@ -1,4 +1,5 @@
-"""The strong recipe and what it is made of: Muon, alternating flips, smaller images, parts of batches, several views."""
+"""The strong recipe and what it is made of: Muon, alternating flips, smaller images, parts of
+batches, several views."""
 
 from __future__ import annotations
 
@@ -240,9 +241,7 @@ def test_images_too_small_for_it_are_refused() -> None:
         build(SMALL, (3, 2, 5), 10)
 
 
-def test_its_first_convolution_needs_no_gradient_of_its_inputs_and_filters_begin_as_the_identity() -> (
-    None
-):
+def test_its_stem_needs_no_gradient_and_filters_begin_as_the_identity() -> None:
     net = build(SMALL, (3, 32, 32), 10)
     assert not any(p.requires_grad for p in net.get_submodule("stem").parameters())
     weight = net.get_parameter("blocks.1.conv2.weight")

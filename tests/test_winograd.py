@@ -1,5 +1,5 @@
-"""3×3 convolutions by Winograd's algorithm: exact on whole numbers, near to the definition elsewhere,
-and chosen only where it fits and agrees."""
+"""3×3 convolutions by Winograd's algorithm: exact on whole numbers, near to the definition
+elsewhere, and chosen only where it fits and agrees."""
 
 from __future__ import annotations
 

@@ -221,7 +221,10 @@ def gradient(model: ConvNet, precision: str, kind: str) -> Tensor:
 
 
 def best_threads(device: str, numerics: Numerics) -> int:
-    """One thread a core, or one where that trains a small network clearly faster now, as beside other work."""
+    """One thread per core, or one where that trains a small network clearly faster now.
+
+    It does beside other work.
+    """
     if device != "cpu" or cores() == 1:
         return 1
     one, all_cores = (

@@ -1,4 +1,4 @@
-"""The networks of the literature and of the course, and how a model is named on the command line."""
+"""Networks of the literature and of the course, and how a model is named on the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from convscope.recipe import ConvNet, Custom, Model, SoftmaxRegression
 NAMED: dict[str, Callable[[], Model]] = {
     # multinomial logistic regression on pixels: 37–41 % on CIFAR-10 (Krizhevsky 2009)
     "softmax": SoftmaxRegression,
-    # first architecture of the course: each convolution with ReLU and 2×2 max pooling, then fully connected layers
+    # first architecture of the course: each convolution with ReLU and 2×2 max pooling, then fully
+    # connected layers
     "course-1": lambda: ConvNet(width=32, depth=3, hidden=(128,)),
     # second architecture of the course: blocks of three convolutions, a skip connection in each,
     # one fully connected layer
@@ -22,7 +23,8 @@ NAMED: dict[str, Callable[[], Model]] = {
     # the shallow networks of the course: 61,618 and 618 parameters on 3×32×32
     "shallow-flatten": lambda: ConvNet(width=6, depth=1, pool="none"),
     "shallow-gap": lambda: ConvNet(width=16, depth=1, pool="none", head="gap"),
-    # five-layer CNN of Nakkiran et al. 2019 (Deep Double Descent, appendix B) at k = 64: 1,558,026 parameters
+    # five-layer CNN of Nakkiran et al. 2019 (Deep Double Descent, appendix B) at k = 64: 1,558,026
+    # parameters
     "double-descent": lambda: ConvNet(width=64, depth=4, norm="batch", pool_sizes=(1, 2, 2, 8)),
 }
 

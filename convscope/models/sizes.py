@@ -120,7 +120,7 @@ def size_of(model: Model, in_shape: tuple[int, int, int], num_classes: int) -> S
 
 
 def size_of_module(net: nn.Module, in_shape: tuple[int, ...], by_layers: bool = False) -> Size:
-    """Size of any network that takes N×(in_shape) batches; its mode and buffers are left as they were.
+    """Size of any network that takes N×(in_shape) batches; mode and buffers are left as they were.
 
     FLOPs are those of convolutions and matrix products (torch's own counter), whichever way the
     module calls them; `by_layers`: of `nn.Conv2d` and `nn.Linear` alone, by their definition, for
