@@ -145,8 +145,10 @@ def test_without_the_annex_everything_else_works(tmp_path: Path) -> None:
     package = Path(convscope.__file__).parent
     leave = shutil.ignore_patterns("fast", "__pycache__")
     shutil.copytree(package, tmp_path / "convscope", ignore=leave)
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", WITHOUT, str(tmp_path)]
+    # without site (-S), since an editable installation finds the source tree's annex
+    paths = os.pathsep.join((str(tmp_path), str(Path(torch.__file__).parents[1])))
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-S", "-c", WITHOUT, str(tmp_path)]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
