@@ -1,6 +1,9 @@
-"""Our convolutions against the library's, in bfloat16, one layer after the other: 3×3 ones by Winograd's algorithm (outputs, gradients of inputs, gradients of filters), large kernels with few filters on blocks of pixels, and 3×3 ones with average pooling as one of stride 2.
+"""Our convolutions against the library's, in bfloat16, one layer after the other.
 
-Each rate is the best of about half a second of calls, in one process, in turn; 2 floating-point operations a multiply-add of the definition, whichever way it is computed.
+3×3 ones by Winograd's algorithm (outputs, gradients of inputs, gradients of filters), large kernels
+with few filters on blocks of pixels, and 3×3 ones with average pooling as one of stride 2. Each rate
+is the best of about half a second of calls, in one process, in turn; 2 floating-point operations a
+multiply-add of the definition, whichever way it is computed.
 
 Command: python bench/convolutions.py [--threads 1]
 """
@@ -17,10 +20,14 @@ import torch.nn.functional as F
 from figures import machine_line, markdown
 from torch import Tensor, nn
 
-from convscope import fast as fused
-from convscope.fast import large_kernels as folded
-from convscope.fast import library as kernels
-from convscope.fast import strided_means as averaged
+from convscope.fast import large_kernels, strided_means, why_not
+from convscope.fast.convolutions import (
+    WinogradConvolution,
+    by_winograd,
+    fastest_convolution,
+    input_gradient,
+)
+from convscope.fast.pooling import Pool
 from convscope.training import keep_freed_memory
 
 # images, channels, filters, side: layers of works `small` and `nine`, of quick's and of the strong recipe's networks
@@ -54,7 +61,8 @@ HEAD = (
     "of the gradient of filters: library",
     "Winograd",
 )
-# filters, kernel: of the receptive-field chapter's wide layers, on three channels of 32×32; the first are left to the library
+# filters, kernel: of the receptive-field chapter's wide layers, on three channels of 32×32; the
+# first are left to the library
 LARGE = ((6, 7), (16, 15), (1, 9), (8, 9), (1, 15), (5, 15), (6, 15))
 LARGE_HEAD = (
     "filters, kernel",
@@ -127,11 +135,11 @@ def row(count: int, channels: int, filters: int, side: int) -> list[str]:
     )
     low = weight.bfloat16()
     pairs: list[tuple[Callable[[], object], Callable[[], object]]] = [
-        (lambda: F.conv2d(x, low, padding=1), lambda: fused.by_winograd(x, weight, None, False)),
-        (lambda: fused.input_gradient(g, x, low), lambda: fused.by_winograd(g, weight, None, True)),
+        (lambda: F.conv2d(x, low, padding=1), lambda: by_winograd(x, weight, None, False)),
+        (lambda: input_gradient(g, x, low), lambda: by_winograd(g, weight, None, True)),
         (
             lambda: filter_gradient(g, x, low),
-            lambda: fused.Convolution.backward(Context(x, weight), g),
+            lambda: WinogradConvolution.backward(Context(x, weight), g),
         ),
     ]
     seconds = [(best(library), best(winograd)) for library, winograd in pairs]
@@ -161,12 +169,12 @@ def large_row(filters: int, kernel: int) -> list[str]:
         )
 
     def blocks() -> Tensor:
-        return folded.convolve(x, conv.weight, bias)
+        return large_kernels.convolve_on_blocks(x, conv.weight, bias)
 
     return [
         f"{filters}, {kernel}×{kernel}",
         *compared(library, blocks, g),
-        "yes" if folded.suits(conv) else "no",
+        "yes" if large_kernels.gains(conv) else "no",
     ]
 
 
@@ -193,16 +201,16 @@ def pooled_row(channels: int, filters: int, side: int) -> list[str]:
     x.requires_grad_(channels > 3)  # images have no gradient
 
     def both() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16), kernels.using("winograd"):
-            return fused.Pool.apply(fused.convolve(conv, x), "mean", False)  # pyright: ignore[reportReturnType]
+        with torch.autocast("cpu", torch.bfloat16):
+            return Pool.apply(fastest_convolution(conv, x, True), "mean", False)  # pyright: ignore[reportReturnType]
 
     def one() -> Tensor:
-        return averaged.convolve(x, conv.weight, conv.bias)
+        return strided_means.convolve_and_average(x, conv.weight, conv.bias)
 
     return [
         f"{channels}, {filters}, {side}×{side}",
         *compared(both, one, g),
-        "yes" if averaged.gains(x) else "no",
+        "yes" if strided_means.gains(x) else "no",
     ]
 
 
@@ -213,8 +221,8 @@ def errors(x: Tensor, g: Tensor, weight: Tensor) -> list[str]:
         filter_gradient(g.double(), x.double(), weight.double()),
     )
     low = weight.bfloat16()
-    outputs = F.conv2d(x, low, padding=1), fused.by_winograd(x, weight, None, False)
-    gradients = filter_gradient(g, x, low), fused.Convolution.backward(Context(x, weight), g)[1]
+    outputs = F.conv2d(x, low, padding=1), by_winograd(x, weight, None, False)
+    gradients = filter_gradient(g, x, low), WinogradConvolution.backward(Context(x, weight), g)[1]
     pairs = [(found, exact[0]) for found in outputs] + [(found, exact[1]) for found in gradients]
     return [f"{float((found.double() - true).norm() / true.norm()):.4f}" for found, true in pairs]
 
@@ -223,7 +231,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    if reason := kernels.why_not(torch.bfloat16, "winograd"):
+    if reason := why_not(torch.bfloat16, "winograd"):
         print(reason)
         return 1
     keep_freed_memory()

@@ -1,15 +1,22 @@
-"""Epochs with both full evaluations: convscope, the usual DataLoader script, an expert's hand-written loop, PyTorch Lightning, Keras 3, skorch.
+"""Epochs with both full evaluations: convscope, the usual DataLoader script, an expert's loop by
+hand and by `torch.compile`, PyTorch Lightning, Keras 3, skorch.
 
-Works: `small` trains 3 × [3×3 convolution with 16/32/64 filters, ReLU, 2×2 max pooling] and a fully connected layer on the 50,000 CIFAR-10 images; `nine`
-trains nine convolutions (three of 32, 64 and 128 filters each, a pooling after every third) on 10,000. All use Adam at a constant 1e-3 and first weights of the
-same family (He normal, zero biases), and evaluate the whole training and test set. Each runs in a process of its own, in turn, a seed a turn. Counted are the
-epoch and its evaluations; start of the interpreter, loading of the data, the choice of DataLoader workers, of Keras's backend and of convscope's precision,
-kernels and threads are not, but the whole process's seconds are shown beside them, and so is the whole call of cs.train, since convscope normalises the pixels
-once for all epochs where others do it in every epoch. The mean test losses must agree within TOLERANCE, or the exit code is 1.
+Works: `small` trains 3 × [3×3 convolution with 16/32/64 filters, ReLU, 2×2 max pooling] and a fully
+connected layer on the 50,000 CIFAR-10 images; `nine` trains nine convolutions (three of 32, 64 and
+128 filters each, a pooling after every third) on 10,000. All use Adam at a constant 1e-3 and first
+weights of the same family (He normal, zero biases), and evaluate the whole training and test set.
+Each runs in a process of its own, in turn, a seed a turn. Counted are the epoch and its evaluations;
+start of the interpreter, loading of the data, the choice of DataLoader workers, of Keras's backend
+and of convscope's precision, kernels and threads are not, but the whole process's seconds are shown
+beside them, and so is the whole call of cs.train, since convscope normalises the pixels once for all
+epochs where others do it in every epoch. Of `torch.compile` there is a row without its compilation
+and one with it. The mean test losses must agree within TOLERANCE, or the exit code is 1.
 
-The frameworks live in a virtual environment of their own, bench/.venv (`make bench` makes it; without it they are left out, which is said).
+The frameworks live in a virtual environment of their own, bench/.venv (`make bench` makes it;
+without it they are left out, which is said).
 
-Command: python bench/epoch.py [--work small] [--batch 64 256] [--turns 3] [--peers plain expert]       writes bench/results/WORK.json
+Command: python bench/epoch.py [--work small] [--batch 64 256] [--turns 3] [--peers plain expert]
+writes bench/results/WORK.json
 """
 
 from __future__ import annotations
@@ -42,11 +49,16 @@ class Peer:
     title: str
     script: str
     apart: bool = False  # in the frameworks' environment
+    arguments: tuple[str, ...] = ()
 
 
 PEERS = {
     "plain": Peer("usual DataLoader script", "plain.py"),
     "expert": Peer("expert's resident loop", "expert.py"),
+    "compile": Peer("`torch.compile` around it", "compiled.py"),
+    "compile-max": Peer(
+        "`torch.compile`, max-autotune", "compiled.py", arguments=("--mode", "max-autotune")
+    ),
     "lightning": Peer("PyTorch Lightning", "with_lightning.py", apart=True),
     "keras": Peer("Keras 3", "with_keras.py", apart=True),
     "skorch": Peer("skorch", "with_skorch.py", apart=True),
@@ -95,6 +107,7 @@ def run(name: str, arguments: list[str], more: dict[str, str] | None = None) -> 
         str(HERE / "peers" / peer.script),
         "--data",
         str(pixels()),
+        *peer.arguments,
         *arguments,
     ]
     wait_for_quiet()
@@ -178,6 +191,13 @@ def rows_of(batch: int, found: Found) -> list[list[str]]:
                 f"{statistics.mean(column(found, name, 'test_loss')):.3f}",
             ]
         )
+        if "compile_seconds" in found[name][0]:
+            compiling = column(found, name, "compile_seconds")
+            counted = [one + two for one, two in zip(seconds, compiling, strict=True)]
+            what = f"{PEERS[name].title}, compilation counted"
+            rows.append(
+                [what, str(batch), spread(counted), spread(ratios(counted, ours)), *3 * [""]]
+            )
     return rows
 
 

@@ -1,6 +1,8 @@
-"""What compiled kernels buy: a training step and an evaluation batch of the family's networks by the library's operations and by compiled kernels.
+"""What compiled kernels buy: a training step and an evaluation batch of the family's networks.
 
-Both sides train the same network on the same batch in one process, in turn, and the best of a few turns counts; the losses after the steps must agree.
+By the library's operations and by compiled kernels. Both sides train the same network on the same
+batch in one process, in turn, and the best of a few turns counts; the losses after the steps must
+agree.
 
 Command: python bench/kernels.py [--threads 1] [--turns 7]
 """
@@ -16,13 +18,13 @@ import torch
 from figures import machine_line, markdown
 from torch import Tensor
 
-from convscope.fast import using
 from convscope.machine import best_numerics
 from convscope.models import build, size_of
 from convscope.planning import reference_model
 from convscope.recipe import ConvNet, Recipe
 from convscope.training import (
     DTYPES,
+    accelerate,
     autocast,
     eval_batch,
     keep_freed_memory,
@@ -61,7 +63,7 @@ class Side:
 
     def __init__(self, recipe: Recipe, x: Tensor, labels: Tensor) -> None:
         self.recipe, self.x, self.labels = recipe, x, labels
-        self.net = place(build(recipe.model, (3, 32, 32), 10), recipe)
+        self.net = accelerate(place(build(recipe.model, (3, 32, 32), 10), recipe), recipe)
         self.optimizer = optimiser(self.net, recipe)
         self.loss, self.step_seconds, self.image_seconds = 0.0, float("inf"), float("inf")
 
@@ -76,7 +78,7 @@ class Side:
     def evaluate(self) -> None:
         self.net.eval()
         x = self.x[: eval_batch(self.recipe)]
-        with autocast("cpu", self.recipe.precision), using(self.recipe.kernels):
+        with autocast("cpu", self.recipe.precision):
             started = time.perf_counter()
             for _ in range(STEPS):
                 self.net(x)
@@ -98,8 +100,11 @@ def main() -> int:
         return 1
     torch.set_num_threads(given.threads)
     base = Recipe(
-        precision=best.precision, layout="channels_last", batch=BATCH, threads=given.threads
-    )  # pyright: ignore[reportArgumentType]
+        precision=best.precision,  # pyright: ignore[reportArgumentType]
+        layout="channels_last",
+        batch=BATCH,
+        threads=given.threads,
+    )
     x = torch.randn(BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(
         DTYPES[best.precision]
     )

@@ -226,9 +226,9 @@ def measure(images: int, turns: int) -> tuple[list[Loops], list[Memory], str]:
         limit=images,
         val=0.0,
         evaluate=("test",),
-        precision=precision,
-        layout=layout,
-    )  # pyright: ignore[reportArgumentType]
+        precision=precision,  # pyright: ignore[reportArgumentType]
+        layout=layout,  # pyright: ignore[reportArgumentType]
+    )
     loops = [compare(replace(base, batch=batch), turns) for batch in BATCHES]
     memory = (
         [compare_memory(replace(base, batch=batch)) for batch in BATCHES]

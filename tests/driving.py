@@ -27,8 +27,8 @@ def drive(
     module: ModuleType, context: Context, made: Callable[[Recipe], Run], change: Sent = list
 ) -> tuple[Finding, list[list[str]]]:
     """The finding, and the ids of each request; `change` edits the runs before they are sent."""
-    chapter, asked = module.chapter(context), []
-    wanted = next(chapter)
+    chapter: Chapter = module.chapter(replace(context, needs=module.NEEDS))
+    step, asked = next(chapter), []
     for _ in range(9):
         answer = Answer()
         if not isinstance(step, Wait | Give):

@@ -13,7 +13,7 @@ import torch
 
 from convscope.data.dataset import Dataset, Split
 from convscope.models.sizes import size_of
-from convscope.planning.context import Context, BudgetFit
+from convscope.planning.context import BudgetFit, Context
 from convscope.planning.epochs import (
     MOST_EPOCHS,
     epochs_of,

@@ -1,4 +1,4 @@
-"""A convolution with the mean of 2×2 windows as one convolution of stride 2: the same map, and the same gradients."""
+"""A convolution with the mean of 2×2 windows as one of stride 2: the same map and gradients."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch.nn.functional as F
 from hypothesis import given
 from torch import Tensor
 
-from convscope.fast import library as kernels
-from convscope.fast import strided_means as averaged
+from convscope.fast import accelerate, strided_means, why_not
 from convscope.machine import measurement as device
 from convscope.models.building import build
 from convscope.recipe.networks import ConvNet
+from convscope.recipe.recipe import Recipe
 from convscope.training.metrics import autocast
 
 LAST = torch.channels_last
-missing = kernels.why_not(torch.bfloat16)
+missing = why_not(torch.bfloat16)
 shapes = st.tuples(
     st.integers(1, 3),
     st.integers(1, 4),
@@ -31,7 +31,7 @@ LINEAR = ConvNet(16, 3, activation="identity", pool="avg", hidden=(32,))
 
 @given(shape=shapes, seed=st.integers(0, 99), biased=st.booleans())
 def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int, biased: bool) -> None:
-    """Outputs and all gradients, of any odd kernel, also on odd maps and on maps smaller than the kernel."""
+    """Outputs and all gradients, of any odd kernel, also on odd maps and smaller ones than it."""
     count, channels, filters, kernel, height, width = shape
     generator = torch.Generator().manual_seed(seed)
 
@@ -51,7 +51,7 @@ def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int, biased: bool)
         y.backward(g)
         return [y.detach(), *(t.grad for t in (x, weight, *bias) if t.grad is not None)]
 
-    found = answers(averaged.convolve)
+    found = answers(strided_means.convolve_and_average)
     wanted = answers(lambda x, w, b: F.avg_pool2d(F.conv2d(x, w, b, padding=kernel // 2), 2))
     assert len(found) == len(wanted) == 3 + biased
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
@@ -74,12 +74,17 @@ def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int, biased: bool)
 def test_only_where_nothing_nonlinear_lies_between(
     monkeypatch: pytest.MonkeyPatch, model: ConvNet, blocks: int
 ) -> None:
-    """In bfloat16 gradients of all parameters are as near to float32's as the library's are; without kernels nothing is averaged."""
+    """In bfloat16 gradients of all parameters are as near to float32's as the library's are.
+
+    Without kernels nothing is averaged.
+    """
     calls: list[int] = []
     monkeypatch.setattr(
-        averaged,
-        "convolve",
-        lambda *given, original=averaged.convolve: calls.append(1) or original(*given),
+        strided_means,
+        "convolve_and_average",
+        lambda *given, original=strided_means.convolve_and_average: (
+            calls.append(1) or original(*given)
+        ),
     )
     exact, library = (
         device.gradient(model, precision, "library") for precision in ("float32", "bfloat16")
@@ -99,6 +104,5 @@ def test_evaluation_agrees(side: int) -> None:
     )
     with torch.no_grad(), autocast("cpu", "float32"):
         exact = net(x)
-        with kernels.using("compiled"):
-            found = net(x)
+        found = accelerate(net, Recipe(kernels="compiled"))(x)
     assert torch.allclose(found, exact, atol=1e-5)

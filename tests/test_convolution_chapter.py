@@ -22,13 +22,13 @@ from convscope.chapters.convolution.shifts import BORDERS, shifted, wilson
 from convscope.chapters.convolution.theorem import check_response, response_error
 from convscope.chapters.convolution.words import TEXTS, Between, Moved
 from convscope.planning.context import Context
-from convscope.planning.requests import Answer, Request, Wait
+from convscope.planning.requests import Answer, Request
 from convscope.probes import probe
 from convscope.probes.laws import Counterexample
 from convscope.probes.operators import OPERATORS
 from convscope.recipe.networks import ConvNet, Model, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
-from convscope.report.findings import BestResult, Finding
+from convscope.report.findings import Finding
 from convscope.training.main_path import train
 from convscope.training.resident_data import resident
 from convscope.training.runs import Run

@@ -1,4 +1,4 @@
-"""Large kernels with few filters on blocks of pixels: the same convolution, and the same gradients."""
+"""Large kernels with few filters on blocks of pixels: the same convolution and gradients."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from hypothesis import given
 from torch import Tensor, nn
 
-from convscope.fast import large_kernels as folded
-from convscope.fast import library as kernels
+from convscope.fast import accelerate, large_kernels, why_not
 from convscope.machine import measurement as device
 from convscope.models.building import build
 from convscope.recipe.networks import ConvNet
+from convscope.recipe.recipe import Recipe
 from convscope.training.metrics import autocast
 
 LAST = torch.channels_last
-missing = kernels.why_not(torch.bfloat16)
+missing = why_not(torch.bfloat16)
 shapes = st.tuples(
     st.integers(1, 3),
     st.integers(1, 4),
@@ -39,7 +39,10 @@ def answers(convolve: object, *given: Tensor, g: Tensor) -> list[Tensor]:
 
 @given(shape=shapes, seed=st.integers(0, 99))
 def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int) -> None:
-    """Outputs and all gradients, of any odd kernel on any map, also one smaller than the kernel or not a multiple of a block."""
+    """Outputs and all gradients, of any odd kernel on any map.
+
+    Also on one smaller than the kernel, or not a multiple of a block.
+    """
     count, channels, filters, kernel, height, width = shape
     generator = torch.Generator().manual_seed(seed)
 
@@ -52,7 +55,9 @@ def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int) -> None:
         numbers(filters),
     )
     g = numbers(count, filters, height, width)
-    found = answers(folded.convolve, x.contiguous(memory_format=LAST), weight, bias, g=g)
+    found = answers(
+        large_kernels.convolve_on_blocks, x.contiguous(memory_format=LAST), weight, bias, g=g
+    )
     wanted = answers(lambda x, w, b: F.conv2d(x, w, b, padding=kernel // 2), x, weight, bias, g=g)
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
     assert found[0].is_contiguous(memory_format=LAST)
@@ -75,7 +80,7 @@ def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int) -> None:
     ],
 )
 def test_only_what_it_computes_and_what_it_speeds(conv: nn.Conv2d, suited: bool) -> None:
-    assert folded.suits(conv) == suited
+    assert large_kernels.gains(conv) == suited
 
 
 @pytest.mark.skipif(bool(missing), reason=missing)
@@ -83,13 +88,18 @@ def test_only_what_it_computes_and_what_it_speeds(conv: nn.Conv2d, suited: bool)
 def test_a_network_of_the_receptive_field_chapter(
     monkeypatch: pytest.MonkeyPatch, head: str
 ) -> None:
-    """In bfloat16 gradients of all parameters are as near to float32's as the library's are; without kernels nothing is folded."""
+    """In bfloat16 gradients of all parameters are as near to float32's as the library's are.
+
+    Without kernels nothing is large_kernels.
+    """
     model = ConvNet(5, 1, pool="none", head=head, kernel=15)  # pyright: ignore[reportArgumentType]
     calls: list[int] = []
     monkeypatch.setattr(
-        folded,
-        "convolve",
-        lambda *given, original=folded.convolve: calls.append(1) or original(*given),
+        large_kernels,
+        "convolve_on_blocks",
+        lambda *given, original=large_kernels.convolve_on_blocks: (
+            calls.append(1) or original(*given)
+        ),
     )
     exact = device.gradient(model, "float32", "library")
     library = device.gradient(model, "bfloat16", "library")
@@ -105,6 +115,5 @@ def test_evaluation_agrees() -> None:
     x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(3)).to(memory_format=LAST)
     with torch.no_grad(), autocast("cpu", "float32"):
         exact = net(x)
-        with kernels.using("compiled"):
-            found = net(x)
+        found = accelerate(net, Recipe(kernels="compiled"))(x)
     assert torch.allclose(found, exact, atol=1e-5)

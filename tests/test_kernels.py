@@ -1,4 +1,4 @@
-"""Compiled kernels against the library: whole networks, single operations, and what happens where there is no compiler."""
+"""Compiled kernels against the library: whole networks and single operations."""
 
 from __future__ import annotations
 
@@ -15,22 +15,15 @@ from hypothesis import given
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope.data.dataset import Dataset
-from convscope.errors import UserError
-from convscope.fast import operations as fused
-from convscope.fast.compiler import NotAvailable
-from convscope.fast.library import library, using, why_not
+from convscope.fast import accelerate, operations, pooling, why_not
 from convscope.machine import measurement as device
 from convscope.models.building import build
-from convscope.models.layers import Whiten
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.training.evaluation import predict
 from convscope.training.loop import fit
-from convscope.training.metrics import autocast, metrics_of
-from convscope.training.resident_data import resident
+from convscope.training.metrics import autocast
 from convscope.training.tensors import to_device
-from convscope.training.trained import network
 
 LAST = torch.channels_last
 missing = why_not(torch.bfloat16)
@@ -60,8 +53,9 @@ def passed(
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Logits, all gradients as one vector, and buffers after one pass of a copy."""
     net = copy.deepcopy(net).train(training)
-    with autocast("cpu", precision), using(kind), torch.set_grad_enabled(training):
-        out = net(x).float()
+    twin = accelerate(net, Recipe(kernels=kind))  # pyright: ignore[reportArgumentType]
+    with autocast("cpu", precision), torch.set_grad_enabled(training):
+        out = twin(x).float()
     if training:
         F.cross_entropy(out, torch.arange(len(x)) % out.shape[1]).backward()
     gradients = [p.grad.flatten() for p in net.parameters() if p.grad is not None]
@@ -108,7 +102,8 @@ def test_networks_by_compiled_kernels_are_the_librarys(
         out, gradient, buffers = passed(net, x, "float32", "library", training)
         other_out, other_gradient, other_buffers = passed(net, x, "float32", "compiled", training)
         torch.testing.assert_close(other_out, out, rtol=2e-4, atol=2e-4 * float(out.abs().max()))
-        # two values of a window that differ by rounding alone may change places: rare, and the gradient differs a little
+        # two values of a window that differ by rounding alone may change places: rare, and the
+        # gradient differs a little
         assert distance(other_gradient, gradient) < 0.01
         for one, other in zip(buffers, other_buffers, strict=True):
             torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
@@ -149,7 +144,7 @@ def test_pooling_is_the_librarys_to_the_bit(shape: tuple[int, ...], dtype: torch
     for relu in (False, True):
         one, two = (x.clone(memory_format=torch.preserve_format).requires_grad_() for _ in range(2))
         y, expected = (
-            fused.Pool.apply(one, "max", relu),
+            pooling.Pool.apply(one, "max", relu),
             F.max_pool2d(F.relu(two) if relu else two, 2),
         )
         assert torch.equal(y, expected)
@@ -158,7 +153,7 @@ def test_pooling_is_the_librarys_to_the_bit(shape: tuple[int, ...], dtype: torch
         assert torch.equal(one.grad, two.grad)
         one, two = (x.clamp(min=-5).requires_grad_() for _ in range(2))
         y, expected = (
-            fused.Pool.apply(one, "mean", relu),
+            pooling.Pool.apply(one, "mean", relu),
             F.avg_pool2d(F.relu(two.float()) if relu else two.float(), 2),
         )
         torch.testing.assert_close(
@@ -175,15 +170,15 @@ def test_what_is_not_finite_is_passed_on(value: float, dtype: torch.dtype) -> No
     x = images(2, 3, 8, 8, dtype=dtype)
     x[1, 2, 5, 4] = value
     for y in (
-        fused.Pool.apply(x, "max", True),
-        fused.Pool.apply(x, "max", False),
-        fused.Pool.apply(x, "mean", True),
+        pooling.Pool.apply(x, "max", True),
+        pooling.Pool.apply(x, "max", False),
+        pooling.Pool.apply(x, "mean", True),
     ):
         assert not y[1, 2, 2, 2].isfinite() and int((~y.isfinite()).sum()) == 1
-    assert not fused.GlobalPool.apply(x, True)[1, 2].isfinite()
+    assert not pooling.GlobalPool.apply(x, True)[1, 2].isfinite()
     weight = torch.full((8, 3, 3, 3), value)
     assert (
-        not fused.FirstBlock.apply(
+        not operations.FirstBlock.apply(
             images(1, 3, 8, 8, dtype=dtype).abs(), weight, torch.zeros(8), False
         )
         .isfinite()
@@ -195,7 +190,7 @@ def test_what_is_not_finite_is_passed_on(value: float, dtype: torch.dtype) -> No
 def test_normalisation_of_far_values_loses_nothing_to_cancellation() -> None:
     x = 1000 + images(64, 5, 8, 8) * torch.tensor([0.1, 1.0, 10.0, 1e-2, 3.0])[:, None, None]
     norm = nn.BatchNorm2d(5)
-    y, mean, variance = fused.Normalise.apply(
+    y, mean, variance = operations.Normalise.apply(
         x.contiguous(memory_format=LAST), norm.weight, norm.bias, None, norm.eps, ""
     )
     exact = x.double()
@@ -212,7 +207,7 @@ def test_normalisation_of_far_values_loses_nothing_to_cancellation() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("channels", [1, 5, 64, 700])
 def test_normalisation_with_gelu(channels: int, dtype: torch.dtype) -> None:
-    """Outputs, gradients of inputs, scale and shift, and evaluation, of inputs that reach far into both tails."""
+    """Outputs, gradients of inputs, scale and shift, and evaluation, far into both tails."""
     tolerance = (
         {"rtol": 1e-4, "atol": 2e-5} if dtype == torch.float32 else {"rtol": 2e-2, "atol": 2e-2}
     )
@@ -229,7 +224,7 @@ def test_normalisation_with_gelu(channels: int, dtype: torch.dtype) -> None:
         x.clone(memory_format=torch.preserve_format).requires_grad_(),
         x.double().requires_grad_(),
     )
-    y, exact = fused.batch_norm(norm, one, None, "gelu"), F.gelu(same(two), approximate="tanh")
+    y, exact = operations.batch_norm(norm, one, None, "gelu"), F.gelu(same(two), approximate="tanh")
     torch.testing.assert_close(y.double(), exact, **tolerance)
     y.backward(g), exact.backward(g.double())
     found = (one.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var)
@@ -241,25 +236,28 @@ def test_normalisation_with_gelu(channels: int, dtype: torch.dtype) -> None:
     with torch.no_grad():
         exact = F.gelu(same(x.double()), approximate="tanh")
         torch.testing.assert_close(
-            fused.batch_norm(
+            operations.batch_norm(
                 norm, x.clone(memory_format=torch.preserve_format), None, "gelu"
             ).double(),
             exact,
             **tolerance,
         )
     exact = F.gelu(x.double(), approximate="tanh")
-    torch.testing.assert_close(fused.activate(x, "gelu").double(), exact, **tolerance)
+    torch.testing.assert_close(operations.activate(x, "gelu").double(), exact, **tolerance)
 
 
 def test_networks_outside_of_training_never_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "convscope.fast.library.library",
-        lambda _dtype: pytest.fail("a compiled kernel was asked for"),
-    )
-    build(ConvNet(4, 2), (3, 8, 8), 3)(images(2, 3, 8, 8))
-    with using("winograd"):
-        build(ConvNet(4, 2), (3, 8, 8), 3).double()(images(2, 3, 8, 8).double())
-        build(ConvNet(4, 2), (3, 8, 8), 3)(torch.randn(2, 3, 8, 8))  # contiguous
+    for name in ("operations", "pooling"):
+        monkeypatch.setattr(
+            f"convscope.fast.{name}.kernels_for",
+            lambda _dtype: pytest.fail("a compiled kernel was asked for"),
+        )
+    net = build(ConvNet(4, 2), (3, 8, 8), 3)
+    net(images(2, 3, 8, 8))
+    twin = accelerate(net, Recipe(kernels="compiled"))
+    net(images(2, 3, 8, 8))  # having a twin changes nothing
+    twin(torch.randn(2, 3, 8, 8))  # contiguous
+    twin.double()(images(2, 3, 8, 8).double())
 
 
 @needs_compiler
@@ -280,117 +278,12 @@ def test_a_run_by_compiled_kernels_is_another_run_with_about_the_same_result(
     assert recipe.id != replace(recipe, kernels="compiled").id
 
 
-@pytest.mark.parametrize("path", ["", "/nowhere"])
-def test_without_a_compiler_the_library_is_chosen_and_the_reason_said(
-    path: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cifar_slice: Path
-) -> None:
-    library.cache_clear()
-    monkeypatch.setenv("PATH", path)
-    monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr("convscope.fast.compiler.folder", lambda: tmp_path / "kernels")
-    try:
-        best = device.best_numerics("cpu")
-        assert (best.kernels, best.why_not) == (
-            "library",
-            "no C compiler (cc, gcc or clang) on the path",
-        )
-        with pytest.raises(
-            UserError,
-            match=r"kernels = compiled: no C compiler .*; kernels = library needs nothing",
-        ):
-            cs.train(Recipe(data=str(cifar_slice), epochs=1, kernels="compiled"), tmp_path)
-    finally:
-        library.cache_clear()
-
-
-@needs_compiler
-def test_a_finished_run_is_read_where_there_is_no_compiler(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cifar_slice: Path
-) -> None:
-    recipe = Recipe(data=str(cifar_slice), model=ConvNet(2, 1), epochs=1, kernels="compiled")
-    run = cs.train(recipe, tmp_path)
-    monkeypatch.setattr("convscope.training.main_path.why_not", lambda *_: "no C compiler")
-    assert cs.train(recipe, tmp_path).rows == run.rows
-
-    def none(_dtype: torch.dtype) -> None:
-        raise NotAvailable("no C compiler")
-
-    monkeypatch.setattr("convscope.fast.library.library", none)
-    tensors = resident(run.recipe)  # and its network answers, by the library
-    metrics = metrics_of(predict(network(run), tensors, "val", run.recipe), tensors.labels["val"])
-    assert metrics.loss == pytest.approx(run.best["val_loss"], rel=1e-4)
-    with pytest.raises(UserError, match="no C compiler"):
-        cs.train(replace(recipe, seed=1), tmp_path)
-
-
-@needs_compiler
-def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    program = tmp_path / "broken-cc"
-    program.write_text("#!/bin/sh\necho 'internal error 17' >&2\nexit 1\n")
-    program.chmod(0o755)
-    library.cache_clear()
-    monkeypatch.setenv("CC", str(program))
-    monkeypatch.setattr("convscope.fast.compiler.folder", lambda: tmp_path / "kernels")
-    try:
-        assert "internal error 17" in why_not(torch.bfloat16)
-        assert list((tmp_path / "kernels").iterdir()) == []
-    finally:
-        library.cache_clear()
-
-
 @needs_compiler
 def test_kernels_that_answer_wrongly_are_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device.agrees("bfloat16", "compiled") and device.agrees("float32", "compiled")
     monkeypatch.setattr(
-        fused.Flatten,
+        operations.Flatten,
         "backward",
         staticmethod(lambda ctx, g: torch.zeros(ctx.shape, dtype=g.dtype)),
     )
     assert not device.agrees("float32", "compiled")
-
-
-# --- the whitening stem
-
-
-def test_whitening_decorrelates_the_patches_of_training_images(cifar_slice: Path) -> None:
-    data = cs.load(cifar_slice)
-    tensors = to_device(data, Recipe(data=str(cifar_slice), precision="float32"))
-    x = tensors.inputs("train", slice(0, len(data.train)))
-    stem = Whiten(3)
-    stem.prepare(x)
-    y = F.conv2d(x, stem.weight)
-    assert y.shape[1:] == (24, 31, 31) and torch.allclose(y[:, :12], -y[:, 12:], atol=1e-5)
-    values = y[:, :12].transpose(0, 1).flatten(1).double()
-    covariance = torch.cov(values)
-    strong = slice(0, 6)  # the axes whose variance is far above what was added to it
-    torch.testing.assert_close(
-        covariance[strong, strong], torch.eye(6, dtype=torch.float64), rtol=0, atol=0.05
-    )
-    assert not stem.weight.requires_grad and stem.bias is not None and stem.bias.requires_grad
-
-
-def test_training_begins_with_whitening_and_leaves_it(cifar_slice: Path, tmp_path: Path) -> None:
-    recipe = Recipe(
-        data=str(cifar_slice),
-        model=ConvNet(4, 2, stem="whiten", pool_at="first", norm="batch", block_depth=2),
-        epochs=1,
-    )
-    run = cs.train(recipe, tmp_path)
-    net = network(run)
-    stem = Whiten(3)
-    data: Dataset = cs.load(cifar_slice)
-    stem.prepare(to_device(data, run.recipe).inputs("train", slice(0, 5000)))
-    assert torch.equal(net.get_parameter("stem.weight"), stem.weight)
-    assert net.get_parameter("stem.bias").abs().max() > 0
-
-
-def test_pooling_first_is_plain_torch() -> None:
-    net = randomised(
-        build(ConvNet(4, 1, block_depth=2, pool_at="first", skip=True, head="gap"), (3, 9, 8), 5)
-    ).double()
-    x = torch.randn(3, 3, 9, 8, dtype=torch.float64)
-    a, b = (net.get_submodule(f"blocks.0.convs.{i}") for i in (0, 1))
-    first = F.relu(F.max_pool2d(a(x), 2))
-    torch.testing.assert_close(
-        net(x), net.get_submodule("fc")(F.relu(b(first) + first).mean((2, 3)))
-    )

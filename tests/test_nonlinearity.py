@@ -33,11 +33,10 @@ from convscope.models import layers
 from convscope.models.building import build
 from convscope.models.sizes import size_of
 from convscope.planning.context import Context
-from convscope.planning.requests import Answer, Wait
 from convscope.probes import probe
 from convscope.recipe.networks import ConvNet, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
-from convscope.report.findings import CapacityResult, Finding
+from convscope.report.findings import Finding
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 

@@ -14,7 +14,6 @@ from driving import Sent
 from convscope import studies
 from convscope.chapters import nonlinearity
 from convscope.chapters.nonlinearity import ACTIVATION, POOLING, kinds_of, removed_from, without
-from convscope.planning import pilots as plans
 from convscope.planning.context import Context
 from convscope.probes.affine import Part
 from convscope.recipe.labels import label_of

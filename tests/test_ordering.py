@@ -16,8 +16,7 @@ from driving import Sent
 from convscope import data, studies
 from convscope.chapters import ordering
 from convscope.models.sizes import size_of
-from convscope.planning import pilots as plans
-from convscope.planning.context import Context, BudgetFit
+from convscope.planning.context import BudgetFit, Context
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from convscope.errors import UserError
 from convscope.models.building import build
-from convscope.models.layers import ORDERS
+from convscope.models.orders import ORDERS
 from convscope.probes.affine import NotAffineError, collapse, parts
 from convscope.probes.permutation import flatten_order, flatten_orders, order_named
 from convscope.recipe.networks import ConvNet, SoftmaxRegression

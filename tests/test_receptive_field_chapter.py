@@ -19,13 +19,10 @@ from driving import Sent
 
 from convscope import data
 from convscope.chapters import receptive_field
-from convscope.planning import pilots as plans
 from convscope.planning.context import Context
 from convscope.recipe.networks import ConvNet, Model
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
-from convscope.studies.driver import Driver
-from convscope.studies.watcher import Watcher
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 

@@ -1,4 +1,5 @@
-"""The strong recipe and what it is made of: Muon, alternating flips, smaller images, parts of batches, several views."""
+"""The strong recipe and what it is made of: Muon, alternating flips, smaller images, parts of
+batches, several views."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ import convscope as cs
 from convscope import data
 from convscope.data.dataset import Dataset
 from convscope.errors import UserError
-from convscope.fast import library as kernels
+from convscope.fast import accelerate, why_not
 from convscope.models.building import build
 from convscope.models.sizes import size_of
 from convscope.recipe.networks import ConvNet, Custom
@@ -240,9 +241,7 @@ def test_images_too_small_for_it_are_refused() -> None:
         build(SMALL, (3, 2, 5), 10)
 
 
-def test_its_first_convolution_needs_no_gradient_of_its_inputs_and_filters_begin_as_the_identity() -> (
-    None
-):
+def test_its_stem_needs_no_gradient_and_filters_begin_as_the_identity() -> None:
     net = build(SMALL, (3, 32, 32), 10)
     assert not any(p.requires_grad for p in net.get_submodule("stem").parameters())
     weight = net.get_parameter("blocks.1.conv2.weight")
@@ -260,15 +259,16 @@ def test_its_first_convolution_needs_no_gradient_of_its_inputs_and_filters_begin
     )
 
 
-@pytest.mark.skipif(bool(kernels.why_not(torch.bfloat16)), reason="no compiled kernels")
+@pytest.mark.skipif(bool(why_not(torch.bfloat16)), reason="no compiled kernels")
 def test_compiled_kernels_agree_with_the_library() -> None:
     def passed(kind: str, training: bool) -> tuple[Tensor, Tensor]:
         net = build(SMALL, (3, 32, 32), 10).train(training).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         x = noise(32, 3, 32, 32, seed=1).contiguous(
             memory_format=torch.channels_last
         )  # of seed 0 two maxima differ by 3e-6
-        with kernels.using(kind), autocast("cpu", "float32"), torch.set_grad_enabled(training):
-            out = net(x)
+        twin = accelerate(net, Recipe(kernels=kind))  # pyright: ignore[reportArgumentType]
+        with autocast("cpu", "float32"), torch.set_grad_enabled(training):
+            out = twin(x)
         if not training:
             return out, out
         F.cross_entropy(out, torch.arange(32) % 10).backward()

@@ -1,4 +1,5 @@
-"""3×3 convolutions by Winograd's algorithm: exact on whole numbers, near to the definition elsewhere, and chosen only where it fits and agrees."""
+"""3×3 convolutions by Winograd's algorithm: exact on whole numbers, near to the definition
+elsewhere, and chosen only where it fits and agrees."""
 
 from __future__ import annotations
 
@@ -15,8 +16,7 @@ from torch import Tensor, nn
 
 import convscope as cs
 from convscope.errors import UserError
-from convscope.fast import library as kernels
-from convscope.fast import winograd as fused
+from convscope.fast import accelerate, convolutions, shared_library, why_not
 from convscope.machine import measurement as device
 from convscope.models.building import build
 from convscope.planning.reference import reference_model
@@ -26,7 +26,7 @@ from convscope.training.metrics import autocast
 from convscope.training.trained import network
 
 LAST = torch.channels_last
-missing = kernels.why_not(torch.bfloat16, "winograd")
+missing = why_not(torch.bfloat16, "winograd")
 needs_winograd = pytest.mark.skipif(bool(missing), reason=missing)
 Answer = tuple[Tensor, Tensor, Tensor, Tensor]  # outputs, gradients by inputs, weights and biases
 
@@ -49,7 +49,7 @@ def by_winograd(x: Tensor, weight: Tensor, bias: Tensor, g: Tensor) -> Answer:
         weight.clone().requires_grad_(),
         bias.clone().requires_grad_(),
     )
-    y: Tensor = fused.Convolution.apply(x, weight, bias)  # pyright: ignore[reportAssignmentType]
+    y: Tensor = convolutions.WinogradConvolution.apply(x, weight, bias)  # pyright: ignore[reportAssignmentType]
     y.backward(g.bfloat16())
     return tuple(t.detach().double() for t in (y, x.grad, weight.grad, bias.grad) if t is not None)  # pyright: ignore[reportReturnType]
 
@@ -66,7 +66,8 @@ def by_definition(
 @needs_winograd
 @given(shape=shapes, seed=st.integers(0, 99), threads=st.sampled_from([1, 2]))
 def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int, threads: int) -> None:
-    """Every sum between the transforms is a whole number that bfloat16 holds, so nothing is rounded but the answers."""
+    """Every sum between the transforms is a whole number that bfloat16 holds, so nothing is rounded
+    but the results."""
     count, channels, filters, height, width = shape
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(seed)
@@ -112,7 +113,9 @@ def test_threads_share_the_work_without_a_trace() -> None:
     answers = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        answers.append(fused.by_winograd(x, weight.contiguous(memory_format=LAST), None, False))
+        answers.append(
+            convolutions.by_winograd(x, weight.contiguous(memory_format=LAST), None, False)
+        )
     assert torch.equal(*answers)
 
 
@@ -120,7 +123,9 @@ def test_threads_share_the_work_without_a_trace() -> None:
 def test_what_is_not_finite_stays_where_it_is() -> None:
     x = torch.zeros(2, 16, 12, 12).bfloat16().contiguous(memory_format=LAST)
     x[1, 3, 6, 6] = float("nan")
-    y = fused.by_winograd(x, torch.ones(16, 16, 3, 3).contiguous(memory_format=LAST), None, False)
+    y = convolutions.by_winograd(
+        x, torch.ones(16, 16, 3, 3).contiguous(memory_format=LAST), None, False
+    )
     assert (
         y[1, :, 5:8, 5:8].isnan().all()
         and y[0].isfinite().all()
@@ -148,13 +153,13 @@ def test_what_is_not_finite_stays_where_it_is() -> None:
     ],
 )
 def test_the_library_keeps_what_does_not_fit(conv: nn.Conv2d, suits: bool) -> None:
-    assert fused.suits_winograd(conv, torch.Size((16, 16))) == suits
+    assert convolutions.suits_winograd(conv, torch.Size((16, 16))) == suits
 
 
 @needs_winograd
 def test_nothing_goes_there_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        fused.Convolution,
+        convolutions.WinogradConvolution,
         "forward",
         staticmethod(lambda *_: pytest.fail("Winograd's algorithm was asked for")),
     )
@@ -165,11 +170,9 @@ def test_nothing_goes_there_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
         ("compiled", torch.bfloat16),
         ("winograd", torch.float32),
     ):
-        with (
-            kernels.using(kind),
-            torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16),
-        ):
-            assert net(x.to(dtype)).isfinite().all()
+        twin = accelerate(net, Recipe(kernels=kind))  # pyright: ignore[reportArgumentType]
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            assert twin(x.to(dtype)).isfinite().all()
 
 
 @needs_winograd
@@ -185,8 +188,9 @@ def test_whole_networks_are_about_as_near_to_float32_as_the_library(model: ConvN
     def passed(precision: str, kind: str, training: bool) -> Tensor:
         mine = copy.deepcopy(net).train(training)
         x = images.bfloat16() if precision == "bfloat16" else images
-        with kernels.using(kind), autocast("cpu", precision), torch.set_grad_enabled(training):
-            out = mine(x).float()
+        twin = accelerate(mine, Recipe(kernels=kind))  # pyright: ignore[reportArgumentType]
+        with autocast("cpu", precision), torch.set_grad_enabled(training):
+            out = twin(x).float()
         if not training:
             return out
         F.cross_entropy(out, torch.arange(64) % 10).backward()
@@ -226,9 +230,9 @@ def test_a_run_by_it_learns_as_one_by_the_library(cifar_slice: Path, tmp_path: P
 @needs_winograd
 def test_it_is_not_chosen_where_it_answers_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device.agrees("bfloat16", "winograd")
-    right = fused.by_winograd
+    right = convolutions.by_winograd
     monkeypatch.setattr(
-        fused,
+        convolutions,
         "by_winograd",
         lambda x, weight, bias, backward: 1.2 * right(x, weight, bias, backward),
     )
@@ -239,10 +243,10 @@ def test_it_is_not_chosen_where_it_answers_wrongly(monkeypatch: pytest.MonkeyPat
 def test_without_the_processor_for_it(
     monkeypatch: pytest.MonkeyPatch, cifar_slice: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(kernels, "has_winograd", lambda _dtype: False)
+    monkeypatch.setattr(shared_library, "has_winograd", lambda _dtype: False)
     assert device.best_numerics("cpu").kernels in ("library", "compiled")
     with pytest.raises(
         UserError,
-        match=r"kernels = winograd: .* AVX-512 BF16 alone; kernels = library needs nothing",
+        match=r"kernels = winograd: .* AVX-512 BF16; kernels = library needs nothing",
     ):
         cs.train(Recipe(data=str(cifar_slice), epochs=1, kernels="winograd"), tmp_path)

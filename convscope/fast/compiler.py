@@ -1,8 +1,9 @@
-"""Compiled kernels (native/*.c): built once where this machine has a C compiler, kept in the user's cache."""
+"""Compiles the kernels (native/*.c), once, where this machine has a C compiler."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import platform
@@ -15,9 +16,16 @@ from pathlib import Path
 
 import torch
 
-from convscope.data import cache_folder
+from convscope.fast import kernel_folder
+from convscope.fast.kernel_folder import Build
+from convscope.fast.reasons import NotAvailable
 
-SOURCES = Path(__file__).parent / "native"
+NATIVE = Path(__file__).parent / "native"
+
+HEADERS = ("common.h", "first.h", "winograd.h")
+SOURCES = ("first.c", "first_back.c", "normalise.c", "pooling.c", "threads.c", "winograd.c")
+
+ABI = 2  # of the functions: another number is another build
 
 DEFINED = {torch.bfloat16: (), torch.float32: ("-DFLOAT32",)}
 
@@ -30,9 +38,7 @@ TUNED = (
     (),
 )  # the first that the compiler takes
 
-
-class NotAvailable(Exception):
-    """Why there are no compiled kernels, in a few words."""
+SECONDS = 120  # for one compilation
 
 
 def compiler() -> str:
@@ -43,12 +49,19 @@ def compiler() -> str:
     raise NotAvailable("no C compiler (cc, gcc or clang) on the path")
 
 
-def folder() -> Path:
-    return cache_folder() / "kernels"
+@functools.cache
+def version_of(program: str) -> str:
+    """The first line that a compiler says about itself; empty where it says nothing."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=SECONDS)
+    return next(iter(done.stdout.splitlines()), "").strip()
 
 
+@functools.cache
 def flags_of_processor() -> str:
-    """What distinguishes processors that run the same system: compiled code of one must not run on another that shares its home directory."""
+    """What distinguishes processors that run the same system.
+
+    Code compiled for one must not run on another that shares its home directory.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -59,10 +72,13 @@ def flags_of_processor() -> str:
 
 
 def build_ahead() -> threading.Thread:
-    """Compile in the background, while data are fetched and read, what this machine will most likely use; the thread ends when that is done or can't be."""
+    """Compile in the background what this machine will most likely use.
+
+    The thread ends when that is done or cannot be.
+    """
 
     def attempt() -> None:
-        with contextlib.suppress(NotAvailable, OSError):
+        with contextlib.suppress(NotAvailable):
             built(torch.bfloat16)
 
     thread = threading.Thread(target=attempt, daemon=True)
@@ -70,43 +86,47 @@ def build_ahead() -> threading.Thread:
     return thread
 
 
-def built(dtype: torch.dtype) -> Path:
-    """The shared library for this dtype, compiled now where the cache has none. Raises NotAvailable."""
+def built(dtype: torch.dtype) -> tuple[Path, Build]:
+    """The shared library for this dtype, compiled now where there is none. Raises NotAvailable."""
     if sys.platform == "win32":
         raise NotAvailable("not on Windows")
     program = compiler()
-    sources = sorted(SOURCES.iterdir())
-    about = [
-        *(path.read_text(encoding="utf-8") for path in sources),
-        program,
-        platform.platform(),
-        flags_of_processor(),
-        *FLAGS,
-        *DEFINED[dtype],
-    ]
-    target = folder() / f"{hashlib.sha256(chr(0).join(about).encode()).hexdigest()[:20]}.so"
-    if target.exists():
-        return target
-    errors = []
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as workspace:
-            made = Path(workspace) / "kernels.so"
-            for tuned in TUNED:
-                command = [
-                    program,
-                    *FLAGS,
-                    *tuned,
-                    *DEFINED[dtype],
-                    "-o",
-                    str(made),
-                    *(str(path) for path in sources if path.suffix == ".c"),
-                ]
-                done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-                if done.returncode == 0:
-                    made.replace(target)  # another process may have been first: its file is as good
-                    return target
-                errors.append(done.stderr.strip().splitlines()[:1])
+        version = version_of(program)
+        folder = kernel_folder.opened()
+        key = key_of(program, version, dtype)
+        build = kernel_folder.stored(folder, key)
+        if build is None:
+            build = compiled(folder, key, program, version, dtype)
+        return kernel_folder.library_path(folder, build), build
     except (OSError, subprocess.SubprocessError) as error:
         raise NotAvailable(f"compiling failed: {error}") from None
-    raise NotAvailable(f"{Path(program).name} does not compile the kernels: {errors[-1]}")
+
+
+def key_of(program: str, version: str, dtype: torch.dtype) -> str:
+    """A hash of everything that the library depends on."""
+    flags = (*FLAGS, *(" ".join(tuned) for tuned in TUNED), *DEFINED[dtype])
+    sources = (  # the files that are listed: a stray one in the folder is none of ours
+        (NATIVE / name).read_text(encoding="utf-8") for name in (*HEADERS, *SOURCES)
+    )
+    about = (str(ABI), program, version, flags_of_processor(), *flags, *sources)
+    return hashlib.sha256("\0".join(about).encode()).hexdigest()[:20]
+
+
+def compiled(folder: Path, key: str, program: str, version: str, dtype: torch.dtype) -> Build:
+    """Compile into the folder. Raises NotAvailable with the compiler's words where it fails."""
+    said = ""
+    with tempfile.TemporaryDirectory(dir=folder) as workspace:
+        made = Path(workspace) / "kernels.so"
+        for tuned in TUNED:
+            flags = (*FLAGS, *tuned, *DEFINED[dtype])
+            files = (str(NATIVE / name) for name in SOURCES)
+            command = [program, *flags, "-o", str(made), *files]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+            if done.returncode == 0:
+                sha256 = hashlib.sha256(made.read_bytes()).hexdigest()
+                build = Build(sha256, program, version, flags)
+                kernel_folder.store(folder, key, made, build)
+                return build
+            said = next(iter(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
+    raise NotAvailable(f"{Path(program).name} does not compile the kernels: {said}")

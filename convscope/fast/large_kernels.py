@@ -1,7 +1,9 @@
-"""A large kernel with few filters, computed on blocks of pixels: 4×4 neighbours become channels, so that a convolution of, say, 5 filters of 15×15 pixels and
-3 channels becomes one of 80 filters of 5×5 blocks and 48 channels. It does up to twice the products, half of them with zeros, in a shape that processors are fast at.
+"""A large kernel with few filters, computed on blocks of pixels.
 
-The same function up to the order of sums; the gradients come by themselves.
+4×4 neighbours become channels, so that a convolution of, say, 5 filters of 15×15 pixels and 3
+channels becomes one of 80 filters of 5×5 blocks and 48 channels. It does up to twice the products,
+half of them with zeros, in a shape that processors are fast at. The same function up to the order
+of sums; the gradients come by themselves.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from torch import Tensor, nn
 
 SIDE = 4  # of a block
 
-SMALLEST_KERNEL, MOST_FILTERS, MOST_CHANNELS = 9, 6, 4  # where it is faster: bench/convolutions.py
+# where it is faster: bench/convolutions.py
+SMALLEST_KERNEL, MOST_FILTERS, MOST_CHANNELS = 9, 6, 4
 
 
-def suits(conv: nn.Conv2d) -> bool:
+def gains(conv: nn.Conv2d) -> bool:
     """Whether folding is faster: large kernels, few channels on both sides."""
     kernel = conv.kernel_size[0]
     plain = (
@@ -36,32 +39,37 @@ def suits(conv: nn.Conv2d) -> bool:
 
 
 @functools.cache
-def places(kernel: int) -> tuple[Tensor, int, int]:
-    """Where the kernel's K rows lie in the window of blocks of each of SIDE output rows: (SIDE·T·SIDE)×K zeros and ones; T, the window's blocks; the blocks
-    before the output's own."""
+def kernel_places(kernel: int) -> tuple[Tensor, int, int]:
+    """Where the kernel's K rows lie in the window of blocks of each of SIDE output rows.
+
+    Returns (SIDE·T·SIDE)×K zeros and ones; T, the window's blocks; the blocks before the output's
+    own.
+    """
     reach = kernel // 2
     before = -(-reach // SIDE)
     blocks = before + (SIDE - 1 + reach) // SIDE + 1
     output, row = torch.arange(SIDE)[:, None], torch.arange(blocks * SIDE)[None]
-    inside = (
-        row - output + reach - SIDE * before
-    )  # the kernel's row over this row of the window, where there is one
+    # the kernel's row over this row of the window, where there is one
+    inside = row - output + reach - SIDE * before
     return (inside.reshape(-1, 1) == torch.arange(kernel)).float(), blocks, before
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The convolution of x (N×C×H×W) by F×C×K×K weights, K odd, stride 1, with a border of zeros that keeps the size: N×F×H×W, channels_last."""
-    with torch.autocast(
-        x.device.type, enabled=False
-    ):  # so that gradients of weights are summed in their own precision
+def convolve_on_blocks(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The convolution of x (N×C×H×W) by F×C×K×K weights: N×F×H×W, channels_last.
+
+    K is odd, the stride 1; a border of zeros keeps the size.
+    """
+    # so that gradients of weights are summed in their own precision
+    with torch.autocast(x.device.type, enabled=False):
         count, channels, height, width = x.shape
         filters, _, kernel, _ = weight.shape
-        place, blocks, before = places(kernel)
+        place, blocks, before = kernel_places(kernel)
         place = place.to(weight.device, weight.dtype)
         window = (place @ weight @ place.T).view(
             filters, channels, SIDE, blocks, SIDE, SIDE, blocks, SIDE
         )
-        # F×C×(row, block, row in it)×(column, block, column in it) -> (F·row·column)×(row in a block·column in it·C)×T×T
+        # F×C×(row, block, row in it)×(column, block, column in it)
+        # -> (F·row·column)×(row in a block·column in it·C)×T×T
         folded = window.permute(0, 2, 5, 4, 7, 1, 3, 6).reshape(
             filters * SIDE**2, SIDE**2 * channels, blocks, blocks
         )

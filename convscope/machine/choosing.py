@@ -15,8 +15,8 @@ from convscope.recipe import Recipe
 Report = Callable[[Any], None]
 
 
-def numerics_job(_report: Report, name: str) -> Numerics:
-    return best_numerics(name)
+def numerics_job(_report: Report, name: str, threads: int) -> Numerics:
+    return best_numerics(name, threads)
 
 
 def throughput_job(_report: Report, name: str, numerics: Numerics, threads: int) -> float:
@@ -31,7 +31,9 @@ def choose(engine: LocalEngine, device_name: str, workers: int | None) -> Choice
     workers: the number of processes, where the user gives one.
     """
     count = cores()
-    best: Numerics = engine.gather([Job("numerics", numerics_job, (device_name,))])["numerics"]
+    threads = max(1, count // workers) if workers else 1  # of the runs; one until that is measured
+    job = Job("numerics", numerics_job, (device_name, threads))
+    best: Numerics = engine.gather([job])["numerics"]
     measured = dict(best.measured)
     if device_name != "cpu":
         return Choice(

@@ -10,11 +10,11 @@ from dataclasses import replace
 from convscope.data import Dataset
 from convscope.engines import Job, LocalEngine
 from convscope.errors import UserError
-from convscope.fast import using
 from convscope.machine.choosing import Report
 from convscope.models import build, size_of
 from convscope.recipe import Recipe
 from convscope.training import (
+    accelerate,
     autocast,
     eval_batch,
     keep_freed_memory,
@@ -36,7 +36,8 @@ def time_job(_report: Report, recipe: Recipe) -> tuple[float, float]:
     keep_freed_memory()
     torch.set_num_threads(recipe.threads)
     tensors = resident(recipe)
-    net = place(build(recipe.model, tensors.in_shape, tensors.num_classes), recipe)
+    net = build(recipe.model, tensors.in_shape, tensors.num_classes)
+    net = accelerate(place(net, recipe), recipe)
     optimizer = optimiser(net, recipe)
     count = tensors.count("train")
     batch, evaluated = min(recipe.batch, count), min(eval_batch(recipe), count)
@@ -48,7 +49,7 @@ def time_job(_report: Report, recipe: Recipe) -> tuple[float, float]:
 
     def one_evaluation() -> None:
         net.eval()
-        with torch.no_grad(), autocast(recipe.device, recipe.precision), using(recipe.kernels):
+        with torch.no_grad(), autocast(recipe.device, recipe.precision):
             net(tensors.inputs("train", slice(0, evaluated))).sum().item()
         net.train()
 

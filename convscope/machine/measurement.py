@@ -8,17 +8,26 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convscope.fast import library as kernels
 from convscope.machine.description import cores
 from convscope.models import build
 from convscope.recipe import ConvNet, Recipe
-from convscope.training import DTYPES, autocast, keep_freed_memory, optimiser, place, step
+from convscope.training import (
+    DTYPES,
+    accelerate,
+    autocast,
+    keep_freed_memory,
+    kernels_have_one_thread,
+    optimiser,
+    place,
+    step,
+    why_no_kernels,
+)
 
 PROBE_MODEL = ConvNet(width=16, depth=3)
 
@@ -64,9 +73,11 @@ def windows(
     return rates
 
 
-def fastest(device: str, ways: Sequence[Way], model: ConvNet = PROBE_MODEL) -> list[float]:
+def fastest(
+    device: str, ways: Sequence[Way], threads: int, model: ConvNet = PROBE_MODEL
+) -> list[float]:
     """Each way's fastest window: what else the machine does slows windows, never speeds them."""
-    return [max(rates) for rates in windows(device, [(way, 1) for way in ways], model)]
+    return [max(rates) for rates in windows(device, [(way, threads) for way in ways], model)]
 
 
 def throughput(device: str, way: Way, threads: int) -> float:
@@ -79,7 +90,7 @@ def stepper(
 ) -> Callable[[], float]:
     """A training step of a network on a batch of noise, warmed up."""
     recipe = Recipe(model=model, device=device, precision=precision, layout=layout, kernels=kind)  # pyright: ignore[reportArgumentType]
-    net = place(build(model, (3, 32, 32), 10), recipe)
+    net = accelerate(place(build(model, (3, 32, 32), 10), recipe), recipe)
     optimizer = optimiser(net, recipe)
     x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
     if layout == "channels_last":
@@ -125,50 +136,52 @@ class Numerics:
         return self.precision, self.layout, self.kernels
 
 
-def best_numerics(device: str) -> Numerics:
-    """Precision, layout and kernels with the highest throughput among those that are accurate."""
+def best_numerics(device: str, threads: int | None = None) -> Numerics:
+    """Precision, layout and kernels with the highest throughput among those that are accurate.
+
+    threads: of the runs to come; None: one a core. It is measured on that many where compiled
+    kernels have one alone; elsewhere one thread stands for all.
+    """
+    threads = (threads or cores()) if kernels_have_one_thread() else 1
     options = [("float32", "contiguous"), ("float32", "channels_last")]
     if is_accurate(device, "bfloat16"):
         options.append(("bfloat16", "channels_last"))
-    rates = dict(
-        zip(options, fastest(device, [(*option, "library") for option in options]), strict=True)
-    )
+    found = fastest(device, [(*option, "library") for option in options], threads)
+    rates = dict(zip(options, found, strict=True))
     precision, layout = max(rates, key=lambda option: rates[option])
-    measured: dict[str, float] = {
-        f"{p} {layout}": round(rate) for (p, layout), rate in rates.items()
-    }
-    why_not = "" if device == "cpu" else "for CPUs only"
-    why_not = (
-        why_not
-        or kernels.why_not(DTYPES[precision])
-        or ("" if agrees(precision, "compiled") else "they disagree with the library")
-    )
-    if why_not:
-        return Numerics(precision, layout, "library", measured, why_not)
-    ways = [(precision, layout, "library"), (precision, "channels_last", "compiled")]
+    measured: dict[str, float] = {f"{p} {form}": round(r) for (p, form), r in rates.items()}
+    library = Numerics(precision, layout, "library", measured)
+    if device != "cpu":
+        return replace(library, why_not="for CPUs only")
+    if reason := why_no_kernels(precision):
+        return replace(library, why_not=reason)
+    if not agrees(precision, "compiled"):
+        return replace(library, why_not="they disagree with the library")
+    return best_kernels(library, threads)
+
+
+def best_kernels(library: Numerics, threads: int) -> Numerics:
+    """The kernels that are faster than the library's, whose measurements are added to."""
+    precision, layout, measured = library.precision, library.layout, dict(library.measured)
+    ways = [library.way, (precision, "channels_last", "compiled")]
     gain = 1.0
     for model, of in ((PROBE_MODEL, ""), (NARROW_MODEL, f", {NARROW_MODEL.width} filters")):
-        library, compiled = fastest(device, ways, model)
-        measured[f"{precision} {layout}{of}"] = round(library)
+        theirs, compiled = fastest("cpu", ways, threads, model)
+        measured[f"{precision} {layout}{of}"] = round(theirs)
         measured[f"{precision} channels_last, compiled kernels{of}"] = round(compiled)
-        gain *= compiled / library
+        gain *= compiled / theirs
     if gain <= 1:
-        return Numerics(
-            precision, layout, "library", measured, "slower than the library on this machine"
-        )
-    if kernels.why_not(DTYPES[precision], "winograd") or not agrees(precision, "winograd"):
-        return Numerics(precision, "channels_last", "compiled", measured)
+        slower = "slower than the library on this machine"
+        return replace(library, measured=measured, why_not=slower)
+    best = Numerics(precision, "channels_last", "compiled", measured)
+    if why_no_kernels(precision, "winograd") or not agrees(precision, "winograd"):
+        return best
     of = f", blocks of two convolutions of {WIDE_MODEL.width} filters and more"
-    compiled, winograd = fastest(
-        device,
-        [(precision, "channels_last", kind) for kind in ("compiled", "winograd")],
-        WIDE_MODEL,
-    )
+    ways = [(precision, "channels_last", kind) for kind in ("compiled", "winograd")]
+    compiled, winograd = fastest("cpu", ways, threads, WIDE_MODEL)
     measured[f"{precision} channels_last, compiled kernels{of}"] = round(compiled)
     measured[f"{precision} channels_last, Winograd's convolutions{of}"] = round(winograd)
-    return Numerics(
-        precision, "channels_last", "winograd" if winograd > compiled else "compiled", measured
-    )
+    return replace(best, kernels="winograd") if winograd > compiled else best
 
 
 # Gradients may be so many times as far from float32's as the library's in the same precision are:
@@ -201,13 +214,12 @@ def agrees(precision: str, kind: str) -> bool:
 
 def gradient(model: ConvNet, precision: str, kind: str) -> Tensor:
     """All parameters' gradients of the mean loss of one batch, as a vector."""
-    net = build(model, (3, 32, 32), 10)
-    net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(2)).to(
-        DTYPES[precision]
-    )
-    with autocast("cpu", precision), kernels.using(kind):
-        out = net(x.contiguous(memory_format=torch.channels_last))
+    recipe = Recipe(precision=precision, layout="channels_last", kernels=kind)  # pyright: ignore[reportArgumentType]
+    net = accelerate(place(build(model, (3, 32, 32), 10), recipe), recipe)
+    x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    x = x.to(DTYPES[precision]).contiguous(memory_format=torch.channels_last)
+    with autocast("cpu", precision):
+        out = net(x)
     F.cross_entropy(out.float(), torch.arange(PROBE_BATCH) % 10).backward()
     return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
 

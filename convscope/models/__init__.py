@@ -1,4 +1,4 @@
-"""A recipe's model becomes a network in plain PyTorch; exact sizes; the networks of the literature."""
+"""A recipe's model as a network in plain PyTorch, its exact size, networks of the literature."""
 
 from __future__ import annotations
 
@@ -7,18 +7,26 @@ from typing import TYPE_CHECKING
 from convscope import lazily
 
 if TYPE_CHECKING:
+    from convscope.models.block import Block as Block
     from convscope.models.building import build as build
     from convscope.models.convnet import ConvNetModule as ConvNetModule
-    from convscope.models.layers import ORDERS as ORDERS
-    from convscope.models.layers import Whiten as Whiten
+    from convscope.models.layers import Act as Act
+    from convscope.models.layers import MaxPool as MaxPool
     from convscope.models.named import parse_model as parse_model
+    from convscope.models.orders import ORDERS as ORDERS
     from convscope.models.sizes import parameters_of as parameters_of
     from convscope.models.sizes import size_of as size_of
+    from convscope.models.whitened import WhitenedBlock as WhitenedBlock
+    from convscope.models.whitened import WhitenedNet as WhitenedNet
 
 _HOMES = {
+    "Act": "layers",
+    "Block": "block",
     "ConvNetModule": "convnet",
-    "ORDERS": "layers",
-    "Whiten": "layers",
+    "MaxPool": "layers",
+    "ORDERS": "orders",
+    "WhitenedBlock": "whitened",
+    "WhitenedNet": "whitened",
     "build": "building",
     "parameters_of": "sizes",
     "parse_model": "named",

@@ -1,6 +1,6 @@
-"""From a recipe's model to a network, and its exact size: filters, parameters and FLOPs, layer by layer.
+"""From a recipe's model to a network.
 
-Shapes: N images, C channels, H×W pixels; K classes. The networks of the literature are functions in NAMED, each with its source.
+Shapes: N images, C channels, H×W pixels; K classes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ def build(
 ) -> nn.Module:
     """A float32 network with weights drawn from `seed`: N×C×H×W images in, N×K logits out.
 
-    Weights of convolutions and fully connected layers are drawn as He et al. 2015 (fan-in, gain √2; gain 1 where no
-    activation follows), biases are zero; a user's module keeps its own initialisation under the same seed.
-    Raises UserError where the images don't fit the network or a factory can't be had.
+    Weights of convolutions and fully connected layers are drawn as He et al. 2015 (fan-in, gain √2;
+    gain 1 where no activation follows), biases are zero; a user's module keeps its own
+    initialisation under the same seed. Raises UserError where the images don't fit the network or a
+    factory can't be had.
     """
     if isinstance(model, Custom):
         return build_custom(model, in_shape, num_classes, seed)
@@ -53,7 +54,7 @@ def build(
 
 
 def check_memory(model: ConvNet, in_shape: tuple[int, int, int]) -> None:
-    """Refuse a network whose weights alone would need tens of gigabytes, before anything is allocated."""
+    """Refuse a network whose weights alone would need tens of gigabytes, before it is built."""
     inputs, total, previous = in_shape[0], 0, in_shape[0]
     for channels in model.channels:
         total += model.kernel**2 * channels * (previous + channels * (model.block_depth - 1))
@@ -66,17 +67,18 @@ def check_memory(model: ConvNet, in_shape: tuple[int, int, int]) -> None:
         total, features = total + features * hidden, hidden
     if total > MAX_PARAMETERS:
         raise UserError(
-            f"width = {model.width}, depth = {model.depth}: {total:,} parameters on {inputs} channels; at most {MAX_PARAMETERS:,}"
+            f"width = {model.width}, depth = {model.depth}: {total:,} parameters on {inputs} "
+            f"channels; at most {MAX_PARAMETERS:,}"
         )
 
 
 def build_custom(
     model: Custom, in_shape: tuple[int, int, int], num_classes: int, seed: int
 ) -> nn.Module:
+    """The network of a user's factory. Raises UserError with whatever the factory raises."""
     module_name, _, name = model.factory.partition(":")
-    if (
-        str(Path.cwd()) not in sys.path
-    ):  # a user's own file beside the shell's prompt, as with python -m
+    # a user's own file beside the shell's prompt, as with python -m
+    if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from convscope.errors import UserError
-from convscope.fast import library as kernels
-from convscope.fast import operations as fused
 from convscope.models.block import Block
-from convscope.models.layers import Act, PermutePixels, Whiten, ordering
+from convscope.models.layers import Act
+from convscope.models.orders import PermutePixels, ordering
+from convscope.models.whitening import Whiten
 from convscope.recipe import ConvNet
 
 
 class ConvNetModule(nn.Module):
-    """The network of a `ConvNet` recipe: N×C×H×W -> N×K logits."""
+    """The network of a `ConvNet` recipe: N×C×H×W images to N×K logits.
+
+    Raises UserError where the images are too small for the stem or for the poolings.
+    """
 
     def __init__(self, spec: ConvNet, in_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
@@ -30,10 +35,11 @@ class ConvNetModule(nn.Module):
         blocks = []
         for d, (out, pool) in enumerate(zip(spec.channels, spec.pools, strict=True), 1):
             if height // pool < 1 or width // pool < 1:
-                fits = sum(1 for _ in iter_fitting(spec, in_shape))
+                fitting = sum(1 for _ in sides_after_blocks(spec, in_shape))
                 raise UserError(
-                    f"depth = {spec.depth}: block {d} would pool a {height}×{width} feature map by {pool}, below 1×1; "
-                    f"depth at most {fits} for {in_shape[1]}×{in_shape[2]} images, or pool = none"
+                    f"depth = {spec.depth}: block {d} would pool a {height}×{width} feature map "
+                    f"by {pool}, below 1×1; depth at most {fitting} for "
+                    f"{in_shape[1]}×{in_shape[2]} images, or pool = none"
                 )
             blocks.append(Block(spec, channels, out, pool))
             channels, height, width = out, height // pool, width // pool
@@ -51,23 +57,12 @@ class ConvNetModule(nn.Module):
         self.fc = nn.Sequential(*layers, nn.Linear(features, num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(self.pixels(x))
-        if not kernels.active(x):
-            return self.fc(self.order(self.head(self.blocks(x))))
-        last = self.blocks[-1]
-        assert isinstance(last, Block)
-        for i in range(len(self.blocks) - 1):
-            x = self.blocks[i](x)
-        if self.gap and isinstance(last.pool, nn.Identity):
-            return self.fc(last.average(x))
-        x = last(x)
-        if not kernels.active(x):
-            return self.fc(self.order(self.head(x)))
-        x = fused.GlobalPool.apply(x, False) if self.gap else fused.Flatten.apply(x)
-        return self.fc(self.order(x))
+        x = self.blocks(self.stem(self.pixels(x)))
+        return self.fc(self.order(self.head(x)))
 
 
-def iter_fitting(spec: ConvNet, in_shape: tuple[int, int, int]):
+def sides_after_blocks(spec: ConvNet, in_shape: tuple[int, int, int]) -> Iterator[tuple[int, int]]:
+    """Height and width behind each block, as long as a pixel is left."""
     height, width = (side - (spec.stem == "whiten") for side in in_shape[1:])
     for pool in spec.pools:
         height, width = height // pool, width // pool

@@ -1,4 +1,4 @@
-"""The networks of the literature and of the course, and how a model is named on the command line."""
+"""Networks of the literature and of the course, and how a model is named on the command line."""
 
 from __future__ import annotations
 
@@ -9,31 +9,38 @@ from dataclasses import replace
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.recipe import ConvNet, Custom, Model, SoftmaxRegression
 
-# The networks of the literature and of the course, each with its source. A model is named on the command line as one of these or
-# as package.module:factory.
+# Each with its source. A model is named on the command line as one of these or as
+# package.module:factory.
 NAMED: dict[str, Callable[[], Model]] = {
     # multinomial logistic regression on pixels: 37–41 % on CIFAR-10 (Krizhevsky 2009)
     "softmax": SoftmaxRegression,
-    # first architecture of the course: each convolution with ReLU and 2×2 max pooling, then fully connected layers
+    # first architecture of the course: each convolution with ReLU and 2×2 max pooling, then fully
+    # connected layers
     "course-1": lambda: ConvNet(width=32, depth=3, hidden=(128,)),
-    # second architecture of the course: blocks of three convolutions, a skip connection in each, one fully connected layer
+    # second architecture of the course: blocks of three convolutions, a skip connection in each,
+    # one fully connected layer
     "course-2": lambda: ConvNet(width=32, depth=3, block_depth=3, skip=True),
     # the shallow networks of the course: 61,618 and 618 parameters on 3×32×32
     "shallow-flatten": lambda: ConvNet(width=6, depth=1, pool="none"),
     "shallow-gap": lambda: ConvNet(width=16, depth=1, pool="none", head="gap"),
-    # five-layer CNN of Nakkiran et al. 2019 (Deep Double Descent, appendix B) at k = 64: 1,558,026 parameters
+    # five-layer CNN of Nakkiran et al. 2019 (Deep Double Descent, appendix B) at k = 64: 1,558,026
+    # parameters
     "double-descent": lambda: ConvNet(width=64, depth=4, norm="batch", pool_sizes=(1, 2, 2, 8)),
 }
 
 
 def parse_model(text: str) -> Model:
-    """A model from the command line: a known name, package.module:factory, or name with changes as `course-2,width=16`."""
+    """A model from the command line.
+
+    A known name, package.module:factory, or a name with changes as in `course-2,width=16`.
+    """
     name, *changes = text.split(",")
     if ":" in name:
         return Custom(name, dict(parse_argument(change) for change in changes))
     if name not in NAMED and name != "convnet":
         raise UserError(
-            f"model {one_line(name)!r}{did_you_mean(name, ['convnet', *NAMED])}; or package.module:factory"
+            f"model {one_line(name)!r}{did_you_mean(name, ['convnet', *NAMED])}; "
+            "or package.module:factory"
         )
     model = ConvNet() if name == "convnet" else NAMED[name]()
     if not changes:

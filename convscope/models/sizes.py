@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layer:
-    """A row of the table: output shape without the batch, learnable parameters, FLOPs of one image's forward pass."""
+    """A row of the table.
+
+    Output shape without the batch, learnable parameters, FLOPs of one image's forward pass.
+    """
 
     name: str
     kind: str
@@ -32,7 +35,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Size:
-    """Exact size of a network: filters are the output channels of all convolutions, FLOPs 2 × multiply-adds of one image."""
+    """Exact size of a network.
+
+    Filters are the output channels of all convolutions, FLOPs 2 × multiply-adds of one image.
+    """
 
     layers: tuple[Layer, ...]
     filters: int
@@ -96,7 +102,10 @@ def parameters_of(model: Model, in_shape: tuple[int, int, int], num_classes: int
 
 @functools.lru_cache(maxsize=4096)
 def size_of(model: Model, in_shape: tuple[int, int, int], num_classes: int) -> Size:
-    """Size of a model's network: exact, without initialising it, and of a large one without memory, on torch's meta device."""
+    """Exact size of a model's network, without initialising it.
+
+    A large one takes no memory: it is built on torch's meta device.
+    """
     if isinstance(model, Custom):  # a user's factory may not work on the meta device
         return size_of_module(build(model, in_shape, num_classes), in_shape)
     with torch.device("meta"):
@@ -111,10 +120,11 @@ def size_of(model: Model, in_shape: tuple[int, int, int], num_classes: int) -> S
 
 
 def size_of_module(net: nn.Module, in_shape: tuple[int, ...], by_layers: bool = False) -> Size:
-    """Size of any network that takes N×(in_shape) batches; its mode and buffers are left as they were.
+    """Size of any network that takes N×(in_shape) batches; mode and buffers are left as they were.
 
-    FLOPs are those of convolutions and matrix products (torch's own counter), whichever way the module calls them; `by_layers`: of `nn.Conv2d` and
-    `nn.Linear` alone, by their definition, for networks that call no others (torch's counter takes a second to import).
+    FLOPs are those of convolutions and matrix products (torch's own counter), whichever way the
+    module calls them; `by_layers`: of `nn.Conv2d` and `nn.Linear` alone, by their definition, for
+    networks that call no others (torch's counter takes a second to import).
     """
     counter = None if by_layers else flop_counter()
     names = {module: name for name, module in net.named_modules()}
@@ -132,9 +142,8 @@ def size_of_module(net: nn.Module, in_shape: tuple[int, ...], by_layers: bool = 
         own = [p for p in module.parameters() if p.requires_grad and p not in seen]
         seen.update(own)
         shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
-        again = any(
-            layer.name == names[module] for layer in layers
-        )  # a layer used twice has its filters once
+        # a layer used twice has its filters once
+        again = any(layer.name == names[module] for layer in layers)
         filters = (
             module.out_channels
             if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and not again

@@ -21,7 +21,7 @@ SCHEMA = 1
 SPLITS = ("train", "val", "test")
 MEASURES = [f"{split}_{what}" for split in SPLITS for what in ("loss", "accuracy")]
 # of a run's entry in results.json; fields of its model and figures follow
-CSV_COLUMNS = ["id", "status", "pilot", "seed", "filters", "parameters", "flops", "lr"]
+CSV_COLUMNS = ["id", "status", "role", "pilot", "seed", "filters", "parameters", "flops", "lr"]
 CSV_COLUMNS += ["epochs", "seconds"]
 
 
@@ -34,12 +34,9 @@ def results(
 ) -> dict[str, Any]:
     """The tree of results.json; its form is an interface (ARCHITECTURE.md).
 
-<<<<<<< HEAD
-    used: for each run's id the chapters that asked for it, each with the role that it has there.
-=======
     about: what study.json says of the study; findings: by chapter; runs: all of the study.
-    used: run id -> the chapters that use it; sentence: the answer of the whole study.
->>>>>>> words3
+    sentence: the answer of the whole study.
+    used: for each run's id the chapters that asked for it, each with the role that it has there.
     """
     return {
         "schema": SCHEMA,
@@ -85,13 +82,8 @@ def picture_names(finding: Finding, gallery: Gallery) -> list[str]:
     return [f"{finding.name}-{gallery.name}-{i:02d}.png" for i in range(1, len(gallery.items) + 1)]
 
 
-<<<<<<< HEAD
 def run_entry(run: Run, used: Mapping[str, str], chapters: Sequence[str]) -> dict[str, Any]:
     """A run's row. Where chapters share a run, its role is that of the first in the report."""
-=======
-def run_entry(run: Run, chapters: list[str]) -> dict[str, Any]:
-    """A run's part of results.json, with its figures at the best and at the last epoch."""
->>>>>>> words3
 
     def figures(row: dict[str, Any] | None) -> dict[str, Any] | None:
         return {key: row.get(key) for key in ("epoch", *MEASURES)} if row else None
@@ -125,24 +117,7 @@ def write_results(path: Path, tree: dict[str, Any]) -> None:
 
 
 def write_csv(path: Path, runs: list[dict[str, Any]]) -> None:
-<<<<<<< HEAD
-    """One row a run; model fields and figures as columns. Cells that a spreadsheet would take for formulas are quoted."""
-    plain = (
-        "id",
-        "status",
-        "role",
-        "pilot",
-        "seed",
-        "filters",
-        "parameters",
-        "flops",
-        "lr",
-        "epochs",
-        "seconds",
-    )
-=======
     """A row per run, with model fields and figures as columns; `runs` as in results.json."""
->>>>>>> words3
     models = list(dict.fromkeys(key for run in runs for key in run["model"]))
     heading = [
         *CSV_COLUMNS,

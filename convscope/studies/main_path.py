@@ -18,7 +18,6 @@ from convscope import data as datasets
 from convscope.data import Dataset
 from convscope.engines import LocalEngine
 from convscope.errors import UserError, did_you_mean, one_line
-from convscope.fast import compiler
 from convscope.machine import Costs, cores, resolve, this_machine
 from convscope.planning import Context, Search, check_search, duration, parse_budget
 from convscope.recipe import Recipe
@@ -31,7 +30,7 @@ from convscope.studies.study_json import About, Asked, Plan
 from convscope.studies.trackers import check_tracker, tracked
 from convscope.studies.watcher import Watcher
 from convscope.studies.writing import Study, save
-from convscope.training import check_device
+from convscope.training import build_kernels_ahead, check_device
 
 # without a DATA argument: the first, and where no source of it can be reached, the second
 FALLBACK = ("cifar10", "shapes")
@@ -166,7 +165,7 @@ def open_study(
 ) -> tuple[LocalEngine, StudyFolder, Dataset, StudyRequest]:
     """Workers, the study's folder, locked, and its images; the request with its `fallback`."""
     on_cpu = asked.device == "cpu"
-    ahead = compiler.build_ahead() if on_cpu else None
+    ahead = build_kernels_ahead() if on_cpu else None
     # workers start and import what they need while the data are fetched and read
     workers = asked.workers or (cores() if on_cpu else 1)
     engine = stack.enter_context(LocalEngine(workers, IMPORTED))

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 from convscope import lazily
 
 if TYPE_CHECKING:
+    from convscope.training.acceleration import accelerate as accelerate
+    from convscope.training.acceleration import build_kernels_ahead as build_kernels_ahead
+    from convscope.training.acceleration import kernels_have_one_thread as kernels_have_one_thread
+    from convscope.training.acceleration import switch_off_kernels as switch_off_kernels
+    from convscope.training.acceleration import why_no_kernels as why_no_kernels
     from convscope.training.checks import check_device as check_device
     from convscope.training.checks import is_out_of_memory as is_out_of_memory
     from convscope.training.checks import small_shape as small_shape
@@ -45,7 +50,9 @@ _HOMES = {
     "RunFolder": "run_folder",
     "State": "state",
     "Tensors": "tensors",
+    "accelerate": "acceleration",
     "autocast": "metrics",
+    "build_kernels_ahead": "acceleration",
     "check_device": "checks",
     "derived_seed": "tensors",
     "eval_batch": "evaluation",
@@ -54,6 +61,7 @@ _HOMES = {
     "fit": "loop",
     "is_out_of_memory": "checks",
     "keep_freed_memory": "memory",
+    "kernels_have_one_thread": "acceleration",
     "list_runs": "run_folder",
     "load": "resident_data",
     "network": "trained",
@@ -66,9 +74,11 @@ _HOMES = {
     "small_shape": "checks",
     "step": "loop",
     "stratified_subset": "tensors",
+    "switch_off_kernels": "acceleration",
     "to_device": "tensors",
     "train": "main_path",
     "train_job": "job",
+    "why_no_kernels": "acceleration",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

@@ -7,11 +7,11 @@ import math
 
 from torch import Tensor, nn
 
-from convscope.fast import at_hand, using
 from convscope.recipe import ConvNet, Recipe
+from convscope.training.acceleration import accelerate
 from convscope.training.metrics import Views, logits_of, metrics_of, packed
 from convscope.training.state import RIGHT, Row
-from convscope.training.tensors import DTYPES, Tensors, stratified_subset
+from convscope.training.tensors import Tensors, stratified_subset
 
 EVAL_BATCH = {"cpu": 125, "cuda": 2000, "mps": 1000}
 
@@ -19,17 +19,32 @@ NARROW = 4  # filters
 
 
 def predict(
-    net: nn.Module, tensors: Tensors, split: str, recipe: Recipe, index: Tensor | None = None
+    net: nn.Module,
+    tensors: Tensors,
+    split: str,
+    recipe: Recipe,
+    index: Tensor | None = None,
+    views: str = "one",
 ) -> Tensor:
-    """Logits N×K of a split's images, or of those that `index` names, in eval mode."""
+    """Logits N×K of a split's images, or of those that `index` names, in eval mode.
+
+    They are averaged over views of each image where `views` is another than "one"
+    (`Recipe.views`). They are computed by the recipe's kernels, or by the library where this
+    machine hasn't got them.
+    """
     inputs = functools.partial(batch_of, tensors, split, index)
     count = tensors.count(split) if index is None else len(index)
-    with using(at_hand(recipe.kernels, DTYPES[recipe.precision])):
-        return logits_of(net, count, inputs, recipe.device, recipe.precision, eval_batch(recipe))
+    net = accelerate(net, recipe, or_library=True)
+    net = net if views == "one" else Views(net, views)
+    return logits_of(net, count, inputs, recipe.device, recipe.precision, eval_batch(recipe))
 
 
 def eval_batch(recipe: Recipe) -> int:
-    """Images evaluated at once: on a CPU as many as keep the activations in the cache, which is more for narrow networks (measured)."""
+    """Images evaluated at once.
+
+    On a CPU as many as keep the activations in the cache, which is more for narrow networks
+    (measured).
+    """
     batch = EVAL_BATCH[recipe.device.partition(":")[0]]
     narrow = isinstance(recipe.model, ConvNet) and recipe.model.width <= NARROW
     return 4 * batch if narrow else batch
@@ -55,7 +70,7 @@ def evaluated_images(tensors: Tensors, split: str, recipe: Recipe) -> Tensor | N
 def evaluate_splits(
     net: nn.Module, tensors: Tensors, recipe: Recipe
 ) -> tuple[Row, dict[str, Tensor]]:
-    """Metrics, and which test images the network gets right: networks are compared image by image."""
+    """Metrics of each split, and which test images are right: networks are compared by image."""
     row: Row = {}
     right: dict[str, Tensor] = {}
     for name in recipe.evaluate:
@@ -74,13 +89,15 @@ def evaluate_splits(
 
 
 def evaluate_views(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Row:
-    """Loss and accuracy of logits averaged over views of each image, on the splits that are evaluated whole."""
+    """Loss and accuracy of logits averaged over views of each image.
+
+    Of the splits that are evaluated whole.
+    """
     row: Row = {}
     for name in recipe.evaluate:
         if name != "train" and tensors.count(name):
-            metrics = metrics_of(
-                predict(Views(net, recipe.views), tensors, name, recipe), tensors.labels[name]
-            )
+            logits = predict(net, tensors, name, recipe, views=recipe.views)
+            metrics = metrics_of(logits, tensors.labels[name])
             row |= {f"{name}_views_loss": metrics.loss, f"{name}_views_accuracy": metrics.accuracy}
     return {
         key: value if value is not None and math.isfinite(value) else None

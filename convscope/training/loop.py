@@ -1,7 +1,8 @@
 """The loop: fit(net, tensors, recipe, log). It knows neither disk nor screen.
 
-Every random choice of an epoch comes from generators seeded by (recipe.seed, epoch), so an epoch depends on nothing but the state that
-the one before left behind: resuming from a saved state continues to the bit.
+Every random choice of an epoch comes from generators seeded by (recipe.seed, epoch), so an epoch
+depends on nothing but the state that the one before left behind: resuming from a saved state
+continues to the bit.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convscope.errors import UserError
-from convscope.fast import using
 from convscope.recipe import Recipe
 from convscope.training import augmentation as augment
+from convscope.training.acceleration import accelerate
 from convscope.training.checks import small_shape
 from convscope.training.evaluation import evaluate_splits, evaluate_views
 from convscope.training.metrics import autocast
@@ -37,15 +38,18 @@ def fit(
 ) -> str:
     """Train `net` in place for recipe.epochs epochs; after each, call log(row, state).
 
-    A row has epoch (from 1), lr (of the last step), seconds, train_seconds, and for each split in recipe.evaluate its loss, accuracy and
-    loss_sd (standard deviation of the images' losses) over the whole split in eval mode; of the training split over recipe.train_sample
-    images, the same after every epoch. A number that is not finite is None and ends the run: the answer is "finished" or "diverged".
-    Labels of the training split are the ones trained on (with label_noise, noisy).
+    A row has epoch (from 1), lr (of the last step), seconds, train_seconds, and for each split in
+    recipe.evaluate its loss, accuracy and loss_sd (standard deviation of the images' losses) over
+    the whole split in eval mode; of the training split over recipe.train_sample images, the same
+    after every epoch. Labels of the training split are the ones trained on (with label_noise,
+    noisy). A number that is not finite is None and ends the run: returns "finished" or "diverged".
+    Raises UserError where the batch is larger than the training split, or where this machine has
+    not got the recipe's kernels.
     """
     count = tensors.count("train")
     if recipe.batch > count:
         raise UserError(f"batch = {recipe.batch}: larger than the {count:,} training images")
-    place(net, recipe)
+    net = accelerate(place(net, recipe).train(), recipe)
     optimizer = optimiser(net, recipe)
     labels = tensors.labels["train"]
     if resume is not None:
@@ -97,17 +101,19 @@ def fit(
 
 def place(net: nn.Module, recipe: Recipe) -> nn.Module:
     """Move a network to the recipe's device, weights' precision and layout, in place."""
-    net.to(
-        device=recipe.device,
-        dtype=torch.float64 if recipe.precision == "float64" else torch.float32,
-    )
+    dtype = torch.float64 if recipe.precision == "float64" else torch.float32
+    net.to(device=recipe.device, dtype=dtype)
     if recipe.layout == "channels_last":
-        net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (torch's stubs lack this overload)
+        # torch's stubs lack this overload
+        net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return net
 
 
 def prepare(net: nn.Module, tensors: Tensors) -> None:
-    """Layers that take their first weights from images have a method `prepare(images)`: it gets the first training images, normalised."""
+    """Give the first training images, normalised, to layers that take their weights from them.
+
+    These have a method `prepare(images)`.
+    """
     for module in net.modules():
         take = getattr(module, "prepare", None)
         if isinstance(module, nn.Module) and callable(take):
@@ -117,12 +123,15 @@ def prepare(net: nn.Module, tensors: Tensors) -> None:
 def step(
     net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, recipe: Recipe
 ) -> Tensor:
-    """One update on a prepared batch; the loss is computed from logits in float32 (float64 for float64). Answers with the (last part's) loss."""
+    """One update on a prepared batch; returns the loss of its last part.
+
+    The loss is computed from logits in float32 (float64 for float64).
+    """
     optimizer.zero_grad(set_to_none=True)
     parts = math.ceil(len(x) / recipe.micro_batch) if recipe.micro_batch else 1
     loss = torch.zeros(())
     for part, target in zip(x.tensor_split(parts), labels.tensor_split(parts), strict=True):
-        with autocast(recipe.device, recipe.precision), using(recipe.kernels):
+        with autocast(recipe.device, recipe.precision):
             out = net(part)
         out = out if out.dtype == torch.float64 else out.float()
         loss = F.cross_entropy(out, target, label_smoothing=recipe.label_smoothing)
@@ -132,7 +141,10 @@ def step(
 
 
 def first_mirrored(count: int, recipe: Recipe) -> Tensor | None:
-    """With alternating flips, which of the training images are mirrored in the even epochs; the others are in the odd ones."""
+    """With alternating flips, which of the training images are mirrored in the even epochs.
+
+    The others are in the odd ones.
+    """
     if not (recipe.flip and recipe.alternate):
         return None
     generator = torch.Generator().manual_seed(derived_seed(recipe.seed, "mirrored"))
@@ -142,7 +154,10 @@ def first_mirrored(count: int, recipe: Recipe) -> Tensor | None:
 def change(
     x: Tensor, recipe: Recipe, generator: torch.Generator, mirrored: Tensor | None = None
 ) -> Tensor:
-    """The recipe's augmentation of a normalised batch; `mirrored` names the images that are, where that is not drawn here."""
+    """The recipe's augmentation of a normalised batch.
+
+    `mirrored` names the images that are mirrored, where that is not drawn here.
+    """
     if recipe.crop:
         x = augment.crop(x, recipe.crop, generator)
     if recipe.flip:

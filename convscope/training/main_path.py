@@ -15,10 +15,10 @@ from filelock import FileLock, Timeout
 
 from convscope.data import dataset as datasets
 from convscope.errors import UserError, one_line
-from convscope.fast import why_not
 from convscope.files import set_aside
 from convscope.models import build, size_of
 from convscope.recipe import Recipe
+from convscope.training.acceleration import why_no_kernels
 from convscope.training.checks import check_fits, is_out_of_memory
 from convscope.training.loop import fit
 from convscope.training.memory import keep_freed_memory
@@ -26,7 +26,6 @@ from convscope.training.resident_data import load, resident
 from convscope.training.run_folder import RunFolder, is_finished
 from convscope.training.runs import Run
 from convscope.training.state import Row, State
-from convscope.training.tensors import DTYPES
 from convscope.training.trained import finished_run
 
 
@@ -54,7 +53,7 @@ def train(
     folder = RunFolder(Path(root) / recipe.id)
     if (run := finished_run(folder.path)) is not None:
         return run
-    if reason := why_not(DTYPES[recipe.precision], recipe.kernels):
+    if reason := why_no_kernels(recipe.precision, recipe.kernels):
         raise UserError(
             f"kernels = {recipe.kernels}: {one_line(reason)}; kernels = library needs nothing"
         )

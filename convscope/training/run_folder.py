@@ -45,7 +45,7 @@ class RunFolder:
     def begin(self, recipe: Recipe) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "recipe.json", to_json(recipe))
-        write_json(self.path / "environment.json", environment())
+        write_json(self.path / "environment.json", environment(recipe))
 
     def resume(self) -> State | None:
         """The state of the last epoch on disk, the log trimmed to it; None where there is none to be trusted."""
@@ -136,13 +136,15 @@ def list_runs(root: Path) -> Iterator[Run | UserError]:
             yield error
 
 
-def environment() -> dict[str, Any]:
+def environment(recipe: Recipe) -> dict[str, Any]:
+    """Versions, machine, and what the kernels in use were built by."""
     import platform
     from importlib.metadata import version
 
     import torch
 
     from convscope.recipe import REVISION
+    from convscope.training.acceleration import kernels_in_use
 
     return {
         "python": platform.python_version(),
@@ -150,4 +152,5 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "convscope": version("convscope"),
         "revision": REVISION,
+        "kernels": kernels_in_use(recipe),
     }

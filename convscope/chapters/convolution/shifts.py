@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from convscope.data import Dataset
-from convscope.fast import at_hand, using
 from convscope.recipe import Recipe
 from convscope.statistics import quantile
 from convscope.training import (
-    DTYPES,
     Run,
     Tensors,
+    accelerate,
     autocast,
     eval_batch,
     place,
@@ -79,9 +78,8 @@ def predictions(
 
     base: list[Tensor] = []
     moved: dict[Move, list[Tensor]] = {move: [] for move in moves}
-    net.eval()
-    kind = at_hand(recipe.kernels, DTYPES[recipe.precision])
-    with torch.no_grad(), autocast(recipe.device, recipe.precision), using(kind):
+    net = accelerate(net, recipe, or_library=True).eval()
+    with torch.no_grad(), autocast(recipe.device, recipe.precision):
         for index in chosen.split(eval_batch(recipe)):
             x = tensors.inputs("test", index.to(recipe.device))
             base.append(classes(x))

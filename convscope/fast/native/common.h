@@ -1,10 +1,13 @@
 #pragma once
-/* Compiled kernels: what surrounds the convolutions of a small network, on channels_last tensors: pooling, activation, normalisation, and the whole first block.
+/* Compiled kernels: what surrounds the convolutions of a small network, on channels_last tensors:
+pooling, activation, normalisation, and the whole first block.
 
-The library's kernels for these take as long as the convolutions themselves: they keep a 64-bit index of every maximum, clear gradients before they
-write them, and walk through memory once for every operation. Here each is one pass. `elem` is bfloat16, or float where FLOAT32 is defined; sums are taken
-in float over short runs and in double over these. Every tensor is N×H×W×C and dense. Nothing here allocates tensors or knows the library;
-   kernels.py compiles these files, fused.py calls them with checked shapes.
+The library's kernels for these take as long as the convolutions themselves: they keep a 64-bit
+index of every maximum, clear gradients before they write them, and walk through memory once for
+every operation. Here each is one pass. `elem` is bfloat16, or float where FLOAT32 is defined; sums
+are taken in float over short runs and in double over these. Every tensor is N×H×W×C and dense.
+Nothing here allocates tensors or knows the library; compiler.py compiles these files, and the
+Python modules beside this folder call them with checked shapes. Every function returns a status.
 */
 
 #include <stdint.h>
@@ -51,10 +54,16 @@ INLINE float rectified(float v, const int relu) { return relu ? (v > 0 || v != v
 #endif
 #define LEAST(a, b) ((a) < (b) ? (a) : (b))
 #define MOST_CHANNELS 4096
-#define RUN 512  /* values in a run, about: long enough for wide vectors, short enough for the first cache */
+#define RUN \
+    512 /* values in a run, about: long enough for wide vectors, short enough for the first cache \
+         */
 
-/* A job is cut into at most MOST_PARTS parts: `parts_of` tells into how many, `share` has them done. */
-typedef void (*job_function)(void *job, size from, size to, int part);
+/* What functions return; shared_library.py turns it into an exception. */
+enum { DONE = 0, OUT_OF_MEMORY = 1 };
+
+/* A job is cut into at most MOST_PARTS parts: `parts_of` tells into how many, `share` has them
+ * done. */
+typedef int (*job_function)(void *job, size from, size to, int part);
 #define MOST_PARTS 64
 int parts_of(size count, int threads);
-void share(job_function function, void *job, size count, int threads);
+int share(job_function function, void *job, size count, int threads);

@@ -1,23 +1,10 @@
-/* The first block of a network as one kernel: 3×3 convolution of few channels, ReLU, 2×2 max pooling. */
+/* The first block of a network as one kernel: 3×3 convolution of few channels, ReLU, 2×2 max
+ * pooling. */
 
-#include "common.h"
+#include "first.h"
 
-/* No gradient of the images is asked for, so the feature map before pooling is never written: forward keeps which of the four values won, and backward
-   adds up patches at these places alone, a quarter of the products. Sixteen neighbouring columns are computed at once. */
-
-#define LANES 16
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
-#define MOST_IN 5 /* channels: a row of a patch, 3 pixels of these, fits a vector */
-
-INLINE vec load(const float *p) {
-    vec v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-INLINE vec pick(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
-
-/* Where the processor multiplies pairs of bfloat16 it does so at twice the rate; from DOT_FROM filters that pays for arranging the pairs. */
+/* Where the processor multiplies pairs of bfloat16 it does so at twice the rate; from DOT_FROM
+ * filters that pays for arranging the pairs. */
 #if defined(__AVX512BF16__) && defined(__AVX512BW__) && !defined(FLOAT32)
 #include <immintrin.h>
 #define DOT
@@ -43,40 +30,32 @@ INLINE ivec narrowed(ivec v) {
 INLINE elem to_elem(int32_t v) { return (elem)v; }
 #endif
 
-typedef struct {
-    const elem *x, *g;
-    const uint32_t *packed; /* pairs of weights in bfloat16; null where they are not multiplied as pairs */
-    const float *weight, *bias; /* O×I×3×3, O */
-    elem *y;
-    uint8_t *place; /* 0 … 3: which value of the window won; 4: none, it was not positive. Null where no gradient will be asked for. */
-    float *sums; /* for each part O×3×LANES and O */
-    size height, width, in, out;
-} first;
-
-#define BLOCK 4 /* output channels at a time */
-
 /* Pixels of an image as planes with a border of zeros; `in` is a constant where it is 1 or 3. */
 #define PLANES(name, type, take) \
-    INLINE void name##_of(const first *p, size n, type *restrict to, size row, size plane, const size in) { \
+    INLINE void name##_of( \
+        const first *p, size n, type *restrict to, size row, size plane, const size in \
+    ) { \
         const elem *restrict x = p->x + n * p->height * p->width * in; \
         for (size i = 0; i < p->height; i++) \
             for (size c = 0; c < in; c++) { \
                 type *restrict line = to + c * plane + (i + 1) * row + 1; \
-                for (size j = 0; j < p->width; j++) line[j] = take(x[(i * p->width + j) * in + c]); \
+                for (size j = 0; j < p->width; j++) \
+                    line[j] = take(x[(i * p->width + j) * in + c]); \
             } \
     } \
     static void name(const first *p, size n, type *to, size row, size plane) { \
         switch (p->in) { \
-            case 1: name##_of(p, n, to, row, plane, 1); break; \
-            case 3: name##_of(p, n, to, row, plane, 3); break; \
-            default: name##_of(p, n, to, row, plane, p->in); \
+        case 1: name##_of(p, n, to, row, plane, 1); break; \
+        case 3: name##_of(p, n, to, row, plane, 3); break; \
+        default: name##_of(p, n, to, row, plane, p->in); \
         } \
     }
 PLANES(float_planes, float, widen)
 #ifdef DOT
 PLANES(slow_planes, elem, )
 
-/* Three channels apart, 32 pixels at a time: of every third value the first two vectors have what is below PART, the third one the rest. */
+/* Three channels apart, 32 pixels at a time: of every third value the first two vectors have what
+ * is below PART, the third one the rest. */
 #define THIRD(n, f) f(n), f(n + 1), f(n + 2), f(n + 3), f(n + 4), f(n + 5), f(n + 6), f(n + 7)
 #define ALL(f) THIRD(0, f), THIRD(8, f), THIRD(16, f), THIRD(24, f)
 static void planes(const first *p, size n, elem *to, size row, size plane) {
@@ -97,16 +76,23 @@ static void planes(const first *p, size n, elem *to, size row, size plane) {
 #define REST0(n) REST(0, n)
 #define REST1(n) REST(1, n)
 #define REST2(n) REST(2, n)
-            part = __builtin_shufflevector(v[0], v[1], ALL(FROM0)), plane_of[0] = __builtin_shufflevector(part, v[2], ALL(REST0));
-            part = __builtin_shufflevector(v[0], v[1], ALL(FROM1)), plane_of[1] = __builtin_shufflevector(part, v[2], ALL(REST1));
-            part = __builtin_shufflevector(v[0], v[1], ALL(FROM2)), plane_of[2] = __builtin_shufflevector(part, v[2], ALL(REST2));
-            for (int c = 0; c < 3; c++) memcpy(to + c * plane + (i + 1) * row + j + 1, &plane_of[c], sizeof(half_vec));
+            part = __builtin_shufflevector(v[0], v[1], ALL(FROM0)),
+            plane_of[0] = __builtin_shufflevector(part, v[2], ALL(REST0));
+            part = __builtin_shufflevector(v[0], v[1], ALL(FROM1)),
+            plane_of[1] = __builtin_shufflevector(part, v[2], ALL(REST1));
+            part = __builtin_shufflevector(v[0], v[1], ALL(FROM2)),
+            plane_of[2] = __builtin_shufflevector(part, v[2], ALL(REST2));
+            for (int c = 0; c < 3; c++)
+                memcpy(to + c * plane + (i + 1) * row + j + 1, &plane_of[c], sizeof(half_vec));
         }
 }
 #endif
 
 /* Convolution at two rows × two vectors of columns × B channels from o. */
-INLINE void convolve(const first *p, const float *image, size row, size plane, size i, size x0, size o, const int B, vec (*top)[2], vec (*low)[2]) {
+INLINE void convolve_floats(
+    const first *p, const float *image, size row, size plane, size i, size x0, size o, const int B,
+    vec (*top)[2], vec (*low)[2]
+) {
     for (int b = 0; b < B; b++) top[b][0] = top[b][1] = low[b][0] = low[b][1] = (vec){0};
     for (size c = 0; c < p->in; c++)
         for (int r = 0; r < 4; r++)
@@ -122,28 +108,45 @@ INLINE void convolve(const first *p, const float *image, size row, size plane, s
 }
 
 #ifdef DOT
-/* The same by products of pairs: 32 columns of all 9·I taps of an output row, two taps beside each other, times pairs of weights. */
+/* The same by products of pairs: 32 columns of all 9·I taps of an output row, two taps beside each
+ * other, times pairs of weights. */
 
-INLINE void gather_pairs(const first *p, const uint16_t *image, size row, size plane, size y, size x0, uint32_t (*pairs)[2 * LANES]) {
+INLINE void gather_pairs(
+    const first *p, const uint16_t *image, size row, size plane, size y, size x0,
+    uint32_t (*pairs)[2 * LANES]
+) {
     const int taps = 9 * (int)p->in;
     for (int t = 0; t < taps; t += 2) {
         const uint16_t *from = image + t / 9 * plane + (y + t % 9 / 3) * row + x0 + t % 3;
         half_vec a, b = {0};
         memcpy(&a, from, sizeof a);
-        if (t + 1 < taps) memcpy(&b, image + (t + 1) / 9 * plane + (y + (t + 1) % 9 / 3) * row + x0 + (t + 1) % 3, sizeof b);
-#define ZIP(n) n, 32 + n, n + 1, 33 + n, n + 2, 34 + n, n + 3, 35 + n, n + 4, 36 + n, n + 5, 37 + n, n + 6, 38 + n, n + 7, 39 + n
-        const half_vec first_half = __builtin_shufflevector(a, b, ZIP(0), ZIP(8)), second_half = __builtin_shufflevector(a, b, ZIP(16), ZIP(24));
-        memcpy(pairs[t / 2], &first_half, sizeof first_half), memcpy(pairs[t / 2] + LANES, &second_half, sizeof second_half);
+        if (t + 1 < taps)
+            memcpy(
+                &b, image + (t + 1) / 9 * plane + (y + (t + 1) % 9 / 3) * row + x0 + (t + 1) % 3,
+                sizeof b
+            );
+#define ZIP(n) \
+    n, 32 + n, n + 1, 33 + n, n + 2, 34 + n, n + 3, 35 + n, n + 4, 36 + n, n + 5, 37 + n, n + 6, \
+        38 + n, n + 7, 39 + n
+        const half_vec first_half = __builtin_shufflevector(a, b, ZIP(0), ZIP(8)),
+                       second_half = __builtin_shufflevector(a, b, ZIP(16), ZIP(24));
+        memcpy(pairs[t / 2], &first_half, sizeof first_half),
+            memcpy(pairs[t / 2] + LANES, &second_half, sizeof second_half);
     }
 }
 
-INLINE void convolve_pairs(const first *p, uint32_t (*pairs)[MOST_PAIRS][2 * LANES], size o, const int B, vec (*top)[2], vec (*low)[2]) {
+INLINE void convolve_pairs(
+    const first *p, uint32_t (*pairs)[MOST_PAIRS][2 * LANES], size o, const int B, vec (*top)[2],
+    vec (*low)[2]
+) {
     const size count = pairs_of(p->in);
     __m512 t[BLOCK][2], l[BLOCK][2];
     for (int b = 0; b < B; b++) t[b][0] = t[b][1] = l[b][0] = l[b][1] = _mm512_setzero_ps();
     for (size m = 0; m < count; m++) {
-        const __m512bh t0 = (__m512bh)_mm512_loadu_si512(pairs[0][m]), t1 = (__m512bh)_mm512_loadu_si512(pairs[0][m] + LANES);
-        const __m512bh l0 = (__m512bh)_mm512_loadu_si512(pairs[1][m]), l1 = (__m512bh)_mm512_loadu_si512(pairs[1][m] + LANES);
+        const __m512bh t0 = (__m512bh)_mm512_loadu_si512(pairs[0][m]),
+                       t1 = (__m512bh)_mm512_loadu_si512(pairs[0][m] + LANES);
+        const __m512bh l0 = (__m512bh)_mm512_loadu_si512(pairs[1][m]),
+                       l1 = (__m512bh)_mm512_loadu_si512(pairs[1][m] + LANES);
         for (int b = 0; b < B; b++) {
             const __m512bh w = (__m512bh)_mm512_set1_epi32((int)p->packed[(o + b) * count + m]);
             t[b][0] = _mm512_dpbf16_ps(t[b][0], t0, w), t[b][1] = _mm512_dpbf16_ps(t[b][1], t1, w);
@@ -155,13 +158,17 @@ INLINE void convolve_pairs(const first *p, uint32_t (*pairs)[MOST_PAIRS][2 * LAN
 #endif
 
 /* Maximum of each window, bias, ReLU; written for B channels from place `at` of the result. */
-INLINE void finish(const first *p, vec (*top)[2], vec (*low)[2], size o, const int B, size at, size columns) {
+INLINE void
+finish(const first *p, vec (*top)[2], vec (*low)[2], size o, const int B, size at, size columns) {
     ivec values[BLOCK], places[BLOCK] = {0};
-#define EVEN(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
-#define ODD(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
+#define EVEN(a, b) \
+    __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+#define ODD(a, b) \
+    __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
     for (int b = 0; b < B; b++) {
         /* a NaN wins */
-        const ivec below0 = (low[b][0] > top[b][0]) | (low[b][0] != low[b][0]), below1 = (low[b][1] > top[b][1]) | (low[b][1] != low[b][1]);
+        const ivec below0 = (low[b][0] > top[b][0]) | (low[b][0] != low[b][0]),
+                   below1 = (low[b][1] > top[b][1]) | (low[b][1] != low[b][1]);
         const vec m0 = pick(below0, low[b][0], top[b][0]), m1 = pick(below1, low[b][1], top[b][1]);
         const vec left = EVEN(m0, m1), right = ODD(m0, m1);
         const ivec at_right = (right > left) | (right != right);
@@ -170,7 +177,8 @@ INLINE void finish(const first *p, vec (*top)[2], vec (*low)[2], size o, const i
         values[b] = narrowed((ivec)m & alive);
         if (p->place) {
             const ivec below_left = EVEN(below0, below1), below_right = ODD(below0, below1);
-            const ivec index = (((at_right & below_right) | (~at_right & below_left)) & 2) | (at_right & 1);
+            const ivec index =
+                (((at_right & below_right) | (~at_right & below_left)) & 2) | (at_right & 1);
             places[b] = (alive & index) | (~alive & 4);
         }
     }
@@ -181,7 +189,8 @@ INLINE void finish(const first *p, vec (*top)[2], vec (*low)[2], size o, const i
         int32_t pair[2][LANES];
         const ivec one = values[0] | values[1] << 16, two = values[2] | values[3] << 16;
         memcpy(pair[0], &one, sizeof one), memcpy(pair[1], &two, sizeof two);
-        for (size j = 0; j < columns; j++) memcpy(y + j * p->out, &pair[0][j], 4), memcpy(y + j * p->out + 2, &pair[1][j], 4);
+        for (size j = 0; j < columns; j++)
+            memcpy(y + j * p->out, &pair[0][j], 4), memcpy(y + j * p->out + 2, &pair[1][j], 4);
         if (!place) return;
         int32_t four[LANES];
         const ivec all = places[0] | places[1] << 8 | places[2] << 16 | places[3] << 24;
@@ -200,122 +209,74 @@ INLINE void finish(const first *p, vec (*top)[2], vec (*low)[2], size o, const i
     }
 }
 
-#define BLOCKS(call) \
-    for (size o = 0; o < p->out; o += BLOCK) \
-        switch (LEAST(BLOCK, p->out - o)) { \
-            case 1: { enum { B = 1 }; call; break; } \
-            case 2: { enum { B = 2 }; call; break; } \
-            case 3: { enum { B = 3 }; call; break; } \
-            default: { enum { B = 4 }; call; } \
-        }
-
-static void first_job(void *job, size from, size to, int part) {
+static int first_job(void *job, size from, size to, int part) {
     const first *p = job;
     const size half = p->width / 2, step = 2 * LANES;
-    const size row = (p->width + step - 1) / step * step + step, plane = (p->height + 2) * row + step;
+    const size row = (p->width + step - 1) / step * step + step,
+               plane = (p->height + 2) * row + step;
     void *image = calloc(p->in * plane, sizeof(float)); /* its border stays zero */
     (void)part;
+    if (!image) return OUT_OF_MEMORY;
     for (size n = from; n < to; n++) {
 #ifdef DOT
-        if (p->packed) planes(p, n, image, row, plane);
+        if (p->packed)
+            planes(p, n, image, row, plane);
         else
 #endif
             float_planes(p, n, image, row, plane);
         for (size i = 0; i < p->height / 2; i++)
             for (size x0 = 0; x0 < p->width; x0 += step) {
-                const size at = ((n * (p->height / 2) + i) * half + x0 / 2) * p->out, columns = LEAST(LANES, half - x0 / 2);
+                const size at = ((n * (p->height / 2) + i) * half + x0 / 2) * p->out,
+                           columns = LEAST(LANES, half - x0 / 2);
                 vec top[BLOCK][2], low[BLOCK][2];
 #ifdef DOT
                 uint32_t pairs[2][MOST_PAIRS][2 * LANES];
                 if (p->packed) {
-                    gather_pairs(p, image, row, plane, 2 * i, x0, pairs[0]), gather_pairs(p, image, row, plane, 2 * i + 1, x0, pairs[1]);
-                    BLOCKS(convolve_pairs(p, pairs, o, B, top, low); finish(p, top, low, o, B, at + o, columns))
+                    gather_pairs(p, image, row, plane, 2 * i, x0, pairs[0]),
+                        gather_pairs(p, image, row, plane, 2 * i + 1, x0, pairs[1]);
+                    BLOCKS(convolve_pairs(p, pairs, o, B, top, low);
+                           finish(p, top, low, o, B, at + o, columns))
                     continue;
                 }
 #endif
-                BLOCKS(convolve(p, image, row, plane, i, x0, o, B, top, low); finish(p, top, low, o, B, at + o, columns))
+                BLOCKS(convolve_floats(p, image, row, plane, i, x0, o, B, top, low);
+                       finish(p, top, low, o, B, at + o, columns))
             }
     }
     free(image);
+    return DONE;
 }
 
-/* B channels' gradients at the places of their maxima, times the patches there; where none was positive the gradient counts as 0. */
-INLINE void patches(const first *p, const float *image, size row, size n, size o, const int B, vec (*sum)[3], float *bias) {
-    const size half = p->width / 2, O = p->out;
-    const size step[5] = {0, p->in, row, row + p->in, 0};
-    vec s[BLOCK][3];
-    float total[BLOCK];
-    for (int b = 0; b < B; b++) s[b][0] = sum[b][0], s[b][1] = sum[b][1], s[b][2] = sum[b][2], total[b] = bias[b];
-    for (size i = 0; i < p->height / 2; i++) {
-        const size at = (n * (p->height / 2) + i) * half * O + o;
-        for (size j = 0; j < half; j++) {
-            const float *corner = image + 2 * i * row + 2 * j * p->in;
-            for (int b = 0; b < B; b++) {
-                const uint8_t place = p->place[at + j * O + b];
-                const float g = place < 4 ? widen(p->g[at + j * O + b]) : 0.0f;
-                const float *patch = corner + step[place];
-                s[b][0] += load(patch) * g, s[b][1] += load(patch + row) * g, s[b][2] += load(patch + 2 * row) * g;
-                total[b] += g;
-            }
-        }
-    }
-    for (int b = 0; b < B; b++) sum[b][0] = s[b][0], sum[b][1] = s[b][1], sum[b][2] = s[b][2], bias[b] = total[b];
-}
-
-static void first_back_job(void *job, size from, size to, int part) {
-    const first *p = job;
-    const size row = (p->width + 2) * p->in, length = (p->height + 2) * row + LANES;
-    float *image = calloc(length, sizeof *image);
-    vec(*sums)[3] = (vec(*)[3])aligned_alloc(sizeof(vec), sizeof(vec) * 3 * p->out);
-    float *mine = p->sums + part * p->out * (3 * LANES + 1), *bias = mine + 3 * LANES * p->out;
-    memset(sums, 0, sizeof(vec) * 3 * p->out);
-    memset(bias, 0, sizeof(float) * p->out);
-    for (size n = from; n < to; n++) {
-        const elem *x = p->x + n * p->height * p->width * p->in;
-        for (size i = 0; i < p->height; i++)
-            for (size j = 0; j < p->width * p->in; j++) image[(i + 1) * row + p->in + j] = widen(x[i * p->width * p->in + j]);
-        BLOCKS(patches(p, image, row, n, o, B, sums + o, bias + o))
-    }
-    memcpy(mine, sums, sizeof(vec) * 3 * p->out);
-    free(image), free(sums);
-}
-
-API void first_block(
-    const void *x, const float *weight, const float *bias, void *y, void *place, size count, size height, size width, size in, size out, int threads
+API int first_block(
+    const void *x, const float *weight, const float *bias, void *y, void *place, size count,
+    size height, size width, size in, size out, int threads
 ) {
-    first p = {.x = x, .weight = weight, .bias = bias, .y = y, .place = place, .height = height, .width = width, .in = in, .out = out};
+    first p = {
+        .x = x,
+        .weight = weight,
+        .bias = bias,
+        .y = y,
+        .place = place,
+        .height = height,
+        .width = width,
+        .in = in,
+        .out = out
+    };
 #ifdef DOT
     const size pairs = pairs_of(in);
     uint32_t *packed = out >= DOT_FROM ? malloc(sizeof(uint32_t) * pairs * out) : NULL;
+    if (out >= DOT_FROM && !packed) return OUT_OF_MEMORY;
     for (size o = 0; packed && o < out; o++)
         for (size m = 0; m < pairs; m++) {
             const float *w = weight + o * 9 * in + 2 * m;
-            packed[o * pairs + m] = narrow(w[0]) | (2 * m + 1 < 9 * in ? (uint32_t)narrow(w[1]) << 16 : 0);
+            packed[o * pairs + m] =
+                narrow(w[0]) | (2 * m + 1 < 9 * in ? (uint32_t)narrow(w[1]) << 16 : 0);
         }
     p.packed = packed;
-    share(first_job, &p, count, threads);
+    const int status = share(first_job, &p, count, threads);
     free(packed);
+    return status;
 #else
-    share(first_job, &p, count, threads);
+    return share(first_job, &p, count, threads);
 #endif
-}
-API void first_block_back(
-    const void *x, const void *place, const void *g, float *d_weight, float *d_bias, size count, size height, size width, size in, size out, int threads
-) {
-    const int parts = parts_of(count, threads);
-    const size each = out * (3 * LANES + 1);
-    first p = {.x = x, .g = g, .place = (uint8_t *)place, .height = height, .width = width, .in = in, .out = out};
-    p.sums = calloc(each * parts, sizeof(float));
-    share(first_back_job, &p, count, parts);
-    for (size o = 0; o < out; o++) {
-        d_bias[o] = 0;
-        for (int part = 0; part < parts; part++) d_bias[o] += p.sums[part * each + 3 * LANES * out + o];
-        for (size c = 0; c < in; c++)
-            for (int k = 0; k < 9; k++) {
-                float total = 0;
-                for (int part = 0; part < parts; part++) total += p.sums[part * each + (o * 3 + k / 3) * LANES + k % 3 * in + c];
-                d_weight[(o * in + c) * 9 + k] = total;
-            }
-    }
-    free(p.sums);
 }

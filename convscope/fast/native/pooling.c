@@ -22,12 +22,16 @@ typedef struct {
 } pooling;
 
 /* Row r of windows, of all images counted through, begins in row `upper` of x. */
-INLINE size upper(const pooling *p, size r) { return r / (p->height / 2) * p->height + 2 * (r % (p->height / 2)); }
+INLINE size upper(const pooling *p, size r) {
+    return r / (p->height / 2) * p->height + 2 * (r % (p->height / 2));
+}
 
 /* What belongs to no window has no gradient. */
 INLINE void clear_rest(const pooling *p, size r, bits *da, bits *db) {
     const size row = p->width * p->channels, last = (p->width - 1) * p->channels;
-    if (p->width % 2) memset(da + last, 0, (row - last) * sizeof *da), memset(db + last, 0, (row - last) * sizeof *db);
+    if (p->width % 2)
+        memset(da + last, 0, (row - last) * sizeof *da),
+            memset(db + last, 0, (row - last) * sizeof *db);
     if (p->height % 2 && (r + 1) % (p->height / 2) == 0) memset(db + row, 0, row * sizeof *db);
 }
 
@@ -41,10 +45,16 @@ INLINE void max_rows(const pooling *p, size from, size to, const size C, const i
             for (size c = 0; c < C; c++) {
                 const size i = 2 * j * C + c;
                 if (relu) {
-                    bits m = larger(larger(positive(a[i]), positive(a[i + C])), larger(positive(b[i]), positive(b[i + C])));
+                    bits m = larger(
+                        larger(positive(a[i]), positive(a[i + C])),
+                        larger(positive(b[i]), positive(b[i + C]))
+                    );
                     out[j * C + c] = larger(m, 0);
                 } else {
-                    bits m = larger(larger(ordered(a[i]), ordered(a[i + C])), larger(ordered(b[i]), ordered(b[i + C])));
+                    bits m = larger(
+                        larger(ordered(a[i]), ordered(a[i + C])),
+                        larger(ordered(b[i]), ordered(b[i + C]))
+                    );
                     out[j * C + c] = unordered(m);
                 }
             }
@@ -56,14 +66,17 @@ INLINE void max_rows_back(const pooling *p, size from, size to, const size C, co
     const size half = p->width / 2, row = p->width * C;
     for (size r = from; r < to; r++) {
         const bits *restrict a = (const bits *)p->x + upper(p, r) * row, *restrict b = a + row;
-        const bits *restrict y = (const bits *)p->y + r * half * C, *restrict g = (const bits *)p->g + r * half * C;
+        const bits *restrict y = (const bits *)p->y + r * half * C, *restrict g =
+                                                                        (const bits *)p->g +
+                                                                        r * half * C;
         bits *restrict da = (bits *)p->out + upper(p, r) * row, *restrict db = da + row;
         clear_rest(p, r, da, db);
-        for (size j = 0; j < half; j++)
-            INDEPENDENT for (size c = 0; c < C; c++) {
+        for (size j = 0; j < half; j++) INDEPENDENT
+            for (size c = 0; c < C; c++) {
                 const size i = 2 * j * C + c;
                 const bits m = y[j * C + c];
-                bits left = relu ? g[j * C + c] & EVERY(m > 0) : g[j * C + c]; /* masks, no branches */
+                bits left = relu ? g[j * C + c] & EVERY(m > 0) : g[j * C + c]; /* masks, no branches
+                                                                                */
                 bits here;
                 here = EVERY(a[i] == m), da[i] = left & here, left &= ~here;
                 here = EVERY(a[i + C] == m), da[i + C] = left & here, left &= ~here;
@@ -87,7 +100,10 @@ INLINE void mean_rows(const pooling *p, size from, size to, const size C, const 
             for (size c = 0; c < C; c++) {
                 const size i = 2 * j * C + c;
                 float above = rectified(widen(a[i]), relu) + rectified(widen(a[i + C]), relu);
-                out[j * C + c] = narrow(0.25f * (above + rectified(widen(b[i]), relu) + rectified(widen(b[i + C]), relu)));
+                out[j * C + c] = narrow(
+                    0.25f *
+                    (above + rectified(widen(b[i]), relu) + rectified(widen(b[i + C]), relu))
+                );
             }
     }
 }
@@ -95,12 +111,13 @@ INLINE void mean_rows(const pooling *p, size from, size to, const size C, const 
 INLINE void mean_rows_back(const pooling *p, size from, size to, const size C, const int relu) {
     const size half = p->width / 2, row = p->width * C;
     for (size r = from; r < to; r++) {
-        const bits *restrict a = relu ? (const bits *)p->x + upper(p, r) * row : NULL, *restrict b = relu ? a + row : NULL;
+        const bits *restrict a = relu ? (const bits *)p->x + upper(p, r) * row : NULL,
+                             *restrict b = relu ? a + row : NULL;
         const elem *restrict g = (const elem *)p->g + r * half * C;
         bits *restrict da = (bits *)p->out + upper(p, r) * row, *restrict db = da + row;
         clear_rest(p, r, da, db);
-        for (size j = 0; j < half; j++)
-            INDEPENDENT for (size c = 0; c < C; c++) {
+        for (size j = 0; j < half; j++) INDEPENDENT
+            for (size c = 0; c < C; c++) {
                 const size i = 2 * j * C + c;
                 const bits quarter = raw(narrow(0.25f * widen(g[j * C + c])));
                 if (relu) {
@@ -114,40 +131,84 @@ INLINE void mean_rows_back(const pooling *p, size from, size to, const size C, c
 
 #define CHANNELS(call) \
     switch (p->channels) { \
-        case 1: { const size C = 1; call; break; } \
-        case 2: { const size C = 2; call; break; } \
-        case 4: { const size C = 4; call; break; } \
-        case 8: { const size C = 8; call; break; } \
-        case 16: { const size C = 16; call; break; } \
-        case 32: { const size C = 32; call; break; } \
-        default: { const size C = p->channels; call; } \
+    case 1: { \
+        const size C = 1; \
+        call; \
+        break; \
+    } \
+    case 2: { \
+        const size C = 2; \
+        call; \
+        break; \
+    } \
+    case 4: { \
+        const size C = 4; \
+        call; \
+        break; \
+    } \
+    case 8: { \
+        const size C = 8; \
+        call; \
+        break; \
+    } \
+    case 16: { \
+        const size C = 16; \
+        call; \
+        break; \
+    } \
+    case 32: { \
+        const size C = 32; \
+        call; \
+        break; \
+    } \
+    default: { \
+        const size C = p->channels; \
+        call; \
+    } \
     }
 #define ROWS_JOB(name, rows) \
-    static void name(void *job, size from, size to, int part) { \
+    static int name(void *job, size from, size to, int part) { \
         const pooling *p = job; \
         (void)part; \
-        if (p->relu) { CHANNELS(rows(p, from, to, C, 1)) } else { CHANNELS(rows(p, from, to, C, 0)) } \
+        if (p->relu) { \
+            CHANNELS(rows(p, from, to, C, 1)) \
+        } else { \
+            CHANNELS(rows(p, from, to, C, 0)) \
+        } \
+        return DONE; \
     }
 ROWS_JOB(max_job, max_rows)
 ROWS_JOB(max_back_job, max_rows_back)
 ROWS_JOB(mean_job, mean_rows)
 ROWS_JOB(mean_back_job, mean_rows_back)
 
-API void max_pool(const void *x, void *y, size count, size height, size width, size channels, int relu, int threads) {
+API int max_pool(
+    const void *x, void *y, size count, size height, size width, size channels, int relu,
+    int threads
+) {
     pooling p = {x, NULL, NULL, y, height, width, channels, relu};
-    share(max_job, &p, count * (height / 2), threads);
+    return share(max_job, &p, count * (height / 2), threads);
 }
-API void max_pool_back(const void *x, const void *y, const void *g, void *dx, size count, size height, size width, size channels, int relu, int threads) {
+API int max_pool_back(
+    const void *x, const void *y, const void *g, void *dx, size count, size height, size width,
+    size channels, int relu, int threads
+) {
     pooling p = {x, y, g, dx, height, width, channels, relu};
-    share(max_back_job, &p, count * (height / 2), threads);
+    return share(max_back_job, &p, count * (height / 2), threads);
 }
-API void mean_pool(const void *x, void *y, size count, size height, size width, size channels, int relu, int threads) {
+API int mean_pool(
+    const void *x, void *y, size count, size height, size width, size channels, int relu,
+    int threads
+) {
     pooling p = {x, NULL, NULL, y, height, width, channels, relu};
-    share(mean_job, &p, count * (height / 2), threads);
+    return share(mean_job, &p, count * (height / 2), threads);
 }
-API void mean_pool_back(const void *x, const void *g, void *dx, size count, size height, size width, size channels, int relu, int threads) {
+API int mean_pool_back(
+    const void *x, const void *g, void *dx, size count, size height, size width, size channels,
+    int relu, int threads
+) {
     pooling p = {x, NULL, g, dx, height, width, channels, relu};
-    share(mean_back_job, &p, count * (height / 2), threads);
+    return share(mean_back_job, &p, count * (height / 2), threads);
 }
 
 /* global average pooling, with ReLU: N×P×C to N×C */
@@ -159,7 +220,7 @@ typedef struct {
     int relu;
 } averaging;
 
-static void global_job(void *job, size from, size to, int part) {
+static int global_job(void *job, size from, size to, int part) {
     const averaging *p = job;
     const size C = p->channels;
     float total[MOST_CHANNELS];
@@ -175,9 +236,10 @@ static void global_job(void *job, size from, size to, int part) {
         elem *out = (elem *)p->out + n * C;
         for (size c = 0; c < C; c++) out[c] = narrow(total[c] / (float)p->pixels);
     }
+    return DONE;
 }
 
-static void global_back_job(void *job, size from, size to, int part) {
+static int global_back_job(void *job, size from, size to, int part) {
     const averaging *p = job;
     const size C = p->channels;
     elem share_of[MOST_CHANNELS];
@@ -193,15 +255,20 @@ static void global_back_job(void *job, size from, size to, int part) {
             else
                 memcpy(dx + i * C, share_of, C * sizeof(elem));
     }
+    return DONE;
 }
 
-API void global_pool(const void *x, void *y, size count, size pixels, size channels, int relu, int threads) {
+API int
+global_pool(const void *x, void *y, size count, size pixels, size channels, int relu, int threads) {
     averaging p = {x, NULL, y, pixels, channels, relu};
-    share(global_job, &p, count, threads);
+    return share(global_job, &p, count, threads);
 }
-API void global_pool_back(const void *x, const void *g, void *dx, size count, size pixels, size channels, int relu, int threads) {
+API int global_pool_back(
+    const void *x, const void *g, void *dx, size count, size pixels, size channels, int relu,
+    int threads
+) {
     averaging p = {x, g, dx, pixels, channels, relu};
-    share(global_back_job, &p, count, threads);
+    return share(global_back_job, &p, count, threads);
 }
 
 /* flattening: N×P×C, as channels_last has it, to N×C·P, channel after channel, and back */
@@ -212,7 +279,7 @@ typedef struct {
     size outer, inner; /* N×outer×inner becomes N×inner×outer */
 } flattening;
 
-static void flatten_job(void *job, size from, size to, int part) {
+static int flatten_job(void *job, size from, size to, int part) {
     const flattening *p = job;
     const size outer = p->outer, inner = p->inner;
     (void)part;
@@ -222,8 +289,9 @@ static void flatten_job(void *job, size from, size to, int part) {
         for (size i = 0; i < inner; i++)
             for (size o = 0; o < outer; o++) y[i * outer + o] = x[o * inner + i];
     }
+    return DONE;
 }
-API void flatten(const void *x, void *y, size count, size outer, size inner, int threads) {
+API int flatten(const void *x, void *y, size count, size outer, size inner, int threads) {
     flattening p = {x, y, outer, inner};
-    share(flatten_job, &p, count, threads);
+    return share(flatten_job, &p, count, threads);
 }

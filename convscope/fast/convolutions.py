@@ -1,4 +1,4 @@
-"""Convolutions of many channels by Winograd's algorithm, with their gradients."""
+"""A convolution by the fastest way: Winograd's algorithm, blocks of pixels, the library."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convscope.fast import large_kernels as folded
-from convscope.fast import library as kernels
-from convscope.fast.library import library
-from convscope.fast.operations import CHANNELS_LAST, dense, like
+from convscope.fast import large_kernels
+from convscope.fast.operations import CHANNELS_LAST, dense, empty_map
+from convscope.fast.shared_library import has_winograd, kernels_for
 
 LANES = 16  # values in a vector of winograd.c
 
@@ -19,9 +18,14 @@ MANY, MANY_FILTERS = 16, 512  # channels of both sides; their product
 
 MOST = 1024  # channels of either side: each thread holds 16 sums a filter
 
+MOST_WASTE = 1.4  # outputs of whole tiles over those of the map
 
-class Convolution(torch.autograd.Function):
-    """3×3 convolution, stride 1, border of zeros, with its gradients by Winograd's algorithm, and by the library where that is faster (`gains`)."""
+
+class WinogradConvolution(torch.autograd.Function):
+    """3×3 convolution, stride 1, border of zeros, with its gradients, by Winograd's algorithm.
+
+    Outputs and the gradient of inputs are the library's where that is faster (`gains`).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -47,7 +51,7 @@ class Convolution(torch.autograd.Function):
                 else input_gradient(g, x, weight)
             )
         d_weight, d_bias = torch.empty_like(weight), torch.empty(filters) if ctx.biased else None
-        library(x.dtype).winograd_weights(
+        kernels_for(x.dtype).winograd_weights(
             x.data_ptr(),
             g.data_ptr(),
             d_weight.data_ptr(),
@@ -63,18 +67,19 @@ class Convolution(torch.autograd.Function):
 
 
 def by_winograd(x: Tensor, weight: Tensor, bias: Tensor | None, backward: bool) -> Tensor:
-    """The convolution of x by O×I×3×3 weights (channels_last, multiples of 8), or, backward, the gradient of its inputs where x is that of its outputs.
+    """The convolution of x by O×I×3×3 weights (channels_last, multiples of 8).
 
-    Weights are not rounded before they are transformed.
+    backward: the gradient of its inputs, where x is that of its outputs. Weights are not rounded
+    before they are transformed.
     """
-    lib, threads = library(x.dtype), torch.get_num_threads()
+    lib, threads = kernels_for(x.dtype), torch.get_num_threads()
     filters, channels = weight.shape[:2]
     summed, columns = (filters, channels) if backward else (channels, filters)
     transformed = torch.empty(16 * summed // 2 * (-(-columns // LANES) * LANES), dtype=torch.int32)
     lib.winograd_filters(
         weight.data_ptr(), transformed.data_ptr(), channels, filters, backward, threads
     )
-    y = like(x, columns, *x.shape[2:])
+    y = empty_map(x, columns, *x.shape[2:])
     shift = None if bias is None else bias.data_ptr()
     lib.winograd(
         x.data_ptr(),
@@ -91,46 +96,47 @@ def by_winograd(x: Tensor, weight: Tensor, bias: Tensor | None, backward: bool) 
 
 
 def input_gradient(g: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """By the library."""
+    """The gradient of a convolution's inputs by the library."""
     ones, asked = [1, 1], [True, False, False]
     return torch.ops.aten.convolution_backward(
         g, x, weight.to(x.dtype), None, ones, ones, ones, False, [0, 0], 1, asked
     )[0]
 
 
-def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A convolution by whichever is faster: Winograd's algorithm for 3×3 filters of many channels, blocks of pixels for few and large ones, the library for others."""
-    if folded.suits(conv) and kernels.active(x):
-        return folded.convolve(x, conv.weight, conv.bias)
-    if not (kernels.winograd(x) and suits_winograd(conv, x.shape[2:])):
+def fastest_convolution(conv: nn.Conv2d, x: Tensor, winograd: bool) -> Tensor:
+    """The convolution of a map that suits the kernels.
+
+    By Winograd's algorithm, where it is asked for, with 3×3 filters of many channels; on blocks of
+    pixels with few and large filters; by the library elsewhere.
+    """
+    if large_kernels.gains(conv):
+        return large_kernels.convolve_on_blocks(x, conv.weight, conv.bias)
+    if not (winograd and has_winograd(x.dtype) and suits_winograd(conv, x.shape[2:])):
         return conv(x)
     if torch.is_grad_enabled() or gains(conv.weight, x.shape[2:]):
-        return Convolution.apply(x, conv.weight, conv.bias)  # pyright: ignore[reportReturnType]
+        return WinogradConvolution.apply(x, conv.weight, conv.bias)  # pyright: ignore[reportReturnType]
     return conv(x)
 
 
 def suits_winograd(conv: nn.Conv2d, size: torch.Size) -> bool:
-    """Whether the gradient by the filters is faster by Winograd's algorithm (bench/convolutions.py): it is 1.3 to 2.5 times."""
-    plain = (
-        conv.kernel_size == (3, 3)
-        and conv.padding == (1, 1)
-        and conv.padding_mode == "zeros"
-        and conv.groups == 1
-    )
-    if (
-        not plain
-        or conv.stride != (1, 1)
-        or conv.dilation != (1, 1)
-        or conv.in_channels % 8
-        or conv.out_channels % 8
-    ):
+    """Whether the gradient by the filters is faster by Winograd's algorithm.
+
+    It is 1.3 to 2.5 times as fast (bench/convolutions.py).
+    """
+    three = conv.kernel_size == (3, 3) and conv.padding == (1, 1) and conv.padding_mode == "zeros"
+    dense_steps = conv.stride == (1, 1) and conv.dilation == (1, 1) and conv.groups == 1
+    if not (three and dense_steps) or conv.in_channels % 8 or conv.out_channels % 8:
         return False
     few, many = sorted((conv.in_channels, conv.out_channels))
     return few >= MANY and many <= MOST and min(size) > 1
 
 
 def gains(weight: Tensor, size: torch.Size) -> bool:
-    """Whether outputs and the gradient of inputs are faster too: enough filters, and tiles that don't stand over the map's edge by much."""
+    """Whether outputs and the gradient of inputs are faster too.
+
+    They are with enough filters, and tiles that don't stand over the map's edge by much.
+    """
     height, width = size
     tiles = ((height + 1) // 2) * ((width + 1) // 2)
-    return weight.shape[0] * weight.shape[1] >= MANY_FILTERS and 4 * tiles <= 1.4 * height * width
+    enough = weight.shape[0] * weight.shape[1] >= MANY_FILTERS
+    return enough and 4 * tiles <= MOST_WASTE * height * width
