@@ -120,7 +120,9 @@ def study(
     from convscope import studies
     from convscope.planning import Search
     from convscope.studies import progress as screen
+    from convscope.training import keep_freed_memory
 
+    keep_freed_memory()
     watcher = screen.watcher()
     names = [name.strip() for name in chapters.split(",")] if chapters is not None else None
     with watcher if isinstance(watcher, screen.Bar) else contextlib.nullcontext():
@@ -220,25 +222,18 @@ def train(
         "precision": precision,
     }
     changed = replace(base, **{key: value for key, value in given.items() if value is not None})
-    from convscope import machine as devices
+    from convscope.machine import tuned
     from convscope.models import parse_model
     from convscope.studies import trackers
-    from convscope.training import check_device
+    from convscope.training import check_device, keep_freed_memory
 
     if model is not None:
         changed = replace(changed, model=parse_model(model))
     if measured_here or device != "auto":
         changed = replace(changed, device=check_device(device))
+    keep_freed_memory()
     if measured_here and precision is None:
-        best = devices.best_numerics(changed.device)
-        threads = devices.best_threads(changed.device, best)
-        changed = replace(
-            changed,
-            precision=best.precision,
-            layout=best.layout,
-            kernels=best.kernels,
-            threads=threads,  # pyright: ignore[reportArgumentType]
-        )
+        changed = tuned(changed)
     check_writable(out)
     run = trackers.train_tracked(
         changed,
@@ -530,8 +525,9 @@ def doctor(as_json: Json = False) -> None:
     """What this machine can do, measured."""
     from convscope import machine as devices
     from convscope.data import cache_folder
-    from convscope.training import check_device
+    from convscope.training import check_device, keep_freed_memory
 
+    keep_freed_memory()
     machine = devices.this_machine()
     name = check_device("auto")
     best = devices.best_numerics(name)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from convscope.machine.choosing import Report as Report
     from convscope.machine.choosing import choose as choose
     from convscope.machine.choosing import resolve as resolve
+    from convscope.machine.choosing import tuned as tuned
     from convscope.machine.costs import Costs as Costs
     from convscope.machine.costs import kind_of as kind_of
     from convscope.machine.costs import seconds_of as seconds_of
@@ -37,5 +38,6 @@ _HOMES = {
     "seconds_of": "costs",
     "this_machine": "description",
     "timed": "costs",
+    "tuned": "choosing",
 }
 __getattr__ = lazily(__name__, _HOMES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,15 @@ from convscope.fast import library as kernels
 from convscope.machine.description import cores
 from convscope.models import build
 from convscope.recipe import ConvNet, Recipe
-from convscope.training import DTYPES, autocast, keep_freed_memory, optimiser, place, step
+from convscope.training import (
+    DTYPES,
+    autocast,
+    optimiser,
+    own_settings,
+    place,
+    seconds_now,
+    step,
+)
 
 PROBE_MODEL = ConvNet(width=16, depth=3)
 
@@ -40,7 +47,12 @@ def windows(
     device: str, ways: Sequence[tuple[Way, int]], model: ConvNet = PROBE_MODEL
 ) -> list[list[float]]:
     """Images per second of whole training steps of a small network in batches of 64, each way with its number of threads, in short windows taken in turns."""
-    keep_freed_memory()
+    with own_settings(device):
+        return rates_of(device, ways, model)
+
+
+def rates_of(device: str, ways: Sequence[tuple[Way, int]], model: ConvNet) -> list[list[float]]:
+    """`windows`, which leaves the number of threads at the last way's."""
     steps = [stepper(device, model, *way) for way, _ in ways]
     rates: list[list[float]] = [[] for _ in ways]
     for _ in range(ROUNDS):
@@ -48,8 +60,8 @@ def windows(
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
                 one_step()  # its threads start
-            count, started = 0, time.perf_counter()
-            while (seconds := time.perf_counter() - started) < WINDOW or not count:
+            count, started = 0, seconds_now(device)
+            while (seconds := seconds_now(device) - started) < WINDOW or not count:
                 one_step()
                 count += 1
             seen.append(count * PROBE_BATCH / seconds)

@@ -17,7 +17,7 @@ from convscope.recipe import Recipe
 from convscope.report import Finding
 from convscope.studies.sweep import Sweep
 from convscope.studies.watcher import Watcher
-from convscope.training import Run, finished_run, keep_freed_memory
+from convscope.training import Run, finished_run
 
 
 class Driver:
@@ -47,7 +47,6 @@ class Driver:
     def collect(self, context: Context) -> dict[str, Finding]:
         """What `drive` finds; torch's threads are left as they were."""
         self.threads = torch.get_num_threads()
-        keep_freed_memory()
         try:
             return self.drive(context)
         finally:

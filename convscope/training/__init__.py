@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from convscope import lazily
 
 if TYPE_CHECKING:
+    from convscope.training.caller import own_settings as own_settings
     from convscope.training.checks import check_device as check_device
     from convscope.training.checks import is_out_of_memory as is_out_of_memory
     from convscope.training.checks import small_shape as small_shape
+    from convscope.training.clock import seconds_now as seconds_now
     from convscope.training.evaluation import eval_batch as eval_batch
     from convscope.training.evaluation import evaluate_splits as evaluate_splits
     from convscope.training.evaluation import predict as predict
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from convscope.training.memory import keep_freed_memory as keep_freed_memory
     from convscope.training.metrics import autocast as autocast
     from convscope.training.optimisers import optimiser as optimiser
-    from convscope.training.resident_data import load as load
+    from convscope.training.resident_data import dataset_of as dataset_of
     from convscope.training.resident_data import resident as resident
     from convscope.training.run_folder import RunFolder as RunFolder
     from convscope.training.run_folder import list_runs as list_runs
@@ -47,6 +49,7 @@ _HOMES = {
     "Tensors": "tensors",
     "autocast": "metrics",
     "check_device": "checks",
+    "dataset_of": "resident_data",
     "derived_seed": "tensors",
     "eval_batch": "evaluation",
     "evaluate_splits": "evaluation",
@@ -55,14 +58,15 @@ _HOMES = {
     "is_out_of_memory": "checks",
     "keep_freed_memory": "memory",
     "list_runs": "run_folder",
-    "load": "resident_data",
     "network": "trained",
     "optimiser": "optimisers",
+    "own_settings": "caller",
     "place": "loop",
     "predict": "evaluation",
     "read_run": "run_folder",
     "resident": "resident_data",
     "right_answers": "trained",
+    "seconds_now": "clock",
     "small_shape": "checks",
     "step": "loop",
     "stratified_subset": "tensors",

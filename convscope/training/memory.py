@@ -1,7 +1,11 @@
-"""The process's allocator: freed memory is kept for the next batch instead of going back to the system.
+"""The process's allocator: freed memory is kept for the next batch, not given back to the system.
 
-A training step frees and allocates the same megabytes again and again. glibc gives large blocks back at once, so the kernel has to clear every
-page of them anew. Keeping them made whole training steps of small networks 1.3 to 1.5 times as fast (bench/overhead.py shows it).
+A training step frees and allocates the same megabytes again and again. glibc gives large blocks
+back at once, so the kernel has to clear every page of them anew. Keeping them makes whole training
+steps of small networks 1.3 to 1.5 times as fast (bench/overhead.py shows it).
+
+It can't be undone within a process, so only processes of our own do it: workers and the command
+line, never `convscope.train` in the caller's.
 """
 
 from __future__ import annotations
@@ -19,7 +23,10 @@ LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc refuses more on 64-bit systems
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed memory in the process; False where the C library is another one and nothing was done."""
+    """Tell glibc to keep freed memory in this process.
+
+    Returns False where the C library is another one and nothing was done.
+    """
     if not sys.platform.startswith("linux"):
         return False
     try:

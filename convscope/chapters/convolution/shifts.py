@@ -85,7 +85,7 @@ def predictions(
     net.eval()
     kind = at_hand(recipe.kernels, DTYPES[recipe.precision])
     with torch.no_grad(), autocast(recipe.device, recipe.precision), using(kind):
-        for index in chosen.split(eval_batch(recipe)):
+        for index in chosen.split(eval_batch(recipe, tensors.in_shape)):
             x = tensors.inputs("test", index.to(recipe.device))
             base.append(classes(x))
             for move in moves:
