@@ -145,10 +145,11 @@ def open_cached(folder: Path, verify: bool) -> tuple[dict[str, Any], Splits]:
 
 def cache_folder() -> Path:
     """Where data sets are kept: $CONVSCOPE_CACHE, or the user's cache folder."""
+    if chosen := os.environ.get("CONVSCOPE_CACHE"):
+        return expanded(chosen)
     import platformdirs
 
-    chosen = os.environ.get("CONVSCOPE_CACHE")
-    return expanded(chosen) if chosen else platformdirs.user_cache_path("convscope")
+    return platformdirs.user_cache_path("convscope")
 
 
 def expanded(given: str) -> Path:

@@ -59,11 +59,11 @@ def choose(engine: LocalEngine, device_name: str, workers: int | None) -> Choice
 
 
 def tuned(recipe: Recipe) -> Recipe:
-    """The recipe as its device computes it fastest: measured now, within seconds.
+    """The recipe as its device computes it fastest, which is measured now, within seconds.
 
-    Precision, layout, kernels and threads are replaced, so the recipe's id changes; device "cuda"
-    becomes "cuda:0". The measurement is of a small network's training steps, on this machine, beside
-    whatever else it does. Raises UserError where the machine has no such device.
+    Precision, layout, kernels and threads are replaced, which changes the recipe's id; "cuda"
+    becomes "cuda:0". What is measured are training steps of a small network, beside all else that
+    the machine does now. Raises UserError where the machine has no such device.
     """
     device = check_device(recipe.device)
     with own_settings(device):

@@ -18,8 +18,8 @@ import torch
 def own_settings(device: str = "cpu", threads: int | None = None) -> Iterator[None]:
     """Inside, gradients are on, new tensors are float32 on the CPU, and torch uses `threads`.
 
-    Afterwards the caller's settings and random generators are as they were before: torch's threads,
-    default dtype and device, grad and inference mode, and the generators of torch, numpy and Python.
+    Afterwards all that belongs to the caller is as it was: torch's threads, default dtype and
+    device, grad and inference mode, and the random generators of torch, numpy and Python.
 
     device: where the run computes; its generator is kept too.
     threads: of torch on the CPU; None leaves the caller's.

@@ -68,7 +68,7 @@ def evaluated_images(tensors: Tensors, split: str, recipe: Recipe) -> Tensor | N
 def evaluate_splits(
     net: nn.Module, tensors: Tensors, recipe: Recipe
 ) -> tuple[Row, dict[str, Tensor]]:
-    """Metrics, and which test images the network gets right: networks are compared image by image."""
+    """Metrics, and which test images are right, since networks are compared image by image."""
     row: Row = {}
     right: dict[str, Tensor] = {}
     for name in recipe.evaluate:
@@ -87,7 +87,7 @@ def evaluate_splits(
 
 
 def evaluate_views(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Row:
-    """Loss and accuracy of logits averaged over views of each image, on the splits that are evaluated whole."""
+    """Loss and accuracy of logits averaged over views of each image, on val and test."""
     row: Row = {}
     for name in recipe.evaluate:
         if name != "train" and tensors.count(name):

@@ -51,7 +51,10 @@ class RunFolder:
         write_json(self.path / "environment.json", environment())
 
     def resume(self) -> State | None:
-        """The state of the last epoch on disk, the log trimmed to it; None where there is none to be trusted."""
+        """The state of the last epoch on disk; None where there is none to be trusted.
+
+        The log is trimmed to that epoch.
+        """
         path = self.path / CHECKPOINT
         if not path.exists():
             self._write_rows()

@@ -101,7 +101,7 @@ RESIDENT_BYTES = 600_000_000  # of normalised images, in each process
 def to_device(data: Dataset, recipe: Recipe) -> Tensors:
     """A data set for the recipe's device, to which each split is moved once.
 
-    `limit` and `label_noise` are applied, and the pixels' statistics taken from the training images.
+    `limit` and `label_noise` are applied; the pixels' statistics are those of the training images.
     """
     check_device(recipe.device)
     check_precision(recipe.device, recipe.precision)
