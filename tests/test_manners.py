@@ -228,12 +228,13 @@ def test_a_recipe_for_a_device_that_is_not_there_is_not_tuned() -> None:
 def test_measuring_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measurement, "WINDOW", 0.0)  # one step each
     monkeypatch.setattr(measurement, "ROUNDS", 1)
+    monkeypatch.setattr(measurement, "is_accurate", lambda device, precision: False)
+    monkeypatch.setattr(measurement.kernels, "why_not", lambda *_: "not asked for")
     torch.set_num_threads(2)
     torch.set_default_dtype(torch.float64)
     with torch.inference_mode():
         before = state()
         tuned = cs.tuned(RECIPE)
-        measurement.windows("cpu", [(("float32", "contiguous", "library"), 1)])
         assert state() == before
     changed = {"precision", "layout", "kernels", "threads"}
     assert replace(tuned, **{name: getattr(RECIPE, name) for name in changed}) == RECIPE
@@ -249,10 +250,12 @@ def test_only_processes_of_our_own_have_their_allocator_tuned(
         pytest.skip("this C library has no mallopt")
     code = f"""
 from convscope.training import memory, train_job, train
-from convscope import Recipe, ConvNet, tuned
+from convscope import Recipe, ConvNet
+from convscope.machine import measurement
+measurement.WINDOW, measurement.ROUNDS = 0.0, 1
 recipe = {recipe!r}
 train(recipe, {str(tmp_path / "a")!r})
-tuned(recipe)
+measurement.windows("cpu", [(("float32", "contiguous", "library"), 1)])
 print(memory.keep_freed_memory.cache_info().misses)
 train_job(lambda row: None, recipe, {str(tmp_path / "b")!r})
 print(memory.keep_freed_memory.cache_info().misses)
