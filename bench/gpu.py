@@ -89,7 +89,8 @@ def run(step: str, device: str, quick: bool, limit: float) -> dict[str, Any]:
         return {"status": "left out", "result": "no time was left", "seconds": 0.0}
     # a fork has torch imported already, but no GPU may be touched before and after it
     forked = quick and device == "cpu" and sys.platform == "linux"
-    context = multiprocessing.get_context("fork" if forked else "spawn")
+    get = multiprocessing.get_context
+    context = get("fork") if forked else get("spawn")
     ours, theirs = context.Pipe(duplex=False)
     started = time.monotonic()
     process = context.Process(target=work, args=(theirs, step, device, quick), daemon=True)

@@ -89,7 +89,7 @@ def machine(device: str, quick: bool) -> Finding:
 def data_here(quick: bool) -> Dataset:
     """CIFAR-10 or shapes, whichever is in the cache, or noise of CIFAR-10's shape."""
     if quick:
-        return noise(64, 20)
+        return noise(32, 10)
     for name in ("cifar10", "shapes"):
         if any((cache_folder() / "datasets").glob(f"{name}.v*")):
             return cs.load(name, val=0.0)
@@ -257,7 +257,7 @@ def limit_memory(device: str) -> Callable[[], None]:
 
 def clock(device: str, quick: bool) -> Finding:
     """An epoch's seconds are those of a clock that waits for the device, spent in training."""
-    count = 96 if quick else 20_000
+    count = 48 if quick else 20_000
     recipe = cs.Recipe(
         model=SMALL if quick else NINE, epochs=2, batch=min(500, count // 3), val=0.0,
         evaluate=("test",), device=device,
