@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,12 +49,13 @@ def new_tensors_on_cpu() -> contextlib.AbstractContextManager[object]:
 
 
 def generator_states(device: str) -> dict[str, Any]:
-    """The states of all generators; of CUDA's only where it is in use, since asking starts it."""
-    states: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "numpy": np.random.get_state(),
-        "python": random.getstate(),
-    }
+    """The states of all generators that the caller can have used, and of the device's.
+
+    CUDA is started by asking, numpy.random imported: both only where they are in use.
+    """
+    states: dict[str, Any] = {"torch": torch.get_rng_state(), "python": random.getstate()}
+    if "numpy.random" in sys.modules:
+        states["numpy"] = np.random.get_state()
     wanted = device.startswith("cuda") and torch.cuda.is_available()
     if wanted or torch.cuda.is_initialized():
         states["cuda"] = torch.cuda.get_rng_state_all()
@@ -64,8 +66,9 @@ def generator_states(device: str) -> dict[str, Any]:
 
 def restore_generators(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
-    np.random.set_state(states["numpy"])
     random.setstate(states["python"])
+    if "numpy" in states:
+        np.random.set_state(states["numpy"])
     if "cuda" in states:
         torch.cuda.set_rng_state_all(states["cuda"])
     if "mps" in states:
