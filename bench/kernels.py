@@ -77,7 +77,7 @@ class Side:
     @torch.no_grad()
     def evaluate(self) -> None:
         self.net.eval()
-        x = self.x[: eval_batch(self.recipe)]
+        x = self.x[: eval_batch(self.recipe, (3, 32, 32))]
         with autocast("cpu", self.recipe.precision):
             started = time.perf_counter()
             for _ in range(STEPS):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from convscope.data import Dataset as Dataset
     from convscope.data import load as load
     from convscope.errors import UserError as UserError
+    from convscope.machine import tuned as tuned
     from convscope.models import size_of as size_of
     from convscope.probes import NotAffineError as NotAffineError
     from convscope.probes import collapse as collapse
@@ -52,6 +53,7 @@ _HOMES = {
     "size_of": "models",
     "study": "studies",
     "train": "training",
+    "tuned": "machine",
 }
 __all__ = [
     "ConvNet",
@@ -74,6 +76,7 @@ __all__ = [
     "size_of",
     "study",
     "train",
+    "tuned",
 ]
 
 

@@ -324,3 +324,34 @@ def test_the_program_that_is_running_is_not_run_again_by_its_workers(tmp_path: P
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert done.stdout == "script runs\n{'a': 25}\n", done.stderr
+
+
+# --- errors that spoil a process
+
+
+def broken_kernel(report: Report) -> None:
+    raise RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be …")
+
+
+def process_id(report: Report) -> int:
+    return os.getpid()
+
+
+def test_a_worker_ends_after_an_error_of_cuda_and_its_waiting_job_goes_to_another() -> None:
+    """A failed kernel leaves a process in which every later call of CUDA fails."""
+    before = [Job("first", process_id), Job("fault", breaks, ("x",)), Job("second", process_id)]
+    after = [Job(f"after {i}", process_id) for i in range(4)]
+    with LocalEngine(1) as engine:
+        events = list(engine.run([*before, Job("broken", broken_kernel), *after]))
+    ended = {event.key: event for event in events if event.kind in ("done", "failed")}
+    assert len(ended) == 8 and [event.key for event in events if event.kind == "started"] == list(
+        ended
+    )
+    failed = {key: event.value for key, event in ended.items() if event.kind == "failed"}
+    assert failed == {
+        "fault": "ValueError: x",
+        "broken": "RuntimeError: CUDA error: device-side assert triggered",
+    }
+    assert ended["first"].value == ended["second"].value  # Python's errors spoil nothing
+    later = {ended[job.key].value for job in after}
+    assert len(later) == 1 and ended["first"].value not in later

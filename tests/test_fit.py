@@ -1,4 +1,4 @@
-"""The loop against plain torch: losses, evaluation, schedules, weight decay, resuming to the bit, label noise, augmentation."""
+"""The loop against plain torch: losses, evaluation, schedules, resuming, noise, augmentation."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SMALL = ConvNet(width=4, depth=2)
 
 @pytest.fixture(scope="module")
 def loaded(cifar_slice: Path) -> Dataset:
-    """The slice, cut to 310 training, 60 validation and 100 test images: double precision is slow."""
+    """The slice, cut to 310 training, 60 validation and 100 test images: float64 is slow."""
     whole = data.load(cifar_slice)
     parts = {"train": whole.train, "val": whole.val, "test": whole.test}
     counts = {"train": 310, "val": 60, "test": 100}
@@ -81,7 +81,7 @@ def run(
 
 
 def plain_loop(loaded: Dataset, recipe: Recipe) -> list[dict[str, float]]:
-    """The documented training in plain torch: own normalisation, network, optimiser, batches and full-batch evaluation."""
+    """The documented training in plain torch, with full-batch evaluation; nothing of ours."""
     dtype = torch.float64 if recipe.precision == "float64" else torch.float32
     pixels = loaded.train.images.permute(0, 2, 3, 1).reshape(-1, 3).numpy().astype(np.float64)
     mean = torch.tensor(pixels.mean(0)).float().reshape(3, 1, 1)
@@ -325,7 +325,7 @@ def test_weight_decay_acts_on_weights_alone(optimizer: str, decoupled: bool) -> 
             assert torch.equal(p, before[name]), name  # biases, and the weights of normalisation
         elif optimizer == "sgd" or decoupled:
             torch.testing.assert_close(p.detach(), before[name] * (1 - 0.1 * 0.2))
-        else:  # an L2 penalty goes through Adam's normalisation: the first step is lr × the sign of the gradient
+        else:  # through Adam's normalisation the first step is lr × the sign of the gradient
             torch.testing.assert_close(
                 p.detach(), before[name] - 0.1 * before[name].sign(), rtol=1e-4, atol=1e-4
             )
@@ -551,7 +551,7 @@ def test_tensors_are_shared_only_by_recipes_that_may_share_them() -> None:
 def test_data_that_were_split_otherwise_than_the_recipe_says_are_refused(
     loaded: Dataset, cifar_slice: Path, tmp_path: Path
 ) -> None:
-    """A run is a pure function of its recipe: its numbers can't depend on a split that the recipe does not name."""
+    """A run is a pure function of its recipe, so of no split that the recipe does not name."""
     recipe = Recipe(data=str(cifar_slice), model=SMALL, epochs=1, evaluate=("val",))
     run = train(recipe, tmp_path / "a")
     other = data.load(cifar_slice, val=0.5)

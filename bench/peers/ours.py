@@ -16,6 +16,7 @@ from common import BLOCKS, arguments, report
 
 import convscope as cs
 from convscope.machine import best_numerics, best_threads
+from convscope.training import keep_freed_memory
 
 
 def model_of(work: str) -> cs.ConvNet:
@@ -26,6 +27,7 @@ def model_of(work: str) -> cs.ConvNet:
 def main() -> None:
     given = arguments(__doc__).parse_args()
     data = cs.load("cifar10", val=0.0)
+    keep_freed_memory()
     best = best_numerics("cpu")
     threads = best_threads("cpu", best)
     recipe = cs.Recipe(

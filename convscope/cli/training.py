@@ -83,9 +83,11 @@ def starting_point(source: str | None, given: dict[str, Any]) -> tuple[Recipe, D
         return Recipe(), None
     if source not in NAMED or Path(source).exists():
         return read_recipe(source), None
-    from convscope.training import load
+    from convscope.training import dataset_of
 
-    loaded = load(replace(named(source, 1), **given))  # its data do not depend on their number
+    loaded = dataset_of(
+        replace(named(source, 1), **given)
+    )  # its data do not depend on their number
     return named(source, min(given.get("limit", len(loaded.train)), len(loaded.train))), loaded
 
 

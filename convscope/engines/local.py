@@ -24,6 +24,9 @@ from convscope.engines.jobs import Event, Job, JobQueue
 
 ROUND = 1.0  # seconds after which the pool looks whether its workers live, where nothing tells it
 
+# A failed kernel spoils its process: all later calls of CUDA in it fail. A worker ends after that.
+SPOILT = ("CUDA error", "cuDNN error")
+
 PATIENCE = 5.0  # seconds that a worker has to end when asked, before it is killed
 
 
@@ -126,6 +129,11 @@ class LocalEngine:
                     continue
                 if kind != "progress":
                     del worker.jobs[0]
+                if kind == "failed" and is_spoilt(value):
+                    self.workers[i] = self.fresh()
+                    worker.stop()
+                    while worker.jobs:  # not begun
+                        waiting.push(worker.jobs.pop(0))
                 yield Event(key, kind, value, detail)
                 if kind != "progress" and worker.jobs:
                     yield Event(worker.jobs[0].key, "started")
@@ -179,6 +187,11 @@ def death(code: int | None) -> str:
     return f"the worker ended with exit code {code}"
 
 
+def is_spoilt(reason: str) -> bool:
+    """Whether a job failed in a way that leaves its worker unfit for others."""
+    return any(sign in reason for sign in SPOILT)
+
+
 def work(pipe: connection.Connection, preload: Sequence[str]) -> None:
     """A worker's life: take a job, run it, send its result."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
@@ -201,6 +214,8 @@ def work(pipe: connection.Connection, preload: Sequence[str]) -> None:
             answer = failure(error)
         try:
             pipe.send(answer)
+            if answer[0] == "failed" and is_spoilt(answer[1]):
+                return
         except Exception as error:  # a result that cannot be pickled fails the job, not the worker
             pipe.send(failure(error))
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from convscope.machine.choosing import Report as Report
     from convscope.machine.choosing import choose as choose
     from convscope.machine.choosing import resolve as resolve
+    from convscope.machine.choosing import tuned as tuned
     from convscope.machine.costs import Costs as Costs
     from convscope.machine.costs import cost_kind as cost_kind
     from convscope.machine.costs import seconds_of as seconds_of
@@ -39,6 +40,7 @@ _HOMES = {
     "seconds_of": "costs",
     "this_machine": "description",
     "timed": "costs",
+    "tuned": "choosing",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

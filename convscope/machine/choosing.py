@@ -9,17 +9,20 @@ from typing import Any
 from convscope.engines import Job, LocalEngine
 from convscope.machine.choice import Choice
 from convscope.machine.description import cores
-from convscope.machine.measurement import Numerics, best_numerics, throughput
+from convscope.machine.measurement import Numerics, best_numerics, best_threads, throughput
 from convscope.recipe import Recipe
+from convscope.training import check_device, keep_freed_memory, own_settings
 
 Report = Callable[[Any], None]
 
 
 def numerics_job(_report: Report, name: str, threads: int) -> Numerics:
+    keep_freed_memory()
     return best_numerics(name, threads)
 
 
 def throughput_job(_report: Report, name: str, numerics: Numerics, threads: int) -> float:
+    keep_freed_memory()
     return throughput(name, numerics.way, threads)
 
 
@@ -56,6 +59,27 @@ def choose(engine: LocalEngine, device_name: str, workers: int | None) -> Choice
     threads = max(1, count // workers)
     return Choice(
         device_name, best.precision, best.layout, threads, workers, measured, best.kernels
+    )
+
+
+def tuned(recipe: Recipe) -> Recipe:
+    """The recipe as its device computes it fastest, which is measured now, within seconds.
+
+    Precision, layout, kernels and threads are replaced, which changes the recipe's id; "cuda"
+    becomes "cuda:0". What is measured are training steps of a small network, beside all else that
+    the machine does now. Raises UserError where the machine has no such device.
+    """
+    device = check_device(recipe.device)
+    with own_settings(device):
+        best = best_numerics(device)
+        threads = best_threads(device, best)
+    return replace(
+        recipe,
+        device=device,
+        precision=best.precision,  # pyright: ignore[reportArgumentType] (checked by Recipe)
+        layout=best.layout,  # pyright: ignore[reportArgumentType]
+        kernels=best.kernels,  # pyright: ignore[reportArgumentType]
+        threads=threads,
     )
 
 

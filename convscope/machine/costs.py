@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -19,8 +18,10 @@ from convscope.training import (
     eval_batch,
     keep_freed_memory,
     optimiser,
+    own_settings,
     place,
     resident,
+    seconds_now,
     step,
 )
 
@@ -31,16 +32,21 @@ def warm_job(_report: Report, recipe: Recipe) -> None:
 
 def time_job(_report: Report, recipe: Recipe) -> tuple[float, float]:
     """Seconds of one image's training and of its evaluation, from a few batches of each."""
+    keep_freed_memory()
+    with own_settings(recipe.device, recipe.threads):
+        return image_seconds(recipe)
+
+
+def image_seconds(recipe: Recipe) -> tuple[float, float]:
+    """Seconds of one image's training and of one image's evaluation."""
     import torch
 
-    keep_freed_memory()
-    torch.set_num_threads(recipe.threads)
     tensors = resident(recipe)
     net = build(recipe.model, tensors.in_shape, tensors.num_classes)
     net = accelerate(place(net, recipe), recipe)
     optimizer = optimiser(net, recipe)
     count = tensors.count("train")
-    batch, evaluated = min(recipe.batch, count), min(eval_batch(recipe), count)
+    batch, evaluated = min(recipe.batch, count), min(eval_batch(recipe, tensors.in_shape), count)
     index = torch.arange(batch, device=recipe.device)
     labels = tensors.labels["train"][index]
 
@@ -53,17 +59,20 @@ def time_job(_report: Report, recipe: Recipe) -> tuple[float, float]:
             net(tensors.inputs("train", slice(0, evaluated))).sum().item()
         net.train()
 
-    return seconds_of(one_step) / batch, seconds_of(one_evaluation) / evaluated
+    return (
+        seconds_of(one_step, device=recipe.device) / batch,
+        seconds_of(one_evaluation, device=recipe.device) / evaluated,
+    )
 
 
-def seconds_of(call: Callable[[], None], turns: int = 5) -> float:
-    """The median of a few calls after a warm-up."""
+def seconds_of(call: Callable[[], None], turns: int = 5, device: str = "cpu") -> float:
+    """The median of a few calls after a warm-up; `device` has finished when the clock is read."""
     call()
     times = []
     for _ in range(turns):
-        started = time.perf_counter()
+        started = seconds_now(device)
         call()
-        times.append(time.perf_counter() - started)
+        times.append(seconds_now(device) - started)
     return sorted(times)[turns // 2]
 
 

@@ -6,7 +6,6 @@ Nothing is assumed from the name of a processor.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,10 +20,11 @@ from convscope.training import (
     DTYPES,
     accelerate,
     autocast,
-    keep_freed_memory,
     kernels_have_one_thread,
     optimiser,
+    own_settings,
     place,
+    seconds_now,
     step,
     why_no_kernels,
 )
@@ -57,7 +57,12 @@ def windows(
     ways: each with its number of threads; their windows are taken in turns.
     model: the network; batches are of PROBE_BATCH.
     """
-    keep_freed_memory()
+    with own_settings(device):
+        return rates_of(device, ways, model)
+
+
+def rates_of(device: str, ways: Sequence[tuple[Way, int]], model: ConvNet) -> list[list[float]]:
+    """`windows`, which leaves the number of threads at the last way's."""
     steps = [stepper(device, model, *way) for way, _ in ways]
     rates: list[list[float]] = [[] for _ in ways]
     for _ in range(ROUNDS):
@@ -65,8 +70,8 @@ def windows(
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
                 one_step()  # its threads start
-            count, started = 0, time.perf_counter()
-            while (seconds := time.perf_counter() - started) < WINDOW or not count:
+            count, started = 0, seconds_now(device)
+            while (seconds := seconds_now(device) - started) < WINDOW or not count:
                 one_step()
                 count += 1
             seen.append(count * PROBE_BATCH / seconds)

@@ -19,7 +19,7 @@ from convscope.studies.records import RecordedRequests, ids_of
 from convscope.studies.study_json import RunIds
 from convscope.studies.sweep import Sweep
 from convscope.studies.watcher import Watcher
-from convscope.training import Run, finished_run, keep_freed_memory
+from convscope.training import Run, finished_run
 
 
 @dataclass
@@ -75,7 +75,6 @@ class Driver:
     def collect(self, context: Context) -> dict[str, Finding]:
         """The findings of all chapters, in their order; torch's threads are left as they were."""
         self.threads = torch.get_num_threads()
-        keep_freed_memory()
         self._begin(context)
         try:
             return self._drive(context)

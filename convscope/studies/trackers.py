@@ -25,7 +25,7 @@ from convscope.models import size_of
 from convscope.planning import SHORT_ROLES, Request, Role
 from convscope.recipe import Recipe, label_of, to_json
 from convscope.studies.watcher import Watcher
-from convscope.training import Row, Run, finished_run, load, train
+from convscope.training import Row, Run, dataset_of, finished_run, train
 
 MEASURES = tuple(
     f"{split}_{what}" for split in ("train", "val", "test") for what in ("loss", "accuracy")
@@ -360,7 +360,7 @@ def train_tracked(
     """
     if name is not None:
         check_tracker(name)
-    data = data or load(recipe)
+    data = data or dataset_of(recipe)
     recipe = replace(recipe, data_hash=data.hash)
     if name is None or finished_run(root / recipe.id) is not None:
         return train(recipe, root, data=data, log=log)

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from convscope.training.acceleration import kernels_have_one_thread as kernels_have_one_thread
     from convscope.training.acceleration import switch_off_kernels as switch_off_kernels
     from convscope.training.acceleration import why_no_kernels as why_no_kernels
+    from convscope.training.caller import own_settings as own_settings
     from convscope.training.checks import check_device as check_device
     from convscope.training.checks import is_out_of_memory as is_out_of_memory
     from convscope.training.checks import small_shape as small_shape
+    from convscope.training.clock import seconds_now as seconds_now
     from convscope.training.evaluation import eval_batch as eval_batch
     from convscope.training.evaluation import evaluate_splits as evaluate_splits
     from convscope.training.evaluation import predict as predict
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from convscope.training.memory import keep_freed_memory as keep_freed_memory
     from convscope.training.metrics import autocast as autocast
     from convscope.training.optimisers import optimiser as optimiser
-    from convscope.training.resident_data import load as load
+    from convscope.training.resident_data import dataset_of as dataset_of
     from convscope.training.resident_data import resident as resident
     from convscope.training.run_folder import RunFolder as RunFolder
     from convscope.training.run_folder import list_runs as list_runs
@@ -54,6 +56,7 @@ _HOMES = {
     "autocast": "metrics",
     "build_kernels_ahead": "acceleration",
     "check_device": "checks",
+    "dataset_of": "resident_data",
     "derived_seed": "tensors",
     "eval_batch": "evaluation",
     "evaluate_splits": "evaluation",
@@ -63,14 +66,15 @@ _HOMES = {
     "keep_freed_memory": "memory",
     "kernels_have_one_thread": "acceleration",
     "list_runs": "run_folder",
-    "load": "resident_data",
     "network": "trained",
     "optimiser": "optimisers",
+    "own_settings": "caller",
     "place": "loop",
     "predict": "evaluation",
     "read_run": "run_folder",
     "resident": "resident_data",
     "right_answers": "trained",
+    "seconds_now": "clock",
     "small_shape": "checks",
     "step": "loop",
     "stratified_subset": "tensors",

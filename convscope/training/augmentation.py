@@ -1,6 +1,7 @@
-"""Random changes to a batch of training images, in batches on the device. Shapes: N×C×H×W, any dtype.
+"""Random changes to a batch of training images on their device. Shapes: N×C×H×W, any dtype.
 
-Every image draws its own change; the generator is a CPU generator, so that a seed means the same on every device.
+Every image draws its own change, from a generator of the CPU, so that a seed means the same on
+every device.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ def is_channels_last(images: Tensor) -> bool:
 
 
 def crop(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """Move each image by up to `pixels` along both axes; what enters at the border is the image's reflection (zeros where it is too small)."""
+    """Move each image by up to `pixels` along both axes.
+
+    What enters at the border is the image's reflection, or zeros where the image is too small.
+    """
     count, _, height, width = images.shape
     mode = "reflect" if pixels < min(height, width) else "constant"
     padded = F.pad(images, (pixels,) * 4, mode=mode)
@@ -48,20 +52,12 @@ def crop(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
 
 
 def cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Set a side×side square around a random pixel to zero, the mean of normalised images (DeVries & Taylor 2017)."""
+    """Set a side×side square around a random pixel to 0, the mean (DeVries & Taylor 2017)."""
     count, _, height, width = images.shape
     centres = torch.rand(2, count, generator=generator).to(images.device)
-    rows = (
-        torch.arange(height, device=images.device)
-        - (centres[0] * height).floor()[:, None]
-        + side // 2
-    )  # N×H
-    columns = (
-        torch.arange(width, device=images.device)
-        - (centres[1] * width).floor()[:, None]
-        + side // 2
-    )  # N×W
-    inside = ((rows >= 0) & (rows < side))[:, None, :, None] & ((columns >= 0) & (columns < side))[
-        :, None, None, :
-    ]
-    return images.masked_fill(inside, 0)
+    top = (centres[0] * height).floor() - side // 2
+    left = (centres[1] * width).floor() - side // 2
+    rows = torch.arange(height, device=images.device) - top[:, None]  # N×H
+    columns = torch.arange(width, device=images.device) - left[:, None]  # N×W
+    in_rows, in_columns = (rows >= 0) & (rows < side), (columns >= 0) & (columns < side)
+    return images.masked_fill(in_rows[:, None, :, None] & in_columns[:, None, None, :], 0)

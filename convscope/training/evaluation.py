@@ -13,7 +13,9 @@ from convscope.training.metrics import Views, logits_of, metrics_of, packed
 from convscope.training.state import RIGHT, Row
 from convscope.training.tensors import Tensors, stratified_subset
 
-EVAL_BATCH = {"cpu": 125, "cuda": 2000, "mps": 1000}
+EVAL_BATCH = {"cpu": 125, "cuda": 2000, "mps": 1000}  # images of 3×32×32
+
+PIXELS = 3 * 32 * 32  # values of such an image
 
 NARROW = 4  # filters
 
@@ -36,18 +38,25 @@ def predict(
     count = tensors.count(split) if index is None else len(index)
     net = accelerate(net, recipe, or_library=True)
     net = net if views == "one" else Views(net, views)
-    return logits_of(net, count, inputs, recipe.device, recipe.precision, eval_batch(recipe))
+    batch = eval_batch(recipe, tensors.in_shape)
+    return logits_of(net, count, inputs, recipe.device, recipe.precision, batch)
 
 
-def eval_batch(recipe: Recipe) -> int:
-    """Images evaluated at once.
+def eval_batch(recipe: Recipe, in_shape: tuple[int, int, int]) -> int:
+    """Images C×H×W evaluated at once.
 
     On a CPU as many as keep the activations in the cache, which is more for narrow networks
-    (measured).
+    (measured); on a GPU as many as occupy it. Larger images come in smaller batches.
     """
-    batch = EVAL_BATCH[recipe.device.partition(":")[0]]
+    kind = recipe.device.partition(":")[0]
+    channels, height, width = in_shape
+    share = PIXELS / (channels * height * width)
+    if kind == "cpu" and height * width <= PIXELS // 3:
+        share = 1.0
+    elif kind == "cpu":
+        share = min(1.0, share)
     narrow = isinstance(recipe.model, ConvNet) and recipe.model.width <= NARROW
-    return 4 * batch if narrow else batch
+    return max(1, int(share * (4 * EVAL_BATCH[kind] if narrow else EVAL_BATCH[kind])))
 
 
 def batch_of(tensors: Tensors, split: str, index: Tensor | None, start: int, stop: int) -> Tensor:
@@ -89,10 +98,7 @@ def evaluate_splits(
 
 
 def evaluate_views(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Row:
-    """Loss and accuracy of logits averaged over views of each image.
-
-    Of the splits that are evaluated whole.
-    """
+    """Loss and accuracy of logits averaged over views of each image, on val and test."""
     row: Row = {}
     for name in recipe.evaluate:
         if name != "train" and tensors.count(name):

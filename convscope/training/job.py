@@ -7,8 +7,10 @@ from typing import Any
 
 from convscope.recipe import Recipe
 from convscope.training.main_path import train
+from convscope.training.memory import keep_freed_memory
 
 
 def train_job(report: Callable[[Any], None], recipe: Recipe, root: str) -> str:
     """Train a recipe below `root`, reporting each epoch's row; returns the run's folder."""
+    keep_freed_memory()
     return str(train(recipe, root, log=report).path)

@@ -1,14 +1,12 @@
 """The loop: fit(net, tensors, recipe, log). It knows neither disk nor screen.
 
 Every random choice of an epoch comes from generators seeded by (recipe.seed, epoch), so an epoch
-depends on nothing but the state that the one before left behind: resuming from a saved state
-continues to the bit.
+depends on nothing but the state that the one before left behind: resuming continues to the bit.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 import torch
@@ -19,7 +17,9 @@ from convscope.errors import UserError
 from convscope.recipe import Recipe
 from convscope.training import augmentation as augment
 from convscope.training.acceleration import accelerate
+from convscope.training.caller import seed_generators
 from convscope.training.checks import small_shape
+from convscope.training.clock import seconds_now
 from convscope.training.evaluation import evaluate_splits, evaluate_views
 from convscope.training.metrics import autocast
 from convscope.training.optimisers import learning_rate, optimiser, set_rate
@@ -36,54 +36,42 @@ def fit(
     log: Callable[[Row, State], None],
     resume: State | None = None,
 ) -> str:
-    """Train `net` in place for recipe.epochs epochs; after each, call log(row, state).
+    """Train a network in place for recipe.epochs epochs; returns "finished" or "diverged".
 
-    A row has epoch (from 1), lr (of the last step), seconds, train_seconds, and for each split in
-    recipe.evaluate its loss, accuracy and loss_sd (standard deviation of the images' losses) over
-    the whole split in eval mode; of the training split over recipe.train_sample images, the same
-    after every epoch. Labels of the training split are the ones trained on (with label_noise,
-    noisy). A number that is not finite is None and ends the run: returns "finished" or "diverged".
-    Raises UserError where the batch is larger than the training split, or where this machine has
-    not got the recipe's kernels.
+    net: images N×C×H×W to logits N×K; it is moved to the recipe's device, precision and layout.
+    tensors: the data on that device, as `to_device` returns them.
+    recipe: optimiser, schedule, augmentation, batches and what is evaluated.
+    log: called as log(row, state) after each epoch. A row has epoch (from 1), lr (of the last
+        step), train_seconds, seconds (with evaluation) and for each split in recipe.evaluate its
+        loss, accuracy and loss_sd (standard deviation over images) in eval mode: over the whole
+        split, of the training split over recipe.train_sample images, the same in every epoch.
+        Training labels are the ones trained on (with label_noise, noisy). A number that is not
+        finite is None and ends the run as "diverged".
+    resume: the state of an earlier epoch, from which training goes on to the bit.
+
+    Raises UserError where a batch is larger than the training split, or where this machine lacks
+    the kernels of the recipe.
     """
     count = tensors.count("train")
     if recipe.batch > count:
         raise UserError(f"batch = {recipe.batch}: larger than the {count:,} training images")
     net = accelerate(place(net, recipe).train(), recipe)
     optimizer = optimiser(net, recipe)
-    labels = tensors.labels["train"]
     if resume is not None:
         load_state(net, optimizer, resume)
     else:
         prepare(net, tensors)
-    num_batches = math.ceil(count / recipe.batch)
-    steps = recipe.epochs * num_batches
-    mirrored = first_mirrored(count, recipe)
     for split in ("train", *recipe.evaluate):
         tensors.stored(split)  # before the clock of the first epoch starts
 
     for epoch in range(resume.epoch + 1 if resume else 1, recipe.epochs + 1):
-        started = time.perf_counter()
-        seed = derived_seed(recipe.seed, epoch)
-        torch.manual_seed(seed)  # for modules of the user that draw, as dropout does
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(count, generator=generator).to(recipe.device)
-        net.train()
-        lr = recipe.lr
-        # nearly equal batches: every image once an epoch, no small last batch
-        for i, index in enumerate(order.tensor_split(num_batches)):
-            lr = learning_rate(recipe, (epoch - 1) * num_batches + i, steps)
-            set_rate(optimizer, lr)
-            turned = None if mirrored is None else mirrored[index.cpu()] ^ bool(epoch % 2)
-            x = change(tensors.inputs("train", index), recipe, generator, turned)
-            if epoch <= recipe.small_share * recipe.epochs:
-                x = augment.shrink(x, *small_shape(tensors.in_shape)[1:])
-            step(net, optimizer, x, labels[index], recipe)
-        trained = time.perf_counter() - started
+        started = seconds_now(recipe.device)
+        lr = train_epoch(net, optimizer, tensors, recipe, epoch)
+        trained = seconds_now(recipe.device) - started
         row, right = evaluate_splits(net, tensors, recipe)
         if epoch == recipe.epochs and recipe.views != "one":
             row |= evaluate_views(net, tensors, recipe)
-        whole = time.perf_counter() - started
+        whole = seconds_now(recipe.device) - started
         row = {
             "epoch": epoch,
             "lr": lr,
@@ -99,6 +87,38 @@ def fit(
     return "finished"
 
 
+def train_epoch(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    tensors: Tensors,
+    recipe: Recipe,
+    epoch: int,
+) -> float:
+    """Every training image once, in an order drawn for this epoch; returns the last step's rate."""
+    count = tensors.count("train")
+    num_batches = math.ceil(count / recipe.batch)
+    labels = tensors.labels["train"]
+    seed = derived_seed(recipe.seed, epoch)
+    seed_generators(recipe.device, seed)  # for modules of the user that draw, as dropout does
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(count, generator=generator)
+    mirrored = first_mirrored(count, recipe)
+    small = epoch <= recipe.small_share * recipe.epochs
+    net.train()
+    lr = recipe.lr
+    # nearly equal batches: every image once an epoch, no small last batch
+    batches = order.to(recipe.device).tensor_split(num_batches)
+    for i, (index, on_cpu) in enumerate(zip(batches, order.tensor_split(num_batches), strict=True)):
+        lr = learning_rate(recipe, (epoch - 1) * num_batches + i, recipe.epochs * num_batches)
+        set_rate(optimizer, lr)
+        turned = None if mirrored is None else mirrored[on_cpu] ^ bool(epoch % 2)
+        x = change(tensors.inputs("train", index), recipe, generator, turned)
+        if small:
+            x = augment.shrink(x, *small_shape(tensors.in_shape)[1:])
+        step(net, optimizer, x, labels[index], recipe)
+    return lr
+
+
 def place(net: nn.Module, recipe: Recipe) -> nn.Module:
     """Move a network to the recipe's device, weights' precision and layout, in place."""
     dtype = torch.float64 if recipe.precision == "float64" else torch.float32
@@ -110,9 +130,9 @@ def place(net: nn.Module, recipe: Recipe) -> nn.Module:
 
 
 def prepare(net: nn.Module, tensors: Tensors) -> None:
-    """Give the first training images, normalised, to layers that take their weights from them.
+    """Hand the first training images, normalised, to layers that take first weights from them.
 
-    These have a method `prepare(images)`.
+    Such a layer has a method `prepare(images)`.
     """
     for module in net.modules():
         take = getattr(module, "prepare", None)
@@ -123,9 +143,9 @@ def prepare(net: nn.Module, tensors: Tensors) -> None:
 def step(
     net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, recipe: Recipe
 ) -> Tensor:
-    """One update on a prepared batch; returns the loss of its last part.
+    """One update on a prepared batch; returns the loss (of the last part of recipe.micro_batch).
 
-    The loss is computed from logits in float32 (float64 for float64).
+    The loss is computed from logits in float32, for precision float64 in float64.
     """
     optimizer.zero_grad(set_to_none=True)
     parts = math.ceil(len(x) / recipe.micro_batch) if recipe.micro_batch else 1
@@ -141,9 +161,9 @@ def step(
 
 
 def first_mirrored(count: int, recipe: Recipe) -> Tensor | None:
-    """With alternating flips, which of the training images are mirrored in the even epochs.
+    """With alternating flips, which training images are mirrored in the even epochs (booleans).
 
-    The others are in the odd ones.
+    The others are mirrored in the odd epochs. None where each batch draws its own.
     """
     if not (recipe.flip and recipe.alternate):
         return None
@@ -156,7 +176,7 @@ def change(
 ) -> Tensor:
     """The recipe's augmentation of a normalised batch.
 
-    `mirrored` names the images that are mirrored, where that is not drawn here.
+    mirrored: which images are mirrored; None draws it here.
     """
     if recipe.crop:
         x = augment.crop(x, recipe.crop, generator)

@@ -1,6 +1,6 @@
-"""THE MAIN PATH: a recipe becomes a run. Read it from top to bottom.
+"""THE MAIN PATH: a recipe becomes a run. Read `train` from top to bottom.
 
-name ─ data ─▶ tensors ─ models ─▶ network ─ fit ─▶ a row an epoch ─ record ─▶ run folder
+name ─ data ─▶ tensors ─ models ─▶ network ─ fit ─▶ a row per epoch ─ record ─▶ run folder
 """
 
 from __future__ import annotations
@@ -10,22 +10,23 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from filelock import FileLock, Timeout
+from torch import nn
 
-from convscope.data import dataset as datasets
+from convscope.data import Dataset
 from convscope.errors import UserError, one_line
 from convscope.files import set_aside
 from convscope.models import build, size_of
 from convscope.recipe import Recipe
 from convscope.training.acceleration import why_no_kernels
-from convscope.training.checks import check_fits, is_out_of_memory
+from convscope.training.caller import own_settings
+from convscope.training.checks import check_network, is_out_of_memory
 from convscope.training.loop import fit
-from convscope.training.memory import keep_freed_memory
-from convscope.training.resident_data import load, resident
+from convscope.training.resident_data import dataset_of, resident
 from convscope.training.run_folder import RunFolder, is_finished
 from convscope.training.runs import Run
 from convscope.training.state import Row, State
+from convscope.training.tensors import Tensors
 from convscope.training.trained import finished_run
 
 
@@ -33,85 +34,104 @@ def train(
     recipe: Recipe,
     root: Path | str = "runs",
     *,
-    data: datasets.Dataset | None = None,
+    data: Dataset | None = None,
     log: Callable[[Row], None] | None = None,
 ) -> Run:
-    """Train one network and record it in root/ID; a finished run is read, a broken-off one goes on from its last epoch.
+    """Train one network and record it in root/ID; a finished run is read, a broken-off one goes on.
 
-    `data` spares loading what recipe.data names; `log` is called with each epoch's row. Raises UserError where recipe and data don't
-    fit or another process is at this very run; a network too large for memory and a loss that is not finite are results, not errors.
+    recipe: all that decides the outcome; its hash is the run's id.
+    root: the folder of runs.
+    data: what recipe.data names, where it is loaded already.
+    log: called with each epoch's row (see `fit`).
+
+    A loss that is not finite and a network too large for memory are results (Run.status). Torch's
+    settings and the random generators are left as they were. Raises UserError where recipe and
+    data don't go together, and where another process trains this very run.
     """
-    # data: a name or a path becomes uint8 tensors; their hash becomes part of the recipe
-    if data is None and not recipe.data_hash:
-        data = load(recipe)
-    if data is not None:
-        if data.held_out not in (None, (recipe.val, recipe.split_seed)):
-            raise UserError(
-                f"val, split_seed = {recipe.val:g}, {recipe.split_seed} in the recipe: the data were loaded with {data.held_out}"
-            )
-        recipe = replace(recipe, data_hash=data.hash)
-    folder = RunFolder(Path(root) / recipe.id)
-    if (run := finished_run(folder.path)) is not None:
-        return run
+    with own_settings(recipe.device, recipe.threads):
+        # data: a name becomes uint8 images, whose hash becomes part of the recipe
+        recipe, data = with_data(recipe, data)
+        folder = RunFolder(Path(root) / recipe.id)
+        if (run := finished_run(folder.path)) is not None:
+            return run
+        check_kernels(recipe)
+        tensors = resident(recipe, data)
+
+        # model: the same seed gives the same weights, and its size is counted exactly
+        size = size_of(recipe.model, tensors.in_shape, tensors.num_classes)
+        counts = {"filters": size.filters, "parameters": size.parameters, "flops": size.flops}
+        net = built(recipe, tensors)
+
+        with run_lock(folder.path):
+            if (run := finished_meanwhile(folder)) is not None:
+                return run
+            folder.begin(recipe)
+            state = folder.resume()
+
+            # fit and evaluate: each epoch is on disk before the next one begins
+            def epoch(row: Row, state: State) -> None:
+                folder.epoch(row, state)
+                if log is not None:
+                    log(row)
+
+            if net is None:
+                status = "out_of_memory"
+                message = f"the network's {size.parameters:,} parameters don't fit"
+            elif folder.rows and None in folder.rows[-1].values():  # before it was broken off
+                status, message = "diverged", ""
+            else:
+                status, message = fitted(net, tensors, recipe, epoch, state)
+
+            # record: result.json last, its presence means finished
+            return folder.finish(recipe, status, counts, message)
+
+
+def with_data(recipe: Recipe, data: Dataset | None) -> tuple[Recipe, Dataset | None]:
+    """The recipe with its data's hash, and the data where they had to be loaded for it."""
+    if data is None and recipe.data_hash:
+        return recipe, None
+    data = data or dataset_of(recipe)
+    if data.held_out not in (None, (recipe.val, recipe.split_seed)):
+        raise UserError(
+            f"val, split_seed = {recipe.val:g}, {recipe.split_seed} in the recipe: "
+            f"the data were loaded with {data.held_out}"
+        )
+    return replace(recipe, data_hash=data.hash), data
+
+
+def check_kernels(recipe: Recipe) -> None:
     if reason := why_no_kernels(recipe.precision, recipe.kernels):
         raise UserError(
             f"kernels = {recipe.kernels}: {one_line(reason)}; kernels = library needs nothing"
         )
 
-    # network: the same seed gives the same weights; its size is counted exactly
-    tensors = resident(recipe, data)
-    size = size_of(recipe.model, tensors.in_shape, tensors.num_classes)
-    counts = {"filters": size.filters, "parameters": size.parameters, "flops": size.flops}
+
+def built(recipe: Recipe, tensors: Tensors) -> nn.Module | None:
+    """The untrained network, tried on two empty images; None where it is too large for memory."""
     try:
         net = build(recipe.model, tensors.in_shape, tensors.num_classes, recipe.seed)
-        check_fits(net, tensors, recipe)
+        check_network(net, tensors, recipe)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        net = None
+        return None
+    return net
 
-    with run_lock(folder.path):
-        if is_finished(
-            folder.path
-        ):  # by another process since we looked; or it failed or was altered, and is trained again
-            reasons: list[str] = []
-            if (run := finished_run(folder.path, reasons.append)) is not None:
-                return run
-            set_aside(folder.path / "result.json", " ".join(reasons) or "the run had failed")
 
-        # fit: every epoch is evaluated over whole splits (of the training images a sample, if so asked), and on disk before the next one begins
-        folder.begin(recipe)
-        state = folder.resume()
-
-        def epoch(row: Row, state: State) -> None:
-            folder.epoch(row, state)
-            if log is not None:
-                log(row)
-
-        torch.set_num_threads(recipe.threads)
-        keep_freed_memory()
-        if net is None:
-            return folder.finish(
-                recipe,
-                "out_of_memory",
-                counts,
-                f"the network's {size.parameters:,} parameters don't fit",
-            )
-        try:
-            diverged = (
-                bool(folder.rows) and None in folder.rows[-1].values()
-            )  # before it was broken off
-            status, message = (
-                "diverged" if diverged else fit(net, tensors, recipe, epoch, state),
-                "",
-            )
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            status, message = "out_of_memory", one_line(error)
-
-        # record: result.json last, its presence means finished
-        return folder.finish(recipe, status, counts, message)
+def fitted(
+    net: nn.Module,
+    tensors: Tensors,
+    recipe: Recipe,
+    log: Callable[[Row, State], None],
+    state: State | None,
+) -> tuple[str, str]:
+    """`fit`, with memory that runs out as a status: the status and a message."""
+    try:
+        return fit(net, tensors, recipe, log, state), ""
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return "out_of_memory", one_line(error)
 
 
 def run_lock(path: Path) -> AbstractContextManager[object]:
@@ -121,5 +141,19 @@ def run_lock(path: Path) -> AbstractContextManager[object]:
         return FileLock(path / ".lock").acquire(timeout=0)
     except Timeout:
         raise UserError(
-            f"run {one_line(path)}: another process is training it; wait for it, or choose another folder"
+            f"run {one_line(path)}: another process is training it; "
+            "wait for it, or choose another folder"
         ) from None
+
+
+def finished_meanwhile(folder: RunFolder) -> Run | None:
+    """The run, where another process has finished it since we looked.
+
+    A result that failed or was altered is set aside, and the run is trained again.
+    """
+    if not is_finished(folder.path):
+        return None
+    reasons: list[str] = []
+    if (run := finished_run(folder.path, reasons.append)) is None:
+        set_aside(folder.path / "result.json", " ".join(reasons) or "the run had failed")
+    return run

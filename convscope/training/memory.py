@@ -1,8 +1,11 @@
 """The process's allocator: freed memory is kept for the next batch, not given back to the system.
 
 A training step frees and allocates the same megabytes again and again. glibc gives large blocks
-back at once, so the system has to clear every page of them anew. Keeping them made whole training
+back at once, so the system has to clear every page of them anew. Keeping them makes whole training
 steps of small networks 1.3 to 1.5 times as fast (bench/overhead.py shows it).
+
+It can't be undone within a process, so only processes of our own do it: workers and the command
+line, never `convscope.train` in the caller's.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc refuses more on 64-bit systems
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed memory in the process.
+    """Tell glibc to keep freed memory in this process.
 
     Returns False where the C library is another one and nothing was done.
     """

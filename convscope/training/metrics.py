@@ -11,14 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+WITHOUT_FLOAT64 = ("mps",)  # devices
+
 
 @dataclass(frozen=True)
 class Metrics:
-    """Mean cross-entropy in nats, accuracy as a fraction, standard deviation of the images' losses, over `count` images."""
+    """Of a network over `count` images."""
 
-    loss: float
-    accuracy: float
-    loss_sd: float
+    loss: float  # mean cross-entropy in nats
+    accuracy: float  # fraction
+    loss_sd: float  # standard deviation of the images' losses
     count: int
 
 
@@ -35,7 +37,11 @@ def logits_of(
     precision: str,
     batch: int,
 ) -> Tensor:
-    """Logits (count×K, float32 or float64) of images 0 … count−1; `batch_of(start, stop)` gives the prepared inputs."""
+    """Logits (count×K, float32 or float64) of images 0 … count−1, in eval mode.
+
+    batch_of: batch_of(start, stop) returns the prepared inputs of those images.
+    batch: images evaluated at once.
+    """
     training = net.training
     net.eval()
     rows: list[Tensor] = []
@@ -50,7 +56,11 @@ def logits_of(
 
 
 class Views(nn.Module):
-    """A network's logits averaged over views of each image: mirrored ones, and ones moved by a pixel along both axes at half the weight (Jordan 2024)."""
+    """A network's logits averaged over views of each image (Jordan 2024).
+
+    The image and its mirror image; with kind "flip and shift" also both moved by a pixel along
+    both axes, at half the weight.
+    """
 
     def __init__(self, net: nn.Module, kind: str) -> None:
         super().__init__()
@@ -75,7 +85,10 @@ def packed(values: Tensor) -> Tensor:
 
 
 def unpacked(values: Tensor, count: int) -> Tensor:
-    """The first `count` booleans of `packed`. Raises ValueError where there are fewer, or they are none."""
+    """The first `count` booleans of `packed`.
+
+    Raises ValueError where the values are of another type or number.
+    """
     if values.dtype != torch.uint8 or values.ndim != 1 or len(values) != -(-count // 8):
         raise ValueError(
             f"{count} booleans are not packed in {tuple(values.shape)} values of {values.dtype}"
@@ -85,9 +98,14 @@ def unpacked(values: Tensor, count: int) -> Tensor:
 
 def metrics_of(logits: Tensor, labels: Tensor) -> Metrics:
     """Metrics from logits N×K and labels N; sums are taken in float64."""
-    losses = F.cross_entropy(logits, labels, reduction="none").double()
+    losses = in_float64(F.cross_entropy(logits, labels, reduction="none"))
     count = len(labels)
     mean = losses.mean()
     spread = losses.std(correction=1) if count > 1 else torch.zeros(())
-    right = (logits.argmax(1) == labels).double().mean()
+    right = in_float64(logits.argmax(1) == labels).mean()
     return Metrics(loss=float(mean), accuracy=float(right), loss_sd=float(spread), count=count)
+
+
+def in_float64(values: Tensor) -> Tensor:
+    """The values in float64, on the CPU where their device has no float64."""
+    return (values.cpu() if values.device.type in WITHOUT_FLOAT64 else values).double()

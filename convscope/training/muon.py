@@ -1,7 +1,7 @@
-"""Muon: momentum whose updates of convolutions' filters are made orthogonal (Jordan et al. 2024); everything else is trained by Adam.
+"""Muon: momentum with orthogonal updates of convolutions' filters; Adam trains all the rest.
 
-Source of the method: K. Jordan, "Muon: an optimizer for hidden layers in neural networks" (2024); of the iteration's use: Bernstein & Newhouse 2024,
-arXiv 2409.20325. Own code.
+Sources: K. Jordan, "Muon: an optimizer for hidden layers in neural networks" (2024); Newton-Schulz
+iteration: Bernstein & Newhouse 2024, arXiv 2409.20325. Own code.
 """
 
 from __future__ import annotations
@@ -16,11 +16,8 @@ MOMENTUM = 0.6
 
 ITERATIONS = 3
 
-QUINTIC = (
-    3.4445,
-    -4.7750,
-    2.0315,
-)  # drives singular values from (0, 1] to about 1 quickly, not exactly
+# drives singular values from (0, 1] to about 1, quickly rather than exactly
+QUINTIC = (3.4445, -4.7750, 2.0315)
 
 BETAS, EPS = (0.9, 0.95), 1e-8
 
@@ -28,7 +25,10 @@ ADAM_RATE = 1 / 24  # Adam's rate over Muon's: 0.01 at a rate of 0.24
 
 
 def orthogonal(matrix: Tensor, iterations: int = ITERATIONS) -> Tensor:
-    """The nearest matrix with (nearly) equal singular values to an R×C matrix, by a Newton-Schulz iteration in the matrix's precision."""
+    """The nearest matrix to an R×C matrix whose singular values are (nearly) equal.
+
+    By a Newton-Schulz iteration in the matrix's precision.
+    """
     a, b, c = QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
@@ -40,8 +40,11 @@ def orthogonal(matrix: Tensor, iterations: int = ITERATIONS) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """`groups` with kind "filters" are O×I×K×K weights, moved along the orthogonal update of their O×I·K·K matrix; where `scale_free`
-    (a normalisation follows) they are kept at norm √O, so that the rate is the relative size of a step. Groups of kind "adam" are the others.
+    """An optimiser of two kinds of groups of parameters, "filters" and "adam".
+
+    Filters are O×I×K×K weights, moved along the orthogonal update of their O×I·K·K matrix. Where a
+    group is `scale_free` (a normalisation follows), they keep the norm √O, so that the rate is the
+    relative size of a step. Groups of kind "adam" hold all other parameters.
     """
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, low: bool) -> None:
@@ -97,7 +100,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def muon(net: nn.Module, lr: float, weight_decay: float, low: bool) -> Muon:
-    """Muon for the trained 4-dimensional weights, Adam for the rest at ADAM_RATE of the rate; decay acts on weights that are not scale-free."""
+    """Muon for the trained 4-dimensional weights, Adam for the rest at ADAM_RATE of the rate.
+
+    Weight decay acts on weights that are not scale-free.
+    """
     free = {
         id(m.weight)
         for m in net.modules()

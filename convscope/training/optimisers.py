@@ -41,7 +41,10 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """The rate of step `step` (from 0) of `steps`: a function of the step alone, so that resuming needs no state."""
+    """The rate of step `step` (from 0) of `steps`.
+
+    It is a function of the step alone, so that resuming needs no state.
+    """
     return recipe.lr * SCHEDULES[recipe.schedule](step / steps)
 
 
@@ -52,7 +55,11 @@ def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Weight decay acts on weights, not on biases and normalisation; it is decoupled for adamw and an L2 penalty otherwise."""
+    """The recipe's optimiser of the parameters that are trained.
+
+    Weight decay acts on weights, not on biases and normalisation; it is decoupled for adamw and
+    muon, and an L2 penalty otherwise.
+    """
     if recipe.optimizer == "muon":
         return muon(net, recipe.lr, recipe.weight_decay, low=recipe.precision == "bfloat16")
     trained = [p for p in net.parameters() if p.requires_grad]

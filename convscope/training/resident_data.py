@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-from convscope import data as datasets
+from convscope.data import Dataset, load
 from convscope.errors import UserError, one_line
 from convscope.recipe import Recipe
 from convscope.training.tensors import Tensors, tensors_key, to_device
 
-_resident: dict[
-    tuple[object, ...], Tensors
-] = {}  # data sets moved to the device, kept for the next runs of this process, the last used last
+# data sets moved to the device, kept for the next runs of this process, the last used last
+_resident: dict[tuple[object, ...], Tensors] = {}
 
 KEPT_BYTES = 550_000_000  # of them, before another one is added
 
 
-def load(recipe: Recipe, verify: bool = True) -> datasets.Dataset:
-    return datasets.load(
+def dataset_of(recipe: Recipe, verify: bool = True) -> Dataset:
+    """The data set that the recipe names, split as it says.
+
+    verify: hash the cached files, which a parent process may have done just now.
+    """
+    return load(
         recipe.data, val=recipe.val, split_seed=recipe.split_seed, size=recipe.size, verify=verify
     )
 
 
-def resident(recipe: Recipe, data: datasets.Dataset | None = None) -> Tensors:
-    """The recipe's data on its device; runs on the same data share them, and a study's pilots on a part of them don't drive out the whole."""
+def resident(recipe: Recipe, data: Dataset | None = None) -> Tensors:
+    """The recipe's data on its device; runs on the same data share them.
+
+    A study's pilots on a part of the data don't drive out the whole. Raises UserError where the
+    data are not those that the recipe was written for.
+    """
     key = tensors_key(recipe)
     if key in _resident:
         _resident[key] = _resident.pop(key)
     else:
-        data = data or load(recipe, verify=False)
+        data = data or dataset_of(recipe, verify=False)
         if recipe.data_hash not in ("", data.hash):
             raise UserError(
-                f"data {one_line(recipe.data)!r} changed since the recipe was written: {recipe.data_hash[:12]} then, {data.hash[:12]} now"
+                f"data {one_line(recipe.data)!r} changed since the recipe was written: "
+                f"{recipe.data_hash[:12]} then, {data.hash[:12]} now"
             )
         while _resident and sum(tensors.bytes() for tensors in _resident.values()) > KEPT_BYTES:
             _resident.pop(next(iter(_resident)))

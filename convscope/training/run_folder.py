@@ -1,14 +1,17 @@
 """A run folder: write, read, list. The only file that knows its layout.
 
     recipe.json              what the run is; its hash is the folder's name
-    metrics.jsonl            a row an epoch
-    checkpoint.safetensors   weights, optimiser state and all rows so far; replaced atomically after each epoch
-    best.safetensors         weights of the epoch with the lowest validation loss, and which test images it got right
+    metrics.jsonl            a row per epoch
+    checkpoint.safetensors   weights, optimiser state and all rows so far; replaced after each epoch
+    best.safetensors         weights of the epoch with the lowest validation loss, and which test
+                             images they get right
     environment.json         versions and machine
-    result.json              written last: its presence means finished; holds the hashes of recipe and metrics
+    result.json              written last: its presence means finished; holds the hashes of recipe
+                             and metrics
 
-Every file is written beside its place, synced, renamed into it, and the folder synced. The checkpoint is the truth of an unfinished run
-(the log is trimmed to it), result.json is the truth of a finished one. What does not agree with its hash is set aside and named.
+Every file is written beside its place, synced, renamed into it, and the folder synced. The
+checkpoint is the truth of an unfinished run (the log is trimmed to it), result.json is the truth of
+a finished one. What does not agree with its hash is set aside and named.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from convscope.training.state import Row, State
 
 
-BEST = "best.safetensors"
+BEST, CHECKPOINT = "best.safetensors", "checkpoint.safetensors"
 
 FINAL = ("finished", "diverged", "out_of_memory", "failed")
 
@@ -48,8 +51,11 @@ class RunFolder:
         write_json(self.path / "environment.json", environment(recipe))
 
     def resume(self) -> State | None:
-        """The state of the last epoch on disk, the log trimmed to it; None where there is none to be trusted."""
-        path = self.path / "checkpoint.safetensors"
+        """The state of the last epoch on disk; None where there is none to be trusted.
+
+        The log is trimmed to that epoch.
+        """
+        path = self.path / CHECKPOINT
         if not path.exists():
             self._write_rows()
             return None
@@ -60,7 +66,7 @@ class RunFolder:
 
             state = State(int(metadata["epoch"]), tensors)
         except (UserError, KeyError, ValueError) as error:
-            set_aside(path, f"checkpoint does not read: {error}")
+            set_aside(path, f"the checkpoint cannot be read: {error}")
             self.rows = []
             state = None
         self._write_rows()
@@ -70,7 +76,7 @@ class RunFolder:
         write_bytes(self.path / "metrics.jsonl", b"".join(dump(row) + b"\n" for row in self.rows))
 
     def epoch(self, row: Row, state: State) -> None:
-        """Record an epoch: best weights where it is the best so far, the checkpoint, then the row in the log."""
+        """Record an epoch: best weights if it is the best so far, the checkpoint, then its row."""
         self.rows.append(dict(row))
         if best_row(self.rows)["epoch"] == row["epoch"] and all(
             value is not None for value in row.values()
@@ -78,7 +84,7 @@ class RunFolder:
             weights = {k: v for k, v in state.tensors.items() if not k.startswith("optimizer.")}
             write_tensors(self.path / BEST, weights, {"epoch": str(state.epoch)})
         metadata = {"epoch": str(state.epoch), "rows": json.dumps(self.rows)}
-        write_tensors(self.path / "checkpoint.safetensors", state.tensors, metadata)
+        write_tensors(self.path / CHECKPOINT, state.tensors, metadata)
         with (self.path / "metrics.jsonl").open("ab") as log:
             log.write(dump(row) + b"\n")
             log.flush()
@@ -128,7 +134,10 @@ def read_run(path: Path) -> Run:
 
 
 def list_runs(root: Path) -> Iterator[Run | UserError]:
-    """Every finished run below a folder of runs, a study or a folder of studies; an altered one as the error that names it."""
+    """Every finished run below a folder of runs, a study or a folder of studies.
+
+    An altered run is returned as the error that names it.
+    """
     for path in sorted(root.rglob("result.json")):
         try:
             yield read_run(path.parent)
@@ -139,18 +148,22 @@ def list_runs(root: Path) -> Iterator[Run | UserError]:
 def environment(recipe: Recipe) -> dict[str, Any]:
     """Versions, machine, and what the kernels in use were built by."""
     import platform
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
     import torch
 
     from convscope.recipe import REVISION
     from convscope.training.acceleration import kernels_in_use
 
+    try:
+        convscope = version("convscope")
+    except PackageNotFoundError:  # run from a source tree
+        convscope = "not installed"
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "torch": torch.__version__,
-        "convscope": version("convscope"),
+        "convscope": convscope,
         "revision": REVISION,
         "kernels": kernels_in_use(recipe),
     }

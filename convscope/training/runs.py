@@ -11,13 +11,22 @@ from convscope.recipe import Recipe
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its recipe, a row an epoch, the best epoch by validation loss (the last where nothing was held out), and its size."""
+    """A run that has ended, as its folder records it; printing it shows the best and last epoch.
+
+    path: its folder, named by the recipe's id.
+    recipe: what was trained.
+    rows: one per epoch: epoch, lr, each split's loss, accuracy and loss_sd, seconds (see `fit`).
+    status: "finished", "diverged" (a loss was not finite), "out_of_memory" or "failed".
+    size: counts of filters, parameters and flops (of one forward pass).
+    seconds: of all epochs, with their evaluations.
+    message: why it did not finish.
+    """
 
     path: Path
     recipe: Recipe
     rows: tuple[dict[str, Any], ...]
     status: str
-    size: dict[str, int]  # filters, parameters, flops
+    size: dict[str, int]
     seconds: float
     message: str = ""
 
@@ -27,6 +36,7 @@ class Run:
 
     @property
     def best(self) -> dict[str, Any]:
+        """The row of lowest validation loss; the last row where nothing was held out."""
         return best_row(self.rows)
 
     @property
@@ -34,26 +44,34 @@ class Run:
         return self.rows[-1]
 
     def __str__(self) -> str:
-        head = f"run {self.id}: {self.status}, {self.size['parameters']:,} parameters, {len(self.rows)} epochs, {self.seconds:.1f} s"
+        head = (
+            f"run {self.id}: {self.status}, {self.size['parameters']:,} parameters, "
+            f"{len(self.rows)} epochs, {self.seconds:.1f} s"
+        )
         if self.status != "finished":
             return f"{head}\n{self.message}".strip()
         lines = [head]
         for name, row in (("best", self.best), ("last", self.last)):
             splits = [
-                f"{split} loss {row[f'{split}_loss']:.4f} accuracy {100 * row[f'{split}_accuracy']:.2f} %"
+                f"{split} {loss_and_accuracy(row, split)}"
                 for split in ("train", "val", "test")
                 if f"{split}_loss" in row
             ]
             lines.append(f"{name} epoch {row['epoch']}: " + ", ".join(splits))
         if self.last.get("test_views_accuracy") is not None:
-            row = self.last
-            lines.append(
-                f"{self.recipe.views}: test loss {row['test_views_loss']:.4f} accuracy {100 * row['test_views_accuracy']:.2f} %"
-            )
+            views = loss_and_accuracy(self.last, "test_views")
+            lines.append(f"{self.recipe.views}: test {views}")
         return "\n".join([*lines, str(self.path)])
 
 
+def loss_and_accuracy(row: dict[str, Any], split: str) -> str:
+    return f"loss {row[f'{split}_loss']:.4f} accuracy {100 * row[f'{split}_accuracy']:.2f} %"
+
+
 def best_row(rows: tuple[dict[str, Any], ...] | list[dict[str, Any]]) -> dict[str, Any]:
-    """The row of lowest validation loss; the test columns are never looked at. Without validation: the last row."""
+    """The row of lowest validation loss, without a look at the test columns.
+
+    Without validation losses it is the last row.
+    """
     judged = [row for row in rows if row.get("val_loss") is not None]
     return min(judged, key=lambda row: row["val_loss"]) if judged else rows[-1]

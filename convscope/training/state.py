@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +15,18 @@ Row = dict[str, float | int | None]
 
 @dataclass
 class State:
-    """What an epoch leaves behind: everything that the next one needs, and which test images were right (`RIGHT`). Tensors are on the CPU, contiguous."""
+    """What an epoch leaves behind: all that the next epoch needs, and which test images were right.
+
+    tensors: contiguous, on the CPU: "net.NAME" of the network's state dict, "optimizer.I.NAME" of
+        the optimiser's state of parameter I, and `RIGHT`.
+    """
 
     epoch: int
     tensors: dict[str, Tensor]
 
 
 def state_of(net: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> State:
+    """A copy of all that `load_state` needs to go on after this epoch."""
     tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
     for i, values in optimizer.state_dict()["state"].items():
         for key, value in values.items():
@@ -30,19 +36,24 @@ def state_of(net: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> St
 
 
 def load_state(net: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
+    """Put a state into a network and its optimiser, on their device."""
     net.load_state_dict(
         {k.removeprefix("net."): v for k, v in state.tensors.items() if k.startswith("net.")}
     )
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = [(p, group) for group in optimizer.param_groups for p in group["params"]]
     for name, value in state.tensors.items():
         kind, _, rest = name.partition(".")
         if kind == "optimizer":
             index, _, key = rest.partition(".")
-            parameter = parameters[int(index)]
-            # fused kernels walk parameter and state in one order: the state takes the parameter's strides
-            home = (
-                torch.empty_like(parameter, dtype=value.dtype)
-                if value.shape == parameter.shape
-                else torch.empty_like(value)
-            )
-            optimizer.state[parameter][key] = home.copy_(value)
+            parameter, group = parameters[int(index)]
+            optimizer.state[parameter][key] = home_of(key, value, parameter, group).copy_(value)
+
+
+def home_of(key: str, value: Tensor, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+    """An empty tensor for a value of the optimiser's state, where the optimiser looks for it."""
+    if key == "step" and not (group.get("fused") or group.get("capturable")):
+        return torch.empty_like(value)  # is read by Python: it stays on the CPU
+    if value.shape == parameter.shape:
+        # fused kernels walk parameter and state in one order: the state takes its strides
+        return torch.empty_like(parameter, dtype=value.dtype)
+    return torch.empty_like(value, device=parameter.device)

@@ -21,7 +21,10 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file that we wrote; UserError where its content is not what was written."""
+    """Tensors and metadata of a file of `write_tensors`.
+
+    Raises UserError where the content is not what was written.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:

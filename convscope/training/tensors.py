@@ -12,21 +12,27 @@ from torch import Tensor
 
 from convscope.data import Dataset, Split
 from convscope.recipe import Recipe
-from convscope.training.checks import check_device
+from convscope.training.checks import check_device, check_precision
 
 
 @dataclass(frozen=True)
 class Tensors:
     """A data set on the device, ready for networks.
 
-    rows: for each split that was asked for N×(H·W·C) values (N×(C·H·W) where the layout is contiguous), normalised in the recipe's precision; uint8
-    where all splits' would take more than RESIDENT_BYTES, and normalised a batch at a time. waiting: the other splits' images, uint8 N×C×H×W.
-    labels: int64 N. `mean` and `scale` are C×1×1 in float32: (image − mean) · scale has mean 0 and standard deviation 1 on the training split.
+    rows: for each split that was asked for, N×(H·W·C) values (contiguous layout: N×(C·H·W)),
+        normalised in the recipe's precision, or uint8 where they are normalised batch by batch.
+    waiting: images of the splits that nobody has asked for, uint8 N×C×H×W.
+    normalised_ahead: whether rows are normalised once; where all splits would take more than
+        RESIDENT_BYTES, each batch is normalised when it is used.
+    labels: int64 N for each split.
+    mean, scale: C×1×1 in float32; (image − mean) · scale has mean 0 and standard deviation 1 over
+        the training split.
+    in_shape: channels, height, width.
     """
 
     rows: dict[str, Tensor]
     waiting: dict[str, Tensor]
-    fits: bool  # all splits, normalised
+    normalised_ahead: bool
     labels: dict[str, Tensor]
     mean: Tensor
     scale: Tensor
@@ -50,15 +56,15 @@ class Tensors:
         if split in self.waiting:
             images = self.waiting[split]
             order = (0, 2, 3, 1) if self.channels_last else (0, 1, 2, 3)
-            dtype = self.dtype if self.fits else torch.uint8
+            dtype = self.dtype if self.normalised_ahead else torch.uint8
             rows = torch.empty(
                 (len(images), math.prod(self.in_shape)), dtype=dtype, device=self.mean.device
             )
             for start in range(0, len(images), 1000):
                 part = images[start : start + 1000]
-                rows[start : start + 1000] = (
-                    (self.normalise(part) if self.fits else part).permute(order).flatten(1)
-                )
+                if self.normalised_ahead:
+                    part = self.normalise(part)
+                rows[start : start + 1000] = part.permute(order).flatten(1)
             self.rows[split] = rows
             del self.waiting[split]
         return self.rows[split]
@@ -67,7 +73,7 @@ class Tensors:
         """What the images take when all are laid out."""
         laid_out = sum(rows.numel() * rows.element_size() for rows in self.rows.values())
         return laid_out + sum(
-            images.numel() * (self.dtype.itemsize if self.fits else 1)
+            images.numel() * (self.dtype.itemsize if self.normalised_ahead else 1)
             for images in self.waiting.values()
         )
 
@@ -93,8 +99,12 @@ RESIDENT_BYTES = 600_000_000  # of normalised images, in each process
 
 
 def to_device(data: Dataset, recipe: Recipe) -> Tensors:
-    """A data set for the recipe's device, to which each split is moved once: `limit` and `label_noise` applied, statistics taken from the training images."""
+    """A data set for the recipe's device, to which each split is moved once.
+
+    `limit` and `label_noise` are applied; the pixels' statistics are those of the training images.
+    """
     check_device(recipe.device)
+    check_precision(recipe.device, recipe.precision)
     train = data.train
     if recipe.limit is not None and recipe.limit < len(train):
         keep = stratified_subset(train.labels, recipe.limit, recipe.split_seed)
@@ -105,11 +115,11 @@ def to_device(data: Dataset, recipe: Recipe) -> Tensors:
     column = (data.in_shape[0], 1, 1)
     splits = {"train": train, "val": data.val, "test": data.test}
     dtype = DTYPES[recipe.precision]
+    pixels = sum(split.images.numel() for split in splits.values())
     return Tensors(
         rows={},
         waiting={name: split.images for name, split in splits.items()},
-        fits=sum(split.images.numel() for split in splits.values()) * dtype.itemsize
-        <= RESIDENT_BYTES,
+        normalised_ahead=pixels * dtype.itemsize <= RESIDENT_BYTES,
         labels={name: split.labels.to(recipe.device) for name, split in splits.items()},
         mean=mean.float().reshape(column).to(recipe.device),
         scale=(1 / sd.clamp(min=1e-3)).float().reshape(column).to(recipe.device),
@@ -136,7 +146,10 @@ def tensors_key(recipe: Recipe) -> tuple[object, ...]:
 
 
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel on the scale 0 … 255, from exact sums. images: uint8 N×C×H×W."""
+    """Mean and standard deviation of each channel on the scale 0 … 255, from exact sums.
+
+    images: uint8 N×C×H×W.
+    """
     channels = images.shape[1]
     total, squares = torch.zeros(2, channels, dtype=torch.float64)
     for part in images.split(250):
@@ -152,7 +165,10 @@ def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def stratified_subset(labels: Tensor, count: int, seed: int) -> Tensor:
-    """Indices of `count` images in their order, each class with its share (largest remainders), drawn by `seed`."""
+    """Indices of `count` images in ascending order, each class with its share, drawn by `seed`.
+
+    Shares are rounded by largest remainders.
+    """
     generator = torch.Generator().manual_seed(seed)
     num_classes = int(labels.max()) + 1
     totals = torch.bincount(labels, minlength=num_classes).double()

@@ -80,7 +80,7 @@ def predictions(
     moved: dict[Move, list[Tensor]] = {move: [] for move in moves}
     net = accelerate(net, recipe, or_library=True).eval()
     with torch.no_grad(), autocast(recipe.device, recipe.precision):
-        for index in chosen.split(eval_batch(recipe)):
+        for index in chosen.split(eval_batch(recipe, tensors.in_shape)):
             x = tensors.inputs("test", index.to(recipe.device))
             base.append(classes(x))
             for move in moves:
