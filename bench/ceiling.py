@@ -1,7 +1,8 @@
-"""The highest rate at which this processor's convolutions run, against which whole training loops are held.
+"""The highest rate at which this processor's convolutions run; whole loops are held against it.
 
-3×3 convolution, 64 to 64 channels, a large batch, channels_last, forward, in float32 and in bfloat16, with all threads: the best of a few seconds of calls.
-The floating-point operations are 2 a multiply-add.
+A 3×3 convolution, 64 to 64 channels, a large batch, channels_last, forward, in float32 and in
+bfloat16, with all threads: the best of a few seconds of calls. A multiply-add counts as two
+floating-point operations.
 
 Command: python bench/ceiling.py [--threads 2]         prints GFLOP/s
 """

@@ -1,9 +1,9 @@
 """Our convolutions against the library's, in bfloat16, one layer after the other.
 
 3×3 ones by Winograd's algorithm (outputs, gradients of inputs, gradients of filters), large kernels
-with few filters on blocks of pixels, and 3×3 ones with average pooling as one of stride 2. Each rate
-is the best of about half a second of calls, in one process, in turn; 2 floating-point operations a
-multiply-add of the definition, whichever way it is computed.
+with few filters on blocks of pixels, and 3×3 ones with average pooling as one of stride 2. Each
+rate is the best of about half a second of calls, in one process, in turn; 2 floating-point
+operations a multiply-add of the definition, whichever way it is computed.
 
 Command: python bench/convolutions.py [--threads 1]
 """
@@ -30,7 +30,8 @@ from convscope.fast.convolutions import (
 from convscope.fast.pooling import Pool
 from convscope.training import keep_freed_memory
 
-# images, channels, filters, side: layers of works `small` and `nine`, of quick's and of the strong recipe's networks
+# images, channels, filters, side: layers of works `small` and `nine`, of quick's networks and of
+# the strong recipe's
 LAYERS = (
     (128, 16, 16, 16),
     (128, 16, 32, 16),
@@ -74,7 +75,8 @@ LARGE_HEAD = (
     "ratio",
     "used",
 )
-# channels, filters, side: blocks of a linear network (no activation, average pooling) at widths 4, 16 and 32
+# channels, filters, side: blocks of a linear network (no activation, average pooling) at widths 4,
+# 16 and 32
 POOLED = (
     (3, 4, 32),
     (4, 8, 16),
@@ -197,12 +199,17 @@ def pooled_row(channels: int, filters: int, side: int) -> list[str]:
         torch.randn(128, c, n, n).bfloat16().contiguous(memory_format=last)
         for c, n in ((channels, side), (filters, side // 2))
     )
-    conv = nn.Conv2d(channels, filters, 3, padding=1).to(memory_format=last)  # pyright: ignore[reportCallIssue] (torch's stubs lack this overload)
+    # torch's stubs lack this overload of `to`
+    conv = nn.Conv2d(channels, filters, 3, padding=1).to(  # pyright: ignore[reportCallIssue]
+        memory_format=last
+    )
     x.requires_grad_(channels > 3)  # images have no gradient
 
     def both() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return Pool.apply(fastest_convolution(conv, x, True), "mean", False)  # pyright: ignore[reportReturnType]
+            return Pool.apply(  # pyright: ignore[reportReturnType]
+                fastest_convolution(conv, x, True), "mean", False
+            )
 
     def one() -> Tensor:
         return strided_means.convolve_and_average(x, conv.weight, conv.bias)
@@ -215,7 +222,10 @@ def pooled_row(channels: int, filters: int, side: int) -> list[str]:
 
 
 def errors(x: Tensor, g: Tensor, weight: Tensor) -> list[str]:
-    """Of outputs and of the gradient of filters, relative to float64's norm: the library's in bfloat16, Winograd's."""
+    """Errors of the library in bfloat16 and of Winograd, relative to float64's norm.
+
+    Of the outputs and of the gradient of filters.
+    """
     exact = (
         F.conv2d(x.double(), weight.double(), padding=1),
         filter_gradient(g.double(), x.double(), weight.double()),

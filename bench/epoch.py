@@ -5,12 +5,14 @@ Works: `small` trains 3 × [3×3 convolution with 16/32/64 filters, ReLU, 2×2 m
 connected layer on the 50,000 CIFAR-10 images; `nine` trains nine convolutions (three of 32, 64 and
 128 filters each, a pooling after every third) on 10,000. All use Adam at a constant 1e-3 and first
 weights of the same family (He normal, zero biases), and evaluate the whole training and test set.
-Each runs in a process of its own, in turn, a seed a turn. Counted are the epoch and its evaluations;
-start of the interpreter, loading of the data, the choice of DataLoader workers, of Keras's backend
-and of convscope's precision, kernels and threads are not, but the whole process's seconds are shown
-beside them, and so is the whole call of cs.train, since convscope normalises the pixels once for all
-epochs where others do it in every epoch. Of `torch.compile` there is a row without its compilation
-and one with it. The mean test losses must agree within TOLERANCE, or the exit code is 1.
+
+Each runs in a process of its own, in turn, a seed a turn. Counted are the epoch and its
+evaluations. Not counted are the start of the interpreter, the loading of the data, and the choice
+of DataLoader workers, of Keras's backend and of convscope's precision, kernels and threads. The
+whole process's seconds are shown beside them. So is the whole call of cs.train, since convscope
+normalises the pixels once for all epochs where others do it in every epoch. Of `torch.compile`
+there is a row without its compilation and one with it. The mean test losses must agree within
+TOLERANCE, or the exit code is 1.
 
 The frameworks live in a virtual environment of their own, bench/.venv (`make bench` makes it;
 without it they are left out, which is said).
@@ -88,14 +90,15 @@ def available(names: list[str]) -> list[str]:
     there = [name for name in names if not PEERS[name].apart or FRAMEWORKS.exists()]
     if missing := sorted(set(names) - set(there)):
         print(
-            f"left out, since {FRAMEWORKS.parent.parent} is not there (make bench makes it): {', '.join(missing)}",
+            f"left out, since {FRAMEWORKS.parent.parent} is not there (make bench makes it): "
+            f"{', '.join(missing)}",
             file=sys.stderr,
         )
     return there
 
 
 def run(name: str, arguments: list[str], more: dict[str, str] | None = None) -> dict[str, Any]:
-    """A peer's printed figures, with `process_seconds` and the share of the machine that others took."""
+    """A peer's printed figures, with `process_seconds` and others' share of the machine."""
     peer = PEERS[name]
     environment = {
         key: value
@@ -150,7 +153,8 @@ def measure(work: str, batch: int, images: int, turns: int, names: list[str]) ->
                 one = run(name, arguments)
             found[name].append(one)
             print(
-                f"{work}, batch {batch}, turn {turn + 1}, {name}: {one['seconds']:.2f} s, test loss {one['test_loss']:.3f}, {one['settings']}; "
+                f"{work}, batch {batch}, turn {turn + 1}, {name}: {one['seconds']:.2f} s, "
+                f"test loss {one['test_loss']:.3f}, {one['settings']}; "
                 f"others took {one['others'] or 0:.0%} of the machine",
                 file=sys.stderr,
                 flush=True,
@@ -202,9 +206,15 @@ def rows_of(batch: int, found: Found) -> list[list[str]]:
 
 
 def call_row(batch: int, found: Found) -> list[str]:
-    """The whole call of cs.train, which also normalises the data once for all epochs and puts checkpoint and records on disk."""
+    """The whole call of cs.train.
+
+    It also normalises the data, once for all epochs, and puts checkpoint and records on disk.
+    """
     call = column(found, "ours", "call_seconds")
-    what = "the whole call of `convscope.train` on loaded data: the above, pixel statistics, normalising, records on disk"
+    what = (
+        "the whole call of `convscope.train` on loaded data: the above, pixel statistics, "
+        "normalising, records on disk"
+    )
     return [
         what,
         str(batch),
@@ -217,7 +227,10 @@ def call_row(batch: int, found: Found) -> list[str]:
 
 
 def of_ceiling(work: str, images: int, found: Found, limit: float) -> str:
-    """The whole loop's FLOP/s (training three forward passes, evaluation one) against those of the processor's fastest convolution."""
+    """The whole loop's FLOP/s against those of the processor's fastest convolution.
+
+    Training counts as three forward passes, evaluation as one.
+    """
     from convscope.models import size_of
     from convscope.recipe import ConvNet
 
@@ -225,7 +238,10 @@ def of_ceiling(work: str, images: int, found: Found, limit: float) -> str:
     flops = size_of(model, (3, 32, 32), 10).flops * (3 * images + images + 10_000)
     rates = [flops / seconds for seconds in column(found, "ours", "seconds")]
     shares = spread([100 * rate / limit for rate in rates], 0)
-    return f"convscope's loop: {median(rates) / 1e9:.0f} GFLOP/s, {shares} % of the {limit / 1e9:.0f} GFLOP/s of a 64 → 64 convolution"
+    return (
+        f"convscope's loop: {median(rates) / 1e9:.0f} GFLOP/s, "
+        f"{shares} % of the {limit / 1e9:.0f} GFLOP/s of a 64 → 64 convolution"
+    )
 
 
 def verdict(found: Found) -> tuple[bool, str]:
@@ -244,7 +260,8 @@ def verdict(found: Found) -> tuple[bool, str]:
     return (
         all(abs(value) < TOLERANCE for value in apart.values()),
         f"mean test loss: {text} (tolerance {TOLERANCE}); against the whole call: {to_call}; "
-        f"other processes took {median(others):.0%} of the machine (median of all, most {max(others):.0%})",
+        f"other processes took {median(others):.0%} of the machine "
+        f"(median of all, most {max(others):.0%})",
     )
 
 
@@ -287,7 +304,8 @@ def main() -> int:
         for batch in given.batch or BATCHES[work]
     }
     print(
-        f"{work}: {images:,} training images, 10,000 test images; seconds: median (least to most, turns)\n"
+        f"{work}: {images:,} training images, 10,000 test images; "
+        "seconds: median (least to most, turns)\n"
     )
     rows = [
         row
@@ -300,7 +318,8 @@ def main() -> int:
         good, text = verdict(found)
         all_good &= good
         print(
-            f"\nbatch {batch}: {of_ceiling(work, images, found, limit)}\nbatch {batch}: {text}{'' if good else '  TOO FAR APART'}"
+            f"\nbatch {batch}: {of_ceiling(work, images, found, limit)}\n"
+            f"batch {batch}: {text}{'' if good else '  TOO FAR APART'}"
         )
     print(f"written: {write(machine, work, images, results, limit)}")
     return int(not all_good)

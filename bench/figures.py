@@ -9,14 +9,20 @@ from collections.abc import Sequence
 
 
 def machine_line() -> str:
-    """Machine, versions, and how busy the machine was when the bench began: other work on it makes every figure worse."""
+    """Machine, versions, and how busy the machine is when the bench begins.
+
+    Other work on it makes every figure worse.
+    """
     import PIL
     import torch
 
     from convscope.machine import this_machine
 
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    return f"{this_machine()}, Pillow {PIL.__version__}, {torch.get_num_threads()} threads by default; load average at the start {load}"
+    return (
+        f"{this_machine()}, Pillow {PIL.__version__}, "
+        f"{torch.get_num_threads()} threads by default; load average at the start {load}"
+    )
 
 
 def median(values: Sequence[float]) -> float:
@@ -25,16 +31,25 @@ def median(values: Sequence[float]) -> float:
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
     """Median (least to most, n)."""
-    return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f}, n = {len(values)})"
+    return (
+        f"{median(values):.{digits}f} "
+        f"({min(values):.{digits}f} to {max(values):.{digits}f}, n = {len(values)})"
+    )
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Turn by turn: both of a turn ran within seconds of each other, so that what else the machine did touches them alike."""
+    """Ratios turn by turn.
+
+    Both of a turn run within seconds of each other: other work on the machine touches them alike.
+    """
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
 def busy_seconds() -> float | None:
-    """Processor seconds that the whole machine has spent since it started, those taken by its host too; None where Linux isn't."""
+    """Processor seconds that the whole machine has spent since it started.
+
+    Those taken by its host count too. None where the system isn't Linux.
+    """
     try:
         with open("/proc/stat", encoding="ascii") as file:
             user, nice, system, _idle, _iowait, irq, soft, steal = map(
@@ -46,7 +61,10 @@ def busy_seconds() -> float | None:
 
 
 class Others:
-    """What other processes took of the machine while a child process ran: a share of all cores, from start to stop."""
+    """What other processes take of the machine while a child process runs.
+
+    It is a share of all cores, from start to stop.
+    """
 
     def __init__(self) -> None:
         self.busy, self.own, self.started = busy_seconds(), self._own(), time.perf_counter()
@@ -65,7 +83,10 @@ class Others:
 
 
 def wait_for_quiet(most: float = 20.0) -> None:
-    """Wait until other processes take less than a tenth of the machine for a second, at most so many seconds."""
+    """Wait until other processes take less than a tenth of the machine for a second.
+
+    most: the seconds to wait at most.
+    """
     until = time.perf_counter() + most
     while time.perf_counter() < until:
         others = Others()

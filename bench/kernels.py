@@ -139,7 +139,8 @@ def main() -> int:
             file=sys.stderr,
         )
     print(
-        f"{machine_line()}\n{best.precision}, batch {BATCH}, {given.threads} thread(s)\n\n{markdown(HEAD, rows)}"
+        f"{machine_line()}\n{best.precision}, batch {BATCH}, {given.threads} thread(s)\n\n"
+        f"{markdown(HEAD, rows)}"
     )
     if not good:
         print("LOSSES DIFFER")

@@ -1,10 +1,14 @@
 """A run's loop costs at most 3 % more than the bare PyTorch step it wraps.
 
-One epoch of `convscope.training.loop.fit` (its train_seconds; evaluation and recording are not in it) against a loop written by hand that does the
-same arithmetic and nothing else: the same network and first weights, the same resident normalised pixels, fused Adam, the same batches cut
-beforehand; gather, forward, loss, backward, step. In turn in one process, one thread, the precision that convscope chooses on this machine. Afterwards
-both networks must have the same test loss. Then: what `convscope.training.memory.keep_freed_memory` buys the bare loop; it can't be undone in a
-process, so each side has processes of its own.
+One epoch of `fit` (convscope/training/loop.py) is held against a loop written by hand. Of `fit`
+its train_seconds count; evaluation and recording are not in them. The loop by hand does the same
+arithmetic and nothing else: the same network and first weights, the same resident normalised
+pixels, fused Adam, the same batches cut beforehand; gather, forward, loss, backward, step. Both run
+in turn in one process, with one thread and the precision that convscope chooses on this machine.
+Afterwards both networks must have the same test loss.
+
+Then: what `keep_freed_memory` (convscope/training/memory.py) buys the bare loop. It can't be undone
+in a process, so each side has processes of its own.
 
 Command: python bench/overhead.py [--images 3200] [--turns 9]
 """
@@ -47,7 +51,10 @@ MEMORY_IMAGES, MEMORY_TURNS, MEMORY_EPOCHS = 6400, 3, 3  # in bfloat16 over 32 M
 
 @dataclass(frozen=True)
 class Loops:
-    """Times of one batch size, a figure a turn: seconds by the clock and of the processor; largest relative difference of the test losses."""
+    """Times of one batch size, a figure a turn: seconds by the clock and of the processor.
+
+    difference: the largest relative difference of the test losses.
+    """
 
     batch: int
     ours: list[float]
@@ -59,7 +66,10 @@ class Loops:
 
 @dataclass(frozen=True)
 class Memory:
-    """Processor seconds an epoch of the bare loop, and page faults a step, with freed memory kept in the process and given back."""
+    """Processor seconds an epoch of the bare loop, and page faults a step.
+
+    With freed memory kept in the process, and with it given back.
+    """
 
     batch: int
     kept: list[float]
@@ -82,9 +92,15 @@ def prepare(recipe: Recipe) -> Tensors:
 def bare_epoch(
     net: nn.Module, pixels: Tensor, labels: Tensor, batches: list[Tensor], recipe: Recipe
 ) -> tuple[float, float]:
-    """Seconds by the clock and of the processor of one epoch of plain PyTorch. pixels: normalised, N×H×W×C for channels_last, N×C×H×W otherwise."""
+    """Seconds by the clock and of the processor of one epoch of plain PyTorch.
+
+    pixels: normalised, N×H×W×C for channels_last, N×C×H×W otherwise.
+    """
     last = recipe.layout == "channels_last"
-    net.to(memory_format=torch.channels_last if last else torch.contiguous_format).train()  # pyright: ignore[reportCallIssue]  torch types it for 4-D inputs alone
+    # torch types `memory_format` for 4-D inputs alone
+    net.to(  # pyright: ignore[reportCallIssue]
+        memory_format=torch.channels_last if last else torch.contiguous_format
+    ).train()
     optimizer = torch.optim.Adam(net.parameters(), lr=recipe.lr, fused=True)
     started, cpu_started = time.perf_counter(), time.process_time()
     for index in batches:
@@ -107,7 +123,10 @@ def batches_of(count: int, recipe: Recipe) -> list[Tensor]:
 
 
 def bare(tensors: Tensors, recipe: Recipe) -> tuple[float, float, float]:
-    """Seconds by the clock and of the processor of the bare loop's epoch, and the test loss of the network it trained."""
+    """Seconds by the clock and of the processor of the bare loop's epoch, and its test loss.
+
+    The test loss is that of the network that the loop trains.
+    """
     count = tensors.count("train")
     net = build(recipe.model, tensors.in_shape, tensors.num_classes, recipe.seed)
     channels, height, width = tensors.in_shape
@@ -120,7 +139,10 @@ def bare(tensors: Tensors, recipe: Recipe) -> tuple[float, float, float]:
 
 
 def ours(tensors: Tensors, recipe: Recipe) -> tuple[float, float, float]:
-    """The same of `fit`; its processor seconds are those of the call less those of one more evaluation."""
+    """The same of `fit`.
+
+    Its processor seconds are those of the call less those of one more evaluation.
+    """
     rows: list[Row] = []
 
     def log(row: Row, _: State) -> None:
@@ -161,9 +183,10 @@ def compare(recipe: Recipe, turns: int) -> Loops:
 
 
 def memory_child(recipe: Recipe, count: int, keep: bool) -> None:
-    """In a process of its own: the bare loop, a warm-up and MEMORY_EPOCHS epochs; prints median and page faults a step as JSON.
+    """In a process of its own: the bare loop, a warm-up and MEMORY_EPOCHS epochs.
 
-    The pixels are random, drawn in one piece: blocks of 1 to 32 MiB freed earlier would teach glibc to keep such blocks.
+    It prints median and page faults a step as JSON. The pixels are random, drawn in one piece:
+    blocks of 1 to 32 MiB freed earlier would teach glibc to keep such blocks.
     """
     import resource
 
@@ -242,7 +265,10 @@ def rows_of(images: int, loops: list[Loops], memory: list[Memory]) -> list[list[
     """Rows of (what, batch, seconds, ratio) for a table."""
     rows = []
     for one in loops:
-        ratio = f"{spread(ratios(one.ours, one.bare), 3)} × bare; of processor seconds {spread(ratios(one.ours_cpu, one.bare_cpu), 3)}"
+        ratio = (
+            f"{spread(ratios(one.ours, one.bare), 3)} × bare; "
+            f"of processor seconds {spread(ratios(one.ours_cpu, one.bare_cpu), 3)}"
+        )
         rows.append(
             [
                 f"bare PyTorch loop, {images:,} images, 1 thread",
@@ -268,7 +294,10 @@ def rows_of(images: int, loops: list[Loops], memory: list[Memory]) -> list[list[
                 f"1 ({one.faults_kept:,.0f} page faults a step)",
             ]
         )
-        what = f"{spread(ratios(one.given_back, one.kept))} × kept ({one.faults_given_back:,.0f} page faults a step)"
+        what = (
+            f"{spread(ratios(one.given_back, one.kept))} × kept "
+            f"({one.faults_given_back:,.0f} page faults a step)"
+        )
         rows.append(
             [
                 f"bare loop, {MEMORY_IMAGES:,} images, freed memory given back; processor seconds",
@@ -281,12 +310,16 @@ def rows_of(images: int, loops: list[Loops], memory: list[Memory]) -> list[list[
 
 
 def verdict(loops: list[Loops]) -> tuple[bool, str]:
-    """Judged by processor seconds: on a quiet machine they are the clock's, on a shared one the clock counts other people's work."""
+    """Judged by processor seconds.
+
+    On a quiet machine they are the clock's; on a shared one the clock counts other people's work.
+    """
     worst = max(median(ratios(one.ours_cpu, one.bare_cpu)) for one in loops)
     difference = max(one.difference for one in loops)
     return (
         worst <= LIMIT,
-        f"worst median ratio of processor seconds {worst:.3f}, wanted at most {LIMIT}; test losses differ by {difference:.1e} (relative)",
+        f"worst median ratio of processor seconds {worst:.3f}, wanted at most {LIMIT}; "
+        f"test losses differ by {difference:.1e} (relative)",
     )
 
 

@@ -1,8 +1,11 @@
-"""Does the fast path change results? The same networks trained over seeds in float32 by the library's operations and as convscope chooses on this machine.
+"""Does the fast path change results?
 
-First weights, order of images and batches of a seed are the same both ways, so differences are paired; they are held against the scatter of seeds.
+The same networks are trained over seeds in float32 by the library's operations, and as convscope
+chooses on this machine. First weights, order of images and batches of a seed are the same both
+ways, so differences are paired; they are held against the scatter of seeds.
 
-Command: python bench/precision.py [--seeds 6] [--epochs 3]        writes bench/results/precision.json
+Command: python bench/precision.py [--seeds 6] [--epochs 3]
+writes bench/results/precision.json
 """
 
 from __future__ import annotations
@@ -55,7 +58,12 @@ def trained(
         threads=cores(),
     )
     if way is not None:
-        recipe = replace(recipe, precision=way.precision, layout=way.layout, kernels=way.kernels)  # pyright: ignore[reportArgumentType]
+        recipe = replace(
+            recipe,
+            precision=way.precision,  # pyright: ignore[reportArgumentType]
+            layout=way.layout,  # pyright: ignore[reportArgumentType]
+            kernels=way.kernels,  # pyright: ignore[reportArgumentType]
+        )
     with tempfile.TemporaryDirectory() as out:
         row = cs.train(recipe, out, data=data).last
     return float(row["test_loss"] or 0), 100 * float(row["test_accuracy"] or 0)
@@ -96,7 +104,9 @@ def main() -> None:
                 ]
             )
     print(
-        f"{machine_line()}\nfast path: {', '.join(best.way)}; {asked.seeds} seeds, {asked.epochs} epochs of 10,000 images; {others.share():.0%} of the machine elsewhere\n"
+        f"{machine_line()}\nfast path: {', '.join(best.way)}; "
+        f"{asked.seeds} seeds, {asked.epochs} epochs of 10,000 images; "
+        f"{others.share():.0%} of the machine elsewhere\n"
     )
     print(markdown(HEAD, rows))
     (HERE / "results").mkdir(exist_ok=True)

@@ -1,7 +1,9 @@
-"""What pruning leaves out of the search: every pruned configuration is trained at the highest rung after all. Would another one have been chosen?
+"""What pruning leaves out of the search: would another configuration be chosen without it?
 
-The chapter on the best network is run on CIFAR-10, then the configurations that it did not promote get the run that they were spared. The chapter trains the strong
-recipe and the best others to the end (`plan.PRESETS`): the choice is the same where no pruned configuration has a lower validation loss than these at the highest rung.
+The chapter on the best network is run on CIFAR-10. Then every pruned configuration, one that was
+not promoted, gets the run at the highest rung that it was spared. The chapter trains the strong
+recipe and the best others to the end (`PRESETS` in convscope/chapters/best/plan.py). The choice is
+the same where no pruned configuration has a lower validation loss than these at the highest rung.
 
 Command: python bench/pruning.py [--trials 16] [--preset quick]       about ten minutes
 """
@@ -98,10 +100,12 @@ def main() -> None:
     )
     print(f"{machine_line()}\n{markdown(HEAD, rows)}\n")
     print(
-        f"{len(spared)} of {len(last)} pruned; of these better than the last of the {len(chosen)} best that were kept: {len(missed)}"
+        f"{len(spared)} of {len(last)} pruned; "
+        f"of these better than the last of the {len(chosen)} best that were kept: {len(missed)}"
     )
     print(
-        f"the runs that pruning spares take {seconds[0]:.0f} s of the {seconds[1]:.0f} s that all would take ({seconds[0] / seconds[1]:.0%})"
+        f"the runs that pruning spares take {seconds[0]:.0f} s of the {seconds[1]:.0f} s "
+        f"that all would take ({seconds[0] / seconds[1]:.0%})"
     )
 
 

@@ -1,7 +1,7 @@
 """How long a study's report takes to write again: all six chapters, about 500 runs.
 
-The study is trained first, on a slice of CIFAR-10 (so that its runs take seconds), with as many seeds as give about 500 runs (six give 302); only
-`convscope report`, the whole process, is timed.
+The study is trained first, on a slice of CIFAR-10 (so that its runs take seconds), with as many
+seeds as give about 500 runs (six give 302). Only `convscope report`, the whole process, is timed.
 
 Command: python bench/report.py [--seeds 12] [--turns 3]       about ten minutes with six seeds
 """
@@ -56,7 +56,8 @@ def main() -> None:
         times = [seconds("report", str(study)) for _ in range(asked.turns)]
     row = [f"convscope report, six chapters, {runs:,} runs", spread(times)]
     print(
-        f"{machine_line()}\n\n{markdown(('command', 'seconds of the whole process: median'), [row])}"
+        f"{machine_line()}\n\n"
+        f"{markdown(('command', 'seconds of the whole process: median'), [row])}"
     )
 
 

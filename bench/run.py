@@ -1,6 +1,7 @@
 """The speed benches one after the other, ending in Markdown tables for docs/performance.md.
 
-Command: python bench/run.py [--turns 3] [--works small nine sweep overhead]       (about an hour and a half with all frameworks on a quiet 2-core CPU)
+Command: python bench/run.py [--turns 3] [--works small nine sweep overhead]
+(about an hour and a half with all frameworks on a quiet 2-core CPU)
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def main() -> int:
         loops, memory, chosen = overhead.measure(OVERHEAD_IMAGES, OVERHEAD_TURNS)
         rows = overhead.rows_of(OVERHEAD_IMAGES, loops, memory)
         print(
-            f"The loop alone, one thread, {chosen}\n\n{markdown(('what', 'batch', 'seconds', 'ratio'), rows)}\n"
+            f"The loop alone, one thread, {chosen}\n\n"
+            f"{markdown(('what', 'batch', 'seconds', 'ratio'), rows)}\n"
         )
         verdicts.append(("overhead", *overhead.verdict(loops)))
     for name, good, text in verdicts:

@@ -1,9 +1,9 @@
-"""Does depth matter on `shapes`? Softmax regression, one convolution and three, each trained for ten epochs.
+"""Does depth matter on `shapes`? Softmax regression, one convolution and three, ten epochs each.
 
 Command: python bench/shapes.py [seed of the training, 0]        (one thread, 75 s)
 Test accuracy on 2,000 images, mean of n = 3 seeds (least to most):
-softmax regression 11.8 % (11.5 to 12.4), one convolution and global average pooling 43.2 % (42.5 to 43.8), three convolutions
-96.8 % (96.4 to 97.2).
+softmax regression 11.8 % (11.5 to 12.4), one convolution and global average pooling 43.2 % (42.5 to
+43.8), three convolutions 96.8 % (96.4 to 97.2).
 Hardware: one thread of a 2-core AVX-512/bf16 x86 CPU, PyTorch 2.13.
 """
 
@@ -21,7 +21,10 @@ EPOCHS, BATCH = 10, 128
 
 
 def networks() -> dict[str, tuple[nn.Module, float, float]]:
-    """Name -> network, peak learning rate, and the accuracy it must stay below (positive) or reach (negative)."""
+    """Name -> network, peak learning rate, bound of its accuracy.
+
+    The accuracy must stay below a positive bound; it must reach the amount of a negative one.
+    """
     deep: list[nn.Module] = []
     for channels_in, channels in ((3, 32), (32, 64), (64, 128)):
         deep += [nn.Conv2d(channels_in, channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
@@ -90,14 +93,16 @@ def main() -> int:
     failed = False
     for name, (net, peak, bound) in networks().items():
         start = time.perf_counter()
-        net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch types it for 4-D inputs alone
+        # torch types `memory_format` for 4-D inputs alone
+        net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         train(net, peak, x, y)
         test = accuracy(net, x_test, y_test)
         good = test >= -bound if bound < 0 else test <= bound
         failed |= not good
         wanted = f"{'at least' if bound < 0 else 'at most'} {abs(bound):.0%}"
         print(
-            f"{name:<40} test {test:6.1%}  train {accuracy(net, x, y):6.1%}  wanted {wanted}  {time.perf_counter() - start:.0f} s"
+            f"{name:<40} test {test:6.1%}  train {accuracy(net, x, y):6.1%}  "
+            f"wanted {wanted}  {time.perf_counter() - start:.0f} s"
         )
     return int(failed)
 

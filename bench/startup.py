@@ -1,6 +1,7 @@
-"""Quick from the first second: `convscope --help`, and `convscope runs` on a folder of 1,000 finished runs; seconds of whole processes.
+"""Quick from the first second: `convscope --help`, and `convscope runs` on 1,000 finished runs.
 
-The runs are recorded as training records them, with made-up figures and weights of four numbers; nothing but the listing is timed.
+Seconds are those of whole processes. The runs lie in one folder, recorded as training records them,
+with made-up figures and weights of four numbers. Nothing but the listing is timed.
 
 Command: python bench/startup.py [--runs 1000] [--turns 5]
 """

@@ -1,8 +1,11 @@
-"""Time to 94 % on CIFAR-10: the strong recipe over seeds, on all of this machine's cores, with and without several views of each test image.
+"""Time to 94 % on CIFAR-10: the strong recipe over seeds, on all of this machine's cores.
 
-Every run is the command that a user types, in a process of its own. Seconds are those of training (all epochs, without evaluation) and of the whole process.
+With and without several views of each test image. Every run is the command that a user types, in a
+process of its own. Seconds are those of training (all epochs, without evaluation) and of the whole
+process.
 
-Command: python bench/strong.py [--seeds 3] [flags of `convscope train`]       writes bench/results/strong.json
+Command: python bench/strong.py [--seeds 3] [flags of `convscope train`]
+writes bench/results/strong.json
 """
 
 from __future__ import annotations
@@ -65,7 +68,10 @@ def trained(seed: int, flags: list[str]) -> dict[str, Any]:
 
 def mean_and_spread(values: list[float]) -> str:
     deviation = statistics.stdev(values) if len(values) > 1 else math.nan
-    return f"{100 * statistics.mean(values):.2f} % (standard deviation {100 * deviation:.2f}, n = {len(values)})"
+    return (
+        f"{100 * statistics.mean(values):.2f} % "
+        f"(standard deviation {100 * deviation:.2f}, n = {len(values)})"
+    )
 
 
 def main() -> None:
@@ -94,7 +100,10 @@ def main() -> None:
     mean = statistics.mean(r["views"] for r in runs)
     minutes = statistics.median(r["train_seconds"] for r in runs) / 60
     print(
-        f"flips and shifts: {mean_and_spread([r['views'] for r in runs])}; one view: {mean_and_spread([r['accuracy'] for r in runs])}; {minutes:.1f} minutes of training (median); {'reaches' if mean >= GOAL else 'does not reach'} {GOAL:.0%}"
+        f"flips and shifts: {mean_and_spread([r['views'] for r in runs])}; "
+        f"one view: {mean_and_spread([r['accuracy'] for r in runs])}; "
+        f"{minutes:.1f} minutes of training (median); "
+        f"{'reaches' if mean >= GOAL else 'does not reach'} {GOAL:.0%}"
     )
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "strong.json").write_text(

@@ -1,8 +1,11 @@
-"""A sweep of 12 networks (widths 4, 8, 16, 32 × three seeds, 3 epochs, batch 64), from the start of the process to the results on disk.
+"""A sweep of 12 networks, from the start of the process to the results on disk.
 
-convscope's engine, the usual DataLoader script in a pool of two processes, and Ray Tune around that script (bench/.venv). All train the same networks on the
-50,000 CIFAR-10 images and evaluate the whole training and test set after each epoch; everything counts: imports, convscope's measurement of the machine, the start of
-a local Ray cluster. Mean test losses must agree within TOLERANCE. Beside it: the memory that a worker of convscope holds at most, above a process that has imported torch.
+Widths 4, 8, 16, 32 × three seeds, 3 epochs, batch 64. By convscope's engine, by the usual
+DataLoader script in a pool of two processes, and by Ray Tune around that script (bench/.venv). All
+train the same networks on the 50,000 CIFAR-10 images and evaluate the whole training and test set
+after each epoch. Everything counts: imports, convscope's measurement of the machine, the start of a
+local Ray cluster. Mean test losses must agree within TOLERANCE. Beside it: the memory that a worker
+of convscope holds at most, above a process that has imported torch.
 
 Command: python bench/sweep.py [--turns 3]       writes bench/results/sweep.json
 """
@@ -70,7 +73,8 @@ def measure(turns: int, images: int) -> Found:
             one = run(name, images)
             found[name].append(one)
             print(
-                f"turn {turn + 1}, {name}: {one['seconds']:.1f} s, others took {one['others'] or 0:.0%}",
+                f"turn {turn + 1}, {name}: {one['seconds']:.1f} s, "
+                f"others took {one['others'] or 0:.0%}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -104,7 +108,8 @@ def verdict(found: Found) -> tuple[bool, str]:
     good = all(abs(value) < TOLERANCE for value in apart.values())
     return (
         good,
-        f"mean test loss: {text} (tolerance {TOLERANCE}); a worker holds at most {memory:.2f} GB above torch's own",
+        f"mean test loss: {text} (tolerance {TOLERANCE}); "
+        f"a worker holds at most {memory:.2f} GB above torch's own",
     )
 
 

@@ -1,8 +1,10 @@
-"""Learning rates of a sweep: tuned at its two ends and interpolated, against pilots at every width. Are the verdicts the same?
+"""Learning rates of a sweep, tuned at its two ends and interpolated: are the verdicts the same?
 
-The chapter on capacity is run twice on CIFAR-10, as convscope runs it and with pilots at every width; runs that both ask for are trained once.
+They are held against pilots at every width. The chapter on capacity is run twice on CIFAR-10, as
+convscope runs it and with pilots at every width; runs that both ask for are trained once.
 
-Command: python bench/transfer.py [--preset quick] [--seeds 3]       about ten minutes; writes bench/results/transfer.json
+Command: python bench/transfer.py [--preset quick] [--seeds 3]       about ten minutes
+writes bench/results/transfer.json
 """
 
 from __future__ import annotations
@@ -42,7 +44,10 @@ def capacity(out: Path, preset: str, seeds: int | None) -> dict[str, Any]:
 
 
 def compared(ends: dict[str, Any], each: dict[str, Any]) -> list[dict[str, Any]]:
-    """Network by network: rates, mean validation losses, and their difference over its standard error (0 where the runs are the same)."""
+    """Network by network: rates, mean validation losses, their difference over its standard error.
+
+    This last figure is 0 where the runs are the same.
+    """
     others = {network["network"]: network for network in each["chapter"]["numbers"]["networks"]}
     rows = []
     for ours in ends["chapter"]["numbers"]["networks"]:
@@ -95,7 +100,9 @@ def main() -> None:
     for name, found in (("ends", ends), ("each", each)):
         numbers = found["chapter"]["numbers"]
         print(
-            f"{name}: {found['pilots']} pilots, {found['pilot_seconds']:.0f} s; {'; '.join(numbers['verdicts'].values())}; smallest within one SE: {numbers['smallest_within_one_se']['network']}"
+            f"{name}: {found['pilots']} pilots, {found['pilot_seconds']:.0f} s; "
+            f"{'; '.join(numbers['verdicts'].values())}; "
+            f"smallest within one SE: {numbers['smallest_within_one_se']['network']}"
         )
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "transfer.json").write_text(

@@ -1,6 +1,6 @@
-"""convscope: how big a convolutional network do your images need, and what does each of its parts buy?
+"""convscope: how big a convolutional network images need, and what each of its parts buys.
 
-The public names are loaded when they are first used, so that importing convscope costs milliseconds.
+The public names are loaded when they are first used, so that importing costs milliseconds.
 """
 
 from __future__ import annotations
@@ -81,7 +81,11 @@ __all__ = [
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's `__getattr__`: each public name is loaded from its home, a module below the package, when it is first used."""
+    """A package's `__getattr__`, which loads a public name when it is first used.
+
+    package: its name.
+    homes: for each public name the module below the package that has it.
+    """
 
     def get(name: str) -> Any:
         if name not in homes:

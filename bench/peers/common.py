@@ -1,8 +1,10 @@
-"""What the peers share: the work, its arguments, the pixels, the network in plain torch, and the line of JSON at the end.
+"""What the peers share: work, arguments, pixels, network in plain torch, a line of JSON at the end.
 
-Two works: `small` is three 3×3 convolutions with 16, 32 and 64 filters, each with ReLU and 2×2 max pooling, then one fully connected layer; `nine` has
-blocks of three convolutions with 32, 64 and 128 filters, a pooling at the end of each. First weights are He normal, biases zero, Adam has a constant rate.
-Pixels come from an .npz file that the bench writes (uint8 N×H×W×C), so that a peer needs nothing of convscope.
+Two works: `small` is three 3×3 convolutions with 16, 32 and 64 filters, each with ReLU and 2×2 max
+pooling, then one fully connected layer; `nine` has blocks of three convolutions with 32, 64 and 128
+filters, a pooling at the end of each. First weights are He normal, biases zero, Adam has a constant
+rate. Pixels come from an .npz file that the bench writes (uint8 N×H×W×C), so that a peer needs
+nothing of convscope.
 """
 
 from __future__ import annotations

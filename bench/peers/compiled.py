@@ -54,15 +54,28 @@ def main() -> None:
     net = network(given.work).to(memory_format=torch.channels_last)
     fast = torch.compile(net, mode=given.mode)
     optimizer = torch.optim.Adam(net.parameters(), lr=given.lr, fused=True)
-    compile_seconds = warm_up(fast, optimizer, splits, given.batch)  # pyright: ignore[reportArgumentType]
+    compile_seconds = warm_up(
+        fast,  # pyright: ignore[reportArgumentType]
+        optimizer,
+        splits,
+        given.batch,
+    )
     started, trained = time.perf_counter(), 0.0
     found: dict[str, float] = {}
     for _ in range(given.epochs):
         begun = time.perf_counter()
-        train_epoch(fast, optimizer, *splits["train"], given.batch)  # pyright: ignore[reportArgumentType]
+        train_epoch(
+            fast,  # pyright: ignore[reportArgumentType]
+            optimizer,
+            *splits["train"],
+            given.batch,
+        )
         trained += time.perf_counter() - begun
         for name, split in splits.items():
-            found[f"{name}_loss"], found[f"{name}_accuracy"] = evaluate(fast, *split)  # pyright: ignore[reportArgumentType]
+            found[f"{name}_loss"], found[f"{name}_accuracy"] = evaluate(
+                fast,  # pyright: ignore[reportArgumentType]
+                *split,
+            )
     seconds = time.perf_counter() - started
     report(
         f"{given.mode}, bfloat16, channels_last, {torch.get_num_threads()} threads",

@@ -1,7 +1,8 @@
 """What an expert writes by hand for this CPU: epochs on CIFAR-10 with both full evaluations, timed.
 
-uint8 tensors resident in memory, gathered and normalised a batch at a time, channels_last, bfloat16 autocast, fused Adam, no loss fetched in the
-loop, evaluation in batches of 500 under inference_mode, threads as torch chooses them. No file is written.
+uint8 tensors resident in memory, gathered and normalised a batch at a time, channels_last, bfloat16
+autocast, fused Adam, no loss fetched in the loop, evaluation in batches of 500 under
+inference_mode, threads as torch chooses them. No file is written.
 
 Command: python bench/peers/expert.py --data pixels.npz --batch 64         prints JSON
 """

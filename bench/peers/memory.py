@@ -1,4 +1,7 @@
-"""Jobs for convscope's workers that tell how much memory their process has held at most, in bytes; a module of its own, so that workers can import it."""
+"""Jobs for convscope's workers: how much memory has their process held at most, in bytes?
+
+They are a module of their own, so that workers can import it.
+"""
 
 from __future__ import annotations
 

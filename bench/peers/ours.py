@@ -1,8 +1,10 @@
-"""convscope itself in the place of the peers: `cs.train` on CIFAR-10 with both full evaluations after each epoch, timed.
+"""convscope in the place of the peers: `cs.train` on CIFAR-10 with both full evaluations, timed.
 
-Precision, layout, kernels and threads are measured on the machine first, as `convscope train` does. `seconds` is the epochs with their evaluations;
-`call_seconds` is the whole call of cs.train on loaded data: pixel statistics, normalising (once for all epochs), network, lock, checkpoint and records on
-disk as well. Of fewer images it takes a stratified part, the peers the first ones.
+Both evaluations follow each epoch. Precision, layout, kernels and threads are measured on the
+machine first, as `convscope train` does. `seconds` is the epochs with their evaluations.
+`call_seconds` is the whole call of cs.train on loaded data: pixel statistics, normalising (once for
+all epochs), network, lock, checkpoint and records on disk as well. Of fewer images it takes a
+stratified part, the peers the first ones.
 
 Command: python bench/peers/ours.py --data pixels.npz --batch 64         prints JSON
 """
@@ -54,7 +56,10 @@ def main() -> None:
         for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
     }
     seconds = {name: sum(row[name] for row in run.rows) for name in ("seconds", "train_seconds")}
-    settings = f"{best.precision}, {best.layout}, {best.kernels} kernels, {threads} thread{'s' if threads > 1 else ''}"
+    settings = (
+        f"{best.precision}, {best.layout}, {best.kernels} kernels, "
+        f"{threads} thread{'s' if threads > 1 else ''}"
+    )
     report(settings, **seconds, **found, call_seconds=call_seconds, measured=best.measured)
 
 

@@ -1,8 +1,10 @@
-"""The usual DataLoader script, as a student writes it: epochs on CIFAR-10 with both full evaluations, timed.
+"""The usual DataLoader script, as a student writes it, on CIFAR-10: epochs and evaluations, timed.
 
-PIL images turned into tensors one by one (what torchvision's CIFAR10, ToTensor and Normalize do, written here by hand), DataLoader,
-float32, N×C×H×W, Adam, loss.item() after each batch, evaluation through a DataLoader of the same batch size. `--workers auto` tries no worker
-and two on a part of the data with a throw-away network and takes the faster; the trial is not in the seconds.
+Both full evaluations follow each epoch. PIL images are turned into tensors one by one (what
+torchvision's CIFAR10, ToTensor and Normalize do, written here by hand); DataLoader, float32,
+N×C×H×W, Adam, loss.item() after each batch, evaluation through a DataLoader of the same batch size.
+`--workers auto` tries no worker and two on a part of the data with a throw-away network and takes
+the faster; the trial is not in the seconds.
 
 Command: python bench/peers/plain.py --data pixels.npz --batch 64         prints JSON
 """

@@ -1,4 +1,6 @@
-"""The same sweep by convscope's engine, from the first import: measuring the machine, training, results on disk; and the memory of its workers.
+"""The same sweep by convscope's engine, from the first import, and the memory of its workers.
+
+It measures the machine, trains, and puts results on disk.
 
 Command: python bench/peers/sweep_ours.py --data pixels.npz --out folder         prints JSON
 """
@@ -56,7 +58,11 @@ def main() -> None:
         seconds = time.perf_counter() - STARTED
         most = max(engine.gather([Job(f"peak {i}", peak) for i in range(choice.workers)]).values())
     assert all(run.status == "finished" for run in runs), [run.message for run in runs]
-    losses = {f"{run.recipe.model.width}-{run.recipe.seed}": run.last["test_loss"] for run in runs}  # pyright: ignore[reportAttributeAccessIssue]
+    losses = {
+        f"{run.recipe.model.width}"  # pyright: ignore[reportAttributeAccessIssue]
+        f"-{run.recipe.seed}": run.last["test_loss"]
+        for run in runs
+    }
     report(str(choice), seconds=seconds, test_losses=losses, worker_bytes=most, torch_bytes=bare)
 
 

@@ -1,4 +1,6 @@
-"""A sweep as most would run it: the usual DataLoader script for each network in a pool of two processes with a thread each, a JSON file a run.
+"""A sweep as most would run it: the usual DataLoader script for each network, a JSON file a run.
+
+The networks are trained in a pool of two processes with a thread each.
 
 Command: python bench/peers/sweep_plain.py --data pixels.npz --out folder         prints JSON
 """
@@ -23,7 +25,10 @@ WIDTHS, SEEDS, EPOCHS = (4, 8, 16, 32), (0, 1, 2), 3
 def train(
     data: str, images: int, width: int, seed: int, epochs: int, batch: int, lr: float
 ) -> list[dict[str, float]]:
-    """A row an epoch. Images are loaded in this process: a worker that is one of two has no worker of its own."""
+    """A row an epoch.
+
+    Images are loaded in this process: a worker that is one of two has no worker of its own.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     splits = {name: Pictures(*pair) for name, pair in arrays(data, images).items()}

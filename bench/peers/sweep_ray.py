@@ -1,4 +1,6 @@
-"""The same sweep by Ray Tune around the usual script: a grid over widths and seeds, one core a trial, metrics reported after each run.
+"""The same sweep by Ray Tune around the usual script: a grid over widths and seeds.
+
+One core a trial; metrics are reported after each run.
 
 Command: python bench/peers/sweep_ray.py --data pixels.npz --out folder         prints JSON
 """

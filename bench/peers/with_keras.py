@@ -1,6 +1,9 @@
-"""Keras 3: model.fit on float32 arrays and model.evaluate on both splits, timed. The backend is KERAS_BACKEND's; the bench tries each and shows the fastest.
+"""Keras 3: model.fit on float32 arrays and model.evaluate on both splits, timed.
 
-Command: KERAS_BACKEND=jax python bench/peers/with_keras.py --data pixels.npz --batch 64         prints JSON
+The backend is KERAS_BACKEND's; the bench tries each and shows the fastest.
+
+Command: KERAS_BACKEND=jax python bench/peers/with_keras.py --data pixels.npz --batch 64
+prints JSON
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""PyTorch Lightning around the usual script's data: Trainer.fit for the epochs, Trainer.validate on both splits, timed.
+"""PyTorch Lightning around the usual script's data, timed.
 
-Command: python bench/peers/with_lightning.py --data pixels.npz --batch 64 --workers 0         prints JSON
+Trainer.fit for the epochs, Trainer.validate on both splits.
+
+Command: python bench/peers/with_lightning.py --data pixels.npz --batch 64 --workers 0
+prints JSON
 """
 
 from __future__ import annotations

@@ -122,73 +122,83 @@ def size_of(model: Model, in_shape: tuple[int, int, int], num_classes: int) -> S
 def size_of_module(net: nn.Module, in_shape: tuple[int, ...], by_layers: bool = False) -> Size:
     """Size of any network that takes N×(in_shape) batches; mode and buffers are left as they were.
 
-    FLOPs are those of convolutions and matrix products (torch's own counter), whichever way the
-    module calls them; `by_layers`: of `nn.Conv2d` and `nn.Linear` alone, by their definition, for
-    networks that call no others (torch's counter takes a second to import).
+    net: the network, on any device.
+    in_shape: of one sample.
+    by_layers: count the FLOPs of `nn.Conv2d` and `nn.Linear` alone, by their definition, for
+        networks that call no others; else those of all convolutions and matrix products, whichever
+        way the module calls them (torch's own counter, which takes a second to import).
+
+    Raises UserError where the network does not take such a batch.
     """
     counter = None if by_layers else flop_counter()
-    names = {module: name for name, module in net.named_modules()}
-    layers: list[Layer] = []
-    seen: set[nn.Parameter] = set()
-    started: list[int] = []
-
-    def before(module: nn.Module, _inputs: object) -> None:
-        started.append(counter.get_total_flops() if counter else 0)
-
-    def after(module: nn.Module, _inputs: object, output: object) -> None:
-        flops = (
-            counter.get_total_flops() - started.pop() if counter else defined_flops(module, output)
-        )
-        own = [p for p in module.parameters() if p.requires_grad and p not in seen]
-        seen.update(own)
-        shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
-        # a layer used twice has its filters once
-        again = any(layer.name == names[module] for layer in layers)
-        filters = (
-            module.out_channels
-            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and not again
-            else 0
-        )
-        layers.append(
-            Layer(
-                names[module],
-                type(module).__name__,
-                shape,
-                filters,
-                sum(p.numel() for p in own),
-                flops,
-            )
-        )
-
-    leaves = [m for m in net.modules() if not any(m.children()) and not isinstance(m, nn.Identity)]
-    hooks = [
-        h
-        for m in leaves
-        for h in (m.register_forward_pre_hook(before), m.register_forward_hook(after))
-    ]
-    modes = {module: module.training for module in net.modules()}
+    recorder = LayerRecorder(net, counter)
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    modes = {module: module.training for module in net.modules()}
     net.eval()
     try:
-        with torch.no_grad(), counter or contextlib.nullcontext():
+        with recorder, torch.no_grad(), counter or contextlib.nullcontext():
             net(torch.zeros(1, *in_shape, device=device))
     except (RuntimeError, ValueError, TypeError) as error:
-        raise UserError(
-            f"the network does not take {'×'.join(map(str, in_shape))} images: {one_line(error)}"
-        ) from None
+        shape = "×".join(map(str, in_shape))
+        raise UserError(f"the network does not take {shape} images: {one_line(error)}") from None
     finally:
-        for hook in hooks:
-            hook.remove()
         for module, mode in modes.items():
             module.training = mode
-    total = counter.get_total_flops() if counter else sum(r.flops for r in layers)
-    rest = total - sum(r.flops for r in layers)
-    outside = [p for p in net.parameters() if p.requires_grad and p not in seen]
-    if rest or outside:
-        layers.append(
-            Layer(
-                "(outside layers)", type(net).__name__, (), 0, sum(p.numel() for p in outside), rest
-            )
-        )
+    layers = recorder.layers
+    counted = sum(r.flops for r in layers)
+    total = counter.get_total_flops() if counter else counted
+    outside = [p for p in net.parameters() if p.requires_grad and p not in recorder.seen]
+    if total - counted or outside:
+        numel = sum(p.numel() for p in outside)
+        layers.append(Layer("(outside layers)", type(net).__name__, (), 0, numel, total - counted))
     parameters = sum(p.numel() for p in net.parameters() if p.requires_grad)
     return Size(tuple(layers), sum(r.filters for r in layers), parameters, total)
+
+
+class LayerRecorder:
+    """Within it, each call of a network's leaf modules is recorded as a layer.
+
+    layers: in the order of the calls; seen: the parameters that they hold.
+    """
+
+    def __init__(self, net: nn.Module, counter: FlopCounterMode | None) -> None:
+        self.net, self.counter = net, counter
+        self.names = {module: name for name, module in net.named_modules()}
+        self.layers: list[Layer] = []
+        self.seen: set[nn.Parameter] = set()
+        self.started: list[int] = []
+
+    def __enter__(self) -> None:
+        leaves = [m for m in self.net.modules() if not any(m.children())]
+        self.hooks = [
+            hook
+            for m in leaves
+            if not isinstance(m, nn.Identity)
+            for hook in (
+                m.register_forward_pre_hook(self.before),
+                m.register_forward_hook(self.after),
+            )
+        ]
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+    def before(self, _module: nn.Module, _inputs: object) -> None:
+        self.started.append(self.counter.get_total_flops() if self.counter else 0)
+
+    def after(self, module: nn.Module, _inputs: object, output: object) -> None:
+        if self.counter:
+            flops = self.counter.get_total_flops() - self.started.pop()
+        else:
+            flops = defined_flops(module, output)
+        own = [p for p in module.parameters() if p.requires_grad and p not in self.seen]
+        self.seen.update(own)
+        name, kind = self.names[module], type(module).__name__
+        shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+        # a layer used twice has its filters once
+        again = any(layer.name == name for layer in self.layers)
+        convolves = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        filters = module.out_channels if convolves and not again else 0
+        numel = sum(p.numel() for p in own)
+        self.layers.append(Layer(name, kind, shape, filters, numel, flops))

@@ -86,8 +86,8 @@ def study(
 
     Running again goes on where it stopped.
 
-    data: a known name, a folder of images, a table, an archive or a hub id; None takes cifar10, or
-        the built-in `shapes` where cifar10 cannot be had.
+    data: a known name, a folder of images or an .npz file; None takes cifar10, or the built-in
+        `shapes` where cifar10 cannot be had.
     chapters: their names; None: all.
     preset: quick, standard or full.
     seeds: for each configuration; None: the preset's number.
@@ -106,8 +106,6 @@ def study(
     Raises UserError for input that cannot work, and KeyboardInterrupt after the report of what is
     there has been written.
     """
-    started = time.perf_counter()
-    watcher = watcher or Watcher()
     asked = StudyRequest(
         None if data is None else str(data),
         tuple(chosen_chapters(chapters)),
@@ -123,13 +121,21 @@ def study(
         track,
         command,
     )
+    return conduct(asked, watcher or Watcher())
+
+
+def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
+    """Check, open, measure, plan, drive, save. Raises as `study`."""
+    started = time.perf_counter()
     check(asked)
     with ExitStack() as stack:
         engine, folder, loaded, asked = open_study(asked, stack, watcher)
         context, costs = measure(asked, folder, engine, loaded, watcher)
         context = plan(asked, folder, context, costs, watcher)
-        if track is not None:
-            mirrored = tracked(track, watcher, folder.root, loaded.in_shape, loaded.num_classes)
+        if asked.track is not None:
+            mirrored = tracked(
+                asked.track, watcher, folder.root, loaded.in_shape, loaded.num_classes
+            )
             watcher = stack.enter_context(mirrored)
         drawings = stack.enter_context(Drawings())
         driver = Driver(engine, folder.runs, costs, watcher, found=drawings.add)

@@ -1,7 +1,9 @@
 """Which configuration has the lowest error, and which is the smallest that is as good?
 
-A search (search.py) proposes configurations, judged by validation after a few epochs; the strong recipe, which it begins with, and the best others are
-trained to the end over all seeds. Winner and smallest are chosen by validation among these and the networks of the capacity chapter.
+A search (convscope/planning/search.py) proposes configurations, judged by validation after a few
+epochs; the reference recipe, which it begins with, and the best others are trained to the end over
+all seeds. Winner and smallest are chosen by validation among these and the networks of the capacity
+chapter.
 """
 
 from __future__ import annotations
