@@ -22,13 +22,13 @@ from convscope.chapters.convolution.shifts import BORDERS, shifted, wilson
 from convscope.chapters.convolution.theorem import check_response, response_error
 from convscope.chapters.convolution.words import TEXTS, Between, Moved
 from convscope.planning.context import Context
-from convscope.planning.requests import Answer, Request
+from convscope.planning.requests import Answer, Request, Wait
 from convscope.probes import probe
 from convscope.probes.laws import Counterexample
 from convscope.probes.operators import OPERATORS
 from convscope.recipe.networks import ConvNet, Model, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
-from convscope.report.findings import Finding
+from convscope.report.findings import BestResult, Finding
 from convscope.training.main_path import train
 from convscope.training.resident_data import resident
 from convscope.training.runs import Run
@@ -48,14 +48,12 @@ def context_of(
 
 def finding_of(context: Context, winner: Run | None = None, *, sent: bool = True) -> Finding:
     """Drive the chapter as a study does: it waits, then is sent the winner's run (or nothing)."""
-    generator = convolution.chapter(context)
-    wanted = next(generator)
-    for turn in range(6):
-        if turn == 2 and "best" in context.chapters:
-            runs = {"winner": winner} if winner else {}
-            context.findings["best"] = Finding("best", "Best", "?", "v", "s", {}, runs=runs)
-        if wanted:
-            assert winner is not None and wanted == [winner.recipe]
+    generator = convolution.chapter(replace(context, needs=convolution.NEEDS))
+    assert next(generator) == Wait(needs=("best",))
+    if "best" in context.chapters:
+        context.given["best"] = BestResult(winner, winner) if winner else None
+    answer = Answer()
+    for _ in range(2):
         try:
             step = generator.send(answer)
         except StopIteration as end:

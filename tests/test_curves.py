@@ -1,4 +1,7 @@
-"""Verdicts on networks from learning curves made for them; none looks at the test set."""
+"""Verdicts on networks, from learning curves made to have them.
+
+They are tried at their borders, and without a look at the test set.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 
 from convscope.chapters import capacity
+from convscope.chapters.capacity.analysis import numbers_of_network
 from convscope.data.dataset import Dataset
 from convscope.data.loading import load
 from convscope.planning import pilots as plans
@@ -19,9 +23,14 @@ from convscope.planning.context import Context
 from convscope.recipe.labels import label_of
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
-from convscope.statistics import learning_curves as curves
 from convscope.statistics.estimation import estimates
-from convscope.statistics.learning_curves import fall_per_epoch, overfits_from, verdict_of
+from convscope.statistics.learning_curves import (
+    FALL,
+    fall_per_epoch,
+    judged,
+    overfits_from,
+    verdict_of,
+)
 from convscope.training.runs import Run
 
 Maker = Callable[..., Run]
@@ -89,7 +98,7 @@ def test_fall_per_epoch_is_a_geometric_mean(train: list[float], fall: float) -> 
 # --- networks and their verdicts
 
 
-def judged(
+def verdicts_of(
     make_run: Maker, data: Dataset, *curves_of: tuple[list[float], list[float]], noise: float = 0.0
 ) -> list[str]:
     """Verdicts of networks of growing width, three seeds each, that scatter by `noise`."""
@@ -100,8 +109,8 @@ def judged(
             runs.append(
                 make_run(model, [t + shift for t in train], [v + shift for v in val], seed=seed)
             )
-    swept, beside = curves.networks(runs, [], data)
-    assert beside == [] and [n.model.width for n in swept] == [
+    swept, beside = judged(runs, [], data)
+    assert beside == [] and [n.convnet.width for n in swept] == [
         2 ** (i + 1) for i in range(len(curves_of))
     ]
     return [n.verdict for n in swept]
@@ -119,14 +128,16 @@ def test_each_verdict(make_run: Maker, data: Dataset) -> None:
         [2.0, 1.5, 1.5, 1.5],
         [2.0, 1.9, 1.9, 1.9],
     )  # as high a training loss, but a gap of 21 %
-    verdicts = judged(make_run, data, overfits, undertrained, underfits, fits, BEST, noise=0.02)
+    verdicts = verdicts_of(
+        make_run, data, overfits, undertrained, underfits, fits, BEST, noise=0.02
+    )
     assert verdicts == ["overfits from epoch 3", "undertrained", "underfits", "fits", "fits"]
 
 
 def test_overfitting_is_told_before_training_too_short(make_run: Maker, data: Dataset) -> None:
     both = ([2.0, 1.0, 0.5, 0.2], [1.5, 1.0, 1.5, 2.0])
-    assert fall_per_epoch(both[0]) > curves.FALL
-    assert judged(make_run, data, both, BEST)[0] == "overfits from epoch 3"
+    assert fall_per_epoch(both[0]) > FALL
+    assert verdicts_of(make_run, data, both, BEST)[0] == "overfits from epoch 3"
 
 
 @pytest.mark.parametrize(("last", "verdict"), [(0.9605, "underfits"), (0.9603, "undertrained")])
@@ -135,7 +146,8 @@ def test_two_percent_an_epoch_is_the_border_of_training_too_short(
 ) -> None:
     assert pytest.approx(0.9604) == 0.98**2
     assert (
-        judged(make_run, data, ([1.5, 1.0, 1.0, last], [1.5, 1.0, 1.0, 0.97]), BEST)[0] == verdict
+        verdicts_of(make_run, data, ([1.5, 1.0, 1.0, last], [1.5, 1.0, 1.0, 0.97]), BEST)[0]
+        == verdict
     )
 
 
@@ -144,14 +156,14 @@ def test_ten_percent_of_the_validation_loss_is_the_border_of_a_small_gap(
     make_run: Maker, data: Dataset, last: float, verdict: str
 ) -> None:
     train = [1.5, last, last, last]
-    assert judged(make_run, data, (train, [1.5, 1.25, 1.25, 1.25]), BEST)[0] == verdict
+    assert verdicts_of(make_run, data, (train, [1.5, 1.25, 1.25, 1.25]), BEST)[0] == verdict
 
 
 def test_two_standard_errors_of_the_difference_are_the_border_of_underfitting(
     make_run: Maker, data: Dataset
 ) -> None:
     train, val = [1.5, 1.5, 1.5, 1.5], [1.6, 1.6, 1.6, 1.6]
-    (network, reference), _ = curves.networks(
+    (network, reference), _ = judged(
         [make_run(SMALL, train, val), make_run(LARGE, FLAT, [0.6] * 4)], [], data
     )
     network = replace(network, train_last=replace(network.train_last, mean=1.5, se=0.3))
@@ -176,7 +188,7 @@ def test_networks_are_measured_against_the_best_by_validation_not_by_test(
             ConvNet(8, 1), flat, [2.0, 1.9, 1.9, 1.9], [0.1, 0.1, 0.1, 0.1]
         ),  # lowest on the test set
     ]
-    swept, _ = curves.networks(runs, [], data)
+    swept, _ = judged(runs, [], data)
     assert [n.verdict for n in swept] == ["underfits", "fits", "fits"]
 
 
@@ -188,8 +200,8 @@ def test_the_best_network_never_underfits(make_run: Maker, data: Dataset) -> Non
             make_run(ConvNet(2 + i, 1), losses, [x + 0.01 for x in losses])
             for i, losses in enumerate(made)
         ]
-        swept, _ = curves.networks(runs, [], data)
-        assert min(swept, key=lambda n: n.val_best.mean).verdict != "underfits"
+        swept, _ = judged(runs, [], data)
+        assert min(swept, key=lambda n: n.val_loss.mean).verdict != "underfits"
 
 
 def test_figures_of_a_network_are_means_over_its_seeds(make_run: Maker, data: Dataset) -> None:
@@ -199,40 +211,40 @@ def test_figures_of_a_network_are_means_over_its_seeds(make_run: Maker, data: Da
         make_run(LARGE, [0.5, 0.5, 0.5], [0.5, 0.5, 0.5], seed=0, sd=0.1),
         make_run(LARGE, [9.0], [9.0], seed=1, status="diverged"),
     ]
-    (small, large), _ = curves.networks(runs, [], data)
+    (small, large), _ = judged(runs, [], data)
     assert [run.best["epoch"] for run in small.runs] == [2, 3] and small.best_epochs == "2, 3"
     assert (
-        small.val_best.mean == 0.5
+        small.val_loss.mean == 0.5
         and small.val_last.mean == 0.625
-        and small.train_best.mean == 0.375
+        and small.train_loss.mean == 0.375
     )
-    assert small.test_best.mean == pytest.approx(0.51) and small.accuracy.mean == 0.625
-    assert small.gap_best == 0.125 and small.gap_last == 0.375
+    assert small.test_loss.mean == pytest.approx(0.51) and small.test_accuracy.mean == 0.625
+    assert small.gap == 0.125 and small.gap_last == 0.375
     assert small.curve("train") == [1.0, 0.625, 0.25] and small.curve("val") == [1.0, 0.625, 0.625]
-    assert (small.val_best.n, large.val_best.n, len(large.runs)) == (
+    assert (small.val_loss.n, large.val_loss.n, len(large.runs)) == (
         2,
         1,
         1,
     )  # the run that diverged is left out
     assert small.val_last.sampling_se == pytest.approx(0.3 / math.sqrt(len(data.val)))
-    assert small.test_best.sampling_se == pytest.approx(0.3 / math.sqrt(len(data.test)))
+    assert small.test_loss.sampling_se == pytest.approx(0.3 / math.sqrt(len(data.test)))
     expected = estimates(
         {"s": [0.75, 0.5], "l": [0.5]},
         {"s": small.val_last.sampling_se, "l": large.val_last.sampling_se},
     )
     assert small.val_last == expected["s"] and large.val_last == expected["l"]
-    assert small.numbers()["best"]["val_loss"] == {
+    assert numbers_of_network(small)["best"]["val_loss"] == {
         "mean": 0.5,
-        "se": small.val_best.se,
-        "low": small.val_best.low,
-        "high": small.val_best.high,
+        "se": small.val_loss.se,
+        "low": small.val_loss.low,
+        "high": small.val_loss.high,
     }
     assert label_of(ConvNet(4, 2, block_depth=3, norm="batch")) == "width 4, depth 2×3, batch norm"
 
 
 def test_no_finished_run_gives_no_network(make_run: Maker, data: Dataset) -> None:
-    assert curves.networks([make_run(SMALL, [1.0], [1.0], status="diverged")], [], data) == ([], [])
-    assert curves.networks([], [make_run(LARGE, [1.0], [1.0])], data) == ([], [])
+    assert judged([make_run(SMALL, [1.0], [1.0], status="diverged")], [], data) == ([], [])
+    assert judged([], [make_run(LARGE, [1.0], [1.0])], data) == ([], [])
 
 
 # --- nothing is chosen by the test set
@@ -288,11 +300,13 @@ def test_no_choice_reads_the_test_columns(make_run: Maker, data: Dataset, seed: 
     pilots, sweep, strong = study_runs(make_run, draw)
     context = Context(data, "quick", (0, 1), Recipe())
     first = capacity.finding(context, pilots, sweep, strong, 0)
-    changed = [[other_test_figures(run, draw) for run in runs] for runs in (pilots, sweep, strong)]
-    second = capacity.finding(context, *changed, 0)
+    pilots_changed, sweep_changed, strong_changed = (
+        [other_test_figures(run, draw) for run in runs] for runs in (pilots, sweep, strong)
+    )
+    second = capacity.finding(context, pilots_changed, sweep_changed, strong_changed, 0)
     assert chosen(first) == chosen(second)
-    assert plans.chosen_rates(pilots) == plans.chosen_rates(changed[0])
-    assert plans.beyond_the_grid(pilots) == plans.beyond_the_grid(changed[0])
+    assert plans.chosen_rates(pilots) == plans.chosen_rates(pilots_changed)
+    assert plans.beyond_the_grid(pilots) == plans.beyond_the_grid(pilots_changed)
     assert first.numbers["best"]["best"]["test_loss"] != second.numbers["best"]["best"]["test_loss"]
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from convscope.errors import UserError
-from convscope.models import layers
+from convscope.models import orders
 from convscope.models.building import build
 from convscope.models.convnet import ConvNetModule
 from convscope.models.sizes import size_of
@@ -37,7 +37,7 @@ def test_another_order_with_permuted_columns_gives_the_same_logits(
         assert torch.equal(a, b)  # the same seed, the same weights: only the order differs
     x = torch.randn(6, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     assert not torch.allclose(natural(x), other(x))
-    columns = layers.ORDERS[order]((10, 3, 2), torch.Generator().manual_seed(0))
+    columns = orders.ORDERS[order]((10, 3, 2), torch.Generator().manual_seed(0))
     assert not torch.equal(columns, torch.arange(60)) and torch.equal(
         columns.sort().values, torch.arange(60)
     )
@@ -49,15 +49,15 @@ def test_another_order_with_permuted_columns_gives_the_same_logits(
 
 
 def test_channel_last_is_numpys_transposition() -> None:
-    order = layers.ORDERS["channel-last"]((3, 4, 5), torch.Generator())
+    order = orders.ORDERS["channel-last"]((3, 4, 5), torch.Generator())
     assert (order.numpy() == np.arange(60).reshape(3, 4, 5).transpose(1, 2, 0).ravel()).all()
     assert (
-        layers.ORDERS["reversed"]((3, 4, 5), torch.Generator()).numpy() == np.arange(60)[::-1]
+        orders.ORDERS["reversed"]((3, 4, 5), torch.Generator()).numpy() == np.arange(60)[::-1]
     ).all()
 
 
 def test_another_order_for_every_image_keeps_its_values_and_repeats_itself_in_evaluation() -> None:
-    shuffle = layers.ShuffleEach()
+    shuffle = orders.ShuffleEach()
     x = torch.arange(40.0).expand(9, 40)
     torch.manual_seed(0)
     first, second = shuffle.train()(x), shuffle(x)
@@ -77,7 +77,7 @@ def test_another_order_for_every_image_keeps_its_values_and_repeats_itself_in_ev
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 6, 9)])
 def test_permuted_pixels_move_together_and_come_back(shape: tuple[int, int, int]) -> None:
-    layer = layers.PermutePixels(*shape[1:])
+    layer = orders.PermutePixels(*shape[1:])
     x = torch.randn(2, *shape)
     moved = layer(x)
     for image, other in zip(x, moved, strict=True):  # the same for all images and channels
@@ -130,5 +130,5 @@ def test_ids_of_recipes_have_not_changed_since_before_orders_were_known() -> Non
     assert len({Recipe(model=model).id for model in [strong, *new]}) == 7
     for model in new:
         assert recipe_from_json(json.loads(json.dumps(to_json(Recipe(model=model))))).model == model
-    with pytest.raises(UserError, match="head = gap has none"):
+    with pytest.raises(UserError, match="head = gap has no order"):
         ConvNet(head="gap", order="reversed")

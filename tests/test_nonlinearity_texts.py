@@ -15,11 +15,12 @@ from convscope import studies
 from convscope.chapters import nonlinearity
 from convscope.chapters.nonlinearity import ACTIVATION, POOLING, kinds_of, removed_from, without
 from convscope.planning.context import Context
+from convscope.planning.requests import Answer, Wait
 from convscope.probes.affine import Part
 from convscope.recipe.labels import label_of
 from convscope.recipe.networks import ConvNet, Model
 from convscope.recipe.recipe import Recipe
-from convscope.report.findings import Finding
+from convscope.report.findings import CapacityResult, Finding
 from convscope.statistics.configuration import configurations, grouped
 from convscope.training.runs import Run
 
@@ -279,20 +280,20 @@ def test_runs_that_did_not_finish_are_no_evidence(bad: str) -> None:
 
 def test_the_network_comes_from_the_capacity_chapter() -> None:
     context = made_context(chapters=("capacity", "nonlinearity"))
-    chapter = nonlinearity.chapter(context)
-    assert next(chapter) == [] and chapter.send([]) == []  # it waits
+    chapter = nonlinearity.chapter(replace(context, needs=nonlinearity.NEEDS))
+    assert next(chapter) == Wait(needs=("capacity",))
     run = runs_of({"full": 0.7})(replace(context.base, model=SMALL))
     model = ConvNet(5, 3, hidden=(7,))
     run = replace(run, recipe=replace(run.recipe, model=model))
-    context.findings["capacity"] = Finding(
-        "capacity", "t", "q", "v", "s", {"smallest_within_one_se": {"runs": ["x"]}}, runs={"x": run}
-    )
-    pilots = chapter.send([])
+    context.given["capacity"] = CapacityResult(model, (run,))
+    (request,) = chapter.send(Answer())
+    assert request.role == "pilot"
+    pilots = request.recipes
     assert {r.model for r in pilots} == set(nonlinearity.arms_of(model, (2,))) and all(
         r.evaluate == ("val",) for r in pilots
     )
     # a capacity chapter that found nothing: the preset's network, and the report says so
-    context.findings["capacity"] = Finding("capacity", "t", "q", "cannot tell", "s", {})
+    context.given["capacity"] = None
     finding, _ = drive(context, runs_of({}))
     assert "It is the preset's network." in finding.paragraphs[0]
 

@@ -37,7 +37,7 @@ from convscope.planning.requests import Answer, Give, Step, Wait
 from convscope.recipe.labels import hidden_of, label_of
 from convscope.recipe.networks import ConvNet, Custom, Model, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
-from convscope.report.findings import Finding
+from convscope.report.findings import CapacityResult
 from convscope.training.runs import Run
 
 A, B = ConvNet(4, 2), ConvNet(8, 2)
@@ -96,7 +96,7 @@ def run_of(
 def sent(
     generator: Generator[Step, Answer, Any], *answers: Callable[[Recipe], Run | None]
 ) -> tuple[Any, list[Sequence[Recipe]]]:
-    """What a generator returns, and what it asked for; the last answer serves for all further requests."""
+    """What a generator returns, and what it asked for; the last answer serves for all others."""
     step, asked = next(generator), []
     for turn in range(20):
         assert not isinstance(step, Wait | Give)
@@ -218,63 +218,10 @@ def test_rates_stay_within_their_bounds_and_failed_pilots_choose_nothing() -> No
     assert len(asked) == 1 and found.rate(A) == 1e-3 and found.pilots == ()
 
 
-def test_a_report_written_again_finds_its_runs_although_pilots_were_lost() -> None:
-    """Requests are answered in their recorded order: an extension asked for then and not now is skipped; one asked for now and not then takes the runs early."""
-    context = context_of(live=False)
-    recipes, rates = [replace(context.base, model=A)], (1e-3, 2e-3, 4e-3)
-    runs = [run_of(replace(recipes[0], seed=seed)) for seed in (0, 1)]
-
-    def replay(*answers: list[Run]) -> tuple[Tuned, list[Run], int]:
-        def both() -> Generator[list[Recipe], list[Run], tuple[Tuned, list[Run]]]:
-            found = yield from tuned(context, recipes, rates)
-            return found, (yield from whole(context, [run.recipe for run in runs], found.early))
-
-        generator, turn = both(), 0
-        next(generator)
-        try:
-            while True:
-                generator.send(answers[turn] if turn < len(answers) else [])
-                turn += 1
-        except StopIteration as end:
-            return *end.value, turn
-
-    pilots = [best_at(2e-3)(p) for p in pilots_of(context, recipes, rates)]
-    outside = [best_at(4e-3)(p) for p in pilots_of(context, recipes, rates)]
-    extension = [best_at(4e-3)(beyond_the_grid(outside)[0])]
-    for answers in (
-        (pilots, runs),
-        (pilots[1:], runs),  # the best is now at the end
-        (pilots[:1], runs),
-        ([], runs),
-        (outside, extension, runs),
-        (outside[:2], extension, runs),
-        ([], extension, runs),
-        (outside, [], runs),
-        (outside[2:], [], runs),
-    ):
-        rates_found, found, turns = replay(*answers)
-        assert found == runs, (answers, found)
-        assert all(is_pilot(run) for run in rates_found.pilots) and turns < 6
-    assert replay(pilots)[1] == [] and replay()[1] == []
-
-
-def test_the_smallest_of_capacity_is_told_from_its_run() -> None:
-    run = run_of(replace(context_of().base, model=A))
-    found = Finding(
-        "capacity",
-        "t",
-        "q",
-        "v",
-        "s",
-        {"smallest_within_one_se": {"runs": [run.id]}},
-        runs={run.id: run},
-    )
-    assert smallest_of_capacity(context_of(findings={"capacity": found})) == A
-    for numbers in ({}, {"smallest_within_one_se": None}):
-        assert (
-            smallest_of_capacity(context_of(findings={"capacity": replace(found, numbers=numbers)}))
-            is None
-        )
+def test_the_smallest_of_capacity_is_read_by_those_that_need_it() -> None:
+    found = CapacityResult(A, (run_of(replace(context_of().base, model=A)),))
+    assert smallest_of_capacity(context_of(given={"capacity": found}, needs=("capacity",))) == A
+    assert smallest_of_capacity(context_of(given={"capacity": None}, needs=("capacity",))) is None
     assert smallest_of_capacity(context_of()) is None
     with pytest.raises(AssertionError, match="NEEDS"):
         smallest_of_capacity(context_of(given={"capacity": found}))

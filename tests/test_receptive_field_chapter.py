@@ -20,9 +20,10 @@ from driving import Sent
 from convscope import data
 from convscope.chapters import receptive_field
 from convscope.planning.context import Context
+from convscope.planning.requests import Answer, Wait
 from convscope.recipe.networks import ConvNet, Model
 from convscope.recipe.recipe import Recipe
-from convscope.report.findings import Finding
+from convscope.report.findings import CapacityResult, Finding
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 

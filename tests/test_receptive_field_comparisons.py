@@ -65,7 +65,7 @@ def test_the_courses_sizes_are_those_of_its_report() -> None:
     [ConvNet(6, 1, pool="none"), ConvNet(6, 1, pool="none", head="gap", kernel=7), ConvNet(4, 2)],
 )
 def test_the_matched_width_is_the_nearest(model: ConvNet, target: int) -> None:
-    dataset = made.images()
+    dataset = made.images(SHAPE)
     found = matched(model, target, dataset)
     assert replace(found, width=model.width) == model
 

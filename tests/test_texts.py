@@ -19,6 +19,7 @@ from convscope.chapters.best.winner import confusion_chart, filters, mistakes
 from convscope.data.dataset import Dataset
 from convscope.planning import reference
 from convscope.planning.context import Context, Search
+from convscope.planning.requests import Answer, Give, Wait
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Chart, Finding, Gallery
@@ -47,8 +48,9 @@ def test_every_macro_is_used_and_every_text_is_there(file: Path) -> None:
     asked = set(re.findall(r"\bTEXTS\.(\w+)", code))
     within = set(re.findall(r"(?<!macro )\b(\w+)\(", texts))
     assert asked <= set(macros), f"not in {file.name}: {asked - set(macros)}"
-    series = tuple(re.findall(r'getattr\(TEXTS, f"(\w+){', code))  # numbered or listed ones
-    unused = {name for name in set(macros) - asked - within if not name.startswith(series)}
+    for series in re.findall(r'getattr\(TEXTS, f"(\w+){', code):  # the code lists how they end
+        asked |= {series + end for end in re.findall(r'"(\w+)"', code)} & set(macros)
+    unused = set(macros) - asked - within
     assert not unused, f"no one uses {unused}"
 
 
@@ -214,8 +216,8 @@ def test_capacity_where_nothing_finished(images: Dataset, make_run: Maker) -> No
 @pytest.fixture(autouse=True)
 def small_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(best.PRESETS, "quick", best.Preset(6, (1, 3), 1))
-    small = reference.Strong(replace(reference.strong_model(8), depth=2), 4)
-    monkeypatch.setitem(reference.STRONG, "quick", small)
+    small = reference.Reference(replace(reference.reference_model(8), depth=2), 4)
+    monkeypatch.setitem(reference.REFERENCES, "quick", small)
     monkeypatch.setattr("convscope.planning.epochs.REFERENCE_IMAGES", 1)
 
 
@@ -231,12 +233,16 @@ def best_of(
         images, "quick", tuple(range(seeds)), base, ("best",), live=False, search=Search(**search)
     )
     draw = random.Random(0)
-    chapter = best.chapter(context)
-    asked = next(chapter)
+    chapter = best.chapter(replace(context, needs=best.NEEDS))
+    step = next(chapter)
     while True:
-        runs = [found for recipe in asked if (found := run_of(recipe, draw)) is not None]
+        answer = Answer()
+        if not isinstance(step, Wait | Give):
+            (request,) = step
+            made = (run_of(recipe, draw) for recipe in request.recipes)
+            answer = Answer({request.role: [run for run in made if run is not None]})
         try:
-            asked = chapter.send(runs)
+            step = chapter.send(answer)
         except StopIteration as end:
             return end.value
 
