@@ -7,6 +7,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two test processes share two cores
 
 import contextlib
+import functools
 import io
 import shutil
 import signal
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -288,3 +290,36 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
         return Run(tmp_path / made.id, made, tuple(rows), status, size, 1.0 * len(rows))
 
     return make
+
+
+@pytest.fixture(scope="module")  # no longer: Playwright's event loop runs as long
+def browser() -> Iterator[Any]:
+    import browsing
+
+    with browsing.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def show(browser: Any) -> Iterator[Callable[[Path], Any]]:
+    """Open a page, and wait until its charts are drawn or have failed."""
+    import browsing
+
+    with browsing.pages(browser) as show:
+        yield show
+
+
+@pytest.fixture(scope="module")
+def drawings() -> Iterator[Any]:
+    from convscope.report.drawing import Drawings
+
+    with Drawings() as one_process:
+        yield one_process
+
+
+@pytest.fixture
+def study_of(tmp_path: Path, make_run: Callable[..., Run], drawings: Any) -> Callable[..., Path]:
+    """A report on data that were made up, from the further arguments of `reporting.write`."""
+    import reporting
+
+    return functools.partial(reporting.write, tmp_path, make_run, drawings)

@@ -1,0 +1,264 @@
+"""Runs mirrored to Weights & Biases: its offline files are read back."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mirroring import CLASSES, SHAPE, Noted, pass_by
+
+from convscope.errors import UserError
+from convscope.planning.requests import Request
+from convscope.recipe.networks import ConvNet, SoftmaxRegression
+from convscope.recipe.recipe import Recipe
+from convscope.studies import trackers
+from convscope.studies.trackers import Tracking, tracked, train_tracked
+from convscope.studies.watcher import Watcher
+from convscope.training.runs import Run
+
+# --- Weights & Biases, offline
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_PROJECT", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for name in ("HOME", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+
+
+def records(path: Path) -> Iterator[Any]:
+    """The records of a .wandb file, which is a LevelDB log.
+
+    It has blocks of 32 KiB, and in them pieces of records with checksum, length and kind.
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    raw, place, whole = path.read_bytes(), 7, b""
+    assert raw[:4] == b":W&B"
+    while place + 7 <= len(raw):
+        left = 32768 - place % 32768
+        if left < 7:
+            place += left
+            continue
+        _, length, kind = struct.unpack("<IHB", raw[place : place + 7])
+        piece = raw[place + 7 : place + 7 + length]
+        place += 7 + length
+        whole = piece if kind in (1, 2) else whole + piece  # all of it, or its first piece
+        if kind in (1, 4):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(whole)
+            yield record
+
+
+def read_back(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {"history": [], "summary": {}}
+    for record in records(path):
+        if record.HasField("run"):
+            run = record.run
+            found |= {
+                "id": run.run_id,
+                "project": run.project,
+                "group": run.run_group,
+                "name": run.display_name,
+                "tags": list(run.tags),
+            }
+            found["config"] = {u.key: json.loads(u.value_json) for u in run.config.update}
+        if record.HasField("history"):
+            found["history"].append(
+                {
+                    "/".join(i.nested_key) or i.key: json.loads(i.value_json)
+                    for i in record.history.item
+                }
+            )
+        if record.HasField("summary"):
+            found["summary"] |= {
+                "/".join(u.nested_key) or u.key: json.loads(u.value_json)
+                for u in record.summary.update
+            }
+        if record.HasField("exit"):
+            found["exit"] = record.exit.exit_code
+    return found
+
+
+def mirrored(folder: Path) -> dict[str, dict[str, Any]]:
+    """What was mirrored, by the id of convscope's run.
+
+    wandb 0.31 writes a moment after `finish`, so the end of each file is waited for.
+    """
+    deadline = time.monotonic() + 30
+    while True:
+        found = [read_back(path) for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))]
+        if all("exit" in run for run in found) or time.monotonic() > deadline:
+            return {run["config"]["run"]: run for run in found}
+        time.sleep(0.05)
+
+
+def mirror(study: Path, first: Run, second: Run, pilot: Run) -> Noted:
+    """Three runs of two chapters go by, two of them at a time."""
+    noted = Noted()
+    with tracked("wandb", noted, study, SHAPE, CLASSES) as watcher:
+        assert isinstance(watcher, Tracking)
+        sweep, rates = Request([first.recipe], "sweep"), Request([pilot.recipe], "pilot")
+        watcher.asked("capacity", [sweep, rates], 2.0, 0.0)
+        watcher.asked("best", [Request([second.recipe, first.recipe], "final")], 1.0, 0.0)
+        watcher.started(first.recipe)
+        watcher.started(second.recipe)  # several are open at a time
+        for a, b in zip(first.rows, (*second.rows, None), strict=True):
+            watcher.epoch(first.recipe, a, 1.0)
+            if b is not None:
+                watcher.epoch(second.recipe, {**b, "train_loss": None}, 1.0)
+        watcher.ended(second.recipe, second)
+        watcher.ended(first.recipe, first)
+        pass_by(watcher, pilot)
+    return noted
+
+
+def test_wandb_offline_holds_config_metrics_and_group(
+    offline: None, tmp_path: Path, make_run: Callable[..., Run], capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "my study"
+    first = make_run(ConvNet(4, 2), [2.0, 1.0, 0.5], [2.1, 1.2, 1.4], seed=3)
+    second = make_run(ConvNet(2, 1), [2.0, 1.5], [2.1, 1.6], status="diverged")
+    made = make_run(ConvNet(1, 1), [2.0], [2.1])
+    linear = replace(made.recipe, model=SoftmaxRegression(), evaluate=("val",))
+    pilot = replace(made, recipe=linear, path=tmp_path / linear.id)
+    noted = mirror(study, first, second, pilot)
+    out, err = capfd.readouterr()
+    assert (out, err, noted.said) == ("", "", [])
+    found = mirrored(study)
+    assert (
+        set(found) == {first.id, second.id, pilot.id}
+        and len({run["id"] for run in found.values()}) == 3
+    )
+    one = found[first.id]
+    assert (
+        one["project"] == "convscope"
+        and one["group"] == "capacity"
+        and one["tags"] == ["capacity", "best"]
+    )
+    assert one["name"] == "width 4, depth 2, seed 3" and one["exit"] == 0
+    config = one["config"]
+    assert (
+        config["model"]["width"] == 4
+        and config["seed"] == 3
+        and config["data"] == "cifar10"
+        and config["lr"] == first.recipe.lr
+    )
+    # 3→4 and 4→8 filters of 3×3 with biases on 8×8 images, then 2×2×8 features to 10 classes
+    assert (
+        config["parameters"] == 4 * 28 + 8 * 37 + 10 * 33
+        and config["filters"] == 12
+        and config["flops"] > 0
+    )
+    assert [row["_step"] for row in one["history"]] == [1, 2, 3]
+    for row, seen in zip(first.rows, one["history"], strict=True):
+        assert {key: seen[key] for key in (*trackers.MEASURES, "lr", "seconds")} == {
+            key: row[key] for key in (*trackers.MEASURES, "lr", "seconds")
+        }
+    assert (
+        one["summary"]["best_epoch"] == 2
+        and one["summary"]["best_val_loss"] == 1.2
+        and one["summary"]["status"] == "finished"
+    )
+    assert found[second.id]["group"] == "best" and found[second.id]["exit"] == 1
+    assert found[second.id]["summary"]["status"] == "diverged"
+    assert (
+        "train_loss" not in found[second.id]["history"][0]
+        and found[second.id]["history"][0]["val_loss"] == 2.1
+    )
+    assert (
+        found[pilot.id]["tags"] == ["capacity", "pilot"]
+        and found[pilot.id]["name"] == "softmax regression, seed 0"
+    )
+
+
+def test_wandb_mirrors_a_run_that_is_trained_alone(
+    offline: None, micro: Path, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+    recipe = Recipe(data=str(micro), model=ConvNet(2, 1), epochs=3, batch=16)
+    run = train_tracked(
+        recipe, tmp_path / "runs", "wandb", log=lambda row: seen.append(int(row["epoch"] or 0))
+    )
+    assert seen == [1, 2, 3] and run.status == "finished"
+    (found,) = mirrored(tmp_path / "runs").values()
+    assert (
+        found["config"]["run"] == run.id
+        and found["config"]["parameters"] == run.size["parameters"]
+        and found["group"] == ""
+    )
+    assert [row["val_loss"] for row in found["history"]] == [row["val_loss"] for row in run.rows]
+    assert (
+        train_tracked(recipe, tmp_path / "runs", "wandb") == run
+    )  # it is finished: read, and not mirrored again
+    assert len(list((tmp_path / "runs" / "wandb").glob("offline-run-*"))) == 1
+
+
+def test_the_id_depends_on_study_and_recipe_alone(
+    offline: None, tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    run = make_run(ConvNet(2, 1), [1.0], [1.0])
+    ids = []
+    for folder in (tmp_path / "a" / "one", tmp_path / "b" / "one", tmp_path / "two"):
+        with tracked("wandb", Watcher(), folder, SHAPE, CLASSES) as watcher:
+            pass_by(watcher, run)
+        ids.append(mirrored(folder)[run.id]["id"])
+    assert ids[0] == ids[1] != ids[2] and all(name.endswith(run.id) for name in ids)
+
+
+def test_wandb_without_a_key_is_refused_before_training(
+    offline: None, micro: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr("wandb.login", lambda **_: False)
+    with pytest.raises(
+        UserError,
+        match=r"^track wandb: no API key; run `wandb login` first, or set WANDB_MODE=offline",
+    ):
+        train_tracked(Recipe(data=str(micro), epochs=1), tmp_path, "wandb")
+    assert not list(tmp_path.glob("*/result.json"))
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    with (
+        pytest.raises(UserError, match=r"^track wandb: .*mode.*'offline'"),
+        tracked("wandb", Watcher(), tmp_path, SHAPE, CLASSES),
+    ):
+        pass
+
+
+def test_wandb_that_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    with (
+        pytest.raises(
+            UserError, match=r"^track wandb: not installed; pip install 'convscope\[wandb\]'$"
+        ),
+        tracked("wandb", Watcher(), tmp_path, SHAPE, CLASSES),
+    ):
+        pass
+
+
+def test_a_study_is_mirrored_whole(
+    offline: None, tiny_preset: None, micro: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from convscope.studies.main_path import study
+
+    done = study(micro, ["capacity"], out=tmp_path / "study", workers=1, seeds=1, track="wandb")
+    assert capfd.readouterr() == ("", "")
+    found = mirrored(tmp_path / "study")
+    assert set(found) == {run.id for run in done.runs} and {
+        run["group"] for run in found.values()
+    } == {"capacity"}
+    for run in done.runs:
+        seen = found[run.id]
+        assert [row["val_loss"] for row in seen["history"]] == [row["val_loss"] for row in run.rows]
+        assert {key: seen["config"][key] for key in run.size} == run.size
+        assert ("pilot" in seen["tags"]) == ("test" not in run.recipe.evaluate)
