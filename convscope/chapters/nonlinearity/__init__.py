@@ -2,30 +2,10 @@
 
 from __future__ import annotations
 
-from convscope.chapters.nonlinearity.analysis import (
-    chapter,
-    component,
-    finding,
-    is_arm,
-    measured_parts,
-    split,
-    verdict_of,
-    verdict_on_size,
-)
-from convscope.chapters.nonlinearity.charts import arms_chart, arms_table, parts_table
-from convscope.chapters.nonlinearity.collapses import (
-    Collapsed,
-    collapse_table,
-    collapsed,
-    figures_of,
-    map_of,
-    spectrum_chart,
-    templates,
-)
+from convscope.chapters.nonlinearity.analysis import chapter, finding, measured_parts, split
 from convscope.chapters.nonlinearity.plan import (
     ACTIVATION,
     KINDS,
-    MARGIN,
     NEEDS,
     NORMALISATION,
     POOLING,
@@ -34,51 +14,31 @@ from convscope.chapters.nonlinearity.plan import (
     TITLE,
     Preset,
     arms_of,
-    base_of,
     forecast,
     kinds_of,
-    recipes_of,
     removed_from,
     without,
 )
-from convscope.chapters.nonlinearity.words import paragraphs_of, sentence_of
+from convscope.chapters.nonlinearity.words import paragraphs_of
 
 __all__ = [
     "ACTIVATION",
     "KINDS",
-    "MARGIN",
     "NEEDS",
     "NORMALISATION",
     "POOLING",
     "PRESETS",
     "QUESTION",
     "TITLE",
-    "Collapsed",
     "Preset",
-    "arms_chart",
     "arms_of",
-    "arms_table",
-    "base_of",
     "chapter",
-    "collapse_table",
-    "collapsed",
-    "component",
-    "figures_of",
     "finding",
     "forecast",
-    "is_arm",
     "kinds_of",
-    "map_of",
     "measured_parts",
     "paragraphs_of",
-    "parts_table",
-    "recipes_of",
     "removed_from",
-    "sentence_of",
-    "spectrum_chart",
     "split",
-    "templates",
-    "verdict_of",
-    "verdict_on_size",
     "without",
 ]
