@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convscope.chapters.best.plan import budget_of
-from convscope.planning import describe_configuration
+from convscope.planning import Context, Proposer, Tried, describe_configuration
 from convscope.report import Chart, Table, search_charts
 from convscope.words import texts_beside
 
@@ -19,7 +19,6 @@ SETTINGS = {  # those whose name does not explain itself
     "flip": "flips",
     "crop": "shifts",
 }
-from convscope.planning import Context, Proposer, Tried
 
 
 def search_numbers(
