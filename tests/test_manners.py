@@ -229,7 +229,7 @@ def test_measuring_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(measurement, "WINDOW", 0.0)  # one step each
     monkeypatch.setattr(measurement, "ROUNDS", 1)
     monkeypatch.setattr(measurement, "is_accurate", lambda device, precision: False)
-    monkeypatch.setattr(measurement.kernels, "why_not", lambda *_: "not asked for")
+    monkeypatch.setattr(measurement, "why_no_kernels", lambda *_: "not asked for")
     torch.set_num_threads(2)
     torch.set_default_dtype(torch.float64)
     with torch.inference_mode():
