@@ -5,6 +5,7 @@ They are tried at their borders, and without a look at the test set.
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Callable
@@ -347,3 +348,11 @@ def test_when_nothing_finished_the_finding_says_so(make_run: Maker, data: Datase
     assert (
         "()" not in capacity.finding(context, [], [], [], 0).sentence
     )  # interrupted before the first
+
+
+def test_a_network_of_one_epoch_has_figures_that_json_can_hold(
+    make_run: Maker, data: Dataset
+) -> None:
+    (network,), _ = judged([make_run(SMALL, [1.5], [1.6])], [], data)
+    numbers = numbers_of_network(network)
+    assert numbers["fall_per_epoch"] is None and json.dumps(numbers, allow_nan=False)

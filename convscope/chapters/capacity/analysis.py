@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -142,7 +143,7 @@ def numbers_of_network(network: Configuration) -> dict[str, Any]:
     def plain(e: Estimate) -> dict[str, float]:
         return {"mean": e.mean, "se": e.se, "low": e.low, "high": e.high}
 
-    model = network.convnet
+    model, fall = network.convnet, fall_per_epoch(network.curve("train"))
     return {
         "network": network.label,
         "width": model.width,
@@ -167,5 +168,5 @@ def numbers_of_network(network: Configuration) -> dict[str, Any]:
         },
         "gap_best": network.gap,
         "gap_last": network.gap_last,
-        "fall_per_epoch": fall_per_epoch(network.curve("train")),
+        "fall_per_epoch": fall if math.isfinite(fall) else None,  # one epoch has no fall
     }
