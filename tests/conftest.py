@@ -13,10 +13,11 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import goldens
 import hypothesis
 import numpy as np
 import pytest
@@ -25,8 +26,6 @@ from filelock import FileLock
 from PIL import Image
 
 from convscope import data
-from convscope.chapters import best, capacity, nonlinearity, ordering, receptive_field
-from convscope.planning import reference as plans
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.training.runs import Run
@@ -148,40 +147,9 @@ def class_folder(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return _shared(tmp_path_factory, "class-folder", make)
 
 
-@contextlib.contextmanager
-def _tiny_preset() -> Iterator[None]:
-    """The quick preset with three widths at depth 2, one at depth 1, two epochs."""
-    strong = plans.Reference(replace(plans.reference_model(4), depth=2), 2)
-    sweeps = (
-        capacity.widths(capacity.first(1, (16,)), 4),
-        capacity.widths(capacity.first(2, (16,)), 2, 4, 8),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(capacity.PRESETS, "quick", capacity.Preset(sweeps, 2, (1e-3, 4e-3), 1))
-        patch.setitem(plans.REFERENCES, "quick", strong)
-        patch.setitem(best.PRESETS, "quick", best.Preset(3, (1,), 1))
-        patch.setitem(
-            nonlinearity.PRESETS,
-            "quick",
-            nonlinearity.Preset(2, (1e-3, 4e-3), (2,), ConvNet(4, 2, hidden=(16,)), False),
-        )
-        patch.setitem(
-            receptive_field.PRESETS,
-            "quick",
-            receptive_field.Preset(2, (4e-3,), (3, 5), ConvNet(2, 2, head="gap"), None),
-        )
-        patch.setitem(
-            ordering.PRESETS, "quick", ordering.Preset(ConvNet(2, 2), 2, (4e-3,), 2, None)
-        )
-        patch.setattr(
-            "convscope.planning.epochs.MOST_EPOCHS", 2
-        )  # small sets get more epochs otherwise
-        yield
-
-
 @pytest.fixture
 def tiny_preset() -> Iterator[None]:
-    with _tiny_preset():
+    with goldens.tiny():
         yield
 
 
@@ -190,7 +158,7 @@ def _study_once(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     from convscope.studies.main_path import study
 
     def make(folder: Path) -> None:
-        with _tiny_preset():
+        with goldens.tiny():
             study(cifar_slice, ["capacity"], out=folder, workers=2)
 
     return _shared(tmp_path_factory, "study", make)
@@ -202,7 +170,7 @@ def _whole_study(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from convscope.studies.main_path import study
 
     def make(folder: Path) -> None:
-        with _tiny_preset():
+        with goldens.tiny():
             study(cifar_slice, out=folder, workers=2)
 
     return _shared(tmp_path_factory, "whole-study", make)

@@ -238,7 +238,7 @@ CHOICE = {
 
 @contextmanager
 def tiny() -> Iterator[None]:
-    """The quick preset made small: all chapters in under a minute."""
+    """The quick preset made small: three widths at depth 2, one at depth 1, two epochs."""
     strong = plans.Reference(replace(plans.reference_model(4), depth=2), 2)
     sweeps = (
         capacity.widths(capacity.first(1, (16,)), 4),
