@@ -1,84 +1,136 @@
-"""Verdicts from learning curves: overfits, undertrained, underfits, fits (docs/concepts.md)."""
+"""What learning curves say, seed by seed: rise of the validation loss, slopes at the end.
+
+Where a minimum is chosen and used on the same seeds and images, chance makes every curve rise from
+it. So each seed's minimum is that of the other seeds' curve, over the other half of the images.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
-from convscope.data import Dataset
-from convscope.recipe import label_of
-from convscope.statistics.configuration import Configuration, configurations, grouped
-from convscope.training import Run
+import numpy as np
 
-FALL = 0.02  # training loss that falls by a larger share per epoch is not converged
+from convscope.statistics.crossed import Crossed, Difference, Values, crossed, joined, scalars
 
-SMALL_GAP = 0.10  # of the validation loss
+SHARE_AT_THE_END = 1 / 4  # of the epochs, over which slopes are taken
+
+FEWEST = 3  # epochs from which a slope is taken
 
 
-def judged(
-    sweep: Sequence[Run], beside: Sequence[Run], data: Dataset
-) -> tuple[list[Configuration], list[Configuration]]:
-    """The configurations of a sweep and those beside it, by model, with verdicts.
+@dataclass(frozen=True)
+class Rise:
+    """How far a configuration's validation loss lies above its minimum, after each epoch.
 
-    Estimates are pooled over all of them; both lists are empty where none of the sweep finished.
-
-    sweep, beside: runs; those that did not finish are left out.
-    data: what they were trained and evaluated on.
+    found: for each evaluated epoch the losses less those at the seed's minimum.
     """
-    groups = grouped([*sweep, *beside], lambda run: run.recipe.model)
-    found = list(configurations(groups, data, label_of).values())
-    in_sweep = {run.id for run in sweep}
-    swept = [one for one in found if any(run.id in in_sweep for run in one.runs)]
-    if not swept:
-        return [], []
-    best = min(swept, key=lambda one: one.val_loss.mean)
-    verdicts = {one: replace(one, verdict=verdict_of(one, best)) for one in found}
-    return (
-        [verdicts[one] for one in swept],
-        [verdicts[one] for one in found if one not in swept],
-    )
+
+    found: tuple[Crossed, ...]
+
+    def at(self, place: int, family: Sequence[Sequence[float]] = ()) -> Difference:
+        """The rise at an evaluated epoch (place from 0, or −1), in nats.
+
+        family: the seeds' rises of other configurations, which help to know their variance; of one
+            seed nothing is known even so, because its minimum is chosen on itself.
+        """
+        one = self.found[place]
+        return joined(one, family if one.seeds[0] > 1 else ()).contrast([1.0])
+
+    @property
+    def by_seed(self) -> list[float]:
+        """Of each seed after the last epoch, for the family of others; empty from one seed."""
+        last = self.found[-1].means[0]
+        return last.tolist() if len(last) > 1 else []
+
+    def turn(self, family: Sequence[Sequence[float]] = ()) -> int | None:
+        """The first evaluated epoch (place) from which on to the last one the rise is above 0.
+
+        The last one is tested first, then the one before, and so on until a test fails: so the
+        error of all together is that of one test, 5 %.
+        """
+        first = None
+        for place in range(len(self.found) - 1, 0, -1):
+            if not self.at(place, family).above(0.0):
+                break
+            first = place
+        return first
 
 
-def verdict_of(configuration: Configuration, best: Configuration) -> str:
-    """The first that holds of docs/concepts.md's list; `best` is the best of the sweep."""
-    train, val = configuration.curve("train"), configuration.curve("val")
-    epoch = overfits_from(train, val, configuration.val_loss.se)
-    if epoch is not None:
-        return f"overfits from epoch {epoch}"
-    if fall_per_epoch(train) > FALL:
-        return "undertrained"
-    loss, lowest = configuration.train_last, best.train_last
-    small_gap = configuration.gap_last < SMALL_GAP * configuration.val_last.mean
-    if small_gap and loss.mean - lowest.mean > 2 * math.hypot(loss.se, lowest.se):
-        return "underfits"
-    return "fits"
+def rise_by_image(histories: Sequence[Values]) -> Rise:
+    """histories: for each seed losses of the same images, evaluated epochs × images."""
+    arrays = np.stack([np.asarray(one, dtype=np.float64) for one in histories])
+    seeds, epochs, images = arrays.shape
+    first_half = np.arange(images) % 2 == 0
+    out = np.empty((epochs, seeds, images))
+    for s in range(seeds):
+        others = np.delete(arrays, s, axis=0) if seeds > 1 else arrays
+        for mine in (first_half, ~first_half):
+            chosen = others[:, :, ~mine] if images > 1 else others
+            lowest = int(chosen.mean(axis=(0, 2)).argmin())
+            out[:, s, mine] = arrays[s][:, mine] - arrays[s][lowest, mine]
+    return Rise(tuple(crossed([values]) for values in out))
 
 
-def overfits_from(train: Sequence[float], val: Sequence[float], se: float) -> int | None:
-    """The epoch (from 1) from which on a network overfits; None where it does not.
+def rise_of_means(curves: Sequence[Sequence[float]], sampling: float) -> Rise:
+    """The rise where no values by image are known: careful, because images are not paired.
 
-    From there to the end the validation loss stays more than 2 standard errors above its
-    minimum, and the training loss is lower than at that minimum.
-
-    train, val: losses after each epoch.
-    se: the standard error of the lowest validation loss.
+    curves: for each seed the mean loss after each evaluated epoch.
+    sampling: the variance that the images leave in such a mean.
     """
-    low = val.index(min(val))
-    first = None
-    for i in range(len(val) - 1, low, -1):
-        if val[i] <= val[low] + 2 * se or train[i] >= train[low]:
-            break
-        first = i + 1
-    return first
+    arrays = np.asarray(curves, dtype=np.float64)
+    lowest = [
+        int((np.delete(arrays, s, axis=0) if len(arrays) > 1 else arrays).mean(axis=0).argmin())
+        for s in range(len(arrays))
+    ]
+    rises = np.stack([curve - curve[low] for curve, low in zip(arrays, lowest, strict=True)])
+    return Rise(tuple(scalars([column.tolist()], [2 * sampling]) for column in rises.T))
 
 
-def fall_per_epoch(train: Sequence[float]) -> float:
-    """The share by which the training loss falls per epoch, over the last two epochs.
+def slope_at_the_end(values: Sequence[float], epochs: Sequence[int]) -> float | None:
+    """The least-squares slope per epoch over the last quarter of a curve, at least three epochs.
 
-    Of two epochs it is that of the last one; of one epoch it is infinite.
+    values: after each evaluated epoch. epochs: their numbers. None of fewer than three.
     """
-    back = min(2, len(train) - 1)
-    if back == 0:
-        return math.inf
-    return 1 - (train[-1] / train[-1 - back]) ** (1 / back) if train[-1 - back] > 0 else 0.0
+    if len(values) < FEWEST:
+        return None
+    last = max(FEWEST, math.ceil(SHARE_AT_THE_END * len(values)))
+    y, x = np.asarray(values[-last:], dtype=float), np.asarray(epochs[-last:], dtype=float)
+    x = x - x.mean()
+    return float((x * y).sum() / (x**2).sum())
+
+
+def fall_per_epoch(train: Sequence[float], epochs: Sequence[int] | None = None) -> float | None:
+    """The share by which the training loss falls per epoch at the end: 1 − exp(slope of its log).
+
+    train: losses after each evaluated epoch.
+    epochs: their numbers; None: 1, 2, ….
+
+    None of fewer than three epochs, and where a loss is 0.
+    """
+    if not train or min(train) <= 0:
+        return None
+    slope = slope_at_the_end(np.log(train).tolist(), epochs or range(1, len(train) + 1))
+    return None if slope is None else 1 - math.exp(slope)
+
+
+def over_seeds(
+    groups: Sequence[Sequence[float | None]], place: int, sampling: float = 0.0
+) -> Difference | None:
+    """The mean over seeds of a figure of one configuration; the others tell about the seeds.
+
+    groups: the seeds' figures of each configuration.
+    place: the configuration.
+    sampling: the variance that the finite set of images leaves in its mean.
+
+    None where a figure of the configuration is unknown.
+    """
+    own = [value for value in groups[place] if value is not None]
+    if len(own) < len(groups[place]):
+        return None
+    others = [
+        [value for value in group if value is not None]
+        for i, group in enumerate(groups)
+        if i != place
+    ]
+    return joined(scalars([own], [sampling]), [group for group in others if group]).contrast([1.0])
