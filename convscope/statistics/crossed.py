@@ -28,7 +28,8 @@ from convscope.statistics.estimation import LEVEL, quantile
 
 Values = NDArray[np.floating]
 
-HOMOGENEOUS = 0.25  # the level of Bartlett's test; a high one, because few seeds give it little power
+# the level of Bartlett's test: a high one, because few seeds give it little power
+HOMOGENEOUS = 0.25
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,11 @@ class Crossed:
     def contrast(self, weights: Sequence[float]) -> Difference:
         """Σ w_c ȳ_c with its standard error and interval.
 
-        weights: for each configuration, those that are not given 0; configurations of weight 0
-            still help to know the seeds' variance. Where a configuration with a weight has one seed and no pooled variance,
-            `degrees` is 0 and the standard error that of the images alone.
+        weights: for each configuration, those that are not given 0. Configurations of weight 0
+            still help to know the variance between seeds.
+
+        `degrees` is 0, and the standard error that of the images alone, where a configuration with
+        a weight has one seed and no pooled variance.
         """
         w = np.zeros(len(self.means))
         w[: len(weights)] = weights

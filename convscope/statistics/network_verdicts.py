@@ -142,9 +142,7 @@ def judged(
     return told[: len(swept)], told[len(swept) :]
 
 
-def with_verdicts(
-    family: Sequence[Configuration], best: int, data: Dataset
-) -> list[Configuration]:
+def with_verdicts(family: Sequence[Configuration], best: int, data: Dataset) -> list[Configuration]:
     """The configurations with verdict, its replication and the rise it rests on.
 
     family: configurations that differ in size alone.
@@ -153,9 +151,7 @@ def with_verdicts(
     out = []
     for one, signs in zip(family, signs_of(family, best, data), strict=True):
         out.append(
-            replace(
-                one, verdict=verdict_of(signs), rise=signs.rise, replication=replicated(signs)
-            )
+            replace(one, verdict=verdict_of(signs), rise=signs.rise, replication=replicated(signs))
         )
     return out
 

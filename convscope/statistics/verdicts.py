@@ -120,7 +120,9 @@ def check_losses(sizes: Sequence[float], arrays: Sequence[Values], margin: float
         raise UserError(f"losses of shapes {shapes}: seeds × the same images are expected")
     for size, array in zip(sizes, arrays, strict=True):
         if not np.isfinite(array).all():
-            raise UserError(f"losses of size {size:g}: {(~np.isfinite(array)).sum()} are not finite")
+            raise UserError(
+                f"losses of size {size:g}: {(~np.isfinite(array)).sum()} are not finite"
+            )
 
 
 def decided(found: Crossed, margin: float) -> tuple[str, int | None, Difference]:
