@@ -17,7 +17,12 @@ from convscope.data.dataset import Dataset
 from convscope.data.loading import load
 from convscope.recipe.labels import label_of
 from convscope.recipe.networks import ConvNet
-from convscope.statistics.comparisons import Difference, compare, equivalence, paired_difference
+from convscope.statistics.comparisons import (
+    Difference,
+    accuracy_difference,
+    equivalence,
+    paired_difference,
+)
 from convscope.statistics.configuration import Configuration, configurations, grouped
 from convscope.statistics.estimation import estimates, pooled_sd
 from convscope.training.runs import Run
@@ -133,7 +138,7 @@ def test_without_weights_shared_images_are_ignored(make_run: Maker, data: Datase
     ]
     b, a = made(runs, data)
     assert [len(seed) for seed in (*a.right, *b.right)] == [0, 0, 0]
-    found = compare(b, a, [a, b])
+    found = accuracy_difference(b, a, [a, b])
     se = math.hypot(a.test_accuracy.se, b.test_accuracy.se)
     assert (found.mean, found.se) == (pytest.approx(0.15), pytest.approx(se))
     assert (found.degrees, found.n) == (1, (1, 2)) and found.low < 0 < found.high
@@ -163,17 +168,17 @@ def test_with_weights_images_are_paired(
     )
     a, b = made(runs, data)
     sd, degrees = pooled_sd(list(accuracies.values()))
-    assert compare(a, b, [a, b]) == paired_difference(a.right, b.right, sd, degrees)
+    assert accuracy_difference(a, b, [a, b]) == paired_difference(a.right, b.right, sd, degrees)
     # the means differ by 1/2 on one image of four: v = 1/16
-    assert compare(a, b, [a, b]).se ** 2 == pytest.approx(sd**2 + 1 / 16 / 4)
+    assert accuracy_difference(a, b, [a, b]).se ** 2 == pytest.approx(sd**2 + 1 / 16 / 4)
     right[runs[-1].id] = np.zeros(0)  # the weights of one seed are missing
     a, b = made(runs, data)
     alone = math.hypot(a.test_accuracy.se, b.test_accuracy.se)
-    assert compare(a, b, [a, b]).se == pytest.approx(alone)
+    assert accuracy_difference(a, b, [a, b]).se == pytest.approx(alone)
 
 
 def test_one_seed_everywhere_gives_plain_finite_figures(make_run: Maker, data: Dataset) -> None:
     a, b = made([make_run(model, [1.0], [1.0]) for model in (A, B)], data)
-    difference = compare(a, b, [a, b])
+    difference = accuracy_difference(a, b, [a, b])
     assert difference.degrees == 0 and "one seed" in one_seed_caveat(difference.degrees)
     json.dumps([a.numbers(), difference.numbers()], allow_nan=False)

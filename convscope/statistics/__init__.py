@@ -9,7 +9,7 @@ from convscope import lazily
 if TYPE_CHECKING:
     from convscope.statistics.answers import losses_by_image as losses_by_image
     from convscope.statistics.answers import right_by_image as right_by_image
-    from convscope.statistics.comparisons import compare as compare
+    from convscope.statistics.comparisons import accuracy_difference as accuracy_difference
     from convscope.statistics.comparisons import difference_se as difference_se
     from convscope.statistics.comparisons import equivalence as equivalence
     from convscope.statistics.comparisons import paired_difference as paired_difference
@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from convscope.statistics.network_verdicts import FLAT as FLAT
     from convscope.statistics.network_verdicts import judged as judged
     from convscope.statistics.network_verdicts import with_verdicts as with_verdicts
+    from convscope.statistics.run_comparisons import Comparison as Comparison
+    from convscope.statistics.run_comparisons import compare as compare
     from convscope.statistics.verdicts import SweepVerdict as SweepVerdict
     from convscope.statistics.verdicts import smallest_within_one_se as smallest_within_one_se
     from convscope.statistics.verdicts import sweep_verdict as sweep_verdict
 
 _HOMES = {
+    "Comparison": "run_comparisons",
     "Configuration": "configuration",
     "Crossed": "crossed",
     "Difference": "crossed",
@@ -40,7 +43,8 @@ _HOMES = {
     "FALL": "network_verdicts",
     "FLAT": "network_verdicts",
     "SweepVerdict": "verdicts",
-    "compare": "comparisons",
+    "accuracy_difference": "comparisons",
+    "compare": "run_comparisons",
     "configurations": "configuration",
     "crossed": "crossed",
     "difference_se": "comparisons",

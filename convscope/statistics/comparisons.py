@@ -43,7 +43,9 @@ def paired_difference(
     return joined(crossed([np.stack(list(a)), np.stack(list(b))]), family).difference(0, 1)
 
 
-def compare(a: Configuration, b: Configuration, among: Iterable[Configuration]) -> Difference:
+def accuracy_difference(
+    a: Configuration, b: Configuration, among: Iterable[Configuration]
+) -> Difference:
     """The test accuracy of a minus that of b, paired by image.
 
     among: the configurations whose seeds tell about the variance between seeds.

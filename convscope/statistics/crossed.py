@@ -29,7 +29,7 @@ from convscope.statistics.estimation import LEVEL, quantile
 Values = NDArray[np.floating]
 
 # the level of Bartlett's test: a high one, because few seeds give it little power
-HOMOGENEOUS = 0.25
+HOMOGENEOUS = 0.5
 
 
 @dataclass(frozen=True)
