@@ -168,5 +168,5 @@ def test_more_seeds_settle_what_seeds_blur_and_more_images_what_images_blur() ->
 
 
 def test_numbers_are_plain() -> None:
-    one = Difference(0.1, 0.05, 0.0, 0.2, 3.5, (2, 2), 0.9)
+    one = Difference(0.1, 0.05, 0.0, 0.2, 3.5, (2, 2), 2, 0.9)
     assert one.numbers()["interval"] == [0.0, 0.2] and one.numbers()["replication"] == 0.9

@@ -66,13 +66,13 @@ def accuracy_difference(
     own = [[run.best["test_accuracy"] for run in one.runs] for one in (a, b)]
     degrees = pooled_sd([*own, *family])[1]
     se = difference_se(a.test_accuracy, b.test_accuracy)
-    return difference_of(mean, se, degrees, (len(a.runs), len(b.runs)))
+    return difference_of(mean, se, degrees, (len(a.runs), len(b.runs)), degrees)
 
 
 def sided(found: Crossed, family: Sequence[Sequence[float]] = ()) -> int:
     """−1, 0 or 1: where the 95 % interval of the first minus the second lies against 0."""
     difference = joined(found, family).difference(0, 1)
-    return (difference.low > 0) - (difference.high < 0) if difference.degrees else 0
+    return (difference.low > 0) - (difference.high < 0) if difference.tells else 0
 
 
 def equivalence(difference: Difference, margin: float) -> str:
@@ -80,9 +80,9 @@ def equivalence(difference: Difference, margin: float) -> str:
 
     "equivalent": both one-sided tests at 5 % put the difference inside ± margin, that is, its
     90 % interval lies there (Schuirmann 1987). "different": not equivalent, and the 95 %
-    interval excludes 0. "cannot tell": neither, or the seeds' variance is unknown.
+    interval excludes 0. "cannot tell": neither, or too little is known of the seeds' variance.
     """
-    if not difference.degrees:
+    if not difference.tells:
         return "cannot tell"
     if difference.above(-margin) and difference.below(margin):
         return "equivalent"

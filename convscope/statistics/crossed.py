@@ -31,6 +31,10 @@ Values = NDArray[np.floating]
 # the level of Bartlett's test: a high one, because few seeds give it little power
 HOMOGENEOUS = 0.5
 
+# with fewer degrees of freedom a variance is too often estimated near 0 (`make calibrate`); the
+# tails of a distribution, where a test at less than 5 % looks, need more
+FEWEST_DEGREES, FEWEST_IN_TAILS = 2, 4
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -42,7 +46,17 @@ class Difference:
     high: float
     degrees: float  # of freedom (Satterthwaite); 0: the seeds' variance is unknown
     n: tuple[int, ...]  # seeds of each configuration
+    seed_degrees: float = 0  # of freedom of the variance between seeds; 0: unknown
     replication: float | None = None  # how often the same word comes out again
+
+    @property
+    def tells(self) -> bool:
+        """Whether the variance between seeds is known well enough for a word."""
+        return self.seed_degrees >= FEWEST_DEGREES
+
+    def tells_at(self, error: float) -> bool:
+        """Whether it is known well enough for a one-sided test with this error."""
+        return self.seed_degrees >= (FEWEST_DEGREES if error >= 0.05 else FEWEST_IN_TAILS)
 
     def within(self, level: float) -> tuple[float, float]:
         """The two-sided interval of another level."""
@@ -50,12 +64,12 @@ class Difference:
         return self.mean - t * self.se, self.mean + t * self.se
 
     def above(self, bound: float, error: float = 0.05) -> bool:
-        """Whether a one-sided test says that the truth is above `bound`; never from one seed."""
-        return bool(self.degrees) and self.within(1 - 2 * error)[0] > bound
+        """Whether a one-sided test says that the truth is above `bound`."""
+        return self.tells_at(error) and self.within(1 - 2 * error)[0] > bound
 
     def below(self, bound: float, error: float = 0.05) -> bool:
-        """Whether a one-sided test says that the truth is below `bound`; never from one seed."""
-        return bool(self.degrees) and self.within(1 - 2 * error)[1] < bound
+        """Whether a one-sided test says that the truth is below `bound`."""
+        return self.tells_at(error) and self.within(1 - 2 * error)[1] < bound
 
     def numbers(self) -> dict[str, object]:
         """For results.json."""
@@ -69,10 +83,12 @@ class Difference:
         }
 
 
-def difference_of(mean: float, se: float, degrees: float, n: tuple[int, ...]) -> Difference:
+def difference_of(
+    mean: float, se: float, degrees: float, n: tuple[int, ...], seed_degrees: float = 0
+) -> Difference:
     """The difference with its 95 % interval."""
     t = quantile(LEVEL, degrees)
-    return Difference(mean, se, mean - t * se, mean + t * se, degrees, n)
+    return Difference(mean, se, mean - t * se, mean + t * se, degrees, n, seed_degrees)
 
 
 @dataclass(frozen=True)
@@ -156,7 +172,8 @@ class Crossed:
             net = np.maximum(0.0, seed - shared)
             parts += list(zip(net.tolist(), degrees.tolist(), strict=True))
         total, freedom = summed(parts)
-        return difference_of(mean, math.sqrt(total), freedom, count)
+        known = sum(seeds - 1 for seeds in self.seeds)  # all of them keep it from looking small
+        return difference_of(mean, math.sqrt(total), freedom, count, known)
 
     def difference(self, a: int, b: int) -> Difference:
         """Configuration a minus configuration b, by their places."""

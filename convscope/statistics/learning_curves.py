@@ -1,7 +1,8 @@
 """What learning curves say, seed by seed: rise of the validation loss, slopes at the end.
 
-Where a minimum is chosen and used on the same seeds and images, chance makes every curve rise from
-it. So each seed's minimum is that of the other seeds' curve, over the other half of the images.
+An epoch that is chosen because its loss is the lowest looks lower than it is, and the seeds that
+chose it depend on each other. So a rise is tested from a few earlier epochs that are fixed before,
+each at its share of the error (Bonferroni 1936).
 """
 
 from __future__ import annotations
@@ -12,79 +13,132 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convscope.statistics.crossed import Crossed, Difference, Values, crossed, joined, scalars
+from convscope.statistics.crossed import (
+    Crossed,
+    Difference,
+    Values,
+    crossed,
+    difference_of,
+    joined,
+    scalars,
+)
+from convscope.statistics.estimation import LEVEL, quantile
 
 SHARE_AT_THE_END = 1 / 4  # of the epochs, over which slopes are taken
 
 FEWEST = 3  # epochs from which a slope is taken
 
+CANDIDATES = 6  # the most earlier epochs from which a rise is tested
 
-@dataclass(frozen=True)
-class Rise:
-    """How far a configuration's validation loss lies above its minimum, after each epoch.
+ERROR = 0.05
 
-    found: for each evaluated epoch the losses less those at the seed's minimum.
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """A configuration's validation losses over the evaluated epochs.
+
+    values: seeds × epochs × images; or seeds × epochs × 1, means over the images.
+    sampling: the variance that the images leave in the difference of two means, where `values` are
+        means; careful, because what the images have in common is not known then.
     """
 
-    found: tuple[Crossed, ...]
+    values: Values
+    sampling: float | None = None
 
-    def at(self, place: int, family: Sequence[Sequence[float]] = ()) -> Difference:
-        """The rise at an evaluated epoch (place from 0, or −1), in nats.
+    @property
+    def last(self) -> int:
+        return self.values.shape[1] - 1
 
-        family: the seeds' rises of other configurations, which help to know their variance; of one
-            seed nothing is known even so, because its minimum is chosen on itself.
+    def rise(self, start: int, end: int) -> Crossed:
+        """From one evaluated epoch to another (places from 0)."""
+        gap = self.values[:, end] - self.values[:, start]
+        if self.sampling is None:
+            return crossed([gap])
+        return scalars([gap[:, 0].tolist()], [self.sampling])
+
+    def rises(self, end: int, family: Sequence[Sequence[float]] = ()) -> dict[int, Difference]:
+        """The rise to an epoch from each earlier one that is tried, by place.
+
+        family: the seeds' rises of other configurations, which help to know their variance.
         """
-        one = self.found[place]
-        return joined(one, family if one.seeds[0] > 1 else ()).contrast([1.0])
+        return {
+            start: joined(self.rise(start, end), family).contrast([1.0])
+            for start in candidates(end)
+        }
+
+    def lowest(self) -> int:
+        """The place of the lowest mean among the earlier epochs that are tried for the last one."""
+        means = self.values.mean(axis=(0, 2))
+        return min(candidates(self.last) or [0], key=lambda place: means[place])
 
     @property
     def by_seed(self) -> list[float]:
-        """Of each seed after the last epoch, for the family of others; empty from one seed."""
-        last = self.found[-1].means[0]
-        return last.tolist() if len(last) > 1 else []
+        """The rise of each seed from `lowest` to the last epoch, for the family of others."""
+        return self.rise(self.lowest(), self.last).means[0].tolist()
+
+    def rises_at(self, end: int, family: Sequence[Sequence[float]] = ()) -> bool:
+        """Whether the loss at an epoch lies above that of an earlier one, at 5 % over all."""
+        found = self.rises(end, family).values()
+        return any(one.above(0.0, ERROR / len(found)) for one in found)
 
     def turn(self, family: Sequence[Sequence[float]] = ()) -> int | None:
-        """The first evaluated epoch (place) from which on to the last one the rise is above 0.
+        """The first evaluated epoch (place) from which on to the last the loss has risen.
 
         The last one is tested first, then the one before, and so on until a test fails: so the
-        error of all together is that of one test, 5 %.
+        error of all together is that of one test.
         """
         first = None
-        for place in range(len(self.found) - 1, 0, -1):
-            if not self.at(place, family).above(0.0):
+        for place in range(self.last, 0, -1):
+            if not self.rises_at(place, family):
                 break
             first = place
         return first
 
+    def flat(self, bound: float, family: Sequence[Sequence[float]] = ()) -> bool:
+        """Whether the rise to the last epoch is shown to be below `bound`, wherever it begins."""
+        found = self.rises(self.last, family).values()
+        return bool(found) and all(one.below(bound, ERROR) for one in found)
 
-def rise_by_image(histories: Sequence[Values]) -> Rise:
+    def shown(self, family: Sequence[Sequence[float]] = ()) -> Difference:
+        """The rise from `lowest` to the last epoch.
+
+        Its interval holds for all epochs that are tried together.
+        """
+        found = self.rises(self.last, family)
+        if not found:
+            return difference_of(0.0, 0.0, 0, (len(self.values),))
+        one = found[self.lowest()]
+        t = quantile(1 - (1 - LEVEL) / len(found), one.degrees)
+        return Difference(
+            one.mean,
+            one.se,
+            one.mean - t * one.se,
+            one.mean + t * one.se,
+            one.degrees,
+            one.n,
+            one.seed_degrees,
+        )
+
+
+def candidates(end: int) -> list[int]:
+    """The places of the earlier epochs from which a rise to `end` is tested: dense at the start."""
+    if end <= CANDIDATES:
+        return list(range(end))
+    return sorted({round(place) - 1 for place in np.geomspace(2, end, CANDIDATES)})
+
+
+def course_of(histories: Sequence[Values]) -> Course:
     """histories: for each seed losses of the same images, evaluated epochs × images."""
-    arrays = np.stack([np.asarray(one, dtype=np.float64) for one in histories])
-    seeds, epochs, images = arrays.shape
-    first_half = np.arange(images) % 2 == 0
-    out = np.empty((epochs, seeds, images))
-    for s in range(seeds):
-        others = np.delete(arrays, s, axis=0) if seeds > 1 else arrays
-        for mine in (first_half, ~first_half):
-            chosen = others[:, :, ~mine] if images > 1 else others
-            lowest = int(chosen.mean(axis=(0, 2)).argmin())
-            out[:, s, mine] = arrays[s][:, mine] - arrays[s][lowest, mine]
-    return Rise(tuple(crossed([values]) for values in out))
+    return Course(np.stack([np.asarray(one, dtype=np.float64) for one in histories]))
 
 
-def rise_of_means(curves: Sequence[Sequence[float]], sampling: float) -> Rise:
-    """The rise where no values by image are known: careful, because images are not paired.
+def course_of_means(curves: Sequence[Sequence[float]], sampling: float) -> Course:
+    """Where no values by image are known.
 
     curves: for each seed the mean loss after each evaluated epoch.
     sampling: the variance that the images leave in such a mean.
     """
-    arrays = np.asarray(curves, dtype=np.float64)
-    lowest = [
-        int((np.delete(arrays, s, axis=0) if len(arrays) > 1 else arrays).mean(axis=0).argmin())
-        for s in range(len(arrays))
-    ]
-    rises = np.stack([curve - curve[low] for curve, low in zip(arrays, lowest, strict=True)])
-    return Rise(tuple(scalars([column.tolist()], [2 * sampling]) for column in rises.T))
+    return Course(np.asarray(curves, dtype=np.float64)[:, :, None], 2 * sampling)
 
 
 def slope_at_the_end(values: Sequence[float], epochs: Sequence[int]) -> float | None:

@@ -17,11 +17,13 @@ from convscope.recipe import label_of
 from convscope.statistics.configuration import Configuration, configurations, grouped
 from convscope.statistics.crossed import Difference, difference_of, scalars
 from convscope.statistics.learning_curves import (
-    Rise,
+    ERROR,
+    Course,
+    candidates,
+    course_of,
+    course_of_means,
     fall_per_epoch,
     over_seeds,
-    rise_by_image,
-    rise_of_means,
     slope_at_the_end,
 )
 from convscope.training import Run
@@ -41,22 +43,26 @@ class Signs:
 
     learned: validation accuracy less that of always naming the commonest class.
     rise: of the validation loss from its minimum to the last epoch, in nats.
-    turn: the epoch from which on the validation loss lies above its minimum with confidence.
+    turn: the epoch from which on the validation loss lies above an earlier one with confidence.
+    flat: whether the rise is shown to be below FLAT.
     lower: whether the training loss falls from that minimum to the end.
     fall: the share by which the training loss falls per epoch at the end.
     descent: by how much the validation loss falls per epoch at the end, in nats.
     gap: validation less training loss after the last epoch, less SMALL_GAP of the former.
     above: the last training loss less that of the best network.
+    tried: from how many earlier epochs a rise is tested.
     """
 
     learned: Difference
     rise: Difference
     turn: int | None
+    flat: bool
     lower: bool
     fall: Difference | None
     descent: Difference | None
     gap: Difference
     above: Difference
+    tried: int = 1
 
 
 def verdict_of(signs: Signs) -> str:
@@ -72,7 +78,7 @@ def verdict_of(signs: Signs) -> str:
         return "undertrained"
     if fall.below(FALL) and signs.gap.below(0.0) and signs.above.above(0.0):
         return "underfits"
-    if signs.rise.below(FLAT) and descent.below(FLAT):
+    if signs.flat and descent.below(FLAT):
         return "fits"
     return "cannot tell"
 
@@ -88,7 +94,7 @@ def replicated(signs: Signs, draws: int = DRAWS) -> float | None:
     A parametric bootstrap: each figure is drawn from its sampling law, with its standard error and
     degrees of freedom. None where the variance between seeds is unknown.
     """
-    if not signs.rise.degrees:
+    if not signs.rise.tells:
         return None
     rng = np.random.default_rng(0)
     word = kind_of_verdict(verdict_of(signs))
@@ -96,19 +102,21 @@ def replicated(signs: Signs, draws: int = DRAWS) -> float | None:
     def drawn(one: Difference | None) -> Difference | None:
         if one is None or not one.degrees:
             return one
-        spread = one.se * math.sqrt(rng.chisquare(one.degrees) / one.degrees)
-        return difference_of(one.mean + one.se * rng.normal(), spread, one.degrees, one.n)
+        mean, spread = one.mean + one.se * rng.normal(), one.se
+        spread *= math.sqrt(rng.chisquare(one.degrees) / one.degrees)
+        return difference_of(mean, spread, one.degrees, one.n, one.seed_degrees)
 
     same = 0
     for _ in range(draws):
         rise = drawn(signs.rise)
         assert rise is not None
-        turn = (signs.turn or -1) if rise.above(0.0) else None
+        turn = (signs.turn or -1) if rise.above(0.0, ERROR / signs.tried) else None
         figures = {
             name: drawn(getattr(signs, name))
             for name in ("learned", "fall", "descent", "gap", "above")
         }
-        one = replace(signs, rise=rise, turn=turn, **figures)
+        flat = rise.below(FLAT)
+        one = replace(signs, rise=rise, turn=turn, flat=flat, **figures)
         same += kind_of_verdict(verdict_of(one)) == word
     return same / draws
 
@@ -160,7 +168,8 @@ def signs_of(family: Sequence[Configuration], best: int, data: Dataset) -> list[
     """What the verdicts of a family rest on; the arguments are those of `with_verdicts`."""
     labels = data.val.labels.numpy()
     commonest = float(np.bincount(labels).max()) / len(labels)
-    rises = [rise_in(one, len(labels)) for one in family]
+    courses = [course_in(one, len(labels)) for one in family]
+    by_seed = [course.by_seed for course in courses]
     accuracies = figures(family, lambda run: run.best["val_accuracy"] - commonest)
     falls = figures(family, fall_in)
     descents = figures(family, descent_in)
@@ -169,8 +178,8 @@ def signs_of(family: Sequence[Configuration], best: int, data: Dataset) -> list[
     )
     out = []
     for i, one in enumerate(family):
-        others = [rise.by_seed for j, rise in enumerate(rises) if j != i and rise.by_seed]
-        place = rises[i].turn(others)
+        course, others = courses[i], by_seed[:i] + by_seed[i + 1 :]
+        place = course.turn(others)
         p = one.val_accuracy.mean
         images = one.val_last.sampling_se**2 + one.train_last.sampling_se**2
         learned = over_seeds(accuracies, i, p * (1 - p) / len(labels))
@@ -179,13 +188,15 @@ def signs_of(family: Sequence[Configuration], best: int, data: Dataset) -> list[
         out.append(
             Signs(
                 learned=learned,
-                rise=rises[i].at(-1, others),
+                rise=course.shown(others),
                 turn=None if place is None else one.runs[0].rows[place]["epoch"],
+                flat=course.flat(FLAT, others),
                 lower=train_loss_falls_from_minimum(one),
                 fall=over_seeds(falls, i),
                 descent=over_seeds(descents, i),
                 gap=gap,
                 above=train_loss_above(family, i, best),
+                tried=max(1, len(candidates(course.last))),
             )
         )
     return out
@@ -198,13 +209,13 @@ def figures(
     return [[of(run) for run in one.runs] for one in family]
 
 
-def rise_in(one: Configuration, images: int) -> Rise:
+def course_in(one: Configuration, images: int) -> Course:
     """By image where the runs recorded their losses; else from the means, careful."""
     histories = one.histories
     if histories is not None:
-        return rise_by_image(histories)
+        return course_of(histories)
     sampling = max(run.best["val_loss_sd"] for run in one.runs) ** 2 / images
-    return rise_of_means([[row["val_loss"] for row in run.rows] for run in one.runs], sampling)
+    return course_of_means([[row["val_loss"] for row in run.rows] for run in one.runs], sampling)
 
 
 def fall_in(run: Run) -> float | None:
