@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from convscope.training.evaluation import predict as predict
     from convscope.training.evidence import missing_evidence as missing_evidence
     from convscope.training.evidence import note_missing as note_missing
+    from convscope.training.evidence import note_unreadable as note_unreadable
     from convscope.training.job import train_job as train_job
     from convscope.training.loop import fit as fit
     from convscope.training.loop import place as place
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from convscope.training.trained import finished_run as finished_run
     from convscope.training.trained import image_losses as image_losses
     from convscope.training.trained import network as network
+    from convscope.training.trained import read_finished as read_finished
     from convscope.training.trained import right_answers as right_answers
     from convscope.training.trained import validation_history as validation_history
 
@@ -74,10 +76,12 @@ _HOMES = {
     "missing_evidence": "evidence",
     "network": "trained",
     "note_missing": "evidence",
+    "note_unreadable": "evidence",
     "optimiser": "optimisers",
     "own_settings": "caller",
     "place": "loop",
     "predict": "evaluation",
+    "read_finished": "trained",
     "read_run": "run_folder",
     "resident": "resident_data",
     "right_answers": "trained",

@@ -11,7 +11,8 @@ import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-from convscope.errors import one_line
+from convscope.errors import UserError, one_line
+from convscope.training.runs import Run
 
 _notes: ContextVar[list[str] | None] = ContextVar("notes", default=None)
 
@@ -24,6 +25,13 @@ def note_missing(what: object) -> None:
     notes, line = _notes.get(), one_line(what, 500)
     if notes is not None and line not in notes:
         notes.append(line)
+
+
+def note_unreadable(what: str, run: Run, error: UserError) -> None:
+    """Note that something of a run is missing, and why; without the path, a page's is another."""
+    path = one_line(run.path)
+    why = str(error).removeprefix(f"run {path}: ").replace(f"{path}/", "")
+    note_missing(f"{what} of run {run.id}: {why}")
 
 
 @contextlib.contextmanager

@@ -37,15 +37,18 @@ def finished_run(path: Path, say: Callable[[str], None] | None = None) -> Run | 
 
     say: is told of an altered run.
     """
-    if not is_finished(path):
-        return None
     try:
-        run = read_run(path)
+        run = read_finished(path)
     except UserError as error:
         if say is not None:
             say(f"{error}; it is set aside and trained again")
         return None
-    return run if run.status != "failed" else None
+    return None if run is None or run.status == "failed" else run
+
+
+def read_finished(path: Path) -> Run | None:
+    """The run in this folder, a failed one too; None where none has ended. Raises as `read_run`."""
+    return read_run(path) if is_finished(path) else None
 
 
 def image_losses(run: Run, split: Literal["val", "test"], when: When = "best") -> Tensor | None:
