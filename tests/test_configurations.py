@@ -111,6 +111,12 @@ def test_what_a_configuration_says_of_its_runs(
     best = [row for row in a.curve_rows() if row["best"]]
     assert len(a.curve_rows()) == 6 and len(best) == 1
     assert (best[0]["split"], best[0]["epoch"], best[0]["loss"]) == ("validation", 2, 1.125)
+    seldom = [
+        replace(run, rows=tuple({**row, "epoch": 3 * row["epoch"]} for row in run.rows))
+        for run in a.runs
+    ]
+    rows = replace(a, runs=tuple(seldom)).curve_rows()  # evaluated after epochs 3 and 6
+    assert [row["epoch"] for row in rows] == [3, 6] * 3 and seldom[0].epochs == 6
     softmax = replace(a, runs=(replace(runs[1], recipe=Recipe(model=SoftmaxRegression())),))
     with pytest.raises(AssertionError):
         _ = softmax.convnet

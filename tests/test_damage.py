@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from studying import Listener, again, is_pilot, results, runs_of
 
-from convscope import studies
+from convscope import data, studies
+from convscope.chapters.nonlinearity.collapses import map_of
+from convscope.chapters.receptive_field.fields import effective
 from convscope.files import dump, seal, write_json
 from convscope.training.evidence import missing_evidence, note_missing
 from convscope.training.runs import Run
@@ -142,3 +144,11 @@ def test_notes_go_to_the_innermost_collection_once() -> None:
             note_missing("a\nb")
             note_missing("d")
     assert (outer, inner) == (["a\\nb", "d"], ["c"])
+
+
+def test_chapters_note_what_they_cannot_read(victim: Run, cifar_slice: Path) -> None:
+    loaded = data.load(cifar_slice)
+    with missing_evidence() as notes:
+        assert map_of(victim, loaded) is None and effective(victim, loaded) is None
+    why = f"of run {victim.id}: best.safetensors was altered"
+    assert notes == [f"the affine map {why}", f"the effective field {why}"]
