@@ -128,7 +128,7 @@ class Configuration:
         return ", ".join(map(str, sorted({run.best["epoch"] for run in self.runs})))
 
     def curve(self, split: pooled.Split) -> list[float]:
-        """Mean loss over seeds after each epoch."""
+        """Mean loss over seeds after each evaluated epoch."""
         losses = ([row[f"{split}_loss"] for row in run.rows] for run in self.runs)
         return [math.fsum(values) / len(values) for values in zip(*losses, strict=True)]
 
@@ -136,10 +136,11 @@ class Configuration:
         """For charts: a row per split and epoch; `best` marks the lowest validation loss."""
         val = self.curve("val")
         best = val.index(min(val))
+        epochs = [row["epoch"] for row in self.runs[0].rows]
         return [
             {
                 "network": self.label,
-                "epoch": i + 1,
+                "epoch": epochs[i],
                 "split": "validation" if split == "val" else split,
                 "loss": loss,
                 "best": split == "val" and i == best,

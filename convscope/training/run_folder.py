@@ -167,7 +167,8 @@ class RunFolder:
             for name in (BEST, CHECKPOINT):
                 if (self.path / name).exists():
                     read_tensors(self.path / name)
-        there = [name for name in FILES if (self.path / name).exists()]
+        names = [name for name in FILES if name != VAL_LOSSES or self.keeps_losses]
+        there = [name for name in names if (self.path / name).exists()]
         result = {
             "status": status,
             "message": message,
@@ -177,7 +178,7 @@ class RunFolder:
             "metrics_sha256": hashlib.sha256(metrics_of(self.rows)).hexdigest(),
             "files": {name: sha256_of(self.path / name) for name in there},
         }
-        if VAL_LOSSES in there and self.keeps_losses:
+        if VAL_LOSSES in there:
             result["files"][VAL_LOSSES] = self.losses.hexdigest()
         result["seal"] = seal(result)
         write_json(self.path / "result.json", result)

@@ -40,7 +40,7 @@ from convscope.statistics import (
     equivalence,
     grouped,
 )
-from convscope.training import Run, network, resident
+from convscope.training import Run, network, note_unreadable, resident
 
 
 def chapter(context: Context) -> Chapter:
@@ -174,7 +174,8 @@ def exactness(context: Context, natural: Configuration) -> dict[str, FlattenOrde
         found = context.computed(
             "flatten orders", natural.run, lambda: figures_of(natural.run, context.data)
         )
-    except UserError:
+    except UserError as error:
+        note_unreadable("logits and training with permuted weights", natural.run, error)
         return {}
     return {
         order: FlattenOrder(
