@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from convscope.statistics.configuration import Configuration as Configuration
     from convscope.statistics.configuration import configurations as configurations
     from convscope.statistics.configuration import grouped as grouped
-    from convscope.statistics.crossed import Crossed as Crossed
-    from convscope.statistics.crossed import Difference as Difference
-    from convscope.statistics.crossed import crossed as crossed
+    from convscope.statistics.crossed_factors import Crossed as Crossed
+    from convscope.statistics.crossed_factors import Difference as Difference
+    from convscope.statistics.crossed_factors import crossed as crossed
     from convscope.statistics.estimation import Estimate as Estimate
     from convscope.statistics.estimation import estimates as estimates
     from convscope.statistics.estimation import pooled_sd as pooled_sd
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Comparison": "run_comparisons",
     "Configuration": "configuration",
-    "Crossed": "crossed",
-    "Difference": "crossed",
+    "Crossed": "crossed_factors",
+    "Difference": "crossed_factors",
     "Estimate": "estimation",
     "FALL": "network_verdicts",
     "FLAT": "network_verdicts",
@@ -46,7 +46,7 @@ _HOMES = {
     "accuracy_difference": "comparisons",
     "compare": "run_comparisons",
     "configurations": "configuration",
-    "crossed": "crossed",
+    "crossed": "crossed_factors",
     "difference_se": "comparisons",
     "equivalence": "comparisons",
     "estimates": "estimation",
