@@ -35,7 +35,9 @@ def difference_se(a: Estimate, b: Estimate) -> float:
 def paired_difference(
     a: Sequence[Values], b: Sequence[Values], family: Sequence[Sequence[float]] = ()
 ) -> Difference:
-    """The difference of two configurations' means, paired by image (crossed_factors.py has the model).
+    """The difference of two configurations' means, paired by image.
+
+    The model stands in crossed_factors.py.
 
     a, b: values on the same N images, an array of N per seed.
     family: the seeds' means of other configurations that help to know the seeds' variance.

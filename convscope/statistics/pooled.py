@@ -1,8 +1,8 @@
 """Whole-split losses and accuracies of configurations as estimates, from their runs.
 
-Where all runs recorded each image, seeds and images are crossed random factors (crossed_factors.py). Else,
-and for training losses, seed and sampling error are added up, which errs on the careful side: the
-spread between seeds contains some of the images' noise already.
+Where all runs recorded each image, seeds and images are crossed random factors
+(crossed_factors.py). Else, and for training losses, seed and sampling error are added up, which
+errs on the careful side: the spread between seeds contains some of the images' noise already.
 """
 
 from __future__ import annotations
