@@ -7,21 +7,24 @@ PRESET ?= quick
 DATA ?=
 ARGS ?=
 
-.PHONY: help study demo test check bench torture gpu clean
+.PHONY: help study demo test check bench calibrate torture gpu clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make study            set up, then study CIFAR-10: runs/cifar10-quick/report.html'
 	@echo '                      DATA=folder-or-name PRESET=quick|standard|full ARGS="--seeds 3"'
-	@echo 'make demo             a study of the built-in data set, no network needed once set up'
+	@echo 'make demo             a study of the built-in images, no internet needed once set up'
 	@echo 'make test             all tests'
 	@echo 'make check            ruff, pyright, import contract, documentation'
-	@echo 'make bench            speed against peers, side by side in one run'
+	@echo 'make bench            speed against peers, side by side in one run (about 90 minutes)'
+	@echo 'make calibrate        how often each verdict is false, by simulation (minutes)'
 	@echo 'make torture          1,000 damaged files: each is named, or harmless (ARGS="--faults 100")'
 	@echo 'make gpu              does it work on this GPU, and how fast? needs torch, numpy and safetensors alone'
 
 $(VENV)/.core: pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+	  'convscope needs Python 3.11 or newer: make PYTHON=python3.12, for one' >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo 'setting up $(VENV) …' >&2
 	@$(PIP) "$$(grep '^torch==' constraints.txt)"
 	@$(PIP) -e .
@@ -57,6 +60,9 @@ bench/.venv/.frameworks: bench/requirements.txt constraints.txt
 
 bench: $(VENV)/.dev bench/.venv/.frameworks
 	@$(BIN)/python bench/run.py $(ARGS)
+
+calibrate: $(VENV)/.core
+	@$(BIN)/python bench/calibrate.py $(ARGS)
 
 torture: $(VENV)/.core
 	@$(BIN)/python bench/torture.py $(ARGS)

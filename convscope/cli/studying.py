@@ -21,6 +21,9 @@ Chapters = Annotated[str | None, typer.Option(help="Chapters joined by commas; a
 Seeds = Annotated[
     int | None, typer.Option(help="Seeds for each network.", show_default="2, 3 or 5 by preset")
 ]
+FirstSeed = Annotated[
+    int, typer.Option(help="The first of the seeds; another one repeats a study with new chance.")
+]
 Out = Annotated[
     str | None, typer.Option(help="The study's folder.", show_default="runs/DATA-PRESET")
 ]
@@ -41,6 +44,7 @@ def study(
     preset: Preset = "quick",
     chapters: Chapters = None,
     seeds: Seeds = None,
+    first_seed: FirstSeed = 0,
     out: Out = None,
     device: Device = "auto",
     workers: Workers = None,
@@ -72,6 +76,7 @@ def study(
             [name.strip() for name in chapters.split(",")] if chapters is not None else None,
             preset,
             seeds=seeds,
+            first_seed=first_seed,
             out=out,
             device=device,
             workers=workers,

@@ -53,6 +53,7 @@ class StudyRequest:
     chapters: tuple[str, ...]
     preset: str
     seeds: int
+    first_seed: int
     out: str | Path | None
     device: str
     workers: int | None
@@ -71,6 +72,7 @@ def study(
     preset: str = "quick",
     *,
     seeds: int | None = None,
+    first_seed: int = 0,
     out: str | Path | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -91,6 +93,7 @@ def study(
     chapters: their names; None: all.
     preset: quick, standard or full.
     seeds: for each configuration; None: the preset's number.
+    first_seed: of those numbers in a row; another one repeats a study with new chance.
     out: the study's folder; None: runs/DATA-PRESET.
     device: cpu, cuda, …; auto: the best one.
     workers: processes that train; None: as many as are fastest here.
@@ -107,19 +110,20 @@ def study(
     there has been written.
     """
     asked = StudyRequest(
-        None if data is None else str(data),
-        tuple(chosen_chapters(chapters)),
-        preset,
-        SEEDS.get(preset, 0) if seeds is None else seeds,
-        out,
-        check_device(device),
-        workers,
-        val,
-        size,
-        None if budget is None else parse_budget(budget),
-        search or Search(),
-        track,
-        command,
+        data=None if data is None else str(data),
+        chapters=tuple(chosen_chapters(chapters)),
+        preset=preset,
+        seeds=SEEDS.get(preset, 0) if seeds is None else seeds,
+        first_seed=first_seed,
+        out=out,
+        device=check_device(device),
+        workers=workers,
+        val=val,
+        size=size,
+        budget=None if budget is None else parse_budget(budget),
+        search=search or Search(),
+        track=track,
+        command=command,
     )
     return conduct(asked, watcher or Watcher())
 
@@ -153,6 +157,8 @@ def check(asked: StudyRequest) -> None:
         raise UserError(f"preset {one_line(asked.preset)!r}{did_you_mean(asked.preset, PRESETS)}")
     if not 1 <= asked.seeds <= 1000:
         raise UserError(f"seeds = {asked.seeds}: from 1 to 1000")
+    if not 0 <= asked.first_seed <= 10**9:
+        raise UserError(f"first_seed = {asked.first_seed}: from 0 to a thousand million")
     most = MOST_WORKERS * cores()
     if asked.workers is not None and not 1 <= asked.workers <= most:
         raise UserError(
@@ -195,10 +201,10 @@ def load(name: str | None, val: float, size: int | None, watcher: Watcher) -> tu
     if name is not None:
         return datasets.load(name, val=val, size=size, progress=watcher.step), ""
     try:
-        return datasets.load(FALLBACK[0], val=val, progress=watcher.step), ""
+        return datasets.load(FALLBACK[0], val=val, size=size, progress=watcher.step), ""
     except datasets.DataUnavailable as error:
         watcher.say(f"{error}; going on with the built-in data set {FALLBACK[1]!r}")
-        return datasets.load(FALLBACK[1], val=val, progress=watcher.step), str(error)
+        return datasets.load(FALLBACK[1], val=val, size=size, progress=watcher.step), str(error)
 
 
 def measure(
@@ -220,7 +226,7 @@ def measure(
     context = Context(
         loaded,
         asked.preset,
-        tuple(range(asked.seeds)),
+        tuple(range(asked.first_seed, asked.first_seed + asked.seeds)),
         resolve(base, choice),
         asked.chapters,
         folder=folder.root,
@@ -261,7 +267,6 @@ def about_of(asked: StudyRequest, folder: StudyFolder, context: Context) -> Abou
     """What the report says of the study, which is not complete yet."""
     loaded, base = context.data, context.base
     assert folder.choice is not None
-    usual = f"convscope study {shlex.quote(base.data)} --preset {asked.preset}"
     return About(
         data=loaded.name,
         data_hash=loaded.hash,
@@ -281,12 +286,39 @@ def about_of(asked: StudyRequest, folder: StudyFolder, context: Context) -> Abou
         },
         in_shape=loaded.in_shape,
         classes=tuple(loaded.classes),
-        command=asked.command or usual,
+        command=asked.command or command_of(asked, base.data),
         machine=this_machine(),
         choice=folder.choice,
         complete=False,
         seconds=folder.seconds,
     )
+
+
+def command_of(asked: StudyRequest, data: str) -> str:
+    """The command that asks for the same study, where nothing but defaults is left out."""
+    search = Search()
+    options: dict[str, tuple[object, object]] = {
+        "--preset": (asked.preset, None),
+        "--chapters": (",".join(asked.chapters), ",".join(chosen_chapters(None))),
+        "--seeds": (asked.seeds, SEEDS[asked.preset]),
+        "--first-seed": (asked.first_seed, 0),
+        "--out": (asked.out, None),
+        "--device": (asked.device, check_device("auto")),
+        "--workers": (asked.workers, None),
+        "--val": (asked.val, 0.1),
+        "--size": (asked.size, None),
+        "--budget": (None if asked.budget is None else f"{asked.budget:g}s", None),
+        "--sampler": (asked.search.sampler, search.sampler),
+        "--trials": (asked.search.trials, search.trials),
+        "--minutes": (asked.search.minutes, search.minutes),
+        "--track": (asked.track, None),
+    }
+    given = [
+        f"{name} {shlex.quote(str(value))}"
+        for name, (value, usual) in options.items()
+        if value is not None and value != usual
+    ]
+    return " ".join(["convscope study", shlex.quote(data), *given])
 
 
 def drive(driver: Driver, context: Context) -> tuple[dict[str, Finding], KeyboardInterrupt | None]:

@@ -1,0 +1,329 @@
+"""How often each word of a verdict is false, and how often it is found where it is true.
+
+Studies are simulated with a known truth, from values by image of real networks (simulated.py), and
+judged by the rules of convscope/statistics as they are. A word may be false in at most 5 % of the
+studies, plus two standard errors of the simulation.
+
+Command: python bench/calibrate.py [--data cifar10] [--draws 400] [--only plateau] [--write]
+A few minutes on two cores. Prints a table; with --write it also replaces the one in
+convscope/report/calibration.md, which docs/concepts.md quotes. Exit code 1 where a word is false
+too often.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from figures import markdown
+from simulated import Parts, Values, real_parts
+
+from convscope.statistics.crossed_factors import crossed
+from convscope.statistics.learning_curves import course_of
+from convscope.statistics.run_comparisons import MARGINS, word_on
+from convscope.statistics.verdicts import MARGIN, decided
+
+ERROR = 0.05
+
+PAGE = Path(__file__).parent.parent / "convscope" / "report" / "calibration.md"
+
+Draw = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Case:
+    """A truth, and the word that is watched.
+
+    word: of a verdict; truth: in words; false: whether the word is false there.
+    seeds, images: of the study. happens: simulates one and says whether the word comes out.
+    """
+
+    word: str
+    truth: str
+    false: bool
+    seeds: int
+    images: int
+    happens: Callable[[Draw], bool]
+
+
+def sweep(
+    parts: Parts,
+    word: str,
+    gains: list[float],
+    seeds: int,
+    images: int,
+    seed_sd: list[float] | float | None = None,
+) -> Callable[[Draw], bool]:
+    """Whether a sweep whose sizes gain so much comes to the word."""
+    means = (2.0 - np.cumsum([0.0, *gains])).tolist()
+
+    def happens(draw: Draw) -> bool:
+        values = parts.study(means, draw, seeds, images, seed_sd)
+        return decided(crossed(values), MARGIN)[0] == word
+
+    return happens
+
+
+def sweeps(parts: Parts) -> Iterator[Case]:
+    """Verdicts on sweeps of four sizes."""
+    uneven = [3 * parts.seed_sd, parts.seed_sd, parts.seed_sd, parts.seed_sd / 2]
+    for seeds in (2, 3, 5):
+        for images in (1_000, 5_000):
+            for gain, name in ((MARGIN, "the margin"), (1.5 * MARGIN, "1.5 margins")):
+                yield Case(
+                    "plateau",
+                    f"each doubling gains {name}",
+                    True,
+                    seeds,
+                    images,
+                    sweep(parts, "plateau", [gain] * 3, seeds, images),
+                )
+            yield Case(
+                "plateau",
+                "each doubling gains the margin, seeds scatter 6 : 2 : 2 : 1",
+                True,
+                seeds,
+                images,
+                sweep(parts, "plateau", [MARGIN] * 3, seeds, images, uneven),
+            )
+            flat = [5 * MARGIN, 0.0, 0.0]
+            for word in ("still improving", "non-monotone"):
+                yield Case(
+                    word,
+                    "flat from the second size on",
+                    True,
+                    seeds,
+                    images,
+                    sweep(parts, word, flat, seeds, images),
+                )
+            yield Case(
+                "still improving",
+                "each doubling gains the margin",
+                True,
+                seeds,
+                images,
+                sweep(parts, "still improving", [MARGIN] * 3, seeds, images),
+            )
+            yield Case(
+                "plateau",
+                "flat from the second size on",
+                False,
+                seeds,
+                images,
+                sweep(parts, "plateau", flat, seeds, images),
+            )
+            yield Case(
+                "still improving",
+                "each doubling gains 4 margins",
+                False,
+                seeds,
+                images,
+                sweep(parts, "still improving", [4 * MARGIN] * 3, seeds, images),
+            )
+
+
+def pair(
+    parts: Parts,
+    words: tuple[str, ...],
+    gap: float,
+    seeds: int,
+    images: int,
+    seed_sd: list[float] | None = None,
+) -> Callable[[Draw], bool]:
+    """Whether two configurations of the same width, whose truth differs so much, get a word."""
+    alike = Parts(parts.image[[1, 1]], parts.shared[[1, 1]], parts.seed_sd)
+
+    def happens(draw: Draw) -> bool:
+        values = alike.study([0.7 + gap, 0.7], draw, seeds, images, seed_sd)
+        return word_on(crossed(values), MARGINS["accuracy"], "accuracy") in words
+
+    return happens
+
+
+def comparisons(parts: Parts) -> Iterator[Case]:
+    """Two configurations, by accuracy."""
+    told, margin, sd = ("better", "worse"), MARGINS["accuracy"], parts.seed_sd
+    uneven = [2 * sd, sd]
+    for seeds in (2, 3, 5, 10):
+        images = 10_000
+        yield Case(
+            "better or worse",
+            "no difference (A/A)",
+            True,
+            seeds,
+            images,
+            pair(parts, told, 0.0, seeds, images),
+        )
+        yield Case(
+            "better or worse",
+            "no difference, seeds scatter 2 : 1",
+            True,
+            seeds,
+            images,
+            pair(parts, told, 0.0, seeds, images, uneven),
+        )
+        yield Case(
+            "equivalent",
+            "the margin apart",
+            True,
+            seeds,
+            images,
+            pair(parts, ("equivalent",), margin, seeds, images),
+        )
+        yield Case(
+            "worse",
+            "1 point better",
+            True,
+            seeds,
+            images,
+            pair(parts, ("worse",), 0.01, seeds, images),
+        )
+        yield Case(
+            "better",
+            "2 points better",
+            False,
+            seeds,
+            images,
+            pair(parts, ("better",), 0.02, seeds, images),
+        )
+        yield Case(
+            "equivalent",
+            "no difference (A/A)",
+            False,
+            seeds,
+            images,
+            pair(parts, ("equivalent",), 0.0, seeds, images),
+        )
+    yield Case(
+        "better or worse",
+        "one seed each, no difference",
+        True,
+        1,
+        10_000,
+        pair(parts, told, 0.0, 1, 10_000),
+    )
+
+
+def curve(
+    parts: Parts, truth: list[float], seeds: int, images: int, jitter: float, family: int = 5
+) -> Callable[[Draw], bool]:
+    """Whether a network with these true validation losses is said to overfit.
+
+    jitter: standard deviation of an epoch's loss in each seed.
+    family: other networks of the sweep, which help to know the variance between seeds.
+    """
+
+    def histories(draw: Draw) -> list[Values]:
+        epochs = [parts.study([loss], draw, seeds, images, jitter)[0] for loss in truth]
+        return list(np.stack(epochs).swapaxes(0, 1))
+
+    def happens(draw: Draw) -> bool:
+        others = draw.normal(0, math.sqrt(2) * jitter, (family, seeds)).tolist()
+        return course_of(histories(draw)).turn(others) is not None
+
+    return happens
+
+
+def curves(parts: Parts) -> Iterator[Case]:
+    """Overfitting, over ten epochs."""
+    falling = [2.0, 1.5, 1.2, 1.1, 1.05, 1.02, 1.0, 0.99, 0.985, 0.98]
+    flat = [2.0, 1.5, 1.2, 1.05, *[1.0] * 6]
+    rising = [2.0, 1.5, 1.2, 1.05, 1.0, 1.0, 1.01, 1.02, 1.04, 1.06]
+    for seeds in (2, 3, 5):
+        for images in (1_000, 5_000):
+            for share in (0.5, 2.0):
+                jitter, scatter = share * parts.seed_sd, f"epochs scatter by {share:g} × seeds"
+                for truth, name, false in (
+                    (flat, "flat from epoch 5 on", True),
+                    (falling, "falls to the end", True),
+                    (rising, "rises by 0.06 nats", False),
+                ):
+                    yield Case(
+                        "overfits",
+                        f"{name}; {scatter}",
+                        false,
+                        seeds,
+                        images,
+                        curve(parts, truth, seeds, images, jitter),
+                    )
+
+
+def measured(case: Case, draws: int, number: int) -> float:
+    draw = np.random.default_rng([number, case.seeds, case.images])
+    return sum(case.happens(draw) for _ in range(draws)) / draws
+
+
+def most(draws: int) -> float:
+    """The highest rate that passes for 5 %."""
+    return ERROR + 2 * math.sqrt(ERROR * (1 - ERROR) / draws)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--only", default="", help="words that contain this text")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    started = time.perf_counter()
+    parts = real_parts(options.data, Path(__file__).parent / "results" / "calibration")
+    loss = parts["loss"]
+    print(
+        f"real networks: seeds scatter by {loss.seed_sd:.4f} nats and "
+        f"{100 * parts['accuracy'].seed_sd:.2f} points",
+        file=sys.stderr,
+    )
+    cases = [*sweeps(loss), *comparisons(parts["accuracy"]), *curves(loss)]
+    cases = [case for case in cases if options.only in case.word]
+    rows: dict[tuple[str, str, bool], list[tuple[Case, float]]] = {}
+    for number, case in enumerate(cases):
+        rate = measured(case, options.draws, number)
+        rows.setdefault((case.word, case.truth, case.false), []).append((case, rate))
+        print(f"{case.word} | {case.truth} | {case.seeds} seeds | {rate:.3f}", file=sys.stderr)
+    text = table(rows, options.draws)
+    print(text)
+    if options.write:
+        head = (
+            f"From {options.draws} simulated studies each, on the images and networks of "
+            f"{options.data}; `make calibrate` repeats it.\n\n"
+        )
+        PAGE.write_text(head + text + "\n", encoding="utf-8")
+    bad = [
+        (case, rate)
+        for (_, _, false), found in rows.items()
+        for case, rate in found
+        if false and rate > most(options.draws)
+    ]
+    for case, rate in bad:
+        told = f"{case.word!r} where {case.truth}, {case.seeds} seeds, {case.images} images"
+        print(f"false too often: {told}: {rate:.3f}", file=sys.stderr)
+    print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
+    return 1 if bad else 0
+
+
+def table(rows: dict[tuple[str, str, bool], list[tuple[Case, float]]], draws: int) -> str:
+    """A row for each word and truth: the rates over seeds and images, lowest to highest."""
+    body = []
+    for (word, truth, false), found in rows.items():
+        by_seeds: dict[int, list[float]] = {}
+        for case, rate in found:
+            by_seeds.setdefault(case.seeds, []).append(rate)
+        cells = "; ".join(
+            f"{seeds}: {'–'.join(sorted({f'{100 * r:.1f}' for r in (min(v), max(v))}, key=float))}"
+            for seeds, v in by_seeds.items()
+        )
+        body.append([word, truth, "false" if false else "true", cells])
+    limit = f"false ones at most {100 * most(draws):.1f}"
+    return markdown(["verdict", "truth", "it is", f"% of studies, by seeds ({limit})"], body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Do a study's words come out again? The same preset on disjoint sets of seeds, side by side.
+
+Everything is decided anew each time: learning rates, the search, verdicts. The images are the same.
+
+Command: python bench/replicate.py [--data cifar10] [--preset quick] [--times 5] [--out FOLDER]
+Each study takes as long as `convscope study`; a broken-off one goes on. Prints a table of words and
+how often they agree, writes bench/results/replicate.json, and ends with 1 where a chapter's word is
+the same in fewer than four of five, or where two words contradict each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from figures import machine_line, markdown
+
+from convscope.studies import Lines, study
+
+RESULTS = Path(__file__).parent / "results"
+
+APART = 1_000  # between the first seeds of two studies: their fresh seeds are apart, too
+
+# words that no two studies of the same images may say
+CONTRADICTIONS = (
+    ("plateau", "still improving"),
+    ("helps", "costs"),
+    ("better", "worse"),
+    ("yes", "no"),
+    ("matters", "does not matter"),
+)
+
+
+def word(verdict: str) -> str:
+    """A verdict without its figures: "plateau from width 8" is "plateau"."""
+    for start in ("plateau", "still improving", "non-monotone", "cannot tell"):
+        if verdict.startswith(start):
+            return start
+    return verdict.split(":")[0].split(" from ")[0].split(" (")[0]
+
+
+def contradict(a: str, b: str) -> bool:
+    """Whether two words exclude each other."""
+    return any(
+        (a.startswith(one) and b.startswith(other)) or (b.startswith(one) and a.startswith(other))
+        for one, other in CONTRADICTIONS
+    )
+
+
+def judged(trees: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each chapter its words, how often the commonest comes out, and what contradicts."""
+    out = []
+    for chapter in trees[0]["chapters"]:
+        words = [word(tree["chapters"][chapter]["verdict"]) for tree in trees]
+        common, times = Counter(words).most_common(1)[0]
+        clash = [pair for pair in itertools.combinations(set(words), 2) if contradict(*pair)]
+        out.append(
+            {
+                "chapter": chapter,
+                "words": words,
+                "common": common,
+                "times": times,
+                "contradictions": clash,
+            }
+        )
+    return out
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--chapters", default=None)
+    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--budget", default=None)
+    parser.add_argument("--out", type=Path, default=RESULTS / "replicate")
+    options = parser.parse_args()
+    chapters = options.chapters.split(",") if options.chapters else None
+    trees = []
+    for time in range(options.times):
+        found = study(
+            options.data,
+            chapters,
+            options.preset,
+            first_seed=APART * time,
+            out=options.out / f"{options.preset}-{time}",
+            budget=options.budget,
+            watcher=Lines(),
+        )
+        trees.append(json.loads((found.path / "results.json").read_text(encoding="utf-8")))
+    rows = judged(trees)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "replicate.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    print(machine_line())
+    body = [
+        [row["chapter"], "; ".join(row["words"]), f"{row['times']} of {len(trees)}"]
+        + [", ".join(" against ".join(pair) for pair in row["contradictions"]) or "none"]
+        for row in rows
+    ]
+    print(markdown(["chapter", "words", "the same", "contradictions"], body))
+    enough = 4 * len(trees) / 5
+    # the chapter `best` names a network; whether the others cannot be told from it, its page says
+    bad = [row for row in rows if row["contradictions"]]
+    bad += [row for row in rows if row["times"] < enough and row["chapter"] != "best"]
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
