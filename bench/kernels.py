@@ -100,7 +100,7 @@ def main() -> int:
         return 1
     torch.set_num_threads(given.threads)
     base = Recipe(
-        precision=best.precision,  # pyright: ignore[reportArgumentType]
+        precision=best.precision,
         layout="channels_last",
         batch=BATCH,
         threads=given.threads,

@@ -249,8 +249,8 @@ def measure(images: int, turns: int) -> tuple[list[Loops], list[Memory], str]:
         limit=images,
         val=0.0,
         evaluate=("test",),
-        precision=precision,  # pyright: ignore[reportArgumentType]
-        layout=layout,  # pyright: ignore[reportArgumentType]
+        precision=precision,
+        layout=layout,
     )
     loops = [compare(replace(base, batch=batch), turns) for batch in BATCHES]
     memory = (

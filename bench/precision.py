@@ -60,9 +60,9 @@ def trained(
     if way is not None:
         recipe = replace(
             recipe,
-            precision=way.precision,  # pyright: ignore[reportArgumentType]
-            layout=way.layout,  # pyright: ignore[reportArgumentType]
-            kernels=way.kernels,  # pyright: ignore[reportArgumentType]
+            precision=way.precision,
+            layout=way.layout,
+            kernels=way.kernels,
         )
     with tempfile.TemporaryDirectory() as out:
         row = cs.train(recipe, out, data=data).last

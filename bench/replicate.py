@@ -100,8 +100,12 @@ def main() -> int:
     (RESULTS / "replicate.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
     print(machine_line())
     body = [
-        [row["chapter"], "; ".join(row["words"]), f"{row['times']} of {len(trees)}"]
-        + [", ".join(" against ".join(pair) for pair in row["contradictions"]) or "none"]
+        [
+            row["chapter"],
+            "; ".join(row["words"]),
+            f"{row['times']} of {len(trees)}",
+            ", ".join(" against ".join(pair) for pair in row["contradictions"]) or "none",
+        ]
         for row in rows
     ]
     print(markdown(["chapter", "words", "the same", "contradictions"], body))

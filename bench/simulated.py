@@ -59,7 +59,7 @@ class Parts:
             signs = draw.choice([-1.0, 1.0], size=(seeds, 1))
             # each seed sees its own order of what is shared, so that seeds stay independent
             shared = np.stack([self.shared[width, row][draw.permutation(chosen)] for row in rows])
-            sd = spread if isinstance(spread, float) else spread[place]
+            sd = spread[place] if isinstance(spread, list) else spread
             deviations = draw.normal(0, sd, (seeds, 1))
             out.append(mean + image[chosen] + deviations + signs * shared)
         return out

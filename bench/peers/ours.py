@@ -41,9 +41,9 @@ def main() -> None:
         batch=given.batch,
         lr=given.lr,
         evaluate=("train", "test"),
-        precision=best.precision,  # pyright: ignore[reportArgumentType]
-        layout=best.layout,  # pyright: ignore[reportArgumentType]
-        kernels=best.kernels,  # pyright: ignore[reportArgumentType]
+        precision=best.precision,
+        layout=best.layout,
+        kernels=best.kernels,
         threads=threads,
     )
     with tempfile.TemporaryDirectory() as root:

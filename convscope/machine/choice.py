@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from convscope.recipe import Kernels, Layout, Precision
 from convscope.words import count
 
 SPOKEN = {
@@ -24,12 +25,12 @@ class Choice:
     """
 
     device: str
-    precision: str
-    layout: str
+    precision: Precision
+    layout: Layout
     threads: int
     workers: int
     measured: dict[str, float]
-    kernels: str = "library"
+    kernels: Kernels = "library"
 
     def __str__(self) -> str:
         processes = count(self.workers, "process", "processes")

@@ -76,9 +76,9 @@ def tuned(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         device=device,
-        precision=best.precision,  # pyright: ignore[reportArgumentType] (checked by Recipe)
-        layout=best.layout,  # pyright: ignore[reportArgumentType]
-        kernels=best.kernels,  # pyright: ignore[reportArgumentType]
+        precision=best.precision,
+        layout=best.layout,
+        kernels=best.kernels,
         threads=threads,
     )
 
@@ -91,5 +91,5 @@ def resolve(recipe: Recipe, choice: Choice) -> Recipe:
         precision=choice.precision,
         layout=choice.layout,
         threads=choice.threads,
-        kernels=choice.kernels,  # pyright: ignore[reportArgumentType]
+        kernels=choice.kernels,
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from convscope.machine.description import cores
 from convscope.models import build
-from convscope.recipe import ConvNet, Recipe
+from convscope.recipe import ConvNet, Kernels, Layout, Precision, Recipe
 from convscope.training import (
     DTYPES,
     accelerate,
@@ -40,7 +40,7 @@ PROBE_BATCH = 64
 # bfloat16 is accurate where its logits differ from float32's by less, relative to their norm
 TOLERANCE = 0.02
 
-Way = tuple[str, str, str]  # precision, layout, kernels
+Way = tuple[Precision, Layout, Kernels]
 
 ROUNDS, WINDOW = 5, 0.05  # seconds
 
@@ -91,10 +91,10 @@ def throughput(device: str, way: Way, threads: int) -> float:
 
 
 def stepper(
-    device: str, model: ConvNet, precision: str, layout: str, kind: str
+    device: str, model: ConvNet, precision: Precision, layout: Layout, kind: Kernels
 ) -> Callable[[], float]:
     """A training step of a network on a batch of noise, warmed up."""
-    recipe = Recipe(model=model, device=device, precision=precision, layout=layout, kernels=kind)  # pyright: ignore[reportArgumentType]
+    recipe = Recipe(model=model, device=device, precision=precision, layout=layout, kernels=kind)
     net = accelerate(place(build(model, (3, 32, 32), 10), recipe), recipe)
     optimizer = optimiser(net, recipe)
     x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
@@ -110,7 +110,7 @@ def stepper(
     return one_step
 
 
-def is_accurate(device: str, precision: str) -> bool:
+def is_accurate(device: str, precision: Precision) -> bool:
     """Whether a network's logits in this precision agree with float32 within TOLERANCE."""
     net = build(PROBE_MODEL, (3, 32, 32), 10).to(device)
     x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(1)).to(device)
@@ -130,9 +130,9 @@ class Numerics:
     why_not: why there are no compiled kernels.
     """
 
-    precision: str
-    layout: str
-    kernels: str
+    precision: Precision
+    layout: Layout
+    kernels: Kernels
     measured: dict[str, float]
     why_not: str = ""
 
@@ -148,7 +148,10 @@ def best_numerics(device: str, threads: int | None = None) -> Numerics:
     kernels have one alone; elsewhere one thread stands for all.
     """
     threads = (threads or cores()) if kernels_have_one_thread() else 1
-    options = [("float32", "contiguous"), ("float32", "channels_last")]
+    options: list[tuple[Precision, Layout]] = [
+        ("float32", "contiguous"),
+        ("float32", "channels_last"),
+    ]
     if is_accurate(device, "bfloat16"):
         options.append(("bfloat16", "channels_last"))
     found = fastest(device, [(*option, "library") for option in options], threads)
@@ -168,7 +171,7 @@ def best_numerics(device: str, threads: int | None = None) -> Numerics:
 def best_kernels(library: Numerics, threads: int) -> Numerics:
     """The kernels that are faster than the library's, whose measurements are added to."""
     precision, layout, measured = library.precision, library.layout, dict(library.measured)
-    ways = [library.way, (precision, "channels_last", "compiled")]
+    ways: list[Way] = [library.way, (precision, "channels_last", "compiled")]
     gain = 1.0
     for model, of in ((PROBE_MODEL, ""), (NARROW_MODEL, f", {NARROW_MODEL.width} filters")):
         theirs, compiled = fastest("cpu", ways, threads, model)
@@ -182,7 +185,7 @@ def best_kernels(library: Numerics, threads: int) -> Numerics:
     if why_no_kernels(precision, "winograd") or not agrees(precision, "winograd"):
         return best
     of = f", blocks of two convolutions of {WIDE_MODEL.width} filters and more"
-    ways = [(precision, "channels_last", kind) for kind in ("compiled", "winograd")]
+    ways = [(precision, "channels_last", "compiled"), (precision, "channels_last", "winograd")]
     compiled, winograd = fastest("cpu", ways, threads, WIDE_MODEL)
     measured[f"{precision} channels_last, compiled kernels{of}"] = round(compiled)
     measured[f"{precision} channels_last, Winograd's convolutions{of}"] = round(winograd)
@@ -203,7 +206,7 @@ AGREEMENT = {
 }
 
 
-def agrees(precision: str, kind: str) -> bool:
+def agrees(precision: Precision, kind: Kernels) -> bool:
     """Whether gradients by these kernels are about as near to float32's as the library's are."""
     times, models = AGREEMENT[kind]
     for model in models:
@@ -217,9 +220,9 @@ def agrees(precision: str, kind: str) -> bool:
     return True
 
 
-def gradient(model: ConvNet, precision: str, kind: str) -> Tensor:
+def gradient(model: ConvNet, precision: Precision, kind: Kernels) -> Tensor:
     """All parameters' gradients of the mean loss of one batch, as a vector."""
-    recipe = Recipe(precision=precision, layout="channels_last", kernels=kind)  # pyright: ignore[reportArgumentType]
+    recipe = Recipe(precision=precision, layout="channels_last", kernels=kind)
     net = accelerate(place(build(model, (3, 32, 32), 10), recipe), recipe)
     x = torch.randn(PROBE_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     x = x.to(DTYPES[precision]).contiguous(memory_format=torch.channels_last)

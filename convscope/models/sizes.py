@@ -105,6 +105,12 @@ def size_of(model: Model, in_shape: tuple[int, int, int], num_classes: int) -> S
     """Exact size of a model's network, without initialising it.
 
     A large one takes no memory: it is built on torch's meta device.
+
+    model: of a recipe.
+    in_shape: channels, height and width of an image.
+    num_classes: of the classifier.
+
+    Raises UserError where the network does not take such images.
     """
     if isinstance(model, Custom):  # a user's factory may not work on the meta device
         return size_of_module(build(model, in_shape, num_classes), in_shape)

@@ -8,13 +8,16 @@ from convscope.recipe.json_form import to_json
 from convscope.recipe.labels import hidden_of, label_of
 from convscope.recipe.networks import ConvNet, Custom, Model, SoftmaxRegression
 from convscope.recipe.reading import model_from_json, read_recipe, recipe_from_json
-from convscope.recipe.recipe import REVISION, Recipe
+from convscope.recipe.recipe import REVISION, Kernels, Layout, Precision, Recipe
 
 __all__ = [
     "REVISION",
     "ConvNet",
     "Custom",
+    "Kernels",
+    "Layout",
     "Model",
+    "Precision",
     "Recipe",
     "SoftmaxRegression",
     "described_fields",

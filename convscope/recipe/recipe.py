@@ -18,6 +18,9 @@ from convscope.recipe.json_form import to_json
 from convscope.recipe.networks import ADDED, ConvNet, Model
 
 REVISION = 1
+Precision = Literal["float32", "bfloat16", "float64"]
+Layout = Literal["channels_last", "contiguous"]
+Kernels = Literal["library", "compiled", "winograd"]
 SPLITS = ("train", "val", "test")
 RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 1_000_000),
@@ -132,10 +135,10 @@ class Recipe:
     views: Literal["one", "flip", "flip and shift"] = field(default="one", metadata=ADDED)
     # machine: measured once a study
     device: str = "cpu"
-    precision: Literal["float32", "bfloat16", "float64"] = "float32"
-    layout: Literal["channels_last", "contiguous"] = "channels_last"
+    precision: Precision = "float32"
+    layout: Layout = "channels_last"
     threads: int = 1
-    kernels: Literal["library", "compiled", "winograd"] = field(default="library", metadata=ADDED)
+    kernels: Kernels = field(default="library", metadata=ADDED)
 
     def __post_init__(self) -> None:
         check_types(self)

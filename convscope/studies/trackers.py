@@ -65,7 +65,7 @@ class Tracker(abc.ABC):
 
     @abc.abstractmethod
     def ended(self, run: str, status: str, summary: Mapping[str, Any]) -> None:
-        """`status` is one of record.FINAL, or "interrupted"."""
+        """`status` is one of training.run_folder.FINAL, or "interrupted"."""
 
     def close(self) -> None:  # noqa: B027 (most have nothing to close)
         """After the last run."""

@@ -6,7 +6,6 @@ iteration: Bernstein & Newhouse 2024, arXiv 2409.20325. Own code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -55,7 +54,10 @@ class Muon(torch.optim.Optimizer):
         )
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self, closure: Any = None) -> Any:
+        """One update; a closure, which torch's optimisers may take, is refused (ValueError)."""
+        if closure is not None:
+            raise ValueError("Muon takes no closure: compute the gradients first")
         for group in self.param_groups:
             move = self.move_filters if group["kind"] == "filters" else self.move_rest
             for parameter in group["params"]:

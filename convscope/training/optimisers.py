@@ -24,7 +24,7 @@ def cosine(progress: float) -> float:
 
 
 def onecycle(progress: float) -> float:
-    """Linear rise over the first quarter, linear fall to 0 over the rest (after Smith 2018)."""
+    """Rises linearly from 4 % over the first quarter, then falls linearly to 0 (Smith 2018)."""
     return 0.04 + 0.96 * progress / WARMUP if progress < WARMUP else (1 - progress) / (1 - WARMUP)
 
 
