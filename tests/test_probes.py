@@ -180,10 +180,10 @@ def test_impulse_responses_are_not_padded(
         (nn.Conv2d(1, 2, 3), (1, 16, 16), "equivariant inside", "equivariant where windows lie"),
         (nn.Conv2d(1, 2, 3, 2), (1, 16, 16), "periodic inside", "period 2 where windows lie"),
         (nn.Conv2d(1, 2, 3, padding=1), (1, 16, 16), "equivariant", "but for 1 at each end"),
-        (lambda x: F.interpolate(x, scale_factor=2), (1, 16), "finer", "a larger shift"),
+        (lambda x: F.interpolate(x, scale_factor=2), (1, 16), "scaled", "not by as many positions"),
         (lambda x: x.cumsum(-1), (1, 16), "not", "not equivariant"),
         # rows are averaged, columns stay: each axis is told by itself
-        (lambda x: x.mean(-2, keepdim=True), (1, 8, 12), "finer", "invariant"),
+        (lambda x: x.mean(-2, keepdim=True), (1, 8, 12), "scaled", "invariant"),
     ],
 )
 def test_how_an_operator_moves_in_a_word(

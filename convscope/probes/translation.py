@@ -60,7 +60,7 @@ class Axis:
 
 
 Kind = Literal[
-    "equivariant", "invariant", "equivariant inside", "finer", "periodic", "periodic inside", "not"
+    "equivariant", "invariant", "equivariant inside", "scaled", "periodic", "periodic inside", "not"
 ]
 
 
@@ -115,7 +115,7 @@ class Translation(Shown):
 
         equivariant, invariant: as above.
         equivariant inside: it is where windows lie inside the input, which is not padded.
-        finer: an input shift of 1 is an output shift of more than 1.
+        scaled: every shift moves the output along or leaves it, but not by as many positions.
         periodic: only shifts by multiples of `period` shift the output along.
         periodic inside: the same by multiples of `inside`, where windows lie inside the input.
         not: no shift by less than the input's length does.
@@ -125,7 +125,7 @@ class Translation(Shown):
         if self.invariant:
             return "invariant"
         if self.period is not None:
-            return "finer" if self.period == 1 else "periodic"
+            return "scaled" if self.period == 1 else "periodic"
         if self.inside is not None:
             return "equivariant inside" if self.inside == 1 else "periodic inside"
         return "not"
@@ -135,7 +135,7 @@ class Translation(Shown):
             "equivariant": "equivariant",
             "invariant": "invariant: a circular shift of the input does not change the output",
             "equivariant inside": "equivariant where windows lie inside the input, without padding",
-            "finer": "a shift of the input is a larger shift of the output, or leaves it as it is",
+            "scaled": "every shift moves the output along, but not by as many positions",
         }.get(self.kind, f"not equivariant: {self.reason}")
         rows = [("translation", verdict), ("invariant", "yes" if self.invariant else "no")]
         rows += [axis.row(number) for number, axis in enumerate(self.axes, 1)]
