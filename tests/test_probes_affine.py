@@ -125,11 +125,11 @@ def test_a_bottleneck_binds_until_it_is_wide_enough(cifar_slice: Path) -> None:
         units: trained_to_the_end(
             nn.Sequential(nn.Linear(16, units), nn.Linear(units, 10)), images, labels
         )
-        for units in (1, 3, 9, 20)
+        for units in (1, 3, 9)
     }
     assert losses[1] > losses[3] + 0.02 > losses[9] + 0.04
     assert losses[9] == pytest.approx(best, abs=2e-3)
-    assert losses[20] == pytest.approx(best, abs=2e-3) and min(losses.values()) > best - 1e-9
+    assert min(losses.values()) > best - 1e-9
 
 
 @pytest.mark.parametrize(
