@@ -17,7 +17,7 @@ different ships at sea. What is missed is moved by more than a pixel, or zoomed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -181,8 +181,8 @@ def likenesses(a: Pixels, b: Pixels, pairs: Tensor) -> Tensor:
 def details(images: Pixels) -> Tensor:
     """N×H×W: grey pixels minus their blur, at 32 pixels a side where there are more."""
     grey = images.float().mean(1, keepdim=True)
-    sides: Sequence[int] = [min(side, SIDE) for side in grey.shape[2:]]
-    grey = F.adaptive_avg_pool2d(grey, sides)
+    height, width = grey.shape[2:]
+    grey = F.adaptive_avg_pool2d(grey, (min(height, SIDE), min(width, SIDE)))
     return (grey - F.avg_pool2d(F.pad(grey, (BLUR // 2,) * 4, mode="reflect"), BLUR, 1))[:, 0]
 
 

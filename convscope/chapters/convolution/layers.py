@@ -142,8 +142,7 @@ def stride_of(module: nn.Module, axis: int) -> int | None:
     """
     named = getattr(module, "stride", None) or getattr(module, "size", None)
     stride = named[axis] if isinstance(named, tuple) and len(named) == 2 else named
-    whole = isinstance(stride, int) and not isinstance(stride, bool)
-    return max(1, stride) if whole else None
+    return max(1, stride) if isinstance(stride, int) and not isinstance(stride, bool) else None
 
 
 def measure_layer(call: Call, training: bool) -> dict[str, Any]:
@@ -153,8 +152,8 @@ def measure_layer(call: Call, training: bool) -> dict[str, Any]:
     call.module.train(training)
     try:
         mode = "training" if training else "evaluation"
-        row = {"layer": one_line(call.name) or call.kind, "kind": call.kind, "mode": mode}
-        row["convolution"] = isinstance(call.module, nn.Conv2d)
+        row: dict[str, Any] = {"layer": one_line(call.name) or call.kind, "kind": call.kind}
+        row |= {"mode": mode, "convolution": isinstance(call.module, nn.Conv2d)}
         row["sizes"] = f"{show_shape(call.in_shape)} → {show_shape(call.out_shape)}"
         if not is_map(call):
             return row | linear_row(
