@@ -28,8 +28,10 @@ from torch import Tensor
 from convscope.data.dataset import Dataset
 from convscope.words import texts_beside
 
-COARSE, COMPONENTS, CANDIDATE = 8, 32, 0.8
-SIDE, BLUR, ALIKE = 32, 5, 0.75
+COARSE, COMPONENTS = 8, 32
+CANDIDATE = 0.8
+SIDE, BLUR = 32, 5
+ALIKE = 0.75
 FLATTEST = 4.0  # grey levels
 LEAST_SIDE = 16  # smaller images have too few details to be told apart by them
 MOST_CANDIDATES = 8  # for each image
