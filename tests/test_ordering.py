@@ -22,7 +22,7 @@ from convscope.planning.context import BudgetFit, Context
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
-from convscope.statistics.comparisons import difference_of
+from convscope.statistics.crossed_factors import difference_of
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 
@@ -248,14 +248,16 @@ def test_a_proof_and_an_experiment_are_told_apart() -> None:
 
 
 def test_differences_are_held_against_zero() -> None:
-    def gain(mean: float, half: float) -> str:
-        return TEXTS.gain(difference_of(mean, half / 1.96, 0, (3, 3)))
+    def gain(mean: float, half: float, seeds: int = 200) -> str:
+        return TEXTS.gain(difference_of(mean, half / 1.972, seeds, (3, 3), seeds))
 
     assert gain(-0.05, 0.01) == "costs 5.0 points (4.0 to 6.0)"
     assert gain(0.05, 0.01) == "buys 5.0 points (4.0 to 6.0)"
     for mean in (-0.026, 0.026):
         assert "costs" not in gain(mean, 0.03) and gain(mean, 0.03).endswith("which can be nothing")
     assert gain(-0.026, 0.03).startswith("changes accuracy by −2.6 points (−5.6 to 0.4)")
+    # one seed each: no word at all
+    assert TEXTS.gain(difference_of(-0.05, 0.01, 0, (1, 1))).endswith("in these few runs")
     # inside the margin, and not 0: said
     seen = {"reversed": difference_of(0.012, 0.004, 0, (3, 3))}
     assert TEXTS.small(seen).endswith("reversed buys 1.2 points (0.4 to 2.0)")
@@ -263,11 +265,11 @@ def test_differences_are_held_against_zero() -> None:
 
 def test_three_comparisons_find_a_difference_by_chance_in_one_study_of_twenty() -> None:
     """A difference that is just clear of 0 by itself is not, of three."""
-    close = difference_of(0.05, 0.05 / 2.2, 200, (3, 3))
+    close = difference_of(0.05, 0.05 / 2.2, 200, (3, 3), 200)
     assert close.low > 0
     assert (verdict_on(close, 1), verdict_on(close, 3)) == ("different", "cannot tell")
-    assert verdict_on(difference_of(0.05, 0.05 / 2.6, 200, (3, 3)), 3) == "different"
-    assert verdict_on(difference_of(0.001, 0.001, 200, (3, 3)), 3) == "equivalent"
+    assert verdict_on(difference_of(0.05, 0.05 / 2.6, 200, (3, 3), 200), 3) == "different"
+    assert verdict_on(difference_of(0.001, 0.001, 200, (3, 3), 200), 3) == "equivalent"
 
 
 def test_captions_of_a_study_of_one_seed() -> None:

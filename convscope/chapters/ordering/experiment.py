@@ -65,7 +65,7 @@ def judged_orders(
     control = differences.get(EACH)
     if control is None:
         missing.append("no control")
-    elif not (control.degrees and control.high < 0):
+    elif not (control.tells and control.high < 0):
         missing.append("control")
     return Experiment(verdicts, tuple(small), tuple(missing))
 
@@ -78,8 +78,9 @@ def verdict_on(difference: Difference, orders: int) -> str:
     """
     found = equivalence(difference, MARGIN)
     if found == "different":
-        low, high = difference.within(1 - ERROR / orders)
-        return found if low > 0 or high < 0 else "cannot tell"
+        error = ERROR / (2 * orders)  # of each side of each comparison
+        clear = difference.above(0, error) or difference.below(0, error)
+        return found if clear else "cannot tell"
     return found
 
 
