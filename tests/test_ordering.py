@@ -15,11 +15,14 @@ from driving import Sent
 
 from convscope import data, studies
 from convscope.chapters import ordering
+from convscope.chapters.ordering.experiment import Experiment, verdict_on
+from convscope.chapters.ordering.words import TEXTS
 from convscope.models.sizes import size_of
 from convscope.planning.context import BudgetFit, Context
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
+from convscope.statistics.crossed_factors import difference_of
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 
@@ -54,15 +57,21 @@ def drive(
 
 def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
     context = context_of(micro)
-    finding, asked = drive(
-        context, lambda recipe: train(recipe, tmp_path / "runs", data=context.data)
-    )
+    trained: dict[str, Run] = {}
+
+    def once(recipe: Recipe) -> Run:
+        if recipe.id not in trained:
+            trained[recipe.id] = train(recipe, tmp_path / "runs", data=context.data)
+        return trained[recipe.id]
+
+    finding, asked = drive(context, once)
     driving.drawn(finding)
     numbers = finding.numbers
     assert (
-        finding.verdict == "order does not matter"
+        finding.verdict == "cannot tell by experiment; proved with permuted weights"
         and "is equal under every fixed order" in finding.sentence
     )
+    assert (numbers["proof"], numbers["experiment"]) == ("equal", "cannot tell")
     assert (
         numbers["largest_exact_difference"] <= ordering.EXACT
         and numbers["logits_difference"] <= 1e-12
@@ -92,12 +101,13 @@ def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
     # the natural network's weights are gone: what is left is said
     for weights in (tmp_path / "runs").glob("*/best.safetensors"):
         weights.unlink()
-    context = replace(context, measured={})  # what was computed is kept in `measured`
-    blind, _ = drive(context, lambda recipe: train(recipe, tmp_path / "runs", data=context.data))
+    # what was computed is kept in `measured`
+    blind, _ = drive(replace(context, measured={}), once)
     assert (
         "is equal under" not in blind.sentence and blind.numbers["largest_exact_difference"] is None
     )
-    assert blind.verdict == "no difference found; exactness not checked"
+    assert blind.verdict == "cannot tell" and blind.numbers["proof"] == "not checked"
+    assert "the proof was not checked on the trained network" in blind.sentence
 
 
 def rendered(context: Context, root: Path, asked: list[list[str]]) -> Finding:
@@ -148,7 +158,8 @@ def runs_of(
 
     def make(recipe: Recipe) -> Run:
         kind = ordering.arm_of(recipe.model) or ""
-        value = 1.0 + recipe.lr, accuracies.get(kind, 0.7) + 1e-4 * recipe.seed
+        usual = 0.2 if kind == "per-sample" else 0.7
+        value = 1.0 + recipe.lr, accuracies.get(kind, usual) + 1e-4 * recipe.seed
         return made.run(recipe, SHAPE, dict.fromkeys(recipe.evaluate, value), status(recipe))
 
     return make
@@ -195,6 +206,86 @@ def test_the_sentence_says_what_the_accuracies_are(
     assert len(asked[-1]) == 6 * 3 and finding.numbers["seeds"] == 3
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "lacks", "said"),
+    [
+        # the negative control does not fall: a comparison that cannot see this sees nothing
+        ({"per-sample": 0.7}, ["control"], "another order for every image is not shown to lose"),
+        ({"per-sample": 0.73}, ["control"], "for every image buys 3.0 points"),
+        # all at chance: nothing was learnt
+        (dict.fromkeys(ordering.NAMES, 0.1), ["chance", "control"], "is not shown to beat chance"),
+    ],
+)
+def test_no_verdict_by_an_experiment_whose_evidence_failed(
+    accuracies: dict[str, float], lacks: list[str], said: str
+) -> None:
+    finding, _ = drive(made_context(), runs_of(accuracies))
+    assert finding.verdict == "cannot tell" and finding.numbers["experiment"] == "cannot tell"
+    assert finding.numbers["experiment_lacks"] == lacks and said in finding.sentence
+    assert "costs -" not in finding.sentence and "costs −" not in finding.sentence
+    told = " ".join(finding.paragraphs)
+    assert ("It is not shown to fall" in told) == ("control" in lacks)
+
+
+def test_few_test_images_show_no_order_to_be_equivalent() -> None:
+    context = replace(made_context(), data=made.images(SHAPE, test=1_000))
+    finding, _ = drive(context, runs_of({}))
+    assert finding.verdict == "cannot tell" and finding.numbers["experiment_lacks"] == ["orders"]
+    assert "0 of 3 other orders are equivalent" in finding.sentence
+    assert "the experiment alone cannot tell: not every order is shown to be" in finding.sentence
+
+
+def test_a_proof_and_an_experiment_are_told_apart() -> None:
+    """A verdict needs both; where the experiment fails, what is proved is still said."""
+
+    def found(*missing: str, verdict: str = "equivalent") -> Experiment:
+        return Experiment(dict.fromkeys(ORDERS, verdict), (), missing)
+
+    for largest, shown, verdict in (
+        (1e-12, found(), "order does not matter"),
+        (1e-12, found("control"), "cannot tell by experiment; proved with permuted weights"),
+        (1e-12, found("orders", verdict="different"), "a difference was found"),
+        (1e-3, found(), "a difference was found"),
+        (None, found(), "no difference found; exactness not checked"),
+        (None, found("control"), "cannot tell"),
+    ):
+        assert ordering.verdict_of(largest, shown) == verdict
+
+
+def test_differences_are_held_against_zero() -> None:
+    def gain(mean: float, half: float, seeds: int = 200) -> str:
+        return TEXTS.gain(difference_of(mean, half / 1.972, seeds, (3, 3), seeds))
+
+    assert gain(-0.05, 0.01) == "costs 5.0 points (4.0 to 6.0)"
+    assert gain(0.05, 0.01) == "buys 5.0 points (4.0 to 6.0)"
+    for mean in (-0.026, 0.026):
+        assert "costs" not in gain(mean, 0.03) and gain(mean, 0.03).endswith("which can be nothing")
+    assert gain(-0.026, 0.03).startswith("changes accuracy by −2.6 points (−5.6 to 0.4)")
+    # one seed each: no word at all
+    assert TEXTS.gain(difference_of(-0.05, 0.01, 0, (1, 1))).endswith("in these few runs")
+    # inside the margin, and not 0: said
+    seen = {"reversed": difference_of(0.012, 0.004, 0, (3, 3))}
+    assert TEXTS.small(seen).endswith("reversed buys 1.2 points (0.4 to 2.0)")
+
+
+def test_three_comparisons_find_a_difference_by_chance_in_one_study_of_twenty() -> None:
+    """A difference that is just clear of 0 by itself is not, of three."""
+    close = difference_of(0.05, 0.05 / 2.2, 200, (3, 3), 200)
+    assert close.low > 0
+    assert (verdict_on(close, 1), verdict_on(close, 3)) == ("different", "cannot tell")
+    assert verdict_on(difference_of(0.05, 0.05 / 2.6, 200, (3, 3), 200), 3) == "different"
+    assert verdict_on(difference_of(0.001, 0.001, 200, (3, 3), 200), 3) == "equivalent"
+
+
+def test_captions_of_a_study_of_one_seed() -> None:
+    finding, _ = drive(replace(made_context(), seeds=(0,), fit=BudgetFit(seeds=1)), runs_of({}))
+    (chart,), table = finding.charts, next(t for t in finding.tables if t.name == "orders")
+    assert "from the finite test set alone" in chart.caption and "with one seed" in table.caption
+    assert finding.numbers["experiment_lacks"] == ["orders", "control"]
+    several, _ = drive(made_context(), runs_of({}))
+    assert "seeds and the finite test set together" in several.charts[0].caption
+
+
 def only(*kinds: str) -> Sent:
     return lambda runs: [
         run for run in runs if driving.is_pilot(run) or ordering.arm_of(run.recipe.model) in kinds
@@ -208,8 +299,12 @@ def only(*kinds: str) -> Sent:
         (only(), "cannot tell"),
         (only("natural"), "cannot tell"),
         (only("reversed", "pixels"), "cannot tell"),
-        (only("natural", "pixels"), "no difference found; exactness not checked"),
-        (only("natural", "reversed"), "no difference found; exactness not checked"),
+        (only("natural", "pixels"), "cannot tell"),
+        (only("natural", "reversed"), "cannot tell"),
+        (
+            only("natural", "reversed", "per-sample"),
+            "no difference found; exactness not checked",
+        ),
         (
             lambda runs: [run for run in runs if not driving.is_pilot(run)],
             "no difference found; exactness not checked",
@@ -222,11 +317,11 @@ def only(*kinds: str) -> Sent:
 def test_any_runs_may_be_missing(sent: Sent, verdict: str, live: bool) -> None:
     finding, _ = drive(made_context(live=live), runs_of({}), sent)
     assert finding.verdict == verdict
-    if verdict == "cannot tell":
-        assert (
-            "too few of the networks were trained to the end" in finding.sentence
-            and finding.numbers == {}
-        )
+    if finding.numbers == {}:
+        assert "too few of the networks were trained to the end" in finding.sentence
+    else:
+        assert finding.numbers["experiment"] in ("no difference", "cannot tell")
+        assert (finding.numbers["experiment"] == "cannot tell") == (verdict == "cannot tell")
 
 
 @pytest.mark.parametrize("bad", ["failed", "diverged", "out_of_memory"])

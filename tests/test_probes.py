@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from convscope.errors import UserError
 from convscope.models.building import build
@@ -97,9 +98,9 @@ def test_impulse_response_of_strided_transposed_and_unpadded_layers() -> None:
     wider = nn.ConvTranspose1d(1, 2, 4, 2, 1, bias=False)
     found = probe(wider, (1, 16))
     assert found.convolution.kind == "transposed convolution"
-    assert found.impulse_response is not None and found.convolution.first == (-2,)
+    assert found.impulse_response is not None and found.convolution.first == (-1,)
     torch.testing.assert_close(
-        found.impulse_response[..., 1:], wider.weight.detach().double().transpose(0, 1)
+        found.impulse_response, wider.weight.detach().double().transpose(0, 1)
     )
 
 
@@ -131,21 +132,84 @@ def test_layers_of_a_network() -> None:
 
 def test_shifted_channels_and_whole_circles() -> None:
     found = probe(lambda x: torch.stack([x[:, 0].roll(1, -1), x[:, 1].roll(-2, -1)], 1), (2, 9))
-    assert found.impulse_response is not None and found.impulse_response.shape == (2, 2, 5)
-    assert found.impulse_response[0, 0].tolist() == [
-        0,
-        0,
-        0,
-        1,
-        0,
-    ]  # h(1) = 1: a shift to the right
-    assert found.impulse_response[1, 1].tolist() == [1, 0, 0, 0, 0]
+    assert found.impulse_response is not None and found.convolution.first == (-2,)
+    # one range for all channels: h(1) = 1 is a shift to the right, h(−2) = 1 one to the left
+    assert found.impulse_response[0, 0].tolist() == [0, 0, 0, 1]
+    assert found.impulse_response[1, 1].tolist() == [1, 0, 0, 0]
     even = probe(lambda x: x.roll(4, -1), (1, 8))
     assert (
         even.convolution.first == (-4,)
         and even.impulse_response is not None
         and even.impulse_response.flatten()[0] == 1
     )
+
+
+@pytest.mark.parametrize(
+    ("f", "shape", "taps", "first"),
+    [
+        (nn.AvgPool2d(2), (1, 16, 16), torch.full((2, 2), 0.25), (-1, -1)),
+        (nn.AvgPool2d(2), (1, 15, 15), torch.full((2, 2), 0.25), (-1, -1)),
+        (lambda x: x.roll(3, -1), (1, 16), torch.ones(1), (3,)),
+        (lambda x: F.interpolate(x, scale_factor=2), (1, 16), torch.ones(2), (0,)),
+        (lambda x: x[..., ::2, 1::2], (1, 16, 16), torch.ones(1, 1), (0, -1)),
+        # across the seam of the circle: h(−9) = h(7), h(−8) and h(−7)
+        (
+            lambda x: x.roll(7, -1) + 2 * x.roll(8, -1) + 3 * x.roll(9, -1),
+            (1, 16),
+            torch.tensor([1.0, 2.0, 3.0]),
+            (-9,),
+        ),
+    ],
+)
+def test_impulse_responses_are_not_padded(
+    f: Callable[[Tensor], Tensor], shape: tuple[int, ...], taps: Tensor, first: tuple[int, ...]
+) -> None:
+    """From the first index with a value that is not 0 to the last; none is put in the middle."""
+    found = probe(f, shape, trials=16)
+    assert found.impulse_response is not None
+    torch.testing.assert_close(found.impulse_response[0, 0], taps.double())
+    assert found.convolution.first == first
+
+
+@pytest.mark.parametrize(
+    ("f", "shape", "kind", "said"),
+    [
+        (nn.AvgPool2d(2), (1, 16, 16), "periodic", "not equivariant"),
+        (nn.AvgPool2d(8), (1, 8, 8), "invariant", "invariant: a circular shift"),
+        (nn.MaxPool2d(2), (1, 15, 15), "periodic inside", "period 2 where windows lie inside"),
+        (nn.Conv2d(1, 2, 3), (1, 16, 16), "equivariant inside", "equivariant where windows lie"),
+        (nn.Conv2d(1, 2, 3, 2), (1, 16, 16), "periodic inside", "period 2 where windows lie"),
+        (nn.Conv2d(1, 2, 3, padding=1), (1, 16, 16), "equivariant", "but for 1 at each end"),
+        (lambda x: F.interpolate(x, scale_factor=2), (1, 16), "scaled", "not by as many positions"),
+        (lambda x: x.cumsum(-1), (1, 16), "not", "not equivariant"),
+        # rows are averaged, columns stay: each axis is told by itself
+        (lambda x: x.mean(-2, keepdim=True), (1, 8, 12), "scaled", "invariant"),
+    ],
+)
+def test_how_an_operator_moves_in_a_word(
+    f: Callable[[Tensor], Tensor], shape: tuple[int, ...], kind: str, said: str
+) -> None:
+    found = probe(f, shape, trials=16)
+    assert found.translation.kind == kind and said in str(found.translation)
+
+
+def test_without_padding_the_condition_holds_wherever_both_windows_lie_inside() -> None:
+    """Exactly: at every position but those whose window would reach over the end."""
+    layer = nn.Conv2d(1, 2, 3, bias=False).double()
+    x = torch.randn(1, 1, 16, 16, dtype=torch.float64)
+    with torch.no_grad():
+        out, moved = layer(x), layer(x.roll(-3, -1))  # x(i+3)
+    torch.testing.assert_close(moved[..., :-3], out[..., 3:], rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(moved[..., -3:], out[..., :3])  # these windows see the other end
+    found = probe(layer, (1, 16, 16), trials=16).translation
+    assert (found.inside, found.period, found.border) == (1, None, 0)
+    assert [axis.shift for axis in found.axes] == [(1, 1), (1, 1)]
+    # padded at both ends, in a size that leaves a remainder: its border is told
+    padded = probe(nn.Conv1d(1, 1, 11, 4, 2, bias=False), (1, 224), trials=16).translation
+    assert padded.kind == "periodic inside" and padded.inside == 4 and padded.border == 1
+    # what depends on the position moves nowhere
+    late = probe(lambda x: (x + torch.arange(16.0).to(x))[..., 2:], (1, 16), trials=16).translation
+    assert late.kind == "not" and late.inside is None
 
 
 def test_zero_padding_is_judged_inside() -> None:

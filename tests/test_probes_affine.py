@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -83,6 +86,50 @@ class Gated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.product(x, self.conv(x))
+
+
+def trained_to_the_end(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """The training loss of a network after L-BFGS on all images at once."""
+    torch.manual_seed(0)
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear):
+            layer.reset_parameters()
+    net.double()
+    optimiser = torch.optim.LBFGS(
+        net.parameters(), max_iter=120, history_size=30, line_search_fn="strong_wolfe"
+    )
+
+    def step() -> Tensor:
+        optimiser.zero_grad()
+        loss = F.cross_entropy(net(images), labels)
+        loss.backward()
+        return loss
+
+    optimiser.step(step)  # pyright: ignore[reportArgumentType]
+    return step().item()
+
+
+def test_a_bottleneck_binds_until_it_is_wide_enough(cifar_slice: Path) -> None:
+    """docs/theory.md, section 4: a wider layer helps a linear network while it is the narrowest.
+
+    Ten classes need rank 9. Softmax regression's optimum is reached there, and passed by none.
+    """
+    with np.load(cifar_slice) as file:
+        pixels, labels = torch.from_numpy(file["x_train"]), torch.from_numpy(file["y_train"])
+    grey = pixels[:600].double().mean(3)[:, None]
+    images = F.avg_pool2d(grey, 8).flatten(1)  # 16 numbers each
+    values, vectors = torch.linalg.eigh(images.T.cov())
+    images, labels = (images - images.mean(0)) @ vectors / values.sqrt(), labels[:600]
+    best = trained_to_the_end(nn.Sequential(nn.Linear(16, 10)), images, labels)
+    losses = {
+        units: trained_to_the_end(
+            nn.Sequential(nn.Linear(16, units), nn.Linear(units, 10)), images, labels
+        )
+        for units in (1, 3, 9)
+    }
+    assert losses[1] > losses[3] + 0.02 > losses[9] + 0.04
+    assert losses[9] == pytest.approx(best, abs=2e-3)
+    assert min(losses.values()) > best - 1e-9
 
 
 @pytest.mark.parametrize(

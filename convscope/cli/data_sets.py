@@ -23,10 +23,10 @@ def data_fetch(data: NamedData, size: Size = None) -> None:
 
 
 def data_info(data: NamedData, size: Size = None, as_json: Json = False) -> None:
-    """Counts, class balance, duplicates, mean and standard deviation."""
+    """Counts, class balance, duplicates, near-duplicates, mean and standard deviation."""
     from convscope.data import info, load
     from convscope.studies import Lines
 
     loaded = load(data, size=size, progress=Lines().step)
-    found = info(loaded)
+    found = info(loaded, near=True)
     show(f"{loaded}\n\n{found}", as_json, found.to_json())

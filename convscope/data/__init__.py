@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from convscope import lazily
 
 if TYPE_CHECKING:
+    from convscope.data.alike import NearDuplicates as NearDuplicates
+    from convscope.data.alike import near_duplicates as near_duplicates
     from convscope.data.cache import cache_folder as cache_folder
     from convscope.data.dataset import Dataset as Dataset
     from convscope.data.dataset import Split as Split
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "DataUnavailable": "known",
     "Dataset": "dataset",
+    "NearDuplicates": "alike",
     "Split": "dataset",
     "cache_folder": "cache",
     "fetch": "loading",
     "info": "dataset",
     "load": "loading",
     "names": "resolving",
+    "near_duplicates": "alike",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

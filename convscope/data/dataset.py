@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from convscope.errors import one_line
+
+if TYPE_CHECKING:
+    from convscope.data.alike import NearDuplicates
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class DataInfo:
         train_duplicates: Training images whose pixels are those of an earlier training image.
         mean: Of the training pixels in [0, 1], one per channel.
         std: Their population standard deviation, one per channel.
+        near: What a search for near-duplicates found; empty where there was none.
     """
 
     name: str
@@ -99,6 +104,7 @@ class DataInfo:
     train_duplicates: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    near: tuple[NearDuplicates, ...] = ()
 
     def __str__(self) -> str:
         rows = [("class", *self.counts)]
@@ -114,15 +120,23 @@ class DataInfo:
             f"exact duplicates: {self.train_duplicates:,} within train, "
             f"{self.test_duplicates:,} test images are in train or val"
         )
-        return "\n".join([one_line(self.name), *lines, "", duplicates])
+        near = [f"near-duplicates: {found}" for found in self.near]
+        return "\n".join([one_line(self.name), *lines, "", duplicates, *near])
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values."""
         return asdict(self)
 
 
-def info(data: Dataset) -> DataInfo:
-    """Count images, classes and exact duplicates, and measure the training pixels."""
+def info(data: Dataset, *, near: bool = False) -> DataInfo:
+    """Count images, classes and exact duplicates, and measure the training pixels.
+
+    Args:
+        data: Three splits.
+        near: Whether near-duplicates are searched, too; for CIFAR-10 that takes some seconds.
+    """
+    from convscope.data.alike import near_duplicates
+
     splits = {"train": data.train, "val": data.val, "test": data.test}
     balance = {
         name: tuple(torch.bincount(split.labels, minlength=data.num_classes).tolist())
@@ -157,4 +171,5 @@ def info(data: Dataset) -> DataInfo:
         train_duplicates=len(data.train) - num_distinct,
         mean=tuple(mean.tolist()),
         std=tuple(std.tolist()),
+        near=near_duplicates(data) if near else (),
     )

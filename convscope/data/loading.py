@@ -59,7 +59,7 @@ def load(
         hash=meta["hash"],
         source=meta["source"],
         licence=meta["licence"],
-        notes=(*meta["notes"], *remarks, *said),
+        notes=(*request.notes, *meta["notes"], *remarks, *said),
         held_out=(float(val), split_seed),
     )
 

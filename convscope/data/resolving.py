@@ -28,12 +28,14 @@ class Request:
         name: What the data set is called in reports.
         make: Makes the content.
         shown: What the user gave, printable.
+        notes: What is known of the data, as sentences without the full stop.
     """
 
     key: str
     name: str
     make: Maker
     shown: str
+    notes: tuple[str, ...] = ()
 
 
 def names() -> dict[str, str]:
@@ -114,7 +116,7 @@ def _known(name: str, size: int | None) -> Request:
         splits, source = get(name, workspace, progress)
         return Content(splits, KNOWN[name].classes, source, KNOWN[name].licence)
 
-    return Request(name, name, make, name)
+    return Request(name, name, make, name, KNOWN[name].notes)
 
 
 def _generated(workspace: Path, progress: Progress | None) -> Content:

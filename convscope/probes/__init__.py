@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from convscope.probes.operators import OPERATORS as OPERATORS
     from convscope.probes.operators import Known as Known
     from convscope.probes.operators import operator_named as operator_named
+    from convscope.probes.operators import reasons as reasons
     from convscope.probes.permutation import FlattenOrder as FlattenOrder
     from convscope.probes.permutation import Trajectory as Trajectory
     from convscope.probes.permutation import flatten_order as flatten_order
@@ -57,6 +58,7 @@ _HOMES = {
     "operator_named": "operators",
     "parts": "affine",
     "probe": "probing",
+    "reasons": "operators",
     "receptive_field": "fields",
     "show_shape": "trials",
 }

@@ -31,8 +31,9 @@ class Convolution(Shown):
 
     kind: "convolution", "strided convolution", "transposed convolution", or None; then `reason`.
     impulse_response: h, out × in × kernel, of a linear operator. h[…, n] is h(first + n) on each
-        axis, in units of inputs (of outputs for a transposed convolution). With padded or circular
-        operators the kernel is centred: index 0 is in the middle.
+        axis, in units of inputs (of outputs for a transposed convolution). It is what was measured,
+        from the first index where a channel is not 0 to the last: no zeros are added, so that index
+        0 need not be in the middle. On a circle it is the shortest such range.
     linear_part: the h of f − f(0), which an affine operator has, too; bias: f(0), per channel where
         it is the same everywhere, or None.
     phases: phases × out × in × response; strides: (s, t) per axis.
@@ -306,23 +307,29 @@ def _kernel(
         order = taps.argsort()
         kernel, taps = merged.index_select(rest - 1, order), taps[order]
         first.append(int(taps[0]))
-    return _cut(kernel, first, wraps)
+    return _cut(kernel, first, [circular and wrap for wrap in wraps])
 
 
 def _cut(kernel: Tensor, first: list[int], wraps: list[bool]) -> tuple[Tensor, tuple[int, ...]]:
-    """A kernel without the zeros at its ends; centred on an axis that wraps around."""
+    """A kernel without the zeros at its ends; on an axis that wraps around, on its shortest arc."""
     small = 1e-12 * float(kernel.abs().max())
     for axis, whole in enumerate(wraps):
         dim = 2 + axis
         others = [d for d in range(kernel.ndim) if d != dim]
-        used = (kernel.abs().amax(others) > small).nonzero().flatten() + first[axis]
+        used = (kernel.abs().amax(others) > small).nonzero().flatten()
         if len(used) == 0:
-            used = torch.tensor([0])
-        low, high = int(used.min()), int(used.max())
-        last = first[axis] + kernel.shape[dim] - 1
+            used = torch.tensor([-first[axis]])
+        size = kernel.shape[dim]
+        low, count = int(used[0]), int(used[-1] - used[0]) + 1
         if whole:
-            radius = max(-low, high)
-            low, high = max(-radius, first[axis]), min(radius, last)
-        kernel = kernel.narrow(dim, low - first[axis], high - low + 1)
-        first[axis] = low
+            # what is left of the circle when the longest run of zeros is cut out
+            gaps = used.roll(-1) - used
+            gaps[-1] += size
+            last = int(gaps.argmax())
+            if size - int(gaps[last]) + 1 < count:
+                low, count = int(used[(last + 1) % len(used)]), size - int(gaps[last]) + 1
+        kernel = kernel.index_select(dim, (low + torch.arange(count)) % size)
+        first[axis] += low
+        if whole and 2 * first[axis] + count > size:  # its middle as near to index 0 as it can be
+            first[axis] -= size
     return kernel.contiguous(), tuple(first)

@@ -6,8 +6,11 @@ weights from a seed of its own), a sample's shape, and what must be found.
 
 from __future__ import annotations
 
+import functools
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any, Literal
 
 import torch
@@ -19,7 +22,11 @@ from convscope.errors import UserError, did_you_mean, one_line
 
 @dataclass(frozen=True)
 class Known:
-    """`make()` gives the callable; the rest is what a probe on samples of `shape` must find."""
+    """`make()` gives the callable; the rest is what a probe on samples of `shape` must find.
+
+    convolution: whether it has an impulse response.
+    inside: the shift by whose multiples outputs move along where windows are not padded.
+    """
 
     make: Callable[[], Callable[[Tensor], Tensor]]
     shape: tuple[int, ...]
@@ -28,8 +35,9 @@ class Known:
     period: int | None
     border: int = 0
     invariant: bool = False
-    convolution: bool = False  # whether it has an impulse response
+    convolution: bool = False
     title: str = ""
+    inside: int | None = None
 
 
 IMAGE = (1, 16, 16)
@@ -46,8 +54,11 @@ def _conv(
     mode: Literal["zeros", "circular"] = "zeros",
     stride: int = 1,
     bias: bool = False,
+    padding: int | None = None,
 ) -> nn.Module:
-    layer = nn.Conv2d(*channels, kernel, stride, kernel // 2, bias=bias, padding_mode=mode).double()
+    """padding: in pixels; None: the kernel's radius."""
+    pad = kernel // 2 if padding is None else padding
+    layer = nn.Conv2d(*channels, kernel, stride, pad, bias=bias, padding_mode=mode).double()
     with torch.no_grad():
         layer.weight.copy_(_random(*layer.weight.shape))
         if layer.bias is not None:
@@ -85,6 +96,15 @@ def _fft_filter(x: Tensor) -> Tensor:
 OPERATORS: dict[str, Known] = {
     # the operators of the assignment
     "relu": Known(nn.ReLU, IMAGE, "nonlinear", True, 1, title="ReLU"),
+    "pick-top-right": Known(
+        lambda: lambda x: x[..., ::2, 1::2],
+        IMAGE,
+        "linear",
+        False,
+        2,
+        convolution=True,
+        title="strided pooling that always picks the top-right pixel",
+    ),
     "pick-one": Known(
         lambda: lambda x: x[..., ::2, ::2],
         IMAGE,
@@ -150,6 +170,16 @@ OPERATORS: dict[str, Known] = {
         border=1,
         convolution=True,
         title="3×3 convolution, zero padding",
+    ),
+    "unpadded-conv": Known(
+        lambda: _conv((1, 2), 3, padding=0),
+        IMAGE,
+        "linear",
+        False,
+        None,
+        convolution=True,
+        title="3×3 convolution, no padding",
+        inside=1,
     ),
     "conv-with-bias": Known(
         lambda: _conv((1, 2), 3, "circular", bias=True),
@@ -254,6 +284,13 @@ OPERATORS: dict[str, Known] = {
         title="nearest-neighbour upsampling",
     ),
 }
+
+
+@functools.cache
+def reasons() -> dict[str, str]:
+    """Why each operator is what is known of it, in words, by its name."""
+    text = (files("convscope.probes") / "reasons.toml").read_text(encoding="utf-8")
+    return {name: " ".join(why.split()) for name, why in tomllib.loads(text).items()}
 
 
 def operator_named(name: str) -> tuple[Callable[..., Any], tuple[int, ...]]:

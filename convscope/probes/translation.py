@@ -3,12 +3,16 @@
 Shifts of inputs are circular. On an axis of N inputs and M outputs, s is a period if
 f(x(i + m·s))(j) = f(x)(j + m·s·M/N) for all m. Positions within `border` of either end may break
 it (zero padding does), as long as the border is narrower than M/4.
+
+Windows that are not padded give fewer outputs than inputs, and circular shifts of the two do not
+match. There the condition is asked of the positions at which both windows lie inside the input:
+f(x(i+s))(j) = f(x)(j+1) for all j but the last.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +31,8 @@ class Axis:
     inputs, outputs: its sizes; no outputs where the output has other axes than the input.
     period: the smallest shift by whose multiples the output moves along; None: there is none.
     shift: (s, t), an input shift of s is an output shift of t. It is set, too, where the sizes
-        allow no period because windows are not padded; then it holds where no window wraps around.
+        allow no period because windows are not padded. Then it holds at the positions at which
+        both windows lie inside the input.
     border: outputs at each end that may break the condition.
     invariant: whether the output does not change at all; error: the largest relative one inside.
     """
@@ -40,6 +45,24 @@ class Axis:
     invariant: bool
     error: float
 
+    def row(self, number: int) -> tuple[str, str]:
+        """The axis, the first of them being number 1, in the table that a probe prints."""
+        sizes = f"axis {number}: {self.inputs} → {self.outputs or '·'}"
+        border = f", but for {self.border} at each end" if self.border else ""
+        if self.invariant:
+            return sizes, "invariant"
+        if self.shift is None:
+            return sizes, f"period {self.period or 'none'}; no shift of the output"
+        moves = f"input shift {self.shift[0]} → output shift {self.shift[1]}"
+        if self.period is None:
+            return sizes, f"period {self.shift[0]} where windows lie inside; {moves}{border}"
+        return sizes, f"period {self.period}; {moves}{border}"
+
+
+Kind = Literal[
+    "equivariant", "invariant", "equivariant inside", "scaled", "periodic", "periodic inside", "not"
+]
+
 
 @dataclass(frozen=True, eq=False)
 class Translation(Shown):
@@ -49,6 +72,7 @@ class Translation(Shown):
     circular: it holds up to the edge, too; invariant: the output does not change at all.
     period, border: the largest over the axes (None: an axis has no period).
     reason: why it is not equivariant; counterexamples: an input that shows it, made small.
+        Equivariant means under circular shifts: see `kind` for operators that move otherwise.
     tolerance: relative; trials: inputs at each shift.
     """
 
@@ -73,18 +97,48 @@ class Translation(Shown):
         """(s, t) per axis: an input shift of k, a multiple of s, is an output shift of k·t/s."""
         return tuple(axis.shift for axis in self.axes)
 
+    @property
+    def inside(self) -> int | None:
+        """The shift by whose multiples outputs move along where windows lie inside the input.
+
+        It is that of windows that are not padded: 1 for a convolution, s for stride s, the largest
+        over the axes. None where the condition holds around the circle, too (then there is a
+        period), or not even inside.
+        """
+        steps = [axis.shift[0] for axis in self.axes if axis.shift is not None]
+        fits = all(axis.shift is not None or axis.invariant for axis in self.axes)
+        return max(steps) if self.period is None and fits and steps else None
+
+    @property
+    def kind(self) -> Kind:
+        """How it moves, in a word.
+
+        equivariant, invariant: as above.
+        equivariant inside: it is where windows lie inside the input, which is not padded.
+        scaled: every shift moves the output along or leaves it, but not by as many positions.
+        periodic: only shifts by multiples of `period` shift the output along.
+        periodic inside: the same by multiples of `inside`, where windows lie inside the input.
+        not: no shift by less than the input's length does.
+        """
+        if self.equivariant:
+            return "equivariant"
+        if self.invariant:
+            return "invariant"
+        if self.period is not None:
+            return "scaled" if self.period == 1 else "periodic"
+        if self.inside is not None:
+            return "equivariant inside" if self.inside == 1 else "periodic inside"
+        return "not"
+
     def rows(self) -> list[tuple[str, ...]]:
-        verdict = "equivariant" if self.equivariant else f"not equivariant: {self.reason}"
+        verdict = {
+            "equivariant": "equivariant",
+            "invariant": "invariant: a circular shift of the input does not change the output",
+            "equivariant inside": "equivariant where windows lie inside the input, without padding",
+            "scaled": "every shift moves the output along, but not by as many positions",
+        }.get(self.kind, f"not equivariant: {self.reason}")
         rows = [("translation", verdict), ("invariant", "yes" if self.invariant else "no")]
-        for number, axis in enumerate(self.axes, 1):
-            moves = (
-                f"input shift {axis.shift[0]} → output shift {axis.shift[1]}"
-                if axis.shift
-                else "no shift of the output"
-            )
-            border = f", but for {axis.border} at each end" if axis.border else ""
-            sizes = f"axis {number}: {axis.inputs} → {axis.outputs or '·'}"
-            rows.append((sizes, f"period {axis.period or 'none'}; {moves}{border}"))
+        rows += [axis.row(number) for number, axis in enumerate(self.axes, 1)]
         rows.append(("tolerance", f"{self.tolerance:g}; {self.trials} inputs at each shift"))
         return rows
 
@@ -194,7 +248,8 @@ def _axis(
         k = min(k for k in seen.profiles if seen.border(k) is None)
         broken = (int(seen.profiles[k].of_inputs.argmax()), k)
     if shift_map is None and outputs is not None and not invariant and outputs >= 3:
-        shift_map = seen.unpadded(outputs)
+        shift_map, inner = seen.unpadded(outputs)
+        border = inner if outputs != size else 0
     if invariant:
         period, error = 1, invariance
     return Axis(size, outputs, period, shift_map, border, invariant, error), broken
@@ -256,19 +311,20 @@ class _Shifts:
         ]
         return s, border, max(float(part.max()) for part in kept if part.numel())
 
-    def unpadded(self, outputs: int) -> tuple[int, int] | None:
-        """(s, 1): the stride s of windows that don't fill the axis (no padding, or a remainder).
+    def unpadded(self, outputs: int) -> tuple[tuple[int, int] | None, int]:
+        """(s, 1) with the stride s of windows that don't fill the axis, and the border.
 
-        An input shift of s moves outputs by one, and none of them wraps around.
+        They are not padded, or leave a remainder. An input shift of s moves outputs by one, and
+        none of them wraps around. (None, 0) where no s does.
         """
-        border = _widest(outputs)
-        keep = slice(border, outputs - 1 - border)
         for s in range(1, min(self.size // 2, -(-self.size // outputs) + 1) + 1):
             out = self.operator(self.x.roll(-s, self.dim))
-            error = self.errors(out, self.base.roll(-1, self.dim)).movedim(self.dim, 1)[:, keep]
-            if bool((error <= self.operator.tolerance).all()):
-                return s, 1
-        return None
+            error = self.errors(out, self.base.roll(-1, self.dim)).movedim(self.dim, 1).flatten(2)
+            kept = (error <= self.operator.tolerance).all(2).all(0)[: outputs - 1]
+            for border in range(_widest(outputs) + 1):
+                if bool(kept[border : outputs - 1 - border].all()):
+                    return (s, 1), border
+        return None, 0
 
 
 def _profile(error: Tensor, dim: int, shift: int) -> _Profile:

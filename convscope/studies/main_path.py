@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convscope import data as datasets
-from convscope.data import Dataset
+from convscope.data import Dataset, NearDuplicates, near_duplicates
 from convscope.engines import LocalEngine
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.machine import Costs, cores, resolve, this_machine
@@ -238,9 +238,17 @@ def measure(
         f"{loaded.name}: {len(loaded.train):,} training, {len(loaded.val):,} validation, "
         f"{len(loaded.test):,} test images"
     )
-    for note in loaded.notes:
+    for note in notes_of(context):
         watcher.say(note)
     return context, measured_costs(folder, engine, loaded, forecast(context), watcher)
+
+
+def notes_of(context: Context) -> tuple[str, ...]:
+    """What is to be said of the images; near-duplicates are searched once a study."""
+    found = context.measure(
+        "near-duplicates", lambda: [near.to_json() for near in near_duplicates(context.data)]
+    )
+    return (*context.data.notes, *(str(NearDuplicates.from_json(tree)) for tree in found or ()))
 
 
 def plan(
@@ -272,7 +280,7 @@ def about_of(asked: StudyRequest, folder: StudyFolder, context: Context) -> Abou
         data_hash=loaded.hash,
         source=loaded.source,
         licence=loaded.licence,
-        notes=tuple(loaded.notes),
+        notes=notes_of(context),
         fallback=asked.fallback,
         preset=asked.preset,
         chapters=asked.chapters,

@@ -124,13 +124,25 @@ def map_size(call: Call) -> tuple[int, int]:
     sides = []
     for axis in (0, 1):
         inputs, outputs = call.in_shape[1 + axis], call.out_shape[1 + axis]
-        ratio = max(1, round(inputs / outputs)) if outputs > 1 else 1
+        ratio = stride_of(call.module, axis)
+        if ratio is None:
+            ratio = max(1, round(inputs / outputs)) if outputs > 1 else 1
         least = LAYER_SIZE
         if isinstance(call.module, nn.Conv2d):
             border = -(-call.module.dilation[axis] * (call.module.kernel_size[axis] - 1) // 2)
             least = max(8, 4 * (border + 1))
         sides.append(ratio * max(3 if ratio > 1 else 1, -(-least // ratio)))
     return sides[0], sides[1]
+
+
+def stride_of(module: nn.Module, axis: int) -> int | None:
+    """The stride that a convolution or pooling names, so that a pooling of its whole map is known.
+
+    None where it names none.
+    """
+    named = getattr(module, "stride", None) or getattr(module, "size", None)
+    stride = named[axis] if isinstance(named, tuple) and len(named) == 2 else named
+    return max(1, stride) if isinstance(stride, int) and not isinstance(stride, bool) else None
 
 
 def measure_layer(call: Call, training: bool) -> dict[str, Any]:
@@ -140,7 +152,8 @@ def measure_layer(call: Call, training: bool) -> dict[str, Any]:
     call.module.train(training)
     try:
         mode = "training" if training else "evaluation"
-        row = {"layer": one_line(call.name) or call.kind, "kind": call.kind, "mode": mode}
+        row: dict[str, Any] = {"layer": one_line(call.name) or call.kind, "kind": call.kind}
+        row |= {"mode": mode, "convolution": isinstance(call.module, nn.Conv2d)}
         row["sizes"] = f"{show_shape(call.in_shape)} → {show_shape(call.out_shape)}"
         if not is_map(call):
             return row | linear_row(
@@ -164,7 +177,8 @@ def probe_map(call: Call) -> Probe:
 
 def linear_row(test: LinearityTest) -> dict[str, Any]:
     worst = max((example.error for example in test.counterexamples), default=None)
-    unknown = dict.fromkeys(("equivariant", "period", "border", "response", "kernel_error"))
+    keys = ("equivariant", "moves", "invariant", "period", "inside", "border")
+    unknown = dict.fromkeys((*keys, "response", "first", "kernel_error"))
     return {"linearity": test.verdict, "error": worst, **unknown, "trials": test.trials}
 
 
@@ -175,8 +189,12 @@ def map_row(call: Call, found: Probe) -> dict[str, Any]:
         error = response_error(call.module, part, found.convolution.first)
     return linear_row(found.linearity_test) | {
         "equivariant": found.translation.equivariant,
+        "moves": found.translation.kind,
+        "invariant": found.translation.invariant,
         "period": found.translation.period,
+        "inside": found.translation.inside,
         "border": found.translation.border,
         "response": None if part is None else list(part.shape),
+        "first": None if part is None else list(found.convolution.first),
         "kernel_error": error,
     }

@@ -45,9 +45,7 @@ def measure_network(context: Context, run: Run | None, why: str) -> NetworkMeasu
         return NetworkMeasures(None, "", why)
     label, shape = one_line(label_of(run.recipe.model)), context.data.in_shape
     try:
-        layers, left_out = kept(
-            context, f"layers of {run.id}", lambda: measure_layers(rebuilt(run), shape)
-        )
+        layers, left_out = layers_of(context, run, shape)
     except UserError as error:
         note_unreadable("layers", run, error)
         return NetworkMeasures(
@@ -69,6 +67,34 @@ def measure_network(context: Context, run: Run | None, why: str) -> NetworkMeasu
     return NetworkMeasures(
         run, label, "", tuple(layers), tuple(left_out), images, tuple(shifts), shifts_why
     )
+
+
+def layers_of(context: Context, run: Run, shape: tuple[int, int, int]) -> list[Any]:
+    """[rows, left out] as `measure_layers` makes them.
+
+    Where the weights are gone, rows of a study of version 0.1.0 are completed: they lack how a
+    layer moves that is not equivariant, and whether it is a convolution.
+    """
+    try:
+        return kept(
+            context,
+            f"layers and how they move, {run.id}",
+            lambda: measure_layers(rebuilt(run), shape),
+        )
+    except UserError:
+        old = context.measured.get(f"convolution: layers of {run.id}")
+        if old is None:
+            raise
+        return [[completed(row) for row in old[0]], old[1]]
+
+
+def completed(row: dict[str, Any]) -> dict[str, Any]:
+    """A layer's row of version 0.1.0; what it does not say is not known."""
+    known = row["equivariant"] is not None
+    moves = "equivariant" if row["equivariant"] else "periodic" if (row["period"] or 0) > 1 else ""
+    convolution = row["kind"] == "Conv2d" or row["kernel_error"] is not None
+    added = {"moves": moves if known else None, "invariant": None, "inside": None, "first": None}
+    return {**row, **added, "convolution": convolution}
 
 
 def kept(context: Context, key: str, what: Callable[[], list[Any]]) -> list[Any]:

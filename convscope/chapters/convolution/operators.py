@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from convscope.errors import UserError, one_line
-from convscope.probes import OPERATORS, Known, Probe, probe
+from convscope.probes import OPERATORS, Known, Probe, probe, reasons
 
-ASKED = ("relu", "pick-one", "bias", "matrix")  # the operators that the assignment asks about
+ASKED = ("relu", "pick-top-right", "bias", "matrix")  # the operators that the assignment asks about
 TRIALS = 128
 
 
@@ -28,6 +28,11 @@ class Measured:
     def title(self) -> str:
         return self.known.title or self.name
 
+    @property
+    def why(self) -> str:
+        """The reason for what the theory says."""
+        return reasons().get(self.name, "")
+
 
 def measure_operators() -> list[Measured]:
     """Every known operator, those that were asked about first."""
@@ -46,6 +51,7 @@ def measure_operator(name: str, known: Known) -> Measured:
         ("linearity", found.linearity, known.linearity),
         ("translation-equivariant", moves.equivariant, known.equivariant),
         ("period", moves.period, known.period),
+        ("period where windows lie inside", moves.inside, known.inside),
         ("border", moves.border, known.border),
         ("invariant", moves.invariant, known.invariant),
         ("impulse response", found.impulse_response is not None, known.convolution),
@@ -69,10 +75,13 @@ def operator_numbers(one: Measured, files: dict[tuple[str, str], str]) -> dict[s
         "measured": True,
         "linearity": found.linearity,
         "equivariant": found.translation.equivariant,
+        "moves": found.translation.kind,
         "period": found.translation.period,
+        "inside": found.translation.inside,
         "border": found.translation.border,
         "invariant": found.translation.invariant,
         "impulse_response": None if response is None else list(response.shape),
+        "first": None if response is None else list(found.convolution.first),
         "reconstruction_error": found.convolution.error,
         "broken": {example.law: example.error for example in found.counterexamples},
         "files": [

@@ -23,6 +23,7 @@ OPERATORS_COLUMNS = (
     ("response", "impulse response", "text"),
     ("law", "laws that fail: largest error", "text"),
     ("theory", "as the theory says", "text"),
+    ("why", "why", "text"),
 )
 LAYERS_COLUMNS = (
     ("layer", "layer", "text"),
@@ -33,6 +34,7 @@ LAYERS_COLUMNS = (
     ("equivariant", "translation-equivariant", "text"),
     ("period", "period", "text"),
     ("border", "border", "text"),
+    ("invariant", "invariant", "text"),
     ("response", "impulse response of f − f(0)", "text"),
     ("kernel_error", "against the flipped kernel", "float"),
 )
@@ -54,6 +56,7 @@ def operators_table(measured: Sequence[Measured]) -> Table:
     rows: list[dict[str, Any]] = []
     for one in measured:
         row: dict[str, Any] = {"operator": one.title, "theory": "; ".join(one.differs) or "yes"}
+        row["why"] = one.why
         rows.append(row | (probe_cells(one.found) if one.found is not None else {}))
     caption = TEXTS.operators_caption(len(ASKED))
     return Table("operators", "Operators, measured", OPERATORS_COLUMNS, rows, caption)
@@ -65,11 +68,13 @@ def probe_cells(found: Probe) -> dict[str, str]:
     laws = ", ".join(law_name(example.law) for example in found.counterexamples)
     return {
         "linearity": found.linearity,
-        "equivariant": plain(moves.equivariant),
-        "period": plain(moves.period),
+        "equivariant": TEXTS.equivariant_cell(moves.kind),
+        "period": TEXTS.period_cell(moves.kind, moves.period, moves.inside),
         "border": str(moves.border),
         "invariant": plain(moves.invariant),
-        "response": "no" if response is None else show_shape(response.shape),
+        "response": "no"
+        if response is None
+        else TEXTS.response_cell(show_shape(response.shape), found.convolution.first),
         "law": "" if worst is None else f"{laws}: {worst:.2g}",
     }
 
@@ -84,10 +89,15 @@ def layers_table(net: NetworkMeasures) -> Table:
     for layer in net.layers:
         judged, error = layer["equivariant"] is not None, layer["kernel_error"]
         cells = {
-            "equivariant": plain(layer["equivariant"]) if judged else "",
-            "period": plain(layer["period"]) if judged else "",
+            "equivariant": TEXTS.equivariant_cell(layer["moves"]) if judged else "",
+            "period": TEXTS.period_cell(layer["moves"], layer["period"], layer["inside"])
+            if judged
+            else "",
             "border": str(layer["border"]) if judged else "",
-            "response": show_shape(layer["response"]) if layer["response"] else "",
+            "invariant": "" if layer["invariant"] is None else plain(layer["invariant"]),
+            "response": TEXTS.response_cell(show_shape(layer["response"]), layer["first"])
+            if layer["response"]
+            else "",
             "kernel_error": None if error is None else float(f"{error:.2g}"),
         }
         rows.append({key: cells.get(key, layer[key]) for key, _, _ in LAYERS_COLUMNS})

@@ -61,8 +61,9 @@ class LayerKind(NamedTuple):
     kind: str
     mode: str
     linearity: str
-    equivariant: bool | None
+    moves: str | None
     period: int | None
+    inside: int | None
     border: int | None
     times: int = 1
 
@@ -90,8 +91,9 @@ def layer_kinds(layers: Sequence[dict[str, Any]]) -> list[LayerKind]:
             layer["kind"],
             layer["mode"] if layer["kind"] in both else "",
             layer["linearity"],
-            layer["equivariant"],
+            layer["moves"],
             None if layer["equivariant"] else layer["period"],
+            layer["inside"],
             layer["border"],
         )
         for layer in layers
@@ -119,13 +121,13 @@ def shift_words(net: NetworkMeasures) -> str:
 
 def paragraphs_of(measured: Sequence[Measured], check: Check, net: NetworkMeasures) -> list[str]:
     """The method: the check of the theorem, the trials, the layers and the shifts."""
-    paragraphs = [TEXTS.theorem_paragraph(check)]
+    paragraphs = [TEXTS.words_paragraph(), TEXTS.theorem_paragraph(check)]
     test = next((one.found.linearity_test for one in measured if one.found is not None), None)
     if test is not None:
-        paragraphs.append(TEXTS.operators_paragraph(test))
+        paragraphs += [TEXTS.operators_paragraph(test), TEXTS.edges_paragraph()]
     if net.run is None:
         return [*paragraphs, TEXTS.no_network_paragraph(net.why)]
-    convolutions = sum(layer["kind"] == "Conv2d" for layer in net.layers)
+    convolutions = sum(layer["convolution"] for layer in net.layers)
     errors = [layer["kernel_error"] for layer in net.layers if layer["kernel_error"] is not None]
     kinds = layer_kinds(net.layers)
     paragraphs.append(TEXTS.layers_paragraph(net, kinds, convolutions, errors))

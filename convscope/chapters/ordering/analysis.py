@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from convscope.chapters.ordering.charts import exact_tables, orders_chart, orders_table
+from convscope.chapters.ordering.experiment import Experiment, judged_orders
 from convscope.chapters.ordering.plan import (
     BATCH,
     EACH,
@@ -37,7 +38,6 @@ from convscope.statistics import (
     Difference,
     accuracy_difference,
     configurations,
-    equivalence,
     grouped,
 )
 from convscope.training import Run, network, note_unreadable, resident
@@ -64,24 +64,25 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         tables = [rates_table(pilots)] if pilots else []
         return Finding("ordering", TITLE, QUESTION, "cannot tell", no_answer(name), {}, tables)
     differences = {kind: difference_from_natural(kind, arms) for kind in others}
-    verdicts = {kind: equivalence(differences[kind], MARGIN) for kind in others if kind in FIXED}
+    chance = chance_of(context.data)
+    shown = judged_orders(arms, differences, chance)
     exact = exactness(context, arms["natural"])
     largest = largest_of(exact)
-    verdict = verdict_of(largest, verdicts)
+    verdict = verdict_of(largest, shown)
     return Finding(
         "ordering",
         TITLE,
         QUESTION,
         verdict,
-        sentence_of(name, largest, verdicts, arms, differences),
-        numbers_of(arms, differences, verdicts, exact, context.data.num_classes),
+        sentence_of(name, largest, shown, arms, differences, chance),
+        numbers_of(arms, differences, shown, exact, chance),
         tables=[
             *exact_tables(exact),
-            orders_table(arms, differences, verdicts),
+            orders_table(arms, differences, shown.verdicts),
             rates_table(pilots, {arm.model: arm.label for arm in arms.values()}),
         ],
         charts=[orders_chart(arms)],
-        paragraphs=paragraphs_of(context, arms, differences, exact),
+        paragraphs=paragraphs_of(context, arms, differences, exact, chance),
         brief=brief_of(verdict),
     )
 
@@ -120,28 +121,35 @@ def largest_of(exact: dict[str, FlattenOrder]) -> float | None:
 def numbers_of(
     arms: dict[str, Configuration],
     differences: dict[str, Difference],
-    verdicts: dict[str, str],
+    shown: Experiment,
     exact: dict[str, FlattenOrder],
-    classes: int,
+    chance: float,
 ) -> dict[str, Any]:
-    """For results.json; dictionaries are by order, `classes` is the number of classes."""
-    natural = arms["natural"]
+    """For results.json; dictionaries are by order.
+
+    `proof` and `experiment` are told apart: the first is a theorem that was checked on the trained
+    network, the second statistics of networks trained from scratch.
+    """
+    natural, largest = arms["natural"], largest_of(exact)
     return {
         "network": label_of(natural.model),
         "exact": {order: numbers_of_order(found) for order, found in exact.items()},
-        "largest_exact_difference": largest_of(exact),
+        "proof": "not checked" if largest is None else "equal" if largest <= EXACT else "not equal",
+        "experiment": shown.word,
+        "experiment_lacks": list(shown.missing),
+        "largest_exact_difference": largest,
         "logits_difference": max((one.logits_difference for one in exact.values()), default=None),
         "natural_accuracy": natural.test_accuracy.mean,
         "orders": {
             kind: {
                 **difference.numbers(),
                 "accuracy": arms[kind].test_accuracy.mean,
-                "verdict": verdicts.get(kind),
+                "verdict": shown.verdicts.get(kind),
             }
             for kind, difference in differences.items()
         },
         "margin": MARGIN,
-        "chance": 1 / classes,
+        "chance": chance,
         "seeds": natural.test_accuracy.n,
         "arms": [arm.numbers() for arm in arms.values()],
     }
@@ -199,14 +207,25 @@ def figures_of(run: Run, data: Dataset) -> dict[str, dict[str, Any]]:
     return {order: asdict(one) for order, one in zip(orders, compared, strict=True)}
 
 
-def verdict_of(largest: float | None, verdicts: dict[str, str]) -> str:
-    """The chapter's verdict.
+def chance_of(data: Dataset) -> float:
+    """The test accuracy of always naming the most frequent class of the test images."""
+    counts = data.test.labels.bincount(minlength=data.num_classes)
+    return float(counts.max()) / max(1, len(data.test))
+
+
+def verdict_of(largest: float | None, shown: Experiment) -> str:
+    """The chapter's verdict: that of proof and experiment where both speak, else of each by itself.
 
     largest: the largest relative difference under permuted weights; None: not checked.
-    verdicts: those on the orders that were trained from scratch.
+    shown: what the orders that were trained from scratch show.
     """
-    if "different" in verdicts.values() or (largest is not None and largest > EXACT):
+    if shown.word == "a difference was found" or (largest is not None and largest > EXACT):
         return "a difference was found"
+    if shown.word == "cannot tell":
+        proved = largest is not None
+        return (
+            "cannot tell by experiment; proved with permuted weights" if proved else "cannot tell"
+        )
     if largest is None:
         return "no difference found; exactness not checked"
     return "order does not matter"

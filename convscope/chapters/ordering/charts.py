@@ -58,7 +58,8 @@ def orders_table(
         ("verdict", TEXTS.within(MARGIN), "text"),
     )
     title = "Orders, trained from scratch"
-    caption = TEXTS.orders_caption()
+    seeds = max(arm.test_accuracy.n for arm in arms.values())
+    caption = TEXTS.orders_caption(seeds, len(verdicts))
     return configurations_table("orders", title, arms.values(), more, against, caption)
 
 
@@ -73,5 +74,5 @@ def orders_chart(arms: dict[str, Configuration]) -> Chart:
         "Test accuracy by order",
         charts.arms(rows, "kind", ["fixed order", "negative control", "before the convolutions"]),
         TEXTS.orders_alt(rows),
-        TEXTS.orders_chart_caption(),
+        TEXTS.orders_chart_caption(max(arm.test_accuracy.n for arm in arms.values())),
     )

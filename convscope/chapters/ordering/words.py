@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convscope.chapters.ordering.experiment import Experiment
 from convscope.chapters.ordering.plan import EACH, EXACT, MARGIN, PIXELS, STEPS
 from convscope.planning import Context
 from convscope.probes.permutation import FlattenOrder
@@ -25,36 +26,41 @@ def brief_of(verdict: str) -> str:
 def sentence_of(
     name: str,
     largest: float | None,
-    verdicts: dict[str, str],
+    shown: Experiment,
     arms: dict[str, Configuration],
     differences: dict[str, Difference],
+    chance: float,
 ) -> str:
-    """The verdict in sentences.
+    """The verdict in sentences: what is proved, what the experiment shows, and what it lacks.
 
     Args:
         name: of the data, on one line.
         largest: relative difference of losses or weights under a fixed order; None where that
             was not computed.
-        verdicts: for each fixed order whether it is equivalent to the natural one.
+        shown: what the networks that were trained from scratch show.
         arms: by kind, the natural order among them.
         differences: of test accuracy from the natural order, by kind.
+        chance: the test accuracy of always naming the most frequent class.
     """
-    clauses = []
-    if largest is not None:
-        clauses.append(TEXTS.exact(largest <= EXACT, largest, STEPS))
-    if verdicts:
+    clauses = [
+        TEXTS.not_checked() if largest is None else TEXTS.exact(largest <= EXACT, largest, STEPS)
+    ]
+    natural = arms["natural"].test_accuracy
+    if shown.verdicts:
         equivalent, different, unknown = (
-            [kind for kind, found in verdicts.items() if found == word]
-            for word in ("equivalent", "different", "cannot tell")
+            shown.of(word) for word in ("equivalent", "different", "cannot tell")
         )
-        seeds = arms["natural"].test_accuracy.n
+        of = len(shown.verdicts)
         clauses.append(
-            TEXTS.from_scratch(len(verdicts), len(equivalent), different, unknown, MARGIN, seeds)
+            TEXTS.from_scratch(of, len(equivalent), different, unknown, MARGIN, natural.n)
         )
+        if shown.small:
+            clauses.append(TEXTS.small({kind: differences[kind] for kind in shown.small}))
     if EACH in differences:
         clauses.append(TEXTS.shuffled(differences[EACH]))
     if PIXELS in differences:
         clauses.append(TEXTS.pixels(differences[PIXELS]))
+    clauses.append(TEXTS.experiment(shown.word, shown.missing, natural, chance))
     single = [kind for kind, difference in differences.items() if not difference.degrees]
     if len(single) == len(differences):
         clauses.append(TEXTS.one_seed())
@@ -68,6 +74,7 @@ def paragraphs_of(
     arms: dict[str, Configuration],
     differences: dict[str, Difference],
     exact: dict[str, FlattenOrder],
+    chance: float,
 ) -> list[str]:
     """How this was found: theory, training, and what the arms that can differ show."""
     natural = arms["natural"]
@@ -80,7 +87,7 @@ def paragraphs_of(
         ),
     ]
     if EACH in arms:
-        out.append(TEXTS.control(arms[EACH].test_accuracy, 1 / context.data.num_classes))
+        out.append(TEXTS.control(arms[EACH].test_accuracy, chance, differences[EACH]))
     if PIXELS in differences:
         out.append(TEXTS.contrast(differences[PIXELS]))
     return out
