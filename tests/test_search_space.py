@@ -48,8 +48,11 @@ def test_costs_by_arithmetic_are_those_of_the_network() -> None:
             continue
         size, ours = size_of(model, (3, 12, 14), 10), cost_of(model, (3, 12, 14), 10)
         assert (ours.flops, ours.parameters) == (size.flops, size.parameters), model
-        values = sum(layer.shape[0] * layer.shape[1] * layer.shape[2]
-                     for layer in size.layers if len(layer.shape) == 3)
+        values = sum(
+            layer.shape[0] * layer.shape[1] * layer.shape[2]
+            for layer in size.layers
+            if len(layer.shape) == 3
+        )
         assert 0.99 <= ours.memory / VALUE_BYTES / values <= 1.8, model
         seen += 1
     assert seen >= 10
@@ -70,9 +73,9 @@ def test_the_reference_recipe_fits_with_room_to_spare(
     # the cheapest one fits whatever else is drawn, so a proposal can always be made
     for seed in range(5):
         last = made.smallest(made.params(drawn(made, seed)))
-        assert made.fits(last) and cost_of(
-            made.recipe(last).model, shape, 10  # type: ignore[arg-type]
-        ).flops <= own.flops
+        model = made.recipe(last).model
+        assert isinstance(model, ConvNet) and made.fits(last)
+        assert cost_of(model, shape, 10).flops <= own.flops
 
 
 def test_the_limits_follow_the_reference_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,12 +122,12 @@ def test_settings_that_do_not_fit_are_narrowed_and_no_further_than_needed() -> N
 
 def test_the_share_of_settings_that_fit() -> None:
     made = space()
-    count, share = made.settings(), made.share()
+    count, share = made.settings(), made.share
     assert count > 100_000 and 0.1 < share < 0.9
     whole = replace(made, ranges=replace(made.ranges, parameters=10**12, memory=1e15))
-    assert made.share() == share and whole.share() >= share
+    assert made.share == share and whole.share >= share
     cheap = replace(made, reference=replace(made.reference, model=ConvNet(8, 1, stem="whiten")))
-    assert cheap.share() < share
+    assert cheap.share < share
 
 
 def test_label_smoothing_is_the_same_for_all_so_that_losses_compare() -> None:

@@ -64,9 +64,7 @@ def cost_of(model: ConvNet, in_shape: tuple[int, int, int], num_classes: int) ->
     return total + map_cost(sum(model.hidden))
 
 
-def block_cost(
-    model: ConvNet, inputs: int, outputs: int, before: int, behind: int
-) -> NetworkCost:
+def block_cost(model: ConvNet, inputs: int, outputs: int, before: int, behind: int) -> NetworkCost:
     """Of a block whose pooling takes its maps from `before` pixels to `behind`."""
     early = model.pool_at == "first"
     scales = 2 * outputs if model.norm != "none" else 0

@@ -6,6 +6,7 @@ Optuna is imported only when a search begins.
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import math
 import random
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 WIDTH_STEP = 8  # widths between cost as much: a processor computes with vectors of channels
 
-HEADROOM = 1.5  # limits of the search lie at so many times the reference recipe's own cost, or above
+HEADROOM = (
+    1.5  # limits of the search lie at so many times the reference recipe's own cost, or above
+)
 
 CONTINUOUS = ("lr", "weight_decay")  # the settings that no cost depends on
 
@@ -60,9 +63,7 @@ class Ranges:
 
 RANGES = {
     # group normalisation takes several times as long on a CPU as its FLOPs let expect
-    "quick": Ranges(
-        (8, 32), 4, 3, 5, 3, parameters=1_000_000, memory=1e9, norms=("none", "batch")
-    ),
+    "quick": Ranges((8, 32), 4, 3, 5, 3, parameters=1_000_000, memory=1e9, norms=("none", "batch")),
     "standard": Ranges((8, 96), 4, 3, 7, 4, parameters=10_000_000, memory=2e9),
     "full": Ranges((8, 192), 5, 4, 7, 4, parameters=50_000_000, memory=8e9),
 }
@@ -220,6 +221,7 @@ class Space:
         """How many combinations of settings there are, beside learning rate and weight decay."""
         return math.prod(map(len, self.values().values()))
 
+    @functools.cached_property
     def share(self) -> float:
         """The share of these combinations that lie within the limits, estimated by drawing some."""
         draw, values = random.Random(0), self.values()
