@@ -304,7 +304,7 @@ def test_capacity_s_networks_compete(
     found, asked = drive(context, trainer(shared / "runs"))
     check_form(found)
     assert winner_of(found).id == good[0].id and found.numbers["smallest"] == good[0].id
-    assert "capacity chapter that see all training images" in " ".join(found.paragraphs)
+    assert "capacity chapter that see all training images compete" in " ".join(found.paragraphs)
     # what those seeds reached is not quoted: the network is trained anew
     assert [r.seed for r in asked if r.model == ConvNet(2, 1)] == [FRESH, FRESH + 1]
     assert found.numbers["test_accuracy"] < 0.99 and found.numbers["val_accuracy"] == 0.99

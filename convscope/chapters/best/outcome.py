@@ -54,9 +54,14 @@ class Outcome:
         return Outcome(selection, winner, small, tuple(fresh))
 
     @functools.cached_property
+    def judged(self) -> Selection:
+        """The choice once more, knowing from the fresh seeds, too, how much seeds differ."""
+        return replace(self.selection, fresh=self.fresh_ones)
+
+    @property
     def near(self) -> list[Configuration]:
         """The candidates that may be better than the winner (`Selection.near`)."""
-        return replace(self.selection, fresh=self.fresh_ones).near
+        return self.judged.near
 
     @property
     def alone(self) -> bool:

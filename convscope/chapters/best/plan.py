@@ -40,7 +40,7 @@ class Preset:
 
 
 PRESETS = {
-    "quick": Preset(trials=8, rungs=(1, 2), finals=1, part=0.25),
+    "quick": Preset(trials=6, rungs=(1, 2), finals=1, part=0.25),
     "standard": Preset(trials=20, rungs=(1, 2), finals=1, part=0.25),
     "full": Preset(trials=200, rungs=(3, 9, 27), finals=5, choosing=2, affordable=1.0),
 }
