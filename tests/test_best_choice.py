@@ -65,9 +65,10 @@ def test_the_temperature_is_the_best_one() -> None:
 
         found = fitted_temperature(scale * logits, labels)
         best = optimize.minimize_scalar(
-            lambda u: loss(math.exp(u)), bounds=(-4, 5), method="bounded"
+            lambda u, loss=loss: loss(math.exp(u)), bounds=(-4, 5), method="bounded"
         )
-        assert found == pytest.approx(math.exp(best.x), rel=1e-3)
+        lowest: float = best.x  # pyright: ignore[reportAttributeAccessIssue]
+        assert found == pytest.approx(math.exp(lowest), rel=1e-3)
         assert loss(found) <= min(loss(1.0), loss(1.1 * found), loss(found / 1.1))
     right = 5 * torch.nn.functional.one_hot(labels).double()
     assert fitted_temperature(right, labels) == pytest.approx(1 / HIGHEST, rel=1e-6)
@@ -217,6 +218,8 @@ def test_as_good_is_shown_on_fresh_seeds(
     loss: float, images: int, word: str, micro: Path, make_run: Maker
 ) -> None:
     context = context_of(micro)
+    many = replace(context.data.test, labels=torch.zeros(images, dtype=torch.int64))
+    context = replace(context, data=replace(context.data, test=many))
     draw = np.random.default_rng(2)
     base = draw.random(images)
     right = [
@@ -232,6 +235,14 @@ def test_as_good_is_shown_on_fresh_seeds(
     found, difference = as_good(small, winner)
     assert found.startswith(word), (found, difference)
     assert difference.mean == pytest.approx(-loss, abs=0.02)
+
+
+def test_alike_on_few_images_is_not_shown_to_be_as_good(micro: Path, make_run: Maker) -> None:
+    context = context_of(micro)
+    assert len(context.data.test) < 150
+    runs = of_sizes(make_run, micro, [(1.0, 0.99), (1.0, 0.99)])
+    winner, small = (with_answers(one, [np.ones(20)] * 2) for one in candidates(runs, (), context))
+    assert as_good(small, winner)[0] == "cannot tell"
 
 
 def test_figures_come_from_the_seeds_that_chose_nothing(micro: Path, make_run: Maker) -> None:

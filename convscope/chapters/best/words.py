@@ -10,7 +10,7 @@ from convscope.chapters.best.choice import MARGIN
 from convscope.chapters.best.clock import LATENCY_BATCH
 from convscope.chapters.best.flips import MIRROR_MARGIN, Flips
 from convscope.chapters.best.outcome import Outcome, schedule_of
-from convscope.chapters.best.plan import BATCH, PRESETS, choosing_seeds
+from convscope.chapters.best.plan import BATCH, PRESETS, REGRETS, choosing_seeds
 from convscope.planning import (
     HEADROOM,
     IMPORTANCE_TRIALS,
@@ -172,6 +172,7 @@ def limits_of(search: Proposer, importance: Mapping[str, float] | None) -> str:
         settings=space.settings(),
         share=space.share,
         trials=len(search.tried),
+        regrets=[f"{points:.1f}" for points in REGRETS],
     )
     if importance is None and trials < IMPORTANCE_TRIALS:
         told = f"{told} {TEXTS.no_importance(trials, IMPORTANCE_TRIALS)}"
