@@ -17,8 +17,8 @@ BATCH = 4
 
 FRESH = 1000  # added to the study's seeds for those that choose nothing; a study has at most 1000
 
-# points of test error by which the winner of 6 trials was worse than that of 18 or 24, as
-# bench/search_regret.py measured it: shapes (800 images, 16×16 pixels), CIFAR-10 (1,000, 8×8; twice)
+# points of test error by which the winner of 6 trials was worse than that of 18 or 24, by
+# bench/search_regret.py: on shapes (800 images, 16×16 pixels) and twice on CIFAR-10 (1,000, 8×8)
 REGRETS = (0.0, 0.0, 3.3)
 
 
