@@ -15,7 +15,7 @@ from scipy import optimize
 from torch.nn.functional import cross_entropy
 
 from convscope import data
-from convscope.chapters.best.choice import MARGIN, Selection, as_good, candidates, selection_of
+from convscope.chapters.best.choice import MARGIN, Selection, candidates, selection_of
 from convscope.chapters.best.flips import Change, Flips, flip_pilot, piloted_flips
 from convscope.chapters.best.outcome import Outcome, given_by
 from convscope.chapters.best.plan import FRESH
@@ -38,6 +38,7 @@ from convscope.planning.reference import (
 from convscope.planning.requests import Answer
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
+from convscope.statistics.comparisons import non_inferiority
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 
@@ -165,7 +166,7 @@ def test_near_and_smallest_are_paired_by_image(micro: Path, make_run: Maker) -> 
     # the same images are hard for all of them, but for the last one
     right = [base < 0.9, base < 0.895, base < 0.8, np.roll(base, 250) < 0.89]
     selection = judged(found, [0.3] * 4, right)
-    assert selection.winner is found[0] and selection.seeds_sd[1] == 4
+    assert selection.winner is found[0] and selection.tells
     assert found[1] in selection.near or selection.excess(found[1]).low > 0
     assert found[2] not in selection.near and found[3] in selection.near
     assert selection.smallest is found[1]  # of the last one it is not shown, the third is worse
@@ -179,7 +180,7 @@ def test_without_two_seeds_nothing_is_shown_to_be_worse(micro: Path, make_run: M
     context = context_of(micro)
     runs = of_sizes(make_run, micro, [(0.9, 0.9), (0.2, 0.2)])[::2]
     selection = selection_of(candidates(runs, (), context), context)
-    assert selection.seeds_sd[1] == 0 and len(selection.near) == 1
+    assert not selection.tells and len(selection.near) == 1
     anew = [(0.9, 0.9), (0.91, 0.9), (0.92, 0.91), (0.91, 0.91)]
     fresh = candidates(of_sizes(make_run, micro, anew), (), context)
     assert replace(selection, fresh=tuple(fresh)).near == []  # their seeds tell how seeds differ
@@ -212,7 +213,7 @@ def with_answers(one: Any, right: list[Any]) -> Any:
 
 @pytest.mark.parametrize(
     ("loss", "images", "word"),
-    [(0.0, 4000, "as good"), (0.06, 4000, "worse"), (0.02, 400, "cannot")],
+    [(0.0, 4000, "as good"), (0.06, 4000, "worse"), (0.01, 200, "cannot")],
 )
 def test_as_good_is_shown_on_fresh_seeds(
     loss: float, images: int, word: str, micro: Path, make_run: Maker
@@ -232,7 +233,7 @@ def test_as_good_is_shown_on_fresh_seeds(
         with_answers(one, seeds[:2])
         for one, seeds in zip(candidates(runs, (), context), right, strict=True)
     )
-    found, difference = as_good(small, winner)
+    found, difference = non_inferiority(small, winner, MARGIN)
     assert found.startswith(word), (found, difference)
     assert difference.mean == pytest.approx(-loss, abs=0.02)
 
@@ -242,7 +243,7 @@ def test_alike_on_few_images_is_not_shown_to_be_as_good(micro: Path, make_run: M
     assert len(context.data.test) < 150
     runs = of_sizes(make_run, micro, [(1.0, 0.99), (1.0, 0.99)])
     winner, small = (with_answers(one, [np.ones(20)] * 2) for one in candidates(runs, (), context))
-    assert as_good(small, winner)[0] == "cannot tell"
+    assert non_inferiority(small, winner, MARGIN)[0] == "cannot tell"
 
 
 def test_figures_come_from_the_seeds_that_chose_nothing(micro: Path, make_run: Maker) -> None:

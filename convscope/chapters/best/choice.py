@@ -14,7 +14,6 @@ from convscope.recipe import Recipe
 from convscope.statistics import (
     Configuration,
     Difference,
-    compare,
     configurations,
     difference_se,
     grouped,
@@ -24,9 +23,7 @@ from convscope.statistics import (
 )
 from convscope.training import Run
 
-LEVEL = 0.95
-
-RULE_OF_THREE = 3  # images: none of N seen, the 95 % bound on a share is 3 / N
+ERROR = 0.05  # of "not told apart": how often the best candidate is left out
 
 MARGIN = 0.02  # of accuracy: a smaller network that loses no more is as good
 
@@ -141,51 +138,60 @@ class Selection:
     def winner(self) -> Configuration:
         return self.ordered[0]
 
-    @functools.cached_property
-    def seeds_sd(self) -> tuple[float, int]:
-        """How much the validation accuracy differs between seeds, pooled, with its degrees of
-        freedom; (nan, 0) where no configuration has two seeds."""
-        return pooled_sd(
-            [[run.best["val_accuracy"] for run in one.runs] for one in (*self.found, *self.fresh)]
-        )
-
     def excess(self, one: Configuration) -> Difference:
         """The validation error of a candidate minus the winner's.
 
-        It is paired by image where the answers of all runs are known.
+        It is paired by image where the answers of all runs are known. The other candidates, and the
+        fresh seeds, tell of how much seeds differ.
         """
-        sd, degrees = self.seeds_sd
+        pair = (self.winner, one)
+        family = [
+            [run.best["val_accuracy"] for run in other.runs]
+            for other in (*self.found, *self.fresh)
+            if other not in pair
+        ]
         right = [
             [run.right.astype(float) for run in self.seen[other.recipe] if run is not None]
-            for other in (self.winner, one)
+            for other in pair
         ]
-        if [len(known) for known in right] == [len(self.winner.runs), len(one.runs)]:
-            return paired_difference(right[0], right[1], sd, degrees)
-        a, b = self.winner.val_accuracy, one.val_accuracy
-        mean, se = a.mean - b.mean, difference_se(a, b)
-        t = quantile(LEVEL, degrees)
-        return Difference(mean, se, mean - t * se, mean + t * se, degrees, (a.n, b.n))
+        if [len(known) for known in right] == [len(other.runs) for other in pair]:
+            return paired_difference(right[0], right[1], family)
+        a, b = (other.val_accuracy for other in pair)
+        own = [[run.best["val_accuracy"] for run in other.runs] for other in pair]
+        mean, se, degrees = a.mean - b.mean, difference_se(a, b), pooled_sd([*own, *family])[1]
+        t = quantile(0.95, degrees)
+        return Difference(mean, se, mean - t * se, mean + t * se, degrees, (a.n, b.n), degrees)
+
+    @property
+    def others(self) -> list[Configuration]:
+        return [one for one in self.found if one is not self.winner]
+
+    @property
+    def error(self) -> float:
+        """The error of each of the tests that `near` makes: one for each other candidate."""
+        return ERROR / max(1, len(self.others))
 
     @functools.cached_property
     def near(self) -> list[Configuration]:
         """The others that may be the best of the candidates.
 
         With 95 % confidence the best one is the winner or among these (Gupta 1965): a candidate is
-        left out where its error is shown to be higher than the winner's, at a level divided by the
-        number of candidates. Where no configuration has two seeds, nothing is shown.
+        left out where its error is shown to be higher than the winner's, each at an error of 5 %
+        divided by their number. Where too few seeds are known, nothing is shown.
         """
-        others = [one for one in self.found if one is not self.winner]
-        if not self.seeds_sd[1]:
-            return others
-        level = 1 - 2 * (1 - LEVEL) / max(1, len(others))
-        return [one for one in others if self.excess(one).within(level)[0] <= 0]
+        return [one for one in self.others if not self.excess(one).above(0, self.error)]
+
+    @property
+    def tells(self) -> bool:
+        """Whether enough seeds are known to show anything of any candidate."""
+        return any(self.excess(one).tells_at(self.error) for one in self.others)
 
     @functools.cached_property
     def smallest(self) -> Configuration:
         """The candidate of fewest parameters that comes close to the winner on validation.
 
         That is, the upper 95 % bound of its error minus the winner's is at most MARGIN. It may be
-        the winner itself. Whether it is as good is tested on seeds that chose nothing (`as_good`).
+        the winner itself. Whether it is as good is tested on seeds that chose nothing.
         """
         close = [
             one
@@ -208,21 +214,3 @@ def training_flops(one: Configuration) -> float:
 def run_flops(recipe: Recipe, flops: int, images: int) -> float:
     """The same of a recipe, with the FLOPs of one image and the number of training images."""
     return float(flops) * recipe.epochs * min(recipe.limit or images, images)
-
-
-def as_good(small: Configuration, winner: Configuration) -> tuple[str, Difference]:
-    """Whether the smallest is as good as the winner, and the difference of test accuracies.
-
-    Both on seeds and images that chose nothing, paired by image. "as good": its error is shown to
-    be at most MARGIN higher (one-sided, 5 %). "worse": not that, and shown to be higher. "cannot
-    tell": neither, or the seeds' variance is unknown. Where the two differ on few images or none,
-    the interval is too narrow: a difference on 3 of N images can go unseen in 5 % of samples (the
-    rule of three), so that much is allowed for.
-    """
-    difference = compare(small, winner, (small, winner))
-    if not difference.degrees:
-        return "cannot tell", difference
-    unseen = RULE_OF_THREE / max(1, len(small.data.test))
-    if difference.within(0.90)[0] - unseen > -MARGIN:
-        return "as good", difference
-    return ("worse" if difference.high < 0 else "cannot tell"), difference

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +13,7 @@ from convscope.errors import UserError
 from convscope.planning import MANY_IMAGES, Answer, Context, Request, Step, reference_recipe
 from convscope.recipe import ConvNet, Recipe
 from convscope.statistics import paired_difference
-from convscope.training import Run
+from convscope.training import Run, note_unreadable
 
 MIRROR_MARGIN = 0.02  # of accuracy: mirror images that cost more are other images
 
@@ -117,11 +116,12 @@ def looked_at(context: Context, run: Run) -> Flips:
             plain, mirrored = (
                 validation_logits(context, run, way).argmax(1) for way in (False, True)
             )
-        except UserError:
+        except UserError as error:
+            note_unreadable("answers on mirror images", run, error)
             return None
         labels = context.data.val.labels
         right = [np.asarray((seen == labels).double()) for seen in (mirrored, plain)]
-        change = paired_difference(right[:1], right[1:], math.nan, 0)
+        change = paired_difference(right[:1], right[1:])
         return {
             "accuracy": float(right[1].mean()),
             "mean": change.mean,
@@ -145,5 +145,5 @@ def cost_of(context: Context, flipped: Run, plain: Run) -> Change | None:
     right = [one.right.astype(float) for one in seen if one is not None]
     if len(right) < 2:
         return None
-    change = paired_difference(right[:1], right[1:], math.nan, 0)
+    change = paired_difference(right[:1], right[1:])
     return Change(change.mean, change.low, change.high)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from convscope.chapters.best.choice import (
+    MARGIN,
     Selection,
-    as_good,
     candidates,
     run_flops,
     training_flops,
@@ -19,7 +19,7 @@ from convscope.models import size_of
 from convscope.planning import OPTIMIZERS, RATES, Context, reference_recipe
 from convscope.recipe import Recipe
 from convscope.report import BestResult, Table
-from convscope.statistics import Configuration, Difference
+from convscope.statistics import Configuration, Difference, non_inferiority
 from convscope.training import Run
 from convscope.words import count, texts_beside
 
@@ -77,7 +77,11 @@ class Outcome:
     def compared(self) -> tuple[str, Difference] | None:
         """Whether the smallest is as good ("as good", "worse", "cannot tell"), and the difference
         of test accuracies; None where it is the winner, or where there are no fresh seeds."""
-        return None if self.alone or not self.fresh else as_good(self.small, self.winner)
+        return (
+            None
+            if self.alone or not self.fresh
+            else non_inferiority(self.small, self.winner, MARGIN)
+        )
 
     def numbers(self) -> dict[str, Any]:
         """For results.json: test figures of fresh seeds, validation figures of those that chose."""
@@ -91,6 +95,7 @@ class Outcome:
             **figures(chosen.winner, self.winner, ""),
             **figures(chosen.smallest, self.small, "smallest_"),
             "fresh": self.fresh,
+            "replication": None if difference is None else difference.replication,
             "smallest_verdict": "the winner itself" if self.alone else verdict,
             "smallest_difference": None if difference is None else difference.numbers(),
             "not_told_apart": [one.label for one in self.near],

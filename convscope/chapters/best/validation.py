@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from convscope.chapters.best.clock import threads
 from convscope.errors import UserError
 from convscope.planning import Context
-from convscope.training import Run, check_device, network, place, predict, resident
+from convscope.training import Run, check_device, network, note_unreadable, place, predict, resident
 
 # 1/temperature is sought between these: a network that is right on every image has no optimum
 LOWEST, HIGHEST = 1e-2, 1e2
@@ -88,7 +88,8 @@ def validated(context: Context, run: Run) -> Validated | None:
     def answers() -> dict[str, Any] | None:
         try:
             logits = validation_logits(context, run)
-        except UserError:
+        except UserError as error:
+            note_unreadable("answers on the validation images", run, error)
             return None
         labels = context.data.val.labels
         temperature = fitted_temperature(logits, labels)

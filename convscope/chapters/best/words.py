@@ -99,7 +99,7 @@ def selection_text(
     if outcome.winner.test_loss.n == 1:
         out.append(TEXTS.one_seed())
     if outcome.near:
-        out.append(TEXTS.not_told_apart(outcome.near, outcome.judged.seeds_sd[1] > 0))
+        out.append(TEXTS.not_told_apart(outcome.near, outcome.judged.tells))
     if gives.reason:
         out.append(TEXTS.for_others(gives.reason))
     if any(latencies.values()):
