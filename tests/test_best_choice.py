@@ -267,6 +267,9 @@ def test_figures_come_from_the_seeds_that_chose_nothing(micro: Path, make_run: M
     assert not old.fresh and old.numbers()["test_accuracy"] == 0.9
     assert "no runs with seeds that chose nothing" in TEXTS.fresh(old.fresh, MARGIN, old.alone)
     assert verdict_of(old).startswith(selection.winner.label)
+    poor = replace(outcome.winner, test_accuracy=replace(outcome.winner.test_accuracy, low=0.1))
+    at_chance = replace(outcome, winner=poor)
+    assert not at_chance.learnt and verdict_of(at_chance).startswith("cannot tell: no network")
 
 
 def test_what_others_can_afford(micro: Path, make_run: Maker) -> None:

@@ -73,6 +73,17 @@ class Outcome:
         """Whether the figures of both come from seeds that chose nothing."""
         return all(is_fresh(one) for one in (self.winner, self.small))
 
+    @property
+    def chance(self) -> float:
+        """The accuracy of naming the most frequent class of the test images always."""
+        labels = self.winner.data.test.labels
+        return float(labels.bincount().max()) / max(1, len(labels))
+
+    @property
+    def learnt(self) -> bool:
+        """Whether the winner is shown to beat chance."""
+        return self.winner.test_accuracy.low > self.chance
+
     @functools.cached_property
     def compared(self) -> tuple[str, Difference] | None:
         """Whether the smallest is as good ("as good", "worse", "cannot tell"), and the difference

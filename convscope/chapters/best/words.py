@@ -10,7 +10,7 @@ from convscope.chapters.best.choice import MARGIN
 from convscope.chapters.best.clock import LATENCY_BATCH
 from convscope.chapters.best.flips import MIRROR_MARGIN, Flips
 from convscope.chapters.best.outcome import Outcome, schedule_of
-from convscope.chapters.best.plan import BATCH, PRESETS, REGRETS, choosing_seeds
+from convscope.chapters.best.plan import BATCH, PRESETS, REGRETS
 from convscope.planning import (
     HEADROOM,
     IMPORTANCE_TRIALS,
@@ -33,6 +33,8 @@ def verdict_of(outcome: Outcome) -> str:
     selection = outcome.selection
     if len(selection.found) == 1:
         return "cannot tell from one configuration"
+    if not outcome.learnt:
+        return "cannot tell: no network is shown to beat chance"
     others = len(outcome.near)
     doubt = f" (not told apart from {count(others, 'other')})" if others else ""
     smallest = ""
@@ -90,7 +92,7 @@ def selection_text(
     out = [
         TEXTS.selection(
             finals=PRESETS[context.preset].finals,
-            seeds=len(choosing_seeds(context)),
+            seeds=max((c.val_loss.n for c in selection.found if "best" in c.chapters), default=1),
             with_capacity=any("capacity" in c.chapters for c in selection.found),
             temperatures=selection.temperature(selection.winner) is not None,
         ),
