@@ -51,7 +51,9 @@ def finding_of(context: Context, winner: Run | None = None, *, sent: bool = True
     generator = convolution.chapter(replace(context, needs=convolution.NEEDS))
     assert next(generator) == Wait(needs=("best",))
     if "best" in context.chapters:
-        context.given["best"] = BestResult(winner, winner) if winner else None
+        context.given["best"] = (
+            BestResult(winner.recipe, winner, winner.recipe, None) if winner else None
+        )
     answer = Answer()
     for _ in range(2):
         try:

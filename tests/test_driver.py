@@ -74,7 +74,7 @@ def test_a_result_is_there_before_the_finding_and_quiet_comes_last(
     def best(context: Context) -> Chapter:
         yield Wait(needs=("capacity",))
         assert context.capacity is not None and context.capacity.smallest == A
-        yield Give(BestResult(run, run))
+        yield Give(BestResult(run.recipe, run, run.recipe, run.recipe))
         order.append("best has given")
         yield Wait(quiet=True)
         order.append("best")
@@ -82,7 +82,7 @@ def test_a_result_is_there_before_the_finding_and_quiet_comes_last(
 
     def convolution(context: Context) -> Chapter:
         yield Wait(needs=("best",))
-        assert context.best is not None and context.best.winner is run
+        assert context.best is not None and context.best.run is run
         order.append("convolution")
         return found("convolution")
 

@@ -278,7 +278,7 @@ def test_best_with_several_seeds(images: Dataset, sampler: str) -> None:
 def test_best_with_one_seed(images: Dataset) -> None:
     found = best_of(images, made_up, seeds=1)
     told = check(texts_of(found))
-    assert "from one seed." in found.sentence and "The winner is trained with one seed" in told
+    assert "from one seed." in found.sentence and "The winner is trained anew with one seed" in told
 
 
 def test_best_with_one_configuration(images: Dataset) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from convscope.planning.epochs import leaves_room as leaves_room
     from convscope.planning.epochs import shallower as shallower
     from convscope.planning.epochs import smallest_of_capacity as smallest_of_capacity
+    from convscope.planning.pilots import MANY_IMAGES as MANY_IMAGES
     from convscope.planning.pilots import narrowest_and_widest as narrowest_and_widest
     from convscope.planning.pilots import pilots_of as pilots_of
     from convscope.planning.pilots import rates_table as rates_table
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
     from convscope.planning.requests import Give as Give
     from convscope.planning.requests import Request as Request
     from convscope.planning.requests import Role as Role
+    from convscope.planning.requests import Step as Step
     from convscope.planning.requests import Wait as Wait
     from convscope.planning.search import IMPORTANCE_TRIALS as IMPORTANCE_TRIALS
     from convscope.planning.search import Proposer as Proposer
     from convscope.planning.search import check_search as check_search
     from convscope.planning.search_journal import JOURNAL as JOURNAL
+    from convscope.planning.search_space import HEADROOM as HEADROOM
     from convscope.planning.search_space import describe_configuration as describe_configuration
     from convscope.planning.tried import Tried as Tried
 
@@ -50,8 +53,10 @@ _HOMES = {
     "Chapter": "requests",
     "Context": "context",
     "Give": "requests",
+    "HEADROOM": "search_space",
     "IMPORTANCE_TRIALS": "search",
     "JOURNAL": "search_journal",
+    "MANY_IMAGES": "pilots",
     "OPTIMIZERS": "reference",
     "OVERHEAD": "budgets",
     "Proposer": "search",
@@ -60,6 +65,7 @@ _HOMES = {
     "Role": "requests",
     "SHORT_ROLES": "requests",
     "Search": "context",
+    "Step": "requests",
     "Tried": "tried",
     "Wait": "requests",
     "base_recipe": "epochs",

@@ -5,7 +5,7 @@ before and with a schedule of its own length: a run that is cut off in the middl
 rates, says little about a finished one, and a run stays a pure function of its recipe. So pruning
 means that a configuration is not trained again at the next rung. No run is ever stopped.
 
-Only this file, search_space.py and search_journal.py import optuna, and only when a search begins.
+Only this file and search_*.py import optuna, and only when a search begins.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MOST_TRIALS = 100_000
 
 REDUCTION = 3  # Hyperband's: about one trial in so many is promoted
 
-ATTEMPTS = 50  # proposals that were tried before or are too large, before the search gives up
+ATTEMPTS = 50  # proposals in turn that were tried before, until the search gives up
 
 DRY_BATCHES = 5  # batches without a single finished run, before the search gives up
 
@@ -69,6 +69,8 @@ class Proposer:
     seconds: the most seconds of the study's own processes (those of the runs divided by the number
         of workers, so that a resumed study stops where it would have stopped); None: no limit.
     epochs: of the rungs, ascending.
+    flips: whether training images may be mirrored.
+    limit: how many training images the rungs see; None: those of the reference recipe.
 
     The same context and the same runs give the same proposals. What Optuna knows is kept in memory
     and copied to FOLDER/search.journal, which optuna-dashboard opens and which is never read here.
@@ -76,7 +78,14 @@ class Proposer:
     """
 
     def __init__(
-        self, context: Context, trials: int | None, seconds: float | None, epochs: Sequence[int]
+        self,
+        context: Context,
+        trials: int | None,
+        seconds: float | None,
+        epochs: Sequence[int],
+        *,
+        flips: bool = True,
+        limit: int | None = None,
     ) -> None:
         check_search(context.search)
         assert (
@@ -84,12 +93,13 @@ class Proposer:
             and list(epochs) == sorted(set(epochs))
             and not (trials is None and seconds is None)
         )
-        self.space = space_of(context)
+        self.space = space_of(context, flips)
+        self.limit = limit if limit is not None else self.space.reference.limit
         self.sampler, self.workers = context.search.sampler, max(1, context.workers)
         self.trials, self.seconds = trials or MOST_TRIALS, seconds
         self.epochs: tuple[int, ...] = tuple(epochs)
         self.seed = context.seeds[0]
-        self.tried: list[Tried] = []  # in the order of proposal, skipped ones too
+        self.tried: list[Tried] = []  # in the order of proposal
         self.known: dict[Recipe, Tried] = {}
         self.duplicates = 0
         self.spent = 0.0  # seconds of training, of all processes together
@@ -113,6 +123,8 @@ class Proposer:
     def _study(self) -> Study:
         import optuna
 
+        from convscope.planning.search_sampler import Inside
+
         seed = self.seed % 2**32  # numpy's
         # a few random proposals first, fewer where the whole budget is small; settings are modelled
         # jointly, and trials that are running are taken for bad ones, so that a batch does not hold
@@ -132,19 +144,12 @@ class Proposer:
             if len(self.epochs) > 1
             else optuna.pruners.NopPruner()
         )
-        return optuna.create_study(study_name=STUDY_NAME, sampler=sampler, pruner=pruner)
-
-    @property
-    def trained(self) -> list[Tried]:
-        return [tried for tried in self.tried if tried.state != "skipped"]
-
-    @property
-    def skipped(self) -> list[Tried]:
-        return [tried for tried in self.tried if tried.state == "skipped"]
+        inside = Inside(sampler, self.held, self.space.inside, self.space.smallest)
+        return optuna.create_study(study_name=STUDY_NAME, sampler=inside, pruner=pruner)
 
     def rung(self, recipe: Recipe, index: int) -> Recipe:
         """The run of a configuration at a rung: that many epochs, judged by validation alone."""
-        return replace(recipe, epochs=self.epochs[index], evaluate=("val",))
+        return replace(recipe, epochs=self.epochs[index], evaluate=("val",), limit=self.limit)
 
     def ask(self, count: int) -> list[Recipe]:
         """At most `count` recipes to train next: promoted configurations at their next rung, then
@@ -231,8 +236,9 @@ class Proposer:
 
     def _adopt(self, run: Run) -> None:
         """A run that today's proposals don't hold: an older version of this search asked for it."""
+        whole = self.space.reference
         recipe = replace(
-            run.recipe, epochs=self.space.reference.epochs, evaluate=self.space.reference.evaluate
+            run.recipe, epochs=whole.epochs, evaluate=whole.evaluate, limit=whole.limit
         )
         tried = self.known.get(recipe)
         if tried is None:
@@ -258,14 +264,14 @@ class Proposer:
             return False
         if self._out_of_time():
             self.ended = "the time was spent"
-        elif len(self.trained) >= self.trials:
+        elif len(self.tried) >= self.trials:
             self.ended = "the trials were spent"
         elif self.dry >= DRY_BATCHES:
             self.ended = f"no run finished in {self.dry} batches"
         return not self.ended
 
     def _propose(self) -> Tried | None:
-        """A configuration that was not proposed before and is not too large.
+        """A configuration that was not proposed before.
 
         None where there is none, or the budget is spent.
         """
@@ -290,12 +296,9 @@ class Proposer:
             self.tried.append(tried)
             self.known[recipe] = tried
             trial.set_user_attr("network", describe_configuration(recipe))
-            reason = None if trial.number == 0 else self.space.too_large(recipe)
-            if reason is None:
-                return tried
-            self._fail(tried, "skipped", reason)
+            return tried
         if attempts >= ATTEMPTS:
-            self.ended = f"{ATTEMPTS} proposals in turn were known or too large"
+            self.ended = f"{ATTEMPTS} proposals in turn were known"
         return None
 
     def _repeat(self, trial: Trial, known: Tried) -> None:

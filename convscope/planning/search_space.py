@@ -5,17 +5,20 @@ Optuna is imported only when a search begins.
 
 from __future__ import annotations
 
+import bisect
+import functools
 import itertools
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from convscope.errors import UserError
-from convscope.models import size_of
 from convscope.planning.context import Context
 from convscope.planning.epochs import leaves_room
 from convscope.planning.reference import reference_recipe
+from convscope.planning.search_costs import NetworkCost, cost_of
 from convscope.recipe import ConvNet, Recipe, hidden_of, label_of
 
 if TYPE_CHECKING:
@@ -24,6 +27,14 @@ if TYPE_CHECKING:
 
 WIDTH_STEP = 8  # widths between cost as much: a processor computes with vectors of channels
 
+HEADROOM = (
+    1.5  # limits of the search lie at so many times the reference recipe's own cost, or above
+)
+
+CONTINUOUS = ("lr", "weight_decay")  # the settings that no cost depends on
+
+SHARE_DRAWS = 1000  # settings from which the share that fits the limits is estimated
+
 
 @dataclass(frozen=True)
 class Ranges:
@@ -31,9 +42,8 @@ class Ranges:
 
     width: the lowest and the highest.
     depth, block_depth, kernel, crop: the highest.
-    flops: of a 32×32 image's forward pass; larger images are allowed more by their pixels.
-    parameters: the most learnable ones.
-    memory: about the bytes of a batch's feature maps and their gradients in float32.
+    parameters: the most learnable ones, or HEADROOM times the reference recipe's, if that is more.
+    memory: likewise, about the bytes of a batch's feature maps and their gradients in float32.
     """
 
     width: tuple[int, int]
@@ -41,7 +51,6 @@ class Ranges:
     block_depth: int
     kernel: int
     crop: int
-    flops: float
     parameters: int
     memory: float
     activations: tuple[str, ...] = ("relu", "leaky_relu", "gelu", "silu", "tanh")
@@ -54,11 +63,9 @@ class Ranges:
 
 RANGES = {
     # group normalisation takes several times as long on a CPU as its FLOPs let expect
-    "quick": Ranges(
-        (8, 32), 4, 3, 5, 3, flops=12e6, parameters=1_000_000, memory=1e9, norms=("none", "batch")
-    ),
-    "standard": Ranges((8, 64), 4, 3, 7, 4, flops=40e6, parameters=10_000_000, memory=2e9),
-    "full": Ranges((8, 192), 5, 4, 7, 4, flops=1.5e9, parameters=50_000_000, memory=8e9),
+    "quick": Ranges((8, 32), 4, 3, 5, 3, parameters=1_000_000, memory=1e9, norms=("none", "batch")),
+    "standard": Ranges((8, 96), 4, 3, 7, 4, parameters=10_000_000, memory=2e9),
+    "full": Ranges((8, 192), 5, 4, 7, 4, parameters=50_000_000, memory=8e9),
 }
 
 
@@ -70,12 +77,14 @@ class Space:
     reference: the recipe that gives all settings that are not searched.
     in_shape: channels, height and width of the images.
     num_classes: of the images.
+    flips: whether training images may be mirrored.
     """
 
     ranges: Ranges
     reference: Recipe
     in_shape: tuple[int, int, int]
     num_classes: int
+    flips: bool = True
 
     def distributions(self) -> dict[str, BaseDistribution]:
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -96,7 +105,7 @@ class Space:
             "norm": CategoricalDistribution(r.norms),
             "skip": CategoricalDistribution((False, True)),
             "head": CategoricalDistribution(("flatten", "gap")),
-            "flip": CategoricalDistribution((False, True)),
+            "flip": CategoricalDistribution((False, True) if self.flips else (False,)),
             "crop": IntDistribution(0, max(self.reference.crop, min(r.crop, side // 8))),
             "lr": FloatDistribution(*r.lr, log=True),
             "weight_decay": FloatDistribution(*r.weight_decay, log=True),
@@ -149,24 +158,79 @@ class Space:
             k: getattr(recipe, k) for k in trained
         }
 
-    def too_large(self, recipe: Recipe) -> str | None:
-        """Why this network is not trained; None where it is small enough."""
-        r = self.ranges
-        try:
-            size = size_of(recipe.model, self.in_shape, self.num_classes)
-        except UserError as error:
-            return str(error)
-        flops = r.flops * max(1.0, math.prod(self.in_shape[1:]) / 1024)
-        memory = 2 * 4 * recipe.batch * sum(math.prod(layer.shape) for layer in size.layers)
-        if size.flops > flops:
-            found, most = size.flops / 1e6, flops / 1e6
-            return f"{found:,.1f} million FLOPs per image; at most {most:,.1f} million are searched"
-        if size.parameters > r.parameters:
-            return f"{size.parameters:,} parameters; at most {r.parameters:,} are searched"
-        if memory > r.memory:
-            found, most = memory / 1e9, r.memory / 1e9
-            return f"{found:.1f} GB of feature maps per batch; at most {most:g} GB are searched"
-        return None
+    def limits(self) -> NetworkCost:
+        """The most that a network may cost; the reference recipe always fits."""
+        own, r = cost_of(self.model, self.in_shape, self.num_classes), self.ranges
+        return NetworkCost(
+            round(HEADROOM * own.flops),
+            max(r.parameters, round(HEADROOM * own.parameters)),
+            max(round(r.memory / self.reference.batch), round(HEADROOM * own.memory)),
+        )
+
+    def fits(self, params: Mapping[str, Any]) -> bool:
+        """Whether a network has room in the images and lies within the limits."""
+        model = self.recipe(params).model
+        assert isinstance(model, ConvNet)
+        if not leaves_room(model, self.in_shape):
+            return False
+        own, most = cost_of(model, self.in_shape, self.num_classes), self.limits()
+        return (
+            own.flops <= most.flops
+            and own.parameters <= most.parameters
+            and own.memory <= most.memory
+        )
+
+    def inside(self, params: dict[str, Any]) -> dict[str, Any] | None:
+        """The settings, narrowed as far as the limits ask for.
+
+        None where not even the narrowest such network fits.
+        """
+        widths = [width for width in self.values()["width"] if width <= params["width"]]
+        fitting = bisect.bisect_left(
+            widths, True, key=lambda width: not self.fits({**params, "width": width})
+        )
+        return {**params, "width": widths[fitting - 1]} if fitting else None
+
+    def smallest(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The settings with the cheapest network of all: no dearer than the reference recipe's."""
+        values = self.values()
+        return {
+            **params,
+            **{name: values[name][0] for name in ("width", "depth", "block_depth", "kernel")},
+            "pool": self.model.pool,
+            "norm": self.model.norm,
+            "head": "gap",
+        }
+
+    def values(self) -> dict[str, list[Any]]:
+        """The values of each setting that has a finite number of them, in their order."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        out: dict[str, list[Any]] = {}
+        for name, held in self.distributions().items():
+            if isinstance(held, CategoricalDistribution):
+                out[name] = list(held.choices)
+            elif isinstance(held, IntDistribution):
+                out[name] = list(range(held.low, held.high + 1, held.step))
+            elif isinstance(held, FloatDistribution) and held.step is not None:
+                steps = round((held.high - held.low) / held.step)
+                out[name] = [held.low + i * held.step for i in range(steps + 1)]
+        return out
+
+    def settings(self) -> int:
+        """How many combinations of settings there are, beside learning rate and weight decay."""
+        return math.prod(map(len, self.values().values()))
+
+    @functools.cached_property
+    def share(self) -> float:
+        """The share of these combinations that lie within the limits, estimated by drawing some."""
+        draw, values = random.Random(0), self.values()
+        held = {name: getattr(self.reference, name) for name in CONTINUOUS}
+        fitting = (
+            self.fits({**held, **{name: draw.choice(some) for name, some in values.items()}})
+            for _ in range(SHARE_DRAWS)
+        )
+        return sum(fitting) / SHARE_DRAWS
 
     def axes(self) -> dict[str, Callable[[Any], float]]:
         """For each setting that varies a function from its value to a place between 0 and 1.
@@ -191,7 +255,10 @@ class Space:
         }
 
     def grid(self) -> list[dict[str, Any]]:
-        """A coarse grid: sizes, pooling, normalisation, head and rate vary; the rest is held."""
+        """A coarse grid: sizes, pooling, normalisation, head and rate vary; the rest is held.
+
+        What does not lie within the limits is left out.
+        """
         held, known = self.distributions(), self.params(self.reference)
         kernel = known["kernel"]
         values: dict[str, Sequence[Any]] = {
@@ -212,7 +279,8 @@ class Space:
             self.recipe({**known, **dict(zip(inside, values, strict=True))})
             for values in combinations
         )
-        return [self.params(recipe) for recipe in recipes]
+        points = [self.params(recipe) for recipe in recipes]
+        return [point for point in points if self.fits(point)]
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:
@@ -228,9 +296,14 @@ def contains(distribution: BaseDistribution, value: Any) -> bool:
     return True
 
 
-def space_of(context: Context) -> Space:
-    """Raises UserError where the images leave no room for a network with pooling."""
+def space_of(context: Context, flips: bool = True) -> Space:
+    """The settings that a study searches.
+
+    flips: whether training images may be mirrored; if not, the reference recipe does not either.
+    Raises UserError where the images leave no room for a network with pooling.
+    """
     reference = reference_recipe(context)
+    reference = replace(reference, flip=reference.flip and flips)
     assert isinstance(reference.model, ConvNet)
     channels, height, width = context.data.in_shape
     if not leaves_room(reference.model, (channels, height, width)):
@@ -238,7 +311,11 @@ def space_of(context: Context) -> Space:
             f"images of {height}×{width} pixels leave no room for a convolution with pooling"
         )
     return Space(
-        RANGES[context.preset], reference, (channels, height, width), context.data.num_classes
+        RANGES[context.preset],
+        reference,
+        (channels, height, width),
+        context.data.num_classes,
+        flips,
     )
 
 

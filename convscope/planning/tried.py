@@ -19,8 +19,8 @@ class Tried:
     number: of the proposal, from 0.
     recipe: as it would be trained to the end.
     state: promoted (waits for its next rung), running, finished (the highest rung), pruned, stopped
-        (the budget was spent first), failed, skipped (too large), untrained (no run was sent).
-    reason: why it failed or was skipped.
+        (the budget was spent first), failed, untrained (no run was sent).
+    reason: why it failed.
     runs: one for each rung that finished.
     """
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from convscope.recipe import ConvNet
+from convscope.recipe import ConvNet, Recipe
 from convscope.training import Run
 
 
@@ -21,10 +21,21 @@ class CapacityResult:
 
 @dataclass(frozen=True)
 class BestResult:
-    """What the search gives to others: the runs that stand for the winner and for the smallest."""
+    """What the search gives to others.
 
-    winner: Run
-    smallest: Run
+    winner: the recipe of lowest validation error, and how it is trained.
+    run: that which stands for the winner, for pictures and probes.
+    smallest: the smallest candidate that is close to the winner on the validation images.
+    affordable: the best candidate that is cheap enough to be trained dozens of times, often the
+        winner itself; None where none is.
+    reason: why it is not the winner, a sentence; empty where it is.
+    """
+
+    winner: Recipe
+    run: Run
+    smallest: Recipe
+    affordable: Recipe | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)

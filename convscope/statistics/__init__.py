@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from convscope.statistics.comparisons import accuracy_difference as accuracy_difference
     from convscope.statistics.comparisons import difference_se as difference_se
     from convscope.statistics.comparisons import equivalence as equivalence
+    from convscope.statistics.comparisons import non_inferiority as non_inferiority
     from convscope.statistics.comparisons import paired_difference as paired_difference
     from convscope.statistics.configuration import Configuration as Configuration
     from convscope.statistics.configuration import configurations as configurations
@@ -54,6 +55,7 @@ _HOMES = {
     "grouped": "configuration",
     "judged": "network_verdicts",
     "losses_by_image": "answers",
+    "non_inferiority": "comparisons",
     "paired_difference": "comparisons",
     "pooled_sd": "estimation",
     "quantile": "estimation",

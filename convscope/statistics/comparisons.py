@@ -21,6 +21,8 @@ from convscope.statistics.crossed_factors import (
 from convscope.statistics.estimation import Estimate, pooled_sd
 from convscope.statistics.replication import replication
 
+RULE_OF_THREE = 3  # images: none of N seen, the 95 % bound on a share is 3 / N
+
 MARGIN = 0.03  # of accuracy: the difference that chapters take for none
 
 
@@ -89,3 +91,28 @@ def equivalence(difference: Difference, margin: float) -> str:
     if difference.above(-margin) and difference.below(margin):
         return "equivalent"
     return "different" if difference.low > 0 or difference.high < 0 else "cannot tell"
+
+
+def non_inferiority(a: Configuration, b: Configuration, margin: float) -> tuple[str, Difference]:
+    """Whether a is as good as b, and the difference of their test accuracies, paired by image.
+
+    "as good": the accuracy of a is shown to be at most `margin` lower (one-sided, 5 %). "worse":
+    not that, and shown to be lower. "cannot tell": neither, or too little is known of the seeds'
+    variance. The difference's `replication` is that of the word.
+
+    Where both differ on few images or none, the interval is too narrow: a difference on 3 of N
+    images goes unseen in 5 % of samples (the rule of three), so that much is allowed for.
+    """
+    difference = accuracy_difference(a, b, (a, b))
+    unseen = RULE_OF_THREE / max(1, len(a.data.test))
+
+    def word(found: Difference) -> str:
+        if found.above(unseen - margin):
+            return "as good"
+        return "worse" if found.tells and found.high < 0 else "cannot tell"
+
+    again = None
+    if all(len(values) for values in (*a.right, *b.right)):
+        arrays = [np.stack(a.right), np.stack(b.right)]
+        again = replication(arrays, lambda found: word(found.difference(0, 1)))
+    return word(difference), replace(difference, replication=again)

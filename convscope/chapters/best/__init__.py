@@ -1,18 +1,21 @@
 """Which configuration has the lowest error, and which is the smallest that is as good?
 
-A search (convscope/planning/search.py) proposes configurations, judged by validation after a few
-epochs; the reference recipe, which it begins with, and the best others are trained to the end over
-all seeds. Winner and smallest are chosen by validation among these and the networks of the capacity
-chapter.
+A pilot tells whether images may be mirrored. A search (convscope/planning/search.py) proposes
+configurations, judged by validation after a few epochs; the reference recipe, which it begins with,
+and the best others are trained to the end. Winner and smallest are chosen by validation among these
+and the networks of the capacity chapter, and trained anew with seeds that chose nothing: those
+figures are quoted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convscope.chapters.best.choice import candidates, chosen, near
+from convscope.chapters.best.choice import Selection, candidates, selection_of
 from convscope.chapters.best.clock import latencies_of, latency
 from convscope.chapters.best.compared import candidates_table, front_of, pareto_charts, rows_of
+from convscope.chapters.best.flips import Flips, piloted_flips
+from convscope.chapters.best.outcome import Outcome, fresh_table, given_by
 from convscope.chapters.best.plan import (
     BATCH,
     NEEDS,
@@ -21,15 +24,16 @@ from convscope.chapters.best.plan import (
     budget_of,
     finals_of,
     forecast,
+    fresh_of,
+    limit_of,
     rungs_of,
 )
 from convscope.chapters.best.trials import search_numbers, search_tables, trial_charts
 from convscope.chapters.best.winner import confusion_chart, pictures_of
 from convscope.chapters.best.words import (
     brief_of,
-    figures,
     nothing_finished,
-    selection_of,
+    selection_text,
     sentence_of,
     strategy_of,
     verdict_of,
@@ -37,7 +41,6 @@ from convscope.chapters.best.words import (
 from convscope.errors import one_line
 from convscope.planning import Chapter, Context, Give, Proposer, Request, Wait
 from convscope.report import BestResult, Finding
-from convscope.statistics import Configuration
 from convscope.training import Run
 
 # the chapter's interface, and what the glossary names beside it
@@ -50,8 +53,11 @@ __all__ = [
     "chapter",
     "confusion_chart",
     "forecast",
+    "fresh_of",
     "front_of",
     "latency",
+    "piloted_flips",
+    "selection_of",
 ]
 
 TITLE = "Best network"
@@ -59,11 +65,16 @@ QUESTION = "Which configuration has the lowest error, and which is the smallest 
 
 
 def chapter(context: Context) -> Chapter:
-    """The search, then the best of its trials and the reference recipe to the end.
+    """The search, then the best of its trials and the reference recipe to the end, then winner and
+    smallest anew.
 
     Raises UserError where sampler or budget are wrong, or the images leave no room for a network.
     """
-    search = Proposer(context, *budget_of(context), rungs_of(context))
+    # begun before the pilot, so that wrong options are refused before anything is trained
+    search = begun(context)
+    flips = yield from piloted_flips(context)
+    if not flips.allowed:
+        search = begun(context, flips=False)
     asked = search.ask(BATCH)
     while asked:
         answer = yield [Request(asked, "trial")]
@@ -78,62 +89,95 @@ def chapter(context: Context) -> Chapter:
     finals = answer.of("final")
     yield Wait(needs=("capacity",))  # its networks compete with these
     found = candidates(finals, context.capacity.runs if context.capacity else (), context)
-    if found:
-        winner, small = chosen(found)
-        yield Give(BestResult(winner.run, small.run))
-    yield Wait(quiet=True)  # latencies are measured where nothing trains meanwhile
-    return finding(context, search, finals, found)
-
-
-def finding(
-    context: Context, search: Proposer, finals: Sequence[Run], found: Sequence[Configuration]
-) -> Finding:
-    importance = search.importance()
-    told = search_numbers(context, search, importance)
-    tables, charts = search_tables(search), trial_charts(search, importance)
-    strategy = strategy_of(context, search, importance)
-    name = one_line(context.data.name)
     if not found:
-        sentence = nothing_finished(name, finals)
-        numbers = {
-            **told,
-            "winner": None,
-            "smallest": None,
-            "test_loss": None,
-            "test_accuracy": None,
-            "configurations": [],
-        }
-        return Finding(
-            "best", TITLE, QUESTION, "cannot tell", sentence, numbers, tables, charts, strategy
-        )
-    winner, small = chosen(found)
-    latencies = latencies_of(context, found)
-    seen, galleries, missing = pictures_of(context, winner)
+        yield Wait(quiet=True)
+        return nothing_found(context, search, finals, flips)
+    selection = selection_of(found, context)
+    gives = given_by(context, selection)
+    yield Give(gives)
+    chosen = [selection.winner.recipe, selection.smallest.recipe]
+    answer = yield [Request(fresh_of(context, chosen), "final")]
+    outcome = Outcome.of(context, selection, answer.of("final"))
+    yield Wait(quiet=True)  # latencies are measured where nothing trains meanwhile
+    return finding(context, search, outcome, flips, gives)
+
+
+def begun(context: Context, flips: bool = True) -> Proposer:
+    """A search that has proposed nothing yet; flips: whether images may be mirrored."""
+    trials, seconds = budget_of(context)
+    return Proposer(
+        context, trials, seconds, rungs_of(context), flips=flips, limit=limit_of(context)
+    )
+
+
+def nothing_found(
+    context: Context, search: Proposer, finals: Sequence[Run], flips: Flips
+) -> Finding:
+    """The finding where no run to the end has finished."""
+    importance = search.importance()
     numbers = {
-        **told,
-        "winner": winner.run.id,
-        "smallest": small.run.id,
-        "winner_label": winner.label,
-        "smallest_label": small.label,
-        **figures(winner, ""),
-        **figures(small, "smallest_"),
-        "configurations": [
-            row | {"runs": [run.id for run in c.runs]}
-            for c, row in zip(found, rows_of(found, latencies), strict=True)
-        ],
-        "not_told_apart": [c.label for c in near(winner, found)],
+        **search_numbers(context, search, importance),
+        "flips": flips.numbers(),
+        "winner": None,
+        "smallest": None,
+        "test_loss": None,
+        "test_accuracy": None,
+        "configurations": [],
     }
     return Finding(
         "best",
         TITLE,
         QUESTION,
-        verdict_of(winner, small, found),
-        sentence_of(name, winner, small, found, search),
+        "cannot tell",
+        nothing_finished(one_line(context.data.name), finals),
         numbers,
-        tables=[candidates_table(found, latencies), *tables],
-        charts=[*pareto_charts(found, latencies, winner, small), *charts, *seen],
-        paragraphs=[*strategy, *selection_of(context, winner, found, latencies), *missing],
+        search_tables(search),
+        trial_charts(search, importance),
+        strategy_of(context, search, importance, flips),
+    )
+
+
+def finding(
+    context: Context, search: Proposer, outcome: Outcome, flips: Flips, gives: BestResult
+) -> Finding:
+    importance = search.importance()
+    selection: Selection = outcome.selection
+    found, winner, small = selection.found, selection.winner, selection.smallest
+    latencies = latencies_of(context, found)
+    seen, galleries, missing = pictures_of(context, outcome.winner)
+    numbers = {
+        **search_numbers(context, search, importance),
+        "flips": flips.numbers(),
+        **outcome.numbers(),
+        "affordable": gives.affordable.id if gives.affordable is not None else None,
+        "configurations": [
+            row | {"runs": [run.id for run in c.runs]}
+            for c, row in zip(found, rows_of(selection, latencies, found), strict=True)
+        ],
+    }
+    return Finding(
+        "best",
+        TITLE,
+        QUESTION,
+        verdict_of(outcome),
+        sentence_of(one_line(context.data.name), outcome, search),
+        numbers,
+        tables=[
+            fresh_table(outcome),
+            candidates_table(selection, latencies),
+            *search_tables(search),
+        ],
+        charts=[
+            *pareto_charts(found, latencies, winner, small),
+            *trial_charts(search, importance),
+            *seen,
+        ],
+        paragraphs=[
+            *strategy_of(context, search, importance, flips),
+            *selection_text(context, outcome, latencies, gives),
+            *missing,
+        ],
         galleries=galleries,
-        gives=BestResult(winner.run, small.run),
-        brief=brief_of(winner, small),
+        gives=gives,
+        brief=brief_of(outcome),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from convscope.chapters.best.choice import Selection
 from convscope.chapters.best.clock import LATENCY_BATCH
 from convscope.recipe import Recipe
 from convscope.report import Chart, Table
@@ -16,8 +17,11 @@ TEXTS = texts_beside(__file__)
 
 
 def rows_of(
-    found: Sequence[Configuration], latencies: Mapping[Recipe, dict[str, float] | None]
+    selection: Selection,
+    latencies: Mapping[Recipe, dict[str, float] | None],
+    found: Sequence[Configuration],
 ) -> list[dict[str, Any]]:
+    """A row for each of the candidates `found`."""
     rows = []
     for c in found:
         seconds = latencies[c.recipe]
@@ -29,13 +33,17 @@ def rows_of(
                 "flops": c.flops,
                 "latency_one": seconds["one"] if seconds else None,
                 "latency_batch": seconds["batch"] if seconds else None,
+                "val_error": 1 - c.val_accuracy.mean,
                 "val_loss": c.val_loss.mean,
                 "val_se": c.val_loss.se,
                 "val_accuracy": c.val_accuracy.mean,
+                "temperature": selection.temperature(c),
+                "scaled_loss": selection.scaled(c),
                 "test_loss": c.test_loss.mean,
                 "test_accuracy": c.test_accuracy.mean,
                 "interval": (c.test_accuracy.high - c.test_accuracy.low) / 2,
                 "lr": c.recipe.lr,
+                "schedule": c.recipe.schedule,
                 "epochs": c.recipe.epochs,
                 "seeds": c.val_loss.n,
             }
@@ -44,10 +52,9 @@ def rows_of(
 
 
 def candidates_table(
-    found: Sequence[Configuration], latencies: Mapping[Recipe, dict[str, float] | None]
+    selection: Selection, latencies: Mapping[Recipe, dict[str, float] | None]
 ) -> Table:
-    ordered = sorted(found, key=lambda c: c.val_loss.mean)
-    rows = rows_of(ordered, latencies)
+    rows = rows_of(selection, latencies, selection.ordered)
     for row in rows:
         one = row["latency_one"]
         row["latency_ms"] = None if one is None else float(f"{1000 * one:.3g}")
@@ -60,12 +67,15 @@ def candidates_table(
         ("flops", "FLOPs", "int"),
         ("latency_ms", "one image (ms)", "float"),
         ("images_second", f"images a second (batch {LATENCY_BATCH})", "int"),
+        ("val_error", "val error", "percent"),
         ("val_loss", "val loss", "loss"),
-        ("val_se", "± SE", "loss"),
+        ("scaled_loss", "val loss after temperature", "loss"),
+        ("temperature", "temperature", "float"),
         ("test_loss", "test loss", "loss"),
         ("test_accuracy", "test accuracy", "percent"),
         ("interval", "±", "percent"),
         ("epochs", "epochs", "int"),
+        ("schedule", "learning rate", "text"),
         ("seeds", "seeds", "int"),
     )
     return Table(
@@ -96,7 +106,7 @@ def pareto_charts(
         front = front_of([(cost[c.recipe], 1 - c.val_accuracy.mean) for c in points])
         rows = []
         for i, c in enumerate(points):
-            mark = "winner" if c is winner else "smallest within one SE" if c is small else ""
+            mark = "winner" if c is winner else "smallest that is close" if c is small else ""
             e, value = c.val_accuracy, cost[c.recipe]
             shown = f"{value:.3g}" if key == "latency" else f"{value:,}"
             rows.append(

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from convscope.planning import Context, Proposer, epochs_of, reference_recipe
+from convscope.chapters.best.flips import flip_pilot
+from convscope.planning import MANY_IMAGES, Context, Proposer, epochs_of, reference_recipe
 from convscope.recipe import ConvNet, Recipe
 
 NEEDS: tuple[str, ...] = ("capacity",)
 
 # proposals at a time; not the number of processes, so that every machine makes the same proposals
 BATCH = 4
+
+FRESH = 1000  # added to the study's seeds for those that choose nothing; a study has at most 1000
+
+# points of test error by which the winner of 6 trials was worse than that of 18 or 24, by
+# bench/search_regret.py: on shapes (800 images, 16×16 pixels) and twice on CIFAR-10 (1,000, 8×8)
+REGRETS = (0.0, 0.0, 3.3)
 
 
 @dataclass(frozen=True)
@@ -21,23 +29,40 @@ class Preset:
     trials: configurations that the search tries.
     rungs: epochs of a trial's runs.
     finals: configurations that are trained to the end beside the reference recipe.
+    part: the share of the training images that the rungs see, where there are many.
+    choosing: the seeds of the runs to the end that choose winner and smallest, at most.
+    affordable: how much of the reference recipe's training cost (FLOPs of all epochs) a network
+        may take that other chapters train dozens of times.
     """
 
     trials: int
     rungs: tuple[int, ...]
     finals: int
+    part: float = 1.0
+    choosing: int = 1
+    affordable: float = 0.35
 
 
 PRESETS = {
-    "quick": Preset(trials=5, rungs=(1, 2), finals=1),
-    "standard": Preset(trials=12, rungs=(1, 2), finals=1),
-    "full": Preset(trials=200, rungs=(3, 9, 27), finals=5),
+    "quick": Preset(trials=6, rungs=(1, 2), finals=1, part=0.25),
+    "standard": Preset(trials=20, rungs=(1, 2), finals=1, part=0.25),
+    "full": Preset(trials=200, rungs=(3, 9, 27), finals=5, choosing=2, affordable=1.0),
 }
 
 
 def rungs_of(context: Context) -> list[int]:
     """Epochs of the rungs; fewer rungs where a time budget makes them alike."""
     return sorted({epochs_of(context, epochs) for epochs in PRESETS[context.preset].rungs})
+
+
+def limit_of(context: Context) -> int | None:
+    """How many training images the rungs see; None: as many as the reference recipe.
+
+    It is a part of them where there are many, so that more can be tried in the same time.
+    """
+    images = reference_recipe(context).limit or len(context.data.train)
+    part = PRESETS[context.preset].part
+    return round(part * images) if part < 1 and images >= MANY_IMAGES else None
 
 
 def budget_of(context: Context) -> tuple[int | None, float | None]:
@@ -51,29 +76,45 @@ def budget_of(context: Context) -> tuple[int | None, float | None]:
 def forecast(context: Context) -> list[Recipe]:
     """As many runs as the chapter will ask for, as far as is known before the proposals are.
 
-    A network of half the reference's width stands for these.
+    The reference recipe stands for these: their FLOPs are 0.94 of its own in the mean (`quick`,
+    100 random proposals). A network of half its width stands for the smallest.
     """
     reference = reference_recipe(context)
     assert isinstance(reference.model, ConvNet)
-    usual = replace(
-        reference, model=replace(reference.model, width=max(1, round(0.5 * reference.model.width)))
-    )
+    half = replace(reference.model, width=max(1, round(0.5 * reference.model.width)))
     trials = budget_of(context)[0] or PRESETS[context.preset].trials
-    out = [replace(reference, seed=seed) for seed in context.seeds]
+    limit = limit_of(context) or reference.limit
+    out = [flip_pilot(context)]
+    out += [replace(reference, seed=seed) for seed in choosing_seeds(context)]
     # Hyperband's brackets together promote about 0.6 of the trials
     for i, epochs in enumerate(rungs_of(context)):
-        short = replace(usual, epochs=epochs, evaluate=("val",))
+        short = replace(reference, epochs=epochs, evaluate=("val",), limit=limit)
         out += [replace(short, seed=1_000_000 + j) for j in range(math.ceil(trials * 0.6**i))]
-    finals = min(PRESETS[context.preset].finals, trials - 1)
-    return out + [replace(usual, seed=2_000_000 + j) for j in range(finals * len(context.seeds))]
+    finals = min(PRESETS[context.preset].finals, trials - 1) * len(choosing_seeds(context))
+    out += [replace(reference, seed=2_000_000 + j) for j in range(finals)]
+    return out + fresh_of(context, [reference, replace(reference, model=half)])
+
+
+def choosing_seeds(context: Context) -> tuple[int, ...]:
+    """The seeds of the runs to the end that choose winner and smallest."""
+    return context.seeds[: PRESETS[context.preset].choosing]
 
 
 def finals_of(context: Context, search: Proposer) -> list[Recipe]:
-    """The reference recipe and the best others, to the end, over all seeds.
+    """The reference recipe and the best others, to the end.
 
     They are chosen by validation loss at the highest rung that they reached.
     """
-    reference = reference_recipe(context)
+    reference = search.space.reference
     others = [tried.recipe for tried in search.ranked() if tried.recipe != reference]
     chosen = [reference, *others[: PRESETS[context.preset].finals]]
-    return [replace(recipe, seed=seed) for recipe in chosen for seed in context.seeds]
+    return [replace(recipe, seed=seed) for recipe in chosen for seed in choosing_seeds(context)]
+
+
+def fresh_of(context: Context, chosen: Iterable[Recipe]) -> list[Recipe]:
+    """Each of these recipes with seeds that chose nothing, as many as the study has seeds."""
+    return [
+        replace(recipe, seed=FRESH + seed)
+        for recipe in dict.fromkeys(replace(recipe, seed=0) for recipe in chosen)
+        for seed in context.seeds
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from convscope.chapters.best.plan import budget_of
@@ -24,22 +25,24 @@ SETTINGS = {  # those whose name does not explain itself
 def search_numbers(
     context: Context, search: Proposer, importance: dict[str, float] | None
 ) -> dict[str, Any]:
-    states = Counter(tried.state for tried in search.trained)
+    states = Counter(tried.state for tried in search.tried)
     trials, seconds = budget_of(context)
     return {
         "sampler": search.sampler,
         "rungs": list(search.epochs),
         "budget": {"trials": trials, "seconds": seconds},
         "ended": search.ended or None,
-        "trials": len(search.trained),
+        "trials": len(search.tried),
         **{
             state: states[state]
             for state in ("finished", "pruned", "stopped", "failed", "untrained")
         },
-        "skipped": len(search.skipped),
         "repeated": search.duplicates,
         "search_seconds": round(search.spent, 1),
         "importance": importance,
+        "settings": search.space.settings(),
+        "share_within_limits": search.space.share,
+        "limits": asdict(search.space.limits()),
     }
 
 
@@ -57,27 +60,8 @@ def search_tables(search: Proposer) -> list[Table]:
         ("val_loss", "val loss there", "loss"),
         ("state", "what became of it", "text"),
     )
-    tables = [
-        Table(
-            "trials",
-            "Trials of the search",
-            columns,
-            [trial_row(tried) for tried in search.trained],
-            TEXTS.trials_caption(),
-        )
-    ]
-    if search.skipped:
-        rows = [
-            {"number": t.number, "network": describe_configuration(t.recipe), "reason": t.reason}
-            for t in search.skipped
-        ]
-        columns = (
-            ("number", "trial", "int"),
-            ("network", "configuration", "text"),
-            ("reason", "why it was not trained", "text"),
-        )
-        tables.append(Table("skipped", "Proposals that were too large", columns, rows))
-    return tables
+    rows = [trial_row(tried) for tried in search.tried]
+    return [Table("trials", "Trials of the search", columns, rows, TEXTS.trials_caption())]
 
 
 def trial_row(tried: Tried) -> dict[str, Any]:
@@ -98,7 +82,7 @@ def trial_row(tried: Tried) -> dict[str, Any]:
 
 
 def trial_charts(search: Proposer, importance: Mapping[str, float] | None) -> list[Chart]:
-    seen = [tried for tried in search.trained if tried.runs]
+    seen = [tried for tried in search.tried if tried.runs]
     if not seen:
         return []
     out = [history_chart(seen)]

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from convscope.chapters.best.choice import near
+from convscope.chapters.best.choice import MARGIN
 from convscope.chapters.best.clock import LATENCY_BATCH
-from convscope.chapters.best.plan import BATCH, PRESETS
-from convscope.planning import IMPORTANCE_TRIALS, JOURNAL, OPTIMIZERS, Context, Proposer
+from convscope.chapters.best.flips import MIRROR_MARGIN, Flips
+from convscope.chapters.best.outcome import Outcome, schedule_of
+from convscope.chapters.best.plan import BATCH, PRESETS, REGRETS
+from convscope.planning import (
+    HEADROOM,
+    IMPORTANCE_TRIALS,
+    JOURNAL,
+    OPTIMIZERS,
+    Context,
+    Proposer,
+)
 from convscope.recipe import ConvNet, Recipe
-from convscope.statistics import Configuration
+from convscope.report import BestResult
 from convscope.training import Run
 from convscope.words import count, texts_beside
 
@@ -20,87 +28,82 @@ TEXTS = texts_beside(__file__)
 FEW = 10  # trials per setting below which a search is called small
 
 
-def verdict_of(winner: Configuration, small: Configuration, found: Sequence[Configuration]) -> str:
+def verdict_of(outcome: Outcome) -> str:
     """The verdict as programs read it, too."""
-    if len(found) == 1:
+    selection = outcome.selection
+    if len(selection.found) == 1:
         return "cannot tell from one configuration"
-    others = len(near(winner, found))
+    if not outcome.learnt:
+        return "cannot tell: no network is shown to beat chance"
+    others = len(outcome.near)
     doubt = f" (not told apart from {count(others, 'other')})" if others else ""
-    smallest = "" if small is winner else f"; smallest as good: {small.label}"
-    return f"{winner.label}{doubt}{smallest}"
-
-
-def figures(c: Configuration, prefix: str) -> dict[str, Any]:
-    """For results.json; `prefix` goes before every key."""
-    out: dict[str, Any] = {
-        f"{prefix}parameters": c.parameters,
-        f"{prefix}flops": c.flops,
-        f"{prefix}seeds": c.val_loss.n,
-    }
-    for name, e in (
-        ("val_loss", c.val_loss),
-        ("test_loss", c.test_loss),
-        ("test_accuracy", c.test_accuracy),
-    ):
-        out |= {
-            f"{prefix}{name}": e.mean,
-            f"{prefix}{name}_interval": [e.low, e.high],
-            f"{prefix}{name}_se": e.se,
+    smallest = ""
+    if outcome.compared is not None:
+        word, _ = outcome.compared
+        told = {
+            "as good": f"; smallest as good: {selection.smallest.label}",
+            "worse": f"; smaller and worse: {selection.smallest.label}",
+            "cannot tell": f"; cannot tell whether as good: {selection.smallest.label}",
         }
-    return out
+        smallest = told[word]
+    return f"{selection.winner.label}{doubt}{smallest}"
 
 
 def nothing_finished(name: str, finals: Sequence[Run]) -> str:
     return TEXTS.nothing_finished(name, len(finals), sorted({run.status for run in finals}))
 
 
-def sentence_of(
-    name: str,
-    winner: Configuration,
-    small: Configuration,
-    found: Sequence[Configuration],
-    search: Proposer,
-) -> str:
+def sentence_of(name: str, outcome: Outcome, search: Proposer) -> str:
     """The answer, for people."""
-    searched = {tried.recipe for tried in search.trained}
-    trials, settings = len(search.trained), len(search.space.axes())
+    selection = outcome.selection
+    searched = {tried.recipe for tried in search.tried}
+    trials, settings = len(search.tried), len(search.space.axes())
+    chosen = (replace(c.recipe, seed=search.seed) for c in selection.found)
     return TEXTS.sentence(
         name=name,
-        winner=winner,
-        small=small,
-        found=len(found),
-        tried=len(searched | {replace(c.recipe, seed=search.seed) for c in found}),
+        outcome=outcome,
+        winner=selection.winner,
+        schedules=[schedule_of(one.recipe) for one in (outcome.winner, outcome.small)],
+        margin=MARGIN,
+        found=len(selection.found),
+        tried=len(searched | set(chosen)),
         trials=trials,
         settings=settings,
         few=trials < FEW * settings,
     )
 
 
-def brief_of(winner: Configuration, small: Configuration) -> str:
-    return TEXTS.brief(winner, small)
+def brief_of(outcome: Outcome) -> str:
+    good = outcome.compared is not None and outcome.compared[0] == "as good"
+    return TEXTS.brief(outcome.winner, outcome.small if good else None)
 
 
 # paragraphs
 
 
-def selection_of(
+def selection_text(
     context: Context,
-    winner: Configuration,
-    found: Sequence[Configuration],
+    outcome: Outcome,
     latencies: Mapping[Recipe, dict[str, float] | None],
+    gives: BestResult,
 ) -> list[str]:
     """How winner and smallest are chosen, and what is not known of them."""
+    selection = outcome.selection
     out = [
         TEXTS.selection(
             finals=PRESETS[context.preset].finals,
-            seeds=len(context.seeds),
-            with_capacity=any("capacity" in c.chapters for c in found),
-        )
+            seeds=max((c.val_loss.n for c in selection.found if "best" in c.chapters), default=1),
+            with_capacity=any("capacity" in c.chapters for c in selection.found),
+            temperatures=selection.temperature(selection.winner) is not None,
+        ),
+        TEXTS.fresh(outcome.fresh, MARGIN, outcome.alone),
     ]
-    if winner.val_loss.n == 1:
+    if outcome.winner.test_loss.n == 1:
         out.append(TEXTS.one_seed())
-    if others := near(winner, found):
-        out.append(TEXTS.not_told_apart(others))
+    if outcome.near:
+        out.append(TEXTS.not_told_apart(outcome.near, outcome.judged.tells))
+    if gives.reason:
+        out.append(TEXTS.for_others(gives.reason))
     if any(latencies.values()):
         base = context.base
         out.append(TEXTS.latency(base.device, base.precision, base.threads, LATENCY_BATCH))
@@ -108,13 +111,21 @@ def selection_of(
 
 
 def strategy_of(
-    context: Context, search: Proposer, importance: Mapping[str, float] | None
+    context: Context, search: Proposer, importance: Mapping[str, float] | None, flips: Flips
 ) -> list[str]:
-    """What the search did, and what limits it: two paragraphs."""
+    """What the search did, what limits it, and whether images are mirrored."""
+    whole = search.space.reference.limit or len(context.data.train)
     told = [
-        TEXTS.proposed(search.sampler, search.seed, BATCH, len(search.trained), search.epochs),
+        TEXTS.proposed(
+            search.sampler,
+            search.seed,
+            BATCH,
+            len(search.tried),
+            search.epochs,
+            search.limit if search.limit not in (None, whole) else None,
+        ),
         what_became_of(search),
-        TEXTS.left_out(len(search.skipped), search.duplicates),
+        TEXTS.repeated(search.duplicates),
         what_is_shared(search.space.reference),
     ]
     if search.ended:
@@ -122,15 +133,16 @@ def strategy_of(
     written = context.folder is not None and (context.folder / JOURNAL).exists()
     if search.journal.problem or written:
         told.append(TEXTS.journal(JOURNAL, search.journal.problem))
-    return [" ".join(filter(None, told)), limits_of(search, importance)]
+    flipped = TEXTS.flips(flips, MIRROR_MARGIN, flips.recipe.epochs, search.space.reference.flip)
+    return [" ".join(filter(None, told)), limits_of(search, importance), flipped]
 
 
 def what_became_of(search: Proposer) -> str:
     """How many trials ended in which way."""
-    states = Counter(tried.state for tried in search.trained)
+    states = Counter(tried.state for tried in search.tried)
     pruned = Counter(
         tried.runs[-1].recipe.epochs
-        for tried in search.trained
+        for tried in search.tried
         if tried.state == "pruned" and tried.runs
     )
     named = ("finished", "pruned", "failed", "stopped", "untrained")
@@ -153,8 +165,17 @@ def what_is_shared(reference: Recipe) -> str:
 
 
 def limits_of(search: Proposer, importance: Mapping[str, float] | None) -> str:
-    told = TEXTS.limits(search.epochs[-1], search.space.ranges.flops / 1e6)
-    trials = len([tried for tried in search.trained if tried.runs])
+    space = search.space
+    trials = len([tried for tried in search.tried if tried.runs])
+    told = TEXTS.limits(
+        epochs=search.epochs[-1],
+        headroom=HEADROOM,
+        million_flops=space.limits().flops / 1e6,
+        settings=space.settings(),
+        share=space.share,
+        trials=len(search.tried),
+        regrets=[f"{points:.1f}" for points in REGRETS],
+    )
     if importance is None and trials < IMPORTANCE_TRIALS:
         told = f"{told} {TEXTS.no_importance(trials, IMPORTANCE_TRIALS)}"
     return told

@@ -39,7 +39,7 @@ def chapter(context: Context) -> Chapter:
     yield Wait(needs=NEEDS)
     winner, why = None, "the study has no search for the best network (the chapter best)"
     if "best" in context.chapters:
-        winner = context.best.winner if context.best is not None else None
+        winner = context.best.run if context.best is not None else None
         why = "the search has no winner that was trained"
     if winner is not None:
         # finished: it is read, so that the report counts it as used here, too

@@ -61,7 +61,7 @@ def chapter(context: Context) -> Chapter:
     bases = [base_of(context)]
     best = context.best if preset.winner_too else None
     if best is not None:
-        model = best.winner.recipe.model
+        model = best.winner.model
         bases += [model] if isinstance(model, ConvNet) and model not in bases else []
     recipes = recipes_of(context, bases)
     tuned = yield from tuned_rates(context, recipes, preset.rates)
