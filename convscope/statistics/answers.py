@@ -23,6 +23,7 @@ from convscope.training import (
     predict,
     resident,
     right_answers,
+    validation_history,
 )
 
 
@@ -44,6 +45,22 @@ def right_by_image(run: Run, data: Dataset) -> NDArray[np.floating]:
     return (answers == tensors.labels["test"]).double().cpu().numpy()
 
 
+def recorded_answers(
+    run: Run, data: Dataset, split: Literal["val", "test"]
+) -> NDArray[np.floating]:
+    """1 for each image of a split that the run's best weights classify right, else 0, as recorded.
+
+    The array is empty where the run did not record them, and, noted as missing, where the file
+    cannot be read.
+    """
+    try:
+        recorded = right_answers(run, data, split)
+    except UserError as error:
+        note_unreadable("right answers", run, error)
+        return np.zeros(0)
+    return np.zeros(0) if recorded is None else recorded.double().numpy()
+
+
 def losses_by_image(
     run: Run, split: Literal["val", "test"], when: Literal["best", "last"] = "best"
 ) -> NDArray[np.floating]:
@@ -58,3 +75,16 @@ def losses_by_image(
         note_unreadable("losses by image", run, error)
         return np.zeros(0)
     return np.zeros(0) if recorded is None else recorded.double().numpy()
+
+
+def history_of(run: Run) -> NDArray[np.floating] | None:
+    """The losses of each validation image after each evaluated epoch (`validation_history`).
+
+    None where the run recorded none, and, noted as missing, where the file cannot be read.
+    """
+    try:
+        recorded = validation_history(run)
+    except UserError as error:
+        note_unreadable("validation losses by image", run, error)
+        return None
+    return None if recorded is None else recorded.double().numpy()

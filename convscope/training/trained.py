@@ -69,12 +69,12 @@ def image_losses(run: Run, split: Literal["val", "test"], when: When = "best") -
 
 
 def right_answers(
-    run: Run, data: Dataset, split: Literal["val", "test"] = "test", when: When = "best"
+    run: Run, data: Dataset | int, split: Literal["val", "test"] = "test", when: When = "best"
 ) -> Tensor | None:
     """Which images of a split a run's weights get right: N booleans.
 
     run: a finished run.
-    data: what it was trained and evaluated on.
+    data: what it was trained and evaluated on, or the number of images of the split.
     split: "val" or "test".
     when: after the best epoch or after the last one.
 
@@ -85,7 +85,7 @@ def right_answers(
     if found is None:
         return None
     try:
-        return unpacked(found, len(getattr(data, split)))
+        return unpacked(found, data if isinstance(data, int) else len(getattr(data, split)))
     except ValueError as error:
         raise UserError(f"run {one_line(run.path)}: {error}") from None
 

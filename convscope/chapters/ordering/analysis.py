@@ -35,7 +35,7 @@ from convscope.report import Finding
 from convscope.statistics import (
     Configuration,
     Difference,
-    compare,
+    accuracy_difference,
     configurations,
     equivalence,
     grouped,
@@ -105,8 +105,8 @@ def difference_from_natural(kind: str, arms: dict[str, Configuration]) -> Differ
     """
     arm, natural = arms[kind], arms["natural"]
     if kind in FIXED:
-        return compare(arm, natural, [arms[fixed] for fixed in FIXED if fixed in arms])
-    return compare(arm, natural, [natural, arm])
+        return accuracy_difference(arm, natural, [arms[fixed] for fixed in FIXED if fixed in arms])
+    return accuracy_difference(arm, natural, [natural, arm])
 
 
 def largest_of(exact: dict[str, FlattenOrder]) -> float | None:
