@@ -96,7 +96,7 @@ def test_a_value_that_is_given_arrives_in_the_recipe(
     recipe = recipe_of(cli("train", data, *model, *FAST, *typed, "--out", tmp_path, "--json"))
     assert getattr(recipe, name) == value
     changed = {field for field in FIELDS if getattr(recipe, field) != getattr(Recipe(), field)}
-    beside = {word[2:] for word in typed if word.startswith("--")}
+    beside = {word[2:].replace("-", "_") for word in typed if word.startswith("--")}
     assert changed <= {name, "epochs", "batch"} | beside
 
 
