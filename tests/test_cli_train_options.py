@@ -29,7 +29,9 @@ GIVEN: dict[str, tuple[list[str], Any]] = {
     "val": (["--val", "0.2"], 0.2),
     "split_seed": (["--split-seed", "4"], 4),
     "limit": (["--limit", "60"], 60),
+    "subset_seed": (["--subset-seed", "5", "--limit", "60"], 5),
     "label_noise": (["--label-noise", "0.1"], 0.1),
+    "noise_seed": (["--noise-seed", "6", "--label-noise", "0.1"], 6),
     "batch": (["--batch", "20"], 20),
     "optimizer": (["--optimizer", "adamw"], "adamw"),
     "lr": (["--lr", "0.01"], 0.01),
@@ -44,6 +46,7 @@ GIVEN: dict[str, tuple[list[str], Any]] = {
     "alternate": (["--alternate", "--flip"], True),
     "small_share": (["--small-share", "0.5"], 0.5),
     "evaluate": (["--evaluate", "val, test"], ("val", "test")),
+    "evaluate_every": (["--evaluate-every", "2"], 2),
     "train_sample": (["--train-sample", "30"], 30),
     "views": (["--views", "flip and shift"], "flip and shift"),
     "device": (["--device", "cpu"], "cpu"),
@@ -93,7 +96,7 @@ def test_a_value_that_is_given_arrives_in_the_recipe(
     recipe = recipe_of(cli("train", data, *model, *FAST, *typed, "--out", tmp_path, "--json"))
     assert getattr(recipe, name) == value
     changed = {field for field in FIELDS if getattr(recipe, field) != getattr(Recipe(), field)}
-    beside = {word[2:] for word in typed if word.startswith("--")}
+    beside = {word[2:].replace("-", "_") for word in typed if word.startswith("--")}
     assert changed <= {name, "epochs", "batch"} | beside
 
 

@@ -12,9 +12,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from studying import Listener, again, is_pilot, results, runs_of
+from studying import is_pilot, results, runs_of
 
-from convscope import data, studies
+from convscope import data
 from convscope.chapters.nonlinearity.collapses import map_of
 from convscope.chapters.receptive_field.fields import effective
 from convscope.files import dump, seal, write_json
@@ -101,37 +101,15 @@ def test_a_report_names_the_runs_that_it_leaves_out(
     assert f"left out: run {victim.path}: best.safetensors was altered" in listed.err
 
 
-def test_going_on_trains_it_again_and_names_it(
-    victim: Run, finished_study: Path, cifar_slice: Path
-) -> None:
-    known = results(finished_study)
-    study, listener = again(finished_study, cifar_slice)
-    assert listener.trained == [victim.id]
-    assert any(victim.id in line and "set aside" in line for line in listener.said)
-    assert {
-        path.name.split(".set-aside")[0] for path in victim.path.glob("*.set-aside-*[0-9]")
-    } == {
-        "result.json",
-        "best.safetensors",
-        "checkpoint.safetensors",
-    }
-    tree = results(finished_study)
-    assert tree["chapters"] == known["chapters"] and study["capacity"].missing == ()
-    damage = {"run": victim.id, "why": "best.safetensors was altered", "trained_again": True}
-    assert tree["damaged"] == [damage]
-    assert f"and trained again: {victim.id}" in words(finished_study / "report.html")
-
-
-def test_a_run_without_a_result_is_named(finished_study: Path) -> None:
+def test_a_run_without_a_result_is_named(torture: ModuleType, finished_study: Path) -> None:
     run = next(run for run in runs_of(finished_study).values() if not is_pilot(run))
     (run.path / "result.json").unlink()
-    listener = Listener()
-    study = studies.render(finished_study, listener)
-    assert [line for line in listener.said if run.id in line and "left out" in line]
-    assert study["capacity"].missing == ("1 run without a result on disk",)
-    assert "Missing evidence" in str(study["capacity"])
-    (damage,) = results(finished_study)["damaged"]
-    assert damage["run"] == run.id and damage["why"] == "it has no result.json"
+    found = torture.reading(finished_study)
+    assert f"run {run.path}: no result.json; it is left out" in found.said
+    capacity = found.tree["chapters"]["capacity"]
+    assert capacity["missing"] == ["1 run without a result on disk"]
+    (damage,) = found.tree["damaged"]
+    assert (damage["run"], damage["why"]) == (run.id, "it has no result.json")
 
 
 def test_notes_go_to_the_innermost_collection_once() -> None:

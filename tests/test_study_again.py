@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recording import figures
 from studying import again, is_pilot, results, runs_of, stamps
 
 from convscope import studies
@@ -73,18 +74,32 @@ def test_an_altered_run_is_set_aside_and_made_again(
 ) -> None:
     known = results(finished_study)
     before = runs_of(finished_study)
-    victim = next(run for run in known["runs"] if not run["pilot"])["id"]
-    file = finished_study / "runs" / victim / "result.json"
+    victims = [run["id"] for run in known["runs"] if not run["pilot"]][:2]
+    folders = [finished_study / "runs" / victim for victim in victims]
+    file, weights = folders[0] / "result.json", folders[1] / "best.safetensors"
     file.write_text(file.read_text().replace('"status": "finished"', '"status": "diverged"'))
-    others = {name: stamp for name, stamp in stamps(finished_study).items() if victim not in name}
-    _, listener = again(finished_study, cifar_slice)
-    assert any(victim in line and "set aside" in line for line in listener.said)
-    assert [path.parent.name for path in finished_study.rglob("result.json.set-aside-*[0-9]")] == [
-        victim
-    ]
+    weights.write_bytes(weights.read_bytes()[:-1])
+    others = {
+        name: stamp
+        for name, stamp in stamps(finished_study).items()
+        if not any(victim in name for victim in victims)
+    }
+    study, listener = again(finished_study, cifar_slice)
+    for victim, name in zip(victims, ("result.json", "best.safetensors"), strict=True):
+        (line,) = [line for line in listener.said if victim in line and "set aside" in line]
+        assert f"{name} was altered" in line
+    asides = [path.parent for path in finished_study.rglob("result.json.set-aside-*[0-9]")]
+    assert set(asides) == set(folders) and list(folders[1].glob("best*.set-aside-*[0-9]"))
     assert stamps(finished_study).items() >= others.items()
-    assert results(finished_study)["chapters"] == known["chapters"]
-    assert read_run(file.parent).rows == before[victim].rows
+    tree = results(finished_study)
+    assert tree["chapters"] == known["chapters"] and study["capacity"].missing == ()
+    assert {one["run"]: one["trained_again"] for one in tree["damaged"]} == dict.fromkeys(
+        victims, True
+    )
+    page = (finished_study / "report.html").read_text()
+    assert 'id="trained-again"' in page and 'id="left-out"' not in page
+    assert figures(read_run(folders[0])) == figures(before[victims[0]])
+    assert figures(read_run(folders[1])) == figures(before[victims[1]])
 
 
 @pytest.mark.parametrize("victims", ["ten bits", "pilots of the grid", "all pilots", "sweep"])
