@@ -127,7 +127,7 @@ def test_evaluation_is_a_full_batch_in_eval_mode(loaded: Dataset) -> None:
     expected = {key: value for key, value in figures(rows[0]).items() if key not in ("epoch", "lr")}
     figures_again, right = evaluate_splits(net, tensors, recipe)
     assert figures_again == expected
-    answers = unpacked(right[RIGHT], len(tensors.labels["test"]))
+    answers = unpacked(right[f"{RIGHT}.test"], len(tensors.labels["test"]))
     assert answers.double().mean().item() == rows[0]["test_accuracy"]
     assert torch.equal(
         answers, net.eval()(tensors.inputs("test", slice(None))).argmax(1) == tensors.labels["test"]
