@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convscope.chapters.nonlinearity.analysis import chapter, finding, measured_parts, split
+from convscope.chapters.nonlinearity.factorial import Factorial, role_of
 from convscope.chapters.nonlinearity.plan import (
     ACTIVATION,
     KINDS,
@@ -30,6 +31,7 @@ __all__ = [
     "PRESETS",
     "QUESTION",
     "TITLE",
+    "Factorial",
     "Preset",
     "arms_of",
     "chapter",
@@ -39,6 +41,7 @@ __all__ = [
     "measured_parts",
     "paragraphs_of",
     "removed_from",
+    "role_of",
     "split",
     "without",
 ]
