@@ -102,22 +102,24 @@ class _Problem:
 
     def __init__(self, inputs: Tensor, labels: Tensor, classes: int) -> None:
         self.x = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], 1)
+        if len(self.x) < self.x.shape[1]:  # fewer images than pixels: coordinates in their span
+            self.x = torch.linalg.qr(self.x.double().T, mode="r").R.T.contiguous()
         self.labels, self.classes = labels, classes
         self.count, self.size = self.x.shape
         wanted = max(1, self.count // (SAMPLE * self.size))
         sample = gram(self.x[::wanted]) / len(self.x[::wanted])
         self.factor = cholesky(sample / 2, 1e-4)  # images fewer than pixels: a ridge
 
-    def batches(self, dtype: torch.dtype = torch.float32) -> Iterator[tuple[slice, Tensor]]:
+    def batches(self) -> Iterator[tuple[slice, Tensor]]:
         for start in range(0, self.count, ROWS):
             rows = slice(start, start + ROWS)
-            yield rows, self.x[rows].to(dtype)
+            yield rows, self.x[rows]
 
     def loss_and_gradient(self, weight: Tensor) -> tuple[float, Tensor]:
         """The mean loss and its gradient K×D at `weight` K×D."""
-        columns = torch.zeros(max(PADDED, self.classes), self.size)
+        columns = self.x.new_zeros(max(PADDED, self.classes), self.size)
         columns[: self.classes] = weight
-        missing = torch.zeros(len(columns), ROWS)
+        missing = self.x.new_zeros(len(columns), ROWS)
         loss, total = 0.0, torch.zeros(len(columns), self.size, dtype=torch.float64)
         for rows, x in self.batches():
             labels = self.labels[rows, None]
@@ -183,7 +185,7 @@ class _Problem:
         """(q = softmax(W x) as N×K, R = Σ (q − e(y)) xᵀ as K×D), in float64."""
         q = torch.empty(self.count, self.classes, dtype=torch.float64)
         excess = torch.zeros(self.classes, self.size, dtype=torch.float64)
-        for rows, x in self.batches(torch.float64):
+        for rows, x in ((rows, x.double()) for rows, x in self.batches()):
             q[rows] = (x @ weight.T).softmax(1)
             excess += minus_labels(q[rows], self.labels[rows]).T @ x
         return q, excess
@@ -196,7 +198,7 @@ class _Problem:
         room, moved = q.min(1).values.topk(min(self.count, MOVED * self.size))
         x, own = self.x[moved], q[moved]
         still = excess - minus_labels(own, self.labels[moved]).T @ x.double()
-        factor = cholesky(gram(x * room.sqrt().float()[:, None]), 1e-7)
+        factor = cholesky(gram(x * room.sqrt().to(x.dtype)[:, None]), 1e-7)
         for _ in range(ROUNDS):
             step = torch.cholesky_solve(excess.T, factor).T
             delta = torch.cat([part.double() @ step.T for part in x.split(ROWS)]) * room[:, None]

@@ -105,9 +105,11 @@ def verdict_of(ablation: Ablation) -> str:
     said = "nonlinearity buys accuracy"
     every = len(kinds) == len(ablation.factorial.kinds)
     which = " and ".join(kinds)
+    either = "either part" if len(kinds) == 2 else "any part"
     if word == "suffice":
-        either = "either part" if len(kinds) == 2 else "any part"
         return f"{said}: {either if every else which} suffices"
+    if word == "most" and every:
+        return f"{said}: {either} buys most"
     if word == "needed":
         both = "both parts" if len(kinds) == 2 else "all parts"
         if every:

@@ -59,16 +59,18 @@ def named_effects(ablation: Ablation) -> list[tuple[str, Difference]]:
     found: list[tuple[str, Difference | None]] = []
     one, kinds = ablation.factorial, ablation.factorial.kinds
     if len(kinds) > 1:
-        found += [(TEXTS.effect_alone(kind), one.alone(kind)) for kind in kinds]
-        found += [(TEXTS.effect_cost(kind), one.cost(kind)) for kind in kinds]
-        found += [(TEXTS.effect_main(kind), one.main_effect(kind)) for kind in kinds]
-        found.append((TEXTS.effect_interaction(), one.interaction))
+        found += [(TEXTS.effect("alone", [kind]), one.alone(kind)) for kind in kinds]
+        found += [(TEXTS.effect("cost", [kind]), one.cost(kind)) for kind in kinds]
+        found += [(TEXTS.effect("main", [kind]), one.main_effect(kind)) for kind in kinds]
+        found.append((TEXTS.effect("interaction"), one.interaction))
     if len(kinds) > 2:
         pairs = itertools.combinations(kinds, 2)
-        found += [(TEXTS.effect_pair(*pair), one.effect(pair)) for pair in pairs]
-        found += [(TEXTS.effect_shapley(kind), one.shapley(kind)) for kind in kinds]
-    found.append((TEXTS.effect_drop(), ablation.drop))
-    found += [(TEXTS.effect_size(factor), size) for factor, size in ablation.sizes.items()]
+        found += [(TEXTS.effect("pair", pair), one.effect(pair)) for pair in pairs]
+        found += [(TEXTS.effect("shapley", [kind]), one.shapley(kind)) for kind in kinds]
+    found.append((TEXTS.effect("drop"), ablation.drop))
+    found += [
+        (TEXTS.effect("size", [f"{factor:g}"]), size) for factor, size in ablation.sizes.items()
+    ]
     return [(name, difference) for name, difference in found if difference is not None]
 
 
@@ -105,7 +107,7 @@ def effects_chart(ablation: Ablation) -> list[Chart]:
 def arms_table(
     arms: Mapping[Model, Configuration], groups: Mapping[ConvNet, Sequence[Configuration]]
 ) -> Table:
-    of_base = reversed(groups.items())
+    of_base = reversed(list(groups.items()))
     base_for = {arm.model: base for base, members in of_base for arm in members}
 
     def removed(arm: Configuration) -> dict[str, Any]:

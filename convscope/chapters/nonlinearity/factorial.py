@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from convscope.recipe import ConvNet
 from convscope.statistics import Configuration, Difference, contrast, holm, p_above, p_outside
 
 Kinds = frozenset[str]
+
+LEVEL = 0.05  # of each test on what a part does
 
 
 @dataclass(frozen=True)
@@ -131,31 +133,37 @@ def factorial_of(
 
 
 def role_of(factorial: Factorial) -> tuple[str, tuple[str, ...]]:
-    """What tests say of the parts: (word, the kinds that it speaks of).
+    """What tests say of the parts: (word, the kinds that it speaks of), the first that is shown.
 
     "suffice": each of these alone is equivalent to the complete network within the margin, where
-    the network without any is worse by more than the margin. "most": each of these alone buys more
-    than half of what all buy. "needed": taking out any of these costs more than the margin. "":
-    none of these is shown, or there is one kind only. Each at an error of 5 %: a word on all kinds
-    holds if every one's test does, kinds are picked out by Holm's method.
+        the network without any is worse by more than the margin.
+    "most": each alone buys more than half of what all buy together; first only if of all kinds.
+    "needed": taking out any of these costs more than the margin.
+    "": none of these is shown, or there is one kind only.
+
+    Each at an error of 5 %: a word on all kinds holds if every one's test does; otherwise the kinds
+    are picked out by Holm's method.
     """
     drop, kinds = factorial.drop, factorial.kinds
-    if drop is None or len(kinds) < 2 or p_above(drop, MARGIN) > 0.05:
+    if drop is None or len(kinds) < 2 or p_above(drop, MARGIN) > LEVEL:
         return "", ()
-    tests = {
-        "suffice": {kind: (factorial.shortfall(kind), p_outside, MARGIN) for kind in kinds},
-        "needed": {kind: (factorial.cost(kind), p_above, MARGIN) for kind in kinds},
-        "most": {kind: (factorial.beyond_half(kind), p_above, 0.0) for kind in kinds},
+    p = {
+        "suffice": {kind: p_of(factorial.shortfall(kind), p_outside, MARGIN) for kind in kinds},
+        "most": {kind: p_of(factorial.beyond_half(kind), p_above, 0.0) for kind in kinds},
+        "needed": {kind: p_of(factorial.cost(kind), p_above, MARGIN) for kind in kinds},
     }
-    for word, by_kind in tests.items():
-        p = {
-            kind: test(difference, value) if difference is not None else 1.0
-            for kind, (difference, test, value) in by_kind.items()
-        }
-        shown = kinds if max(p.values()) <= 0.05 else tuple(holm(p))
-        if shown:
-            return word, tuple(kind for kind in kinds if kind in shown)
+    for word, of_all in (("suffice", False), ("most", True), ("needed", False), ("most", False)):
+        every = max(p[word].values()) <= LEVEL
+        picked = kinds if every else () if of_all else holm(p[word], LEVEL)
+        if picked:
+            return word, tuple(kind for kind in kinds if kind in picked)
     return "", ()
+
+
+def p_of(
+    difference: Difference | None, test: Callable[[Difference, float], float], value: float
+) -> float:
+    return 1.0 if difference is None else test(difference, value)
 
 
 def numbers_of(factorial: Factorial) -> dict[str, Any]:

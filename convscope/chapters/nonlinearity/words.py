@@ -12,7 +12,7 @@ from convscope.chapters.nonlinearity.plan import KINDS, MARGIN, base_of, kinds_o
 from convscope.planning import Context
 from convscope.probes.affine import Part
 from convscope.recipe import ConvNet, label_of
-from convscope.statistics import Configuration, Difference, SoftmaxOptimum, equivalence
+from convscope.statistics import Configuration, SoftmaxOptimum, equivalence
 from convscope.training import Run
 from convscope.words import texts_beside
 
@@ -26,9 +26,9 @@ def no_answer(name: str, base: ConvNet, trained: bool) -> str:
 
 def brief_of(ablation: Ablation) -> str:
     """The verdict as a clause."""
-    if not ablation.learnt:
-        return TEXTS.brief_at_chance()
-    return TEXTS.brief(ablation.drop, *ablation.role, len(ablation.factorial.kinds))
+    return TEXTS.brief(
+        ablation.learnt, ablation.drop, *ablation.role, len(ablation.factorial.kinds)
+    )
 
 
 def sentence_of(name: str, ablation: Ablation) -> str:
@@ -46,17 +46,26 @@ def sentence_of(name: str, ablation: Ablation) -> str:
         seeds = full.n if ablation.drop.degrees else 1
         told.append(TEXTS.each_alone(alone, *ablation.role, ablation.drop.low > 0, MARGIN, seeds))
     told += [TEXTS.one_seed()] if not ablation.drop.degrees and len(told) == 1 else []
-    told += size_told(ablation.sizes)
+    told += size_told(ablation)
     return " ".join(told)
 
 
-def size_told(sizes: Mapping[float, Difference]) -> list[str]:
+def size_told(ablation: Ablation) -> list[str]:
     """The sentence on that size that matters most: one that differs, or that cannot be told."""
+    sizes = ablation.sizes
     if not sizes:
         return []
     order = ("different", "cannot tell", "equivalent")
     factor = min(sizes, key=lambda f: (order.index(equivalence(sizes[f], MARGIN)), f))
-    return [TEXTS.larger(factor, sizes[factor], size_helps(sizes), len(sizes), MARGIN)]
+    fewest = fewest_of(ablation)
+    return [TEXTS.larger(factor, sizes[factor], size_helps(sizes), fewest, MARGIN)]
+
+
+def fewest_of(ablation: Ablation) -> int | None:
+    """Values of the linear network's narrowest layer; None where an image has no more."""
+    in_shape = ablation.linear.data.in_shape
+    fewest = narrowest(ablation.linear.convnet, in_shape)
+    return fewest if fewest < math.prod(in_shape) else None
 
 
 def accuracies_of(arms: Sequence[Configuration]) -> list[float]:
@@ -92,7 +101,7 @@ def paragraphs_of(
             recipe, len(data.train), len(full.runs), full.parameters, ablation.linear.parameters
         ),
         *parts_told(ablation),
-        why(ablation, data.num_classes, data.in_shape),
+        why(ablation),
         TEXTS.softmax(),
     ]
     if optimum is not None:
@@ -125,19 +134,17 @@ def parts_told(ablation: Ablation) -> list[str]:
     return out
 
 
-def why(ablation: Ablation, classes: int, in_shape: tuple[int, int, int]) -> str:
-    pixels, linear = math.prod(in_shape), ablation.linear.convnet
-    fewest = narrowest(linear, in_shape)
+def why(ablation: Ablation) -> str:
+    data = ablation.linear.data
     softmax = ablation.softmax.test_accuracy if ablation.softmax else None
-    on_size = [equivalence(d, MARGIN) for d in ablation.against_softmax.values()]
     return TEXTS.why(
-        classes,
-        pixels,
-        fewest if fewest < pixels else None,
-        linear.head == "gap",
+        data.num_classes,
+        math.prod(data.in_shape),
+        fewest_of(ablation),
+        ablation.linear.convnet.head == "gap",
         accuracies_of(ablation.linears),
         softmax,
-        on_size,
+        [equivalence(d, MARGIN) for d in ablation.against_softmax.values()],
         MARGIN,
     )
 
