@@ -139,7 +139,7 @@ MOST = f"{BUYS}: either part buys most"
         ({"enlarged": 0.44}, MOST, "yes", "narrowest layer has 6 values, so it reaches a part"),
         ({"enlarged": 0.423}, MOST, "no", "changes it by 1.1 points"),
         (
-            {"full": 0.105},
+            {"full": 0.1},
             "did not learn",
             "no",
             "is not shown to beat the most frequent class: it did not learn.",

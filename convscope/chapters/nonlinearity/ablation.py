@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from convscope.chapters.nonlinearity import factorial as effects
 from convscope.chapters.nonlinearity.collapses import Collapsed
-from convscope.chapters.nonlinearity.factorial import Factorial, factorial_of, role_of
-from convscope.chapters.nonlinearity.plan import KINDS, MARGIN, kinds_of, without
+from convscope.chapters.nonlinearity.factorial import (
+    Factorial,
+    arms_by_kinds,
+    factorial_of,
+    role_of,
+)
+from convscope.chapters.nonlinearity.plan import KINDS, MARGIN, kinds_of
 from convscope.probes.affine import Part
 from convscope.recipe import ConvNet, Model, SoftmaxRegression, label_of
 from convscope.statistics import (
     Configuration,
     Difference,
     SoftmaxOptimum,
-    beats_chance,
-    contrast,
+    above_chance,
+    accuracy_difference,
     equivalence,
+    repeated_word,
 )
 
 
@@ -26,7 +32,8 @@ from convscope.statistics import (
 class Ablation:
     """A network with and without its nonlinear parts, and what that does to test accuracy.
 
-    full: the network itself; linear: without all its nonlinear kinds; drop: full − linear.
+    full: the network itself; linear: without all its nonlinear kinds.
+    drop: full − linear; its replication is that of the chapter's verdict.
     factorial: all combinations of kinds; role: what tests say of them (`role_of`).
     sizes: by factor on the width, the enlarged linear network − the linear network.
     linears: all linear networks of the chapter; softmax: softmax regression.
@@ -61,31 +68,40 @@ def ablation_of(
     arms: all configurations of the chapter, over which the seeds' variance is pooled where it is
         homogeneous.
     """
-    family = tuple(arms.values())
-    factorial = factorial_of(base, members, family)
-    drop, by_model = factorial.drop, {arm.model: arm for arm in members}
-    if drop is None or not factorial.kinds:
+    family, kinds = tuple(arms.values()), kinds_of(base)
+    by_kinds = arms_by_kinds(base, members)
+    full, linear = by_kinds.get(frozenset(kinds)), by_kinds.get(frozenset())
+    if not kinds or full is None or linear is None:
         return None
-    full, linear = by_model[base], by_model[without(base, kinds_of(base))]
+    factorial = factorial_of(base, by_kinds, family)
     linears = [arm for arm in family if isinstance(arm.model, ConvNet) and not kinds_of(arm.model)]
     softmax = arms.get(SoftmaxRegression())
-    at_chance = tuple(arm for arm in factorial.arms.values() if not beats_chance(arm, family))
-    partly = [arm for arm in at_chance if arm is not linear]  # trained badly, or not able to
+    at_chance = tuple(arm for arm in by_kinds.values() if not above_chance(arm, family))
+    # an arm that has parts and is at chance was trained badly, or is not able to learn
+    speaks = all(arm is linear for arm in at_chance)
+    drop = factorial.drop
+    assert drop is not None
+    learnt = full not in at_chance
+    again = repeated_word(
+        [*by_kinds.values()],
+        lambda found: word_of(replace(factorial, found=found), learnt, speaks),
+        factorial.found,
+    )
     return Ablation(
         base,
         full,
         linear,
-        drop,
+        replace(drop, replication=again),
         factorial,
-        ("", ()) if partly else role_of(factorial),
+        role_of(factorial) if speaks else ("", ()),
         {
-            arm.convnet.width / base.width: contrast({arm: 1.0, linear: -1.0}, family)
+            arm.convnet.width / base.width: accuracy_difference(arm, linear, family)
             for arm in members
             if arm.convnet.width > base.width
         },
         linears,
         softmax,
-        {arm.model: contrast({arm: 1.0, softmax: -1.0}, family) for arm in linears}
+        {arm.model: accuracy_difference(arm, softmax, family) for arm in linears}
         if softmax
         else {},
         at_chance,
@@ -94,16 +110,25 @@ def ablation_of(
 
 def verdict_of(ablation: Ablation) -> str:
     """In a few words. With one seed per network nobody can tell."""
-    drop = ablation.drop
-    if not ablation.learnt:
+    speaks = all(arm is ablation.linear for arm in ablation.at_chance)
+    return word_of(ablation.factorial, ablation.learnt, speaks)
+
+
+def word_of(factorial: Factorial, learnt: bool, speaks: bool) -> str:
+    """The verdict.
+
+    learnt: whether the complete network beats chance; speaks: whether all arms with parts do.
+    """
+    drop, said = factorial.drop, "nonlinearity buys accuracy"
+    assert drop is not None
+    if not learnt:
         return "did not learn"
-    if not drop.degrees or drop.low <= 0 <= drop.high:
+    if not drop.tells or drop.low <= 0 <= drop.high:
         return "cannot tell"
     if drop.high < 0:
         return "nonlinearity costs accuracy"
-    word, kinds = ablation.role
-    said = "nonlinearity buys accuracy"
-    every = len(kinds) == len(ablation.factorial.kinds)
+    word, kinds = role_of(factorial) if speaks else ("", ())
+    every = len(kinds) == len(factorial.kinds)
     which = " and ".join(kinds)
     either = "either part" if len(kinds) == 2 else "any part"
     if word == "suffice":
@@ -146,6 +171,7 @@ def numbers_of(
         "components": [component(part) for part in measured],
         "drop": drop.mean,
         "drop_interval": [drop.low, drop.high],
+        "replication": drop.replication,
         "full_accuracy": ablation.full.test_accuracy.mean,
         "linear_accuracy": ablation.linear.test_accuracy.mean,
         "softmax_regression_accuracy": softmax.test_accuracy.mean if softmax else None,

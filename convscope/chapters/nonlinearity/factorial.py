@@ -10,7 +10,15 @@ from typing import Any
 
 from convscope.chapters.nonlinearity.plan import MARGIN, kinds_of, removed_from
 from convscope.recipe import ConvNet
-from convscope.statistics import Configuration, Difference, contrast, holm, p_above, p_outside
+from convscope.statistics import (
+    Configuration,
+    Crossed,
+    Difference,
+    crossed_accuracies,
+    holm,
+    p_above,
+    p_outside,
+)
 
 Kinds = frozenset[str]
 
@@ -22,19 +30,20 @@ class Factorial:
     """The arms of one network by the kinds that are present in them.
 
     kinds: all of them, in their order.
-    family: the configurations over which the variance between seeds is pooled.
+    order: the kinds that each arm has, in the order of `found`.
+    found: seeds and images of the arms' test accuracies.
     """
 
     kinds: tuple[str, ...]
-    arms: Mapping[Kinds, Configuration]
-    family: tuple[Configuration, ...]
+    order: tuple[Kinds, ...]
+    found: Crossed
 
     def of(self, weights: Mapping[Kinds, float]) -> Difference | None:
         """Σ weight · accuracy over sets of kinds; None where one of these arms is missing."""
         used = {kinds: c for kinds, c in weights.items() if c}
-        if not used or not set(used) <= set(self.arms):
+        if not used or not set(used) <= set(self.order):
             return None
-        return contrast({self.arms[kinds]: c for kinds, c in used.items()}, self.family)
+        return self.found.contrast([used.get(kinds, 0.0) for kinds in self.order])
 
     @property
     def whole(self) -> Kinds:
@@ -119,17 +128,25 @@ def gain(
     return out
 
 
-def factorial_of(
-    base: ConvNet, members: Sequence[Configuration], family: Sequence[Configuration]
-) -> Factorial:
-    """The factorial of `base`, from those of its arms that have its width and were trained."""
+def arms_by_kinds(base: ConvNet, members: Sequence[Configuration]) -> dict[Kinds, Configuration]:
+    """Those arms of `base` that have its width, by the kinds that are present in them."""
     kinds = kinds_of(base)
-    arms = {
+    return {
         frozenset(kinds) - frozenset(removed_from(base, arm.convnet)): arm
         for arm in members
         if arm.convnet.width == base.width
     }
-    return Factorial(kinds, arms, tuple(family))
+
+
+def factorial_of(
+    base: ConvNet, arms: Mapping[Kinds, Configuration], family: Sequence[Configuration]
+) -> Factorial:
+    """The factorial of `base`.
+
+    arms: at least one of its arms, by the kinds that are present.
+    family: configurations whose seeds tell about the variance between seeds.
+    """
+    return Factorial(kinds_of(base), tuple(arms), crossed_accuracies([*arms.values()], family))
 
 
 def role_of(factorial: Factorial) -> tuple[str, tuple[str, ...]]:
@@ -147,6 +164,7 @@ def role_of(factorial: Factorial) -> tuple[str, tuple[str, ...]]:
     drop, kinds = factorial.drop, factorial.kinds
     if drop is None or len(kinds) < 2 or p_above(drop, MARGIN) > LEVEL:
         return "", ()
+    tails = drop.tells_at(LEVEL / len(kinds))  # Holm's method looks at smaller errors
     p = {
         "suffice": {kind: p_of(factorial.shortfall(kind), p_outside, MARGIN) for kind in kinds},
         "most": {kind: p_of(factorial.beyond_half(kind), p_above, 0.0) for kind in kinds},
@@ -154,7 +172,7 @@ def role_of(factorial: Factorial) -> tuple[str, tuple[str, ...]]:
     }
     for word, of_all in (("suffice", False), ("most", True), ("needed", False), ("most", False)):
         every = max(p[word].values()) <= LEVEL
-        picked = kinds if every else () if of_all else holm(p[word], LEVEL)
+        picked = kinds if every else () if of_all or not tails else holm(p[word], LEVEL)
         if picked:
             return word, tuple(kind for kind in kinds if kind in picked)
     return "", ()

@@ -43,9 +43,9 @@ def sentence_of(name: str, ablation: Ablation) -> str:
     told = [TEXTS.drop(name, label, kinds, full, ablation.drop)]
     alone = {kind: ablation.factorial.alone(kind) for kind in kinds}
     if len(kinds) > 1 and all(alone.values()):
-        seeds = full.n if ablation.drop.degrees else 1
+        seeds = full.n if ablation.drop.tells else 1
         told.append(TEXTS.each_alone(alone, *ablation.role, ablation.drop.low > 0, MARGIN, seeds))
-    told += [TEXTS.one_seed()] if not ablation.drop.degrees and len(told) == 1 else []
+    told += [TEXTS.one_seed()] if not ablation.drop.tells and len(told) == 1 else []
     told += size_told(ablation)
     return " ".join(told)
 
@@ -125,9 +125,7 @@ def parts_told(ablation: Ablation) -> list[str]:
         shares = {kind: ablation.factorial.shapley(kind) for kind in ablation.factorial.kinds}
         known = {kind: share for kind, share in shares.items() if share is not None}
         sign = interaction.low > 0, interaction.high < 0
-        out.append(
-            TEXTS.interaction(interaction, *(s and interaction.degrees for s in sign), known)
-        )
+        out.append(TEXTS.interaction(interaction, *(s and interaction.tells for s in sign), known))
     missed = [arm.label for arm in ablation.at_chance if arm is not ablation.full]
     if missed:
         out.append(TEXTS.arms_at_chance(missed))
