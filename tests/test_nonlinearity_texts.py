@@ -9,6 +9,7 @@ from typing import Any
 
 import driving
 import made
+import numpy as np
 import pytest
 from driving import Sent
 
@@ -16,10 +17,10 @@ from convscope import studies
 from convscope.chapters import nonlinearity
 from convscope.chapters.nonlinearity import ACTIVATION, POOLING, kinds_of, removed_from, without
 from convscope.planning.context import Context
-from convscope.planning.requests import Answer, Wait
+from convscope.planning.requests import Answer, Give, Wait
 from convscope.recipe.networks import ConvNet, Model
 from convscope.recipe.recipe import Recipe
-from convscope.report.findings import CapacityResult, Finding
+from convscope.report.findings import BestResult, CapacityResult, Finding
 from convscope.training.runs import Run
 
 SMALL, SHAPE = ConvNet(3, 2, hidden=(6,)), (3, 8, 8)
@@ -118,19 +119,19 @@ MOST = f"{BUYS}: either part buys most"
             {ACTIVATION: 0.5, POOLING: 0.5},
             f"{BUYS}: both parts are needed",
             "no",
-            ": both are needed.",
+            "; both are needed.",
         ),
         (
             {ACTIVATION: 0.55, POOLING: 0.72},  # accuracies without these
             f"{BUYS}: activation is needed",
             "no",
-            ": activation is needed.",
+            "; activation is needed.",
         ),
         (
             {ACTIVATION: 0.728, POOLING: 0.69},
             MOST,
             "no",
-            ": either buys more than half of the whole.",
+            "; either buys more than half of the whole.",
         ),
         ({"full": 0.3}, "nonlinearity costs accuracy", "no", "rises from 30.1 %"),
         ({"full": 0.413}, "cannot tell", "no", "it cannot be told what activation and max pooling"),
@@ -288,7 +289,9 @@ def test_the_network_comes_from_the_capacity_chapter() -> None:
     model = ConvNet(5, 3, hidden=(7,))
     run = replace(run, recipe=replace(run.recipe, model=model))
     context.given["capacity"] = CapacityResult(model, (run,))
-    (request,) = chapter.send(Answer())
+    step = chapter.send(Answer())
+    assert not isinstance(step, Wait | Give)
+    (request,) = step
     assert request.role == "pilot"
     pilots = request.recipes
     assert {r.model for r in pilots} == set(nonlinearity.arms_of(model, (2,))) and all(
@@ -298,6 +301,51 @@ def test_the_network_comes_from_the_capacity_chapter() -> None:
     context.given["capacity"] = None
     finding, _ = drive(context, runs_of({}))
     assert "It is the preset's network." in finding.paragraphs[0]
+
+
+def test_the_best_network_that_can_be_afforded_is_taken_apart() -> None:
+    context = made_context(chapters=("best", "nonlinearity"), needs=nonlinearity.NEEDS)
+    best = ConvNet(5, 2, norm="batch", pool_at="first", head="gap")
+    run = runs_of({})(replace(context.base, model=best))
+    context.given["best"] = BestResult(winner=run, smallest=run)
+    models = {recipe.model for recipe in nonlinearity.recipes_of(context, [best])}
+    assert nonlinearity.base_of(context) == (best, "best") and len(models) == 8 + 2
+    runs = [
+        runs_of({})(replace(recipe, seed=seed))
+        for recipe in nonlinearity.recipes_of(context, [best])
+        for seed in context.seeds
+    ]
+    finding = driving.check(nonlinearity.finding(context, [], runs))
+    driving.check_lengths(finding)
+    told = finding.paragraphs[0]
+    assert "It is the best network of the search that this chapter can afford" in told
+    numbers = finding.numbers
+    assert len(numbers["main_effects"]) == 3 == len(numbers["shapley"])
+    assert len(numbers["interactions"]) == 4 and numbers["interaction"] is not None
+    shares = sum(share["difference"] for share in numbers["shapley"].values())
+    assert shares == pytest.approx(numbers["drop"])
+    told = "\n".join(finding.paragraphs)
+    assert "Shapley's shares of the drop" in told and "Global average pooling binds" in told
+    # a network without any nonlinear part says nothing: the next source is asked
+    linear = without(best, kinds_of(best))
+    run = replace(run, recipe=replace(run.recipe, model=linear))
+    context.given["best"] = BestResult(winner=run, smallest=run)
+    assert nonlinearity.base_of(context) == (SMALL, "preset")
+
+
+def test_a_rare_verdict_is_said_to_be_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers by image: 400 images, parts whose differences are near the margin."""
+    draw = np.random.default_rng(0)
+    hard = draw.random(400)
+    monkeypatch.setattr(
+        "convscope.statistics.configuration.right_by_image",
+        lambda run, _: (hard < run.best["test_accuracy"] + 0.02 * draw.normal()).astype(float),
+    )
+    context = replace(made_context(2), data=made.images(SHAPE, test=400))
+    finding, _ = drive(context, runs_of({ACTIVATION: 0.72, POOLING: 0.715}))
+    again = finding.numbers["replication"]
+    assert 0 < again <= 1
+    assert ("of studies like this)" in finding.sentence) == (again < 0.9)
 
 
 def test_learning_rates_come_from_validation_alone_and_an_arm_has_its_own() -> None:

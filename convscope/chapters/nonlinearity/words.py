@@ -18,6 +18,8 @@ from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
 
+OFTEN = 0.90  # a replication below this is said beside the verdict
+
 
 def no_answer(name: str, base: ConvNet, trained: bool) -> str:
     """Why nothing can be said; `trained`: whether the complete network was trained to the end."""
@@ -40,12 +42,13 @@ def sentence_of(name: str, ablation: Ablation) -> str:
     full = ablation.full.test_accuracy
     if not ablation.learnt:
         return TEXTS.at_chance(name, label, full)
-    told = [TEXTS.drop(name, label, kinds, full, ablation.drop)]
+    told = [TEXTS.drop(name, label, kinds, full, ablation.drop, len(kinds) == 1 and full.n == 1)]
     alone = {kind: ablation.factorial.alone(kind) for kind in kinds}
     if len(kinds) > 1 and all(alone.values()):
         seeds = full.n if ablation.drop.tells else 1
-        told.append(TEXTS.each_alone(alone, *ablation.role, ablation.drop.low > 0, MARGIN, seeds))
-    told += [TEXTS.one_seed()] if not ablation.drop.tells and len(told) == 1 else []
+        again, buys = ablation.drop.replication, ablation.drop.low > 0
+        seldom = again if again is not None and again < OFTEN else None
+        told.append(TEXTS.each_alone(alone, *ablation.role, buys, MARGIN, seeds, seldom))
     told += size_told(ablation)
     return " ".join(told)
 
