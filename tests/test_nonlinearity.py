@@ -216,18 +216,10 @@ def check_what_is_lost(
         rendered(context, root, asked)
     for weights in root.glob("*/best.safetensors"):
         weights.unlink()
-    kept = rendered(context, root, asked).numbers["collapses"]
-    assert (
-        kept and kept.items() <= finding.numbers["collapses"].items()
-    )  # what was computed is kept
-    context = replace(context, measured={})
-    blind = rendered(context, root, asked)
-    assert (
-        blind.numbers["collapses"] == {}
-        and blind.numbers["collapse_max_error"] is None
-        and blind.galleries == []
-    )
-    assert not any(p.startswith("Collapse.") for p in blind.paragraphs)
+    # what does not agree with its hash is set aside: runs without weights are no evidence
+    bare = rendered(context, root, asked)
+    assert (bare.verdict, bare.numbers, bare.galleries) == ("cannot tell", {}, [])
+    assert "was not trained to the end" in bare.sentence
     assert rendered(context, root / "none", asked).verdict == "cannot tell"
 
 

@@ -156,6 +156,9 @@ def test_the_sentence_says_what_the_accuracies_are(
     assert "On na\\x1bme\\nwith\\x00more" in finding.sentence and len(asked[-1]) == 6 * 3
     assert finding.numbers["network"] == "width 3, depth 2" and finding.numbers["seeds"] == 3
     assert len(re.findall(r"\.(?= [A-Z])|\.$", finding.sentence)) <= 3
+    assert finding.numbers["collapses"] == {} and finding.galleries == []  # no run has weights
+    assert finding.numbers["collapse_max_error"] is None
+    assert not any(text.startswith("Collapse.") for text in finding.paragraphs)
     buys = finding.verdict.startswith(BUYS)
     assert finding.brief.startswith("nonlinear parts buy ") == buys
 
