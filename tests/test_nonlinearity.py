@@ -29,6 +29,7 @@ from convscope.chapters.nonlinearity import (
     split,
     without,
 )
+from convscope.data import shapes
 from convscope.models import layers
 from convscope.models.building import build
 from convscope.models.sizes import size_of
@@ -223,19 +224,39 @@ def check_what_is_lost(
     assert rendered(context, root / "none", asked).verdict == "cannot tell"
 
 
-def test_a_collapsed_network_is_checked_on_so_many_images_as_the_preset_says(
-    micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def few_shapes(tmp_path: Path) -> Path:
+    (x, y), (x_test, y_test) = shapes.generate(300), shapes.generate(60, split=1)
+    path = tmp_path / "few-shapes.npz"
+    np.savez(path, x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    return path
+
+
+def test_a_factorial_on_shapes(
+    few_shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = context_of(micro)
-    most = context.data.num_classes
-    assert most < len(context.data.test)
+    """Effects are those of the arms' accuracies; collapses are checked on as many images as set."""
+    context, most = context_of(few_shapes), 20
     monkeypatch.setitem(
         nonlinearity.PRESETS, "quick", replace(nonlinearity.PRESETS["quick"], checked=most)
     )
     finding, _ = drive(context, lambda recipe: train(recipe, tmp_path / "runs", data=context.data))
-    assert {found["images"] for found in finding.numbers["collapses"].values()} == {most}
+    numbers = finding.numbers
+    assert {found["images"] for found in numbers["collapses"].values()} == {most}
     (table,) = [table for table in finding.tables if table.name == "collapse"]
     assert f"on {most:,} test images" in table.caption
+    both, pooling, relu, neither, larger, _ = (arm["test_accuracy"] for arm in numbers["arms"])
+    effects = {kind: found["difference"] for kind, found in numbers["main_effects"].items()}
+    assert effects[ACTIVATION] == pytest.approx((both - pooling + relu - neither) / 2)
+    assert effects[POOLING] == pytest.approx((both - relu + pooling - neither) / 2)
+    interaction = numbers["interaction"]
+    assert interaction["difference"] == pytest.approx(both - relu - pooling + neither)
+    low, high = interaction["interval"]
+    assert low <= interaction["difference"] <= high and interaction["se"] > 0
+    assert numbers["sizes"]["2"]["difference"] == pytest.approx(larger - neither)
+    optimum, losses = numbers["softmax_regression_optimum"], numbers["training_losses"]
+    assert optimum["lower"] <= optimum["loss"] and min(losses.values()) >= optimum["lower"]
+    assert any(text.startswith("Bound.") for text in finding.paragraphs)
 
 
 @pytest.fixture
