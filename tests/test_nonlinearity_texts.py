@@ -142,7 +142,7 @@ MOST = f"{BUYS}: either part buys most"
         (
             {"full": 0.1},
             "did not learn",
-            "no",
+            "cannot tell",
             "is not shown to beat the most frequent class: it did not learn.",
         ),
     ],

@@ -58,6 +58,13 @@ class Ablation:
         """Whether the complete network beats chance: else nothing is said of its parts."""
         return self.full not in self.at_chance
 
+    @property
+    def size_helps(self) -> str:
+        """Whether a larger linear network is better; of networks at chance nothing is told."""
+        if {self.full, self.linear} & set(self.at_chance):
+            return "cannot tell"
+        return size_helps(self.sizes)
+
 
 def ablation_of(
     base: ConvNet, members: Sequence[Configuration], arms: Mapping[Model, Configuration]
@@ -183,7 +190,7 @@ def numbers_of(
             label_of(model): judged(found) for model, found in ablation.against_softmax.items()
         },
         "sizes": {f"{factor:g}": judged(found) for factor, found in ablation.sizes.items()},
-        "size_helps": size_helps(ablation.sizes),
+        "size_helps": ablation.size_helps,
         "softmax_regression_optimum": asdict(optimum) | {"gap": optimum.gap} if optimum else None,
         "training_losses": {key: one.train_loss for key, one in done.items()},
         "collapse_max_error": max((one.max_error for one in done.values()), default=None),

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from convscope.chapters.nonlinearity.ablation import Ablation, size_helps
+from convscope.chapters.nonlinearity.ablation import Ablation
 from convscope.chapters.nonlinearity.collapses import Collapsed
 from convscope.chapters.nonlinearity.plan import KINDS, MARGIN, base_of, kinds_of, narrowest
 from convscope.planning import Context
@@ -61,7 +61,7 @@ def size_told(ablation: Ablation) -> list[str]:
     order = ("different", "cannot tell", "equivalent")
     factor = min(sizes, key=lambda f: (order.index(equivalence(sizes[f], MARGIN)), f))
     fewest = fewest_of(ablation)
-    return [TEXTS.larger(factor, sizes[factor], size_helps(sizes), fewest, MARGIN)]
+    return [TEXTS.larger(factor, sizes[factor], ablation.size_helps, fewest, MARGIN)]
 
 
 def fewest_of(ablation: Ablation) -> int | None:
