@@ -20,17 +20,27 @@ if TYPE_CHECKING:
     from convscope.statistics.crossed_factors import Crossed as Crossed
     from convscope.statistics.crossed_factors import Difference as Difference
     from convscope.statistics.crossed_factors import crossed as crossed
+    from convscope.statistics.crossed_factors import joined as joined
     from convscope.statistics.estimation import Estimate as Estimate
     from convscope.statistics.estimation import estimates as estimates
     from convscope.statistics.estimation import pooled_sd as pooled_sd
     from convscope.statistics.estimation import quantile as quantile
     from convscope.statistics.learning_curves import fall_per_epoch as fall_per_epoch
+    from convscope.statistics.multiple_tests import above_chance as above_chance
+    from convscope.statistics.multiple_tests import crossed_accuracies as crossed_accuracies
+    from convscope.statistics.multiple_tests import holm as holm
+    from convscope.statistics.multiple_tests import p_above as p_above
+    from convscope.statistics.multiple_tests import p_outside as p_outside
+    from convscope.statistics.multiple_tests import repeated_word as repeated_word
     from convscope.statistics.network_verdicts import FALL as FALL
     from convscope.statistics.network_verdicts import FLAT as FLAT
     from convscope.statistics.network_verdicts import judged as judged
     from convscope.statistics.network_verdicts import with_verdicts as with_verdicts
     from convscope.statistics.run_comparisons import Comparison as Comparison
     from convscope.statistics.run_comparisons import compare as compare
+    from convscope.statistics.softmax_regression import SoftmaxOptimum as SoftmaxOptimum
+    from convscope.statistics.softmax_regression import affordable_optimum as affordable_optimum
+    from convscope.statistics.softmax_regression import softmax_optimum as softmax_optimum
     from convscope.statistics.verdicts import SweepVerdict as SweepVerdict
     from convscope.statistics.verdicts import smallest_within_one_se as smallest_within_one_se
     from convscope.statistics.verdicts import sweep_verdict as sweep_verdict
@@ -43,24 +53,34 @@ _HOMES = {
     "Estimate": "estimation",
     "FALL": "network_verdicts",
     "FLAT": "network_verdicts",
+    "SoftmaxOptimum": "softmax_regression",
     "SweepVerdict": "verdicts",
+    "above_chance": "multiple_tests",
     "accuracy_difference": "comparisons",
+    "affordable_optimum": "softmax_regression",
     "compare": "run_comparisons",
     "configurations": "configuration",
     "crossed": "crossed_factors",
+    "crossed_accuracies": "multiple_tests",
     "difference_se": "comparisons",
     "equivalence": "comparisons",
     "estimates": "estimation",
     "fall_per_epoch": "learning_curves",
     "grouped": "configuration",
+    "holm": "multiple_tests",
+    "joined": "crossed_factors",
     "judged": "network_verdicts",
     "losses_by_image": "answers",
     "non_inferiority": "comparisons",
+    "p_above": "multiple_tests",
+    "p_outside": "multiple_tests",
     "paired_difference": "comparisons",
     "pooled_sd": "estimation",
     "quantile": "estimation",
+    "repeated_word": "multiple_tests",
     "right_by_image": "answers",
     "smallest_within_one_se": "verdicts",
+    "softmax_optimum": "softmax_regression",
     "sweep_verdict": "verdicts",
     "with_verdicts": "network_verdicts",
 }

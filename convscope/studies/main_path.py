@@ -157,8 +157,8 @@ def check(asked: StudyRequest) -> None:
         raise UserError(f"preset {one_line(asked.preset)!r}{did_you_mean(asked.preset, PRESETS)}")
     if not 1 <= asked.seeds <= 1000:
         raise UserError(f"seeds = {asked.seeds}: from 1 to 1000")
-    if not 0 <= asked.first_seed <= 10**9:
-        raise UserError(f"first_seed = {asked.first_seed}: from 0 to a thousand million")
+    if not 0 <= asked.first_seed < 10**9 - 1000:  # above are seeds that choose nothing
+        raise UserError(f"first_seed = {asked.first_seed}: from 0 to 999,998,999")
     most = MOST_WORKERS * cores()
     if asked.workers is not None and not 1 <= asked.workers <= most:
         raise UserError(

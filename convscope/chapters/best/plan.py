@@ -15,7 +15,7 @@ NEEDS: tuple[str, ...] = ("capacity",)
 # proposals at a time; not the number of processes, so that every machine makes the same proposals
 BATCH = 4
 
-FRESH = 1000  # added to the study's seeds for those that choose nothing; a study has at most 1000
+FRESH = 10**9  # added to the seeds for those that choose nothing; a study has lower ones
 
 # points of test error by which the winner of 6 trials was worse than that of 18 or 24, by
 # bench/search_regret.py: on shapes (800 images, 16×16 pixels) and twice on CIFAR-10 (1,000, 8×8)

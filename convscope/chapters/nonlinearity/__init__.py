@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convscope.chapters.nonlinearity.analysis import chapter, finding, measured_parts, split
+from convscope.chapters.nonlinearity.factorial import Factorial, role_of
 from convscope.chapters.nonlinearity.plan import (
     ACTIVATION,
     KINDS,
@@ -14,8 +15,10 @@ from convscope.chapters.nonlinearity.plan import (
     TITLE,
     Preset,
     arms_of,
+    base_of,
     forecast,
     kinds_of,
+    recipes_of,
     removed_from,
     without,
 )
@@ -30,15 +33,19 @@ __all__ = [
     "PRESETS",
     "QUESTION",
     "TITLE",
+    "Factorial",
     "Preset",
     "arms_of",
+    "base_of",
     "chapter",
     "finding",
     "forecast",
     "kinds_of",
     "measured_parts",
     "paragraphs_of",
+    "recipes_of",
     "removed_from",
+    "role_of",
     "split",
     "without",
 ]

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from convscope.chapters.nonlinearity.charts import arms_chart, arms_table, parts_table
+import torch
+from torch import nn
+
+from convscope.chapters.nonlinearity.ablation import ablation_of, numbers_of, verdict_of
+from convscope.chapters.nonlinearity.charts import (
+    arms_chart,
+    arms_table,
+    effects_chart,
+    effects_table,
+    parts_table,
+)
 from convscope.chapters.nonlinearity.collapses import (
     Collapsed,
     collapse_table,
@@ -14,13 +23,14 @@ from convscope.chapters.nonlinearity.collapses import (
     spectrum_chart,
     templates,
 )
+from convscope.chapters.nonlinearity.optimum import optimum_of
 from convscope.chapters.nonlinearity.plan import (
-    KINDS,
     MARGIN,
     PRESETS,
     QUESTION,
     TITLE,
     base_of,
+    bases_of,
     kinds_of,
     recipes_of,
     removed_from,
@@ -32,39 +42,35 @@ from convscope.errors import one_line
 from convscope.models import build
 from convscope.planning import Chapter, Context, Request, Wait, rates_table, tuned_rates
 from convscope.probes.affine import Part, parts
-from convscope.recipe import ConvNet, Model, SoftmaxRegression, label_of
+from convscope.recipe import ConvNet, Model, label_of
 from convscope.report import Finding
-from convscope.statistics import (
-    Configuration,
-    Difference,
-    accuracy_difference,
-    configurations,
-    equivalence,
-    grouped,
-)
+from convscope.statistics import configurations, grouped
 from convscope.training import Run
 
 
 def measured_parts(model: ConvNet, data: Dataset) -> list[Part]:
-    """The parts of a freshly built network in training mode.
+    """The parts of a freshly built network in training mode; layers that do nothing are none.
 
     Each is measured in place, on inputs of the shapes that it gets there.
     """
     net = build(model, data.in_shape, data.num_classes).train()
-    return parts(net, data.in_shape)
+    modules = dict(net.named_modules())
+    return [part for part in parts(net, data.in_shape) if not is_identity(modules[part.name], part)]
+
+
+def is_identity(module: nn.Module, part: Part) -> bool:
+    """Whether a layer gives back its input, to the bit."""
+    if not part.affine or part.in_shape != part.out_shape or any(True for _ in module.parameters()):
+        return False
+    x = torch.randn(2, *part.in_shape, generator=torch.Generator().manual_seed(0))
+    return torch.equal(module(x), x)
 
 
 def chapter(context: Context) -> Chapter:
-    """The network that capacity found, and in large studies the best one, without their parts."""
-    preset = PRESETS[context.preset]
-    yield Wait(needs=("capacity", "best") if preset.winner_too else ("capacity",))
-    bases = [base_of(context)]
-    best = context.best if preset.winner_too else None
-    if best is not None:
-        model = best.winner.model
-        bases += [model] if isinstance(model, ConvNet) and model not in bases else []
-    recipes = recipes_of(context, bases)
-    tuned = yield from tuned_rates(context, recipes, preset.rates)
+    """The best network that can be afforded, and in large studies the winner, without parts."""
+    yield Wait(needs=("capacity", "best"))
+    recipes = recipes_of(context, bases_of(context))
+    tuned = yield from tuned_rates(context, recipes, PRESETS[context.preset].rates)
     wanted = [
         replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in context.seeds
     ]
@@ -103,53 +109,43 @@ def split(models: Iterable[Model]) -> dict[ConvNet, list[ConvNet]]:
 def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Finding:
     """What the ablations say; `pilots` are the short runs that chose the learning rates."""
     name = one_line(context.data.name)
-    groups = grouped(runs, lambda run: run.recipe.model)
-    arms = configurations(groups, context.data, label_of)
+    arms = configurations(grouped(runs, lambda run: run.recipe.model), context.data, label_of)
     # of all runs, failed ones too: else another arm would be taken for the ablated network
     ablated = split(run.recipe.model for run in (*pilots, *runs))
     members = {
         base: [arms[model] for model in models if model in arms] for base, models in ablated.items()
     }
-    base = next(iter(ablated), None) or base_of(context)
+    base = next(iter(ablated), None) or base_of(context)[0]
     ablation = ablation_of(base, members.get(base, []), arms)
     if ablation is None:
         return nothing_to_compare(name, base, base in arms, pilots)
-    linears, softmax = ablation.linears, ablation.softmax
     measured = measured_parts(base, context.data)
     collapses = {
         run.id: collapsed(context, run, PRESETS[context.preset].checked)
-        for arm in linears
+        for arm in ablation.linears
         for run in arm.runs
     }
     done = {key: found for key, found in collapses.items() if isinstance(found, Collapsed)}
-    full, linear, drop = ablation.full, ablation.linear, ablation.drop
-    against, verdicts = ablation.against_softmax, ablation.verdicts
-    on_size = list(verdicts.values())
-    collapsed_tables = (
-        [collapse_table(linears, collapses, against, verdicts, MARGIN)] if linears else []
-    )
+    optimum = optimum_of(context, ablation.linear.recipe)
+    tables = [parts_table(measured), effects_table(ablation), arms_table(arms, members)]
+    if ablation.linears:
+        tables.append(collapse_table(ablation.linears, collapses, ablation.against_softmax, MARGIN))
     return Finding(
         "nonlinearity",
         TITLE,
         QUESTION,
-        verdict_of(drop),
-        sentence_of(name, base, full, drop, ablation.alone, linears, softmax, on_size),
-        numbers_of(ablation, measured, done, arms.values()),
-        tables=[
-            parts_table(measured),
-            arms_table(arms, list(members.items())),
-            *collapsed_tables,
-            rates_table(pilots),
-        ],
+        verdict_of(ablation),
+        sentence_of(name, ablation),
+        numbers_of(ablation, measured, done, optimum, arms.values()),
+        tables=[*tables, rates_table(pilots)],
         charts=[
-            arms_chart(members[base], base, softmax),
-            *spectrum_chart(linears, collapses),
+            arms_chart(members[base], base, ablation.softmax),
+            *effects_chart(ablation),
+            *spectrum_chart(ablation.linears, collapses),
         ],
-        paragraphs=paragraphs_of(
-            context, base, full, linear, measured, done, linears, on_size, runs
-        ),
-        galleries=templates(context, linear, softmax),
-        brief=brief_of(drop),
+        paragraphs=paragraphs_of(context, ablation, measured, done, optimum, runs),
+        galleries=templates(context, ablation.linear, ablation.softmax),
+        brief=brief_of(ablation),
     )
 
 
@@ -158,128 +154,3 @@ def nothing_to_compare(name: str, base: ConvNet, trained: bool, pilots: Sequence
     sentence = no_answer(name, base, trained)
     tables = [rates_table(pilots)] if pilots else []
     return Finding("nonlinearity", TITLE, QUESTION, "cannot tell", sentence, {}, tables)
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """A network with and without its nonlinear parts, and what that does to test accuracy."""
-
-    base: ConvNet
-    full: Configuration  # the network itself
-    linear: Configuration  # without all its nonlinear kinds
-    drop: Difference  # full − linear
-    alone: dict[str, Difference]  # full − the network without one kind, by kind
-    linears: list[Configuration]  # all linear networks of the chapter
-    softmax: Configuration | None
-    against_softmax: dict[Model, Difference]  # each of the linear networks − softmax regression
-
-    @property
-    def verdicts(self) -> dict[Model, str]:
-        """Whether each linear network is equivalent to softmax regression."""
-        return {model: equivalence(d, MARGIN) for model, d in self.against_softmax.items()}
-
-
-def ablation_of(
-    base: ConvNet, members: Sequence[Configuration], arms: dict[Model, Configuration]
-) -> Ablation | None:
-    """The comparisons; None where `base` or its linear network is missing, or they are one.
-
-    members: the arms of `base`.
-    arms: all configurations of the chapter, over which the seeds' variance is pooled.
-    """
-    by_model, kinds = {arm.model: arm for arm in members}, kinds_of(base)
-    full, linear = by_model.get(base), by_model.get(without(base, kinds))
-    if full is None or linear is None or full is linear:
-        return None
-    singles = {kind: by_model.get(without(base, [kind])) for kind in kinds}
-    linears = [
-        arm for arm in arms.values() if isinstance(arm.model, ConvNet) and not kinds_of(arm.model)
-    ]
-    softmax = arms.get(SoftmaxRegression())
-    return Ablation(
-        base,
-        full,
-        linear,
-        accuracy_difference(full, linear, arms.values()),
-        {
-            kind: accuracy_difference(full, single, arms.values())
-            for kind, single in singles.items()
-            if single is not None
-        },
-        linears,
-        softmax,
-        {arm.model: accuracy_difference(arm, softmax, arms.values()) for arm in linears}
-        if softmax
-        else {},
-    )
-
-
-def numbers_of(
-    ablation: Ablation,
-    measured: Sequence[Part],
-    done: dict[str, Collapsed],
-    arms: Iterable[Configuration],
-) -> dict[str, Any]:
-    """For results.json. done: the linear runs that were collapsed into one map, by id."""
-    drop, softmax, verdicts = ablation.drop, ablation.softmax, ablation.verdicts
-    return {
-        "network": label_of(ablation.base),
-        "hidden": list(ablation.base.hidden),
-        "components": [component(part) for part in measured],
-        "drop": drop.mean,
-        "drop_interval": [drop.low, drop.high],
-        "full_accuracy": ablation.full.test_accuracy.mean,
-        "linear_accuracy": ablation.linear.test_accuracy.mean,
-        "softmax_regression_accuracy": softmax.test_accuracy.mean if softmax else None,
-        "linear_accuracies": {arm.label: arm.test_accuracy.mean for arm in ablation.linears},
-        "drops_alone": {kind: found.numbers() for kind, found in ablation.alone.items()},
-        "against_softmax": {
-            label_of(model): {**found.numbers(), "margin": MARGIN, "verdict": verdicts[model]}
-            for model, found in ablation.against_softmax.items()
-        },
-        "size_helps": verdict_on_size(list(verdicts.values())),
-        "collapse_max_error": max((one.max_error for one in done.values()), default=None),
-        "collapse_agreement": min(
-            (one.agreement for one in done.values() if one.agreement is not None), default=None
-        ),
-        "collapses": {
-            key: {
-                "rank": one.rank,
-                "max_error": one.max_error,
-                "agreement": one.agreement,
-                "images": one.checked,
-            }
-            for key, one in done.items()
-        },
-        "arms": [arm.numbers() for arm in arms],
-        "seeds": ablation.full.test_accuracy.n,
-    }
-
-
-def component(part: Part) -> dict[str, Any]:
-    error = part.error if part.error != float("inf") else None
-    return {
-        "name": part.name,
-        "kind": KINDS.get(part.kind, part.kind),
-        "affine": part.affine,
-        "error": error,
-    }
-
-
-def verdict_of(drop: Difference) -> str:
-    """With one seed per network nobody can tell."""
-    if not drop.degrees or drop.low <= 0 <= drop.high:
-        return "cannot tell"
-    return "nonlinearity buys accuracy" if drop.low > 0 else "nonlinearity costs accuracy"
-
-
-def verdict_on_size(verdicts: Sequence[str]) -> str:
-    """Whether growing the linear network helps.
-
-    verdicts: those on its equivalence to softmax regression, at every size.
-    """
-    if "different" in verdicts:
-        return "differs from softmax regression at some size"
-    if len(verdicts) < 2 or "cannot tell" in verdicts:
-        return "cannot tell"
-    return "no: every size is equivalent to softmax regression"

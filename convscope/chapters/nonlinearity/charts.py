@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from convscope.chapters.nonlinearity.ablation import Ablation
 from convscope.chapters.nonlinearity.plan import KINDS, kinds_of, removed_from
 from convscope.chapters.nonlinearity.words import TEXTS
 from convscope.probes.affine import Part
 from convscope.recipe import ConvNet, Model
 from convscope.report import Chart, Table, configurations_table
 from convscope.report import comparison_charts as charts
-from convscope.statistics import Configuration
+from convscope.statistics import Configuration, Difference
 
 
 def parts_table(measured: Sequence[Part]) -> Table:
@@ -36,10 +38,77 @@ def parts_table(measured: Sequence[Part]) -> Table:
     return Table("parts", title, columns, rows, TEXTS.parts_caption())
 
 
+def effects_table(ablation: Ablation) -> Table:
+    """Every effect of the factorial, in points of test accuracy."""
+    columns = (
+        ("effect", "effect", "text"),
+        ("difference", "difference of test accuracy", "percent"),
+        ("low", "95 % from", "percent"),
+        ("high", "to", "percent"),
+    )
+    rows = [
+        {"effect": name, "difference": found.mean, "low": found.low, "high": found.high}
+        for name, found in named_effects(ablation)
+    ]
+    caption = TEXTS.effects_caption(len(ablation.factorial.kinds))
+    return Table("effects", "What each part buys", columns, rows, caption)
+
+
+def named_effects(ablation: Ablation) -> list[tuple[str, Difference]]:
+    """(name, difference) of every effect whose arms were trained."""
+    found: list[tuple[str, Difference | None]] = []
+    one, kinds = ablation.factorial, ablation.factorial.kinds
+    if len(kinds) > 1:
+        found += [(TEXTS.effect("alone", [kind]), one.alone(kind)) for kind in kinds]
+        found += [(TEXTS.effect("cost", [kind]), one.cost(kind)) for kind in kinds]
+        found += [(TEXTS.effect("main", [kind]), one.main_effect(kind)) for kind in kinds]
+        found.append((TEXTS.effect("interaction"), one.interaction))
+    if len(kinds) > 2:
+        pairs = itertools.combinations(kinds, 2)
+        found += [(TEXTS.effect("pair", pair), one.effect(pair)) for pair in pairs]
+        found += [(TEXTS.effect("shapley", [kind]), one.shapley(kind)) for kind in kinds]
+    found.append((TEXTS.effect("drop"), ablation.drop))
+    found += [
+        (TEXTS.effect("size", [f"{factor:g}"]), size) for factor, size in ablation.sizes.items()
+    ]
+    return [(name, difference) for name, difference in found if difference is not None]
+
+
+def effects_chart(ablation: Ablation) -> list[Chart]:
+    """The same as a chart; none where there is one kind, whose drop the chart of arms shows."""
+    named = named_effects(ablation)
+    if len(ablation.factorial.kinds) < 2:
+        return []
+    group = "direction"
+    rows = [
+        {
+            "effect": name,
+            group: "interval above 0" if d.low > 0 else "below 0" if d.high < 0 else "across 0",
+            "difference": d.mean,
+            "low": d.low,
+            "high": d.high,
+            "from": "",
+            "to": "",
+        }
+        for name, d in named
+    ]
+    groups = ["interval above 0", "below 0", "across 0"]
+    return [
+        Chart(
+            "effects",
+            "What each part buys",
+            charts.effects(rows, "effect", group, groups),
+            TEXTS.effects_alt([(name, d) for name, d in named]),
+            TEXTS.effects_chart_caption(),
+        )
+    ]
+
+
 def arms_table(
-    arms: dict[Model, Configuration], groups: Sequence[tuple[ConvNet, list[Configuration]]]
+    arms: Mapping[Model, Configuration], groups: Mapping[ConvNet, Sequence[Configuration]]
 ) -> Table:
-    base_for = {arm.model: base for base, members in reversed(groups) for arm in members}
+    of_base = reversed(list(groups.items()))
+    base_for = {arm.model: base for base, members in of_base for arm in members}
 
     def removed(arm: Configuration) -> dict[str, Any]:
         base = base_for.get(arm.model)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
+from convscope.chapters.nonlinearity.optimum import training_loss
 from convscope.data import Dataset
 from convscope.errors import UserError, one_line
 from convscope.planning import Context
 from convscope.probes.affine import Collapse, NotAffineError, collapse
+from convscope.recipe import Model
 from convscope.report import Chart, Gallery, Table, pictures
 from convscope.report import comparison_charts as charts
-from convscope.statistics import Configuration
+from convscope.statistics import Configuration, Difference, equivalence
 from convscope.training import Run, network, note_unreadable, resident, stratified_subset
 from convscope.words import texts_beside
 
@@ -23,7 +25,11 @@ TEXTS = texts_beside(__file__)
 
 @dataclass(frozen=True)
 class Collapsed:
-    """The figures of a trained network's affine map that are reported: see `Collapse`."""
+    """The figures of a trained network's affine map that are reported: see `Collapse`.
+
+    train_loss: of the map, over all images that the network was trained on, in float64; None where
+        an earlier version has not computed it.
+    """
 
     outputs: int
     inputs: int
@@ -32,6 +38,7 @@ class Collapsed:
     max_error: float
     agreement: float | None
     checked: int
+    train_loss: float | None = None
 
 
 def collapsed(context: Context, run: Run, most: int | None = None) -> Collapsed | str:
@@ -68,6 +75,7 @@ def figures_of(run: Run, data: Dataset, most: int | None) -> dict[str, Any]:
             found.max_error,
             found.agreement,
             found.checked,
+            training_loss(found.weight, found.bias, run.recipe, data),
         )
     )
 
@@ -85,10 +93,10 @@ def map_of(run: Run, data: Dataset) -> Collapse | None:
 def collapse_table(
     linears: Sequence[Configuration],
     collapses: dict[str, Collapsed | str],
-    against: dict[Any, Any],
-    verdicts: dict[Any, str],
+    against: Mapping[Model, Difference],
     margin: float,
 ) -> Table:
+    """A row for each trained linear network, with its arm's difference from softmax regression."""
     columns = (
         ("network", "linear network", "text"),
         ("seed", "seed", "int"),
@@ -97,6 +105,7 @@ def collapse_table(
         ("rank", "rank", "int"),
         ("error", "largest relative error of logits", "text"),
         ("agreement", "same predictions", "percent"),
+        ("train_loss", "training loss of the map", "loss"),
         ("difference", "accuracy − softmax regression", "percent"),
         ("interval", "±", "percent"),
         ("verdict", TEXTS.within(margin), "text"),
@@ -117,6 +126,7 @@ def collapse_table(
                     "rank": found.rank,
                     "error": f"{found.max_error:.1e}",
                     "agreement": found.agreement,
+                    "train_loss": found.train_loss,
                 }
             else:
                 row |= {"map": one_line(found)}
@@ -124,7 +134,7 @@ def collapse_table(
                 row |= {
                     "difference": difference.mean,
                     "interval": difference.high - difference.mean,
-                    "verdict": verdicts[arm.model],
+                    "verdict": equivalence(difference, margin),
                 }
             rows.append(row)
     checked = next(

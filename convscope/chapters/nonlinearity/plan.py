@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from convscope.planning import (
     Context,
@@ -15,6 +16,7 @@ from convscope.planning import (
     smallest_of_capacity,
 )
 from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression
+from convscope.training import Run
 
 TITLE = "Nonlinearity"
 
@@ -22,7 +24,7 @@ QUESTION = "Which parts are nonlinear, and what does each of them buy?"
 
 NEEDS: tuple[str, ...] = ("capacity", "best")
 
-MARGIN = 0.03  # of accuracy: linear networks are equivalent to softmax regression within ± 3 points
+MARGIN = 0.03  # of accuracy: two arms that differ by less than ± 3 points are equivalent
 
 ACTIVATION, POOLING, NORMALISATION = "activation", "max pooling", "normalisation"
 
@@ -35,7 +37,7 @@ class Preset:
     rates: learning rates that pilots try.
     enlarged: factors of the linear networks' width.
     fallback: the network that is ablated where the capacity chapter has found none.
-    winner_too: whether the search's winner is ablated, too.
+    winner_too: whether the search's winner is ablated, too, where another network is.
     checked: test images on which a collapsed network is compared with its map; None: all.
     """
 
@@ -94,10 +96,34 @@ KINDS = {
 # the plan
 
 
-def base_of(context: Context) -> ConvNet:
-    """The network that is ablated: the smallest as good as the capacity sweep's best, if known."""
+Source = Literal["best", "capacity", "preset"]
+
+
+def base_of(context: Context) -> tuple[ConvNet, Source]:
+    """The network that is ablated, and where it comes from.
+
+    It is the best one that the search found and that other chapters can afford, else the smallest
+    that is as good as the capacity sweep's best, else the preset's.
+    """
+    if context.best is not None:
+        found: Run | Recipe = getattr(context.best, "affordable", None) or context.best.winner
+        model = (found.recipe if isinstance(found, Run) else found).model
+        if isinstance(model, ConvNet) and kinds_of(model):
+            return model, "best"
     model = smallest_of_capacity(context)
-    return model or shallower(PRESETS[context.preset].fallback, context.data.in_shape)
+    if model is not None:
+        return model, "capacity"
+    return shallower(PRESETS[context.preset].fallback, context.data.in_shape), "preset"
+
+
+def bases_of(context: Context) -> list[ConvNet]:
+    """The networks that are ablated, that of the verdict first."""
+    bases = [base_of(context)[0]]
+    if PRESETS[context.preset].winner_too and context.best is not None:
+        winner: Run | Recipe = context.best.winner
+        model = (winner.recipe if isinstance(winner, Run) else winner).model
+        bases += [model] if isinstance(model, ConvNet) and model not in bases else []
+    return bases
 
 
 def arms_of(base: ConvNet, enlarged: Sequence[int]) -> list[Model]:
@@ -113,6 +139,19 @@ def arms_of(base: ConvNet, enlarged: Sequence[int]) -> list[Model]:
         *(replace(linear, width=factor * linear.width) for factor in enlarged),
         SoftmaxRegression(),
     ]
+
+
+def narrowest(model: ConvNet, in_shape: tuple[int, int, int]) -> int:
+    """The fewest values that a layer between images and classifier has: it bounds the rank of W.
+
+    in_shape: channels, height and width of an image.
+    """
+    height, width = (side - (model.stem == "whiten") for side in in_shape[1:])
+    sizes = list(model.hidden)
+    for channels, pool in zip(model.channels, model.pools, strict=True):
+        height, width = height // pool, width // pool
+        sizes.append(channels * height * width)
+    return min([*sizes, model.channels[-1]] if model.head == "gap" else sizes)
 
 
 def recipes_of(context: Context, bases: Sequence[ConvNet]) -> list[Recipe]:

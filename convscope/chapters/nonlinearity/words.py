@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from convscope.chapters.nonlinearity.ablation import Ablation
 from convscope.chapters.nonlinearity.collapses import Collapsed
-from convscope.chapters.nonlinearity.plan import KINDS, MARGIN, PRESETS, kinds_of
-from convscope.planning import Context, shallower, smallest_of_capacity
+from convscope.chapters.nonlinearity.plan import KINDS, MARGIN, base_of, kinds_of, narrowest
+from convscope.planning import Context
 from convscope.probes.affine import Part
 from convscope.recipe import ConvNet, label_of
-from convscope.statistics import Configuration, Difference
+from convscope.statistics import Configuration, SoftmaxOptimum, equivalence
 from convscope.training import Run
 from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
+
+OFTEN = 0.90  # a replication below this is said beside the verdict
 
 
 def no_answer(name: str, base: ConvNet, trained: bool) -> str:
@@ -23,44 +26,49 @@ def no_answer(name: str, base: ConvNet, trained: bool) -> str:
     return TEXTS.no_answer(name, label_of(base), linear=trained and not kinds_of(base))
 
 
-def brief_of(drop: Difference) -> str:
+def brief_of(ablation: Ablation) -> str:
     """The verdict as a clause."""
-    return TEXTS.brief(drop)
+    return TEXTS.brief(
+        ablation.learnt, ablation.drop, *ablation.role, len(ablation.factorial.kinds)
+    )
 
 
-def sentence_of(
-    name: str,
-    base: ConvNet,
-    full: Configuration,
-    drop: Difference,
-    alone: dict[str, Difference],
-    linears: Sequence[Configuration],
-    softmax: Configuration | None,
-    on_size: Sequence[str],
-) -> str:
-    """The verdict in sentences.
+def sentence_of(name: str, ablation: Ablation) -> str:
+    """The verdict in at most three sentences: the drop, what parts buy alone, whether size helps.
 
-    Args:
-        name: of the data, on one line.
-        base: the network that is ablated.
-        full: its arm.
-        drop: its test accuracy minus that without any nonlinear part.
-        alone: the same for each kind that is taken out alone.
-        linears: all arms without nonlinear parts.
-        softmax: softmax regression's arm, where it was trained.
-        on_size: for each of `linears` whether it is equivalent to softmax regression.
+    name: of the data, on one line.
     """
-    kinds = kinds_of(base)
-    told = [TEXTS.drop(name, label_of(base), kinds, full.test_accuracy, drop)]
-    if alone and len(kinds) > 1:
-        told.append(TEXTS.each_alone(alone))
-    if softmax is not None and linears:
-        seeds = min(arm.test_accuracy.n for arm in (*linears, softmax))
-        told.append(TEXTS.linear_networks(accuracies_of(linears), softmax.test_accuracy))
-        told.append(TEXTS.equivalence(on_size, MARGIN, seeds))
-    if not drop.degrees:
-        told.append(TEXTS.one_seed())
+    label, kinds = label_of(ablation.base), ablation.factorial.kinds
+    full = ablation.full.test_accuracy
+    if not ablation.learnt:
+        return TEXTS.at_chance(name, label, full)
+    told = [TEXTS.drop(name, label, kinds, full, ablation.drop, len(kinds) == 1 and full.n == 1)]
+    alone = {kind: ablation.factorial.alone(kind) for kind in kinds}
+    if len(kinds) > 1 and all(alone.values()):
+        seeds = full.n if ablation.drop.tells else 1
+        again, buys = ablation.drop.replication, ablation.drop.low > 0
+        seldom = again if again is not None and again < OFTEN else None
+        told.append(TEXTS.each_alone(alone, *ablation.role, buys, MARGIN, seeds, seldom))
+    told += size_told(ablation)
     return " ".join(told)
+
+
+def size_told(ablation: Ablation) -> list[str]:
+    """The sentence on that size that matters most: one that differs, or that cannot be told."""
+    sizes = ablation.sizes
+    if not sizes:
+        return []
+    order = ("different", "cannot tell", "equivalent")
+    factor = min(sizes, key=lambda f: (order.index(equivalence(sizes[f], MARGIN)), f))
+    fewest = fewest_of(ablation)
+    return [TEXTS.larger(factor, sizes[factor], ablation.size_helps, fewest, MARGIN)]
+
+
+def fewest_of(ablation: Ablation) -> int | None:
+    """Values of the linear network's narrowest layer; None where an image has no more."""
+    in_shape = ablation.linear.data.in_shape
+    fewest = narrowest(ablation.linear.convnet, in_shape)
+    return fewest if fewest < math.prod(in_shape) else None
 
 
 def accuracies_of(arms: Sequence[Configuration]) -> list[float]:
@@ -69,40 +77,39 @@ def accuracies_of(arms: Sequence[Configuration]) -> list[float]:
 
 def paragraphs_of(
     context: Context,
-    base: ConvNet,
-    full: Configuration,
-    linear: Configuration,
+    ablation: Ablation,
     measured: Sequence[Part],
-    done: dict[str, Collapsed],
-    linears: Sequence[Configuration],
-    on_size: Sequence[str],
+    done: Mapping[str, Collapsed],
+    optimum: SoftmaxOptimum | None,
     runs: Sequence[Run],
 ) -> list[str]:
     """How this was found.
 
     Args:
         context: of the study.
-        base: the network that is ablated.
-        full: its arm.
-        linear: the arm without any nonlinear part.
+        ablation: the comparisons.
         measured: the network's parts.
         done: the affine maps of linear networks, by run.
-        linears: all arms without nonlinear parts.
-        on_size: for each of `linears` whether it is equivalent to softmax regression; empty
-            where that was not trained.
+        optimum: of softmax regression's training loss, where it was computed.
         runs: all runs of the arms, those that did not finish too.
     """
-    recipe, data = full.runs[0].recipe, context.data
+    base, full, data = ablation.base, ablation.full, context.data
+    recipe = full.recipe
     nonlinear = Counter(KINDS.get(part.kind, part.kind) for part in measured if not part.affine)
+    origin, reason = origin_of(context, base)
     out = [
-        TEXTS.network(
-            label_of(base), base.hidden, origin_of(context, base), len(measured), nonlinear
+        TEXTS.network(label_of(base), base.hidden, origin, len(measured), nonlinear),
+        *([TEXTS.not_the_winner(reason)] if reason else []),
+        TEXTS.training(
+            recipe, len(data.train), len(full.runs), full.parameters, ablation.linear.parameters
         ),
-        TEXTS.training(recipe, len(data.train), len(full.runs), full.parameters, linear.parameters),
-        TEXTS.why(
-            data.num_classes, math.prod(data.in_shape), accuracies_of(linears), on_size, MARGIN
-        ),
+        *parts_told(ablation),
+        why(ablation),
+        TEXTS.softmax(),
     ]
+    if optimum is not None:
+        losses = [found.train_loss for found in done.values() if found.train_loss is not None]
+        out.append(bound(optimum, losses))
     if done:
         agreements = [found.agreement for found in done.values() if found.agreement is not None]
         images = next(iter(done.values())).checked
@@ -114,9 +121,55 @@ def paragraphs_of(
     return out
 
 
-def origin_of(context: Context, base: ConvNet) -> str:
-    """Where the network comes from: "capacity", "preset", or "" where neither proposes it."""
-    if base == smallest_of_capacity(context):
-        return "capacity"
-    fallback = shallower(PRESETS[context.preset].fallback, context.data.in_shape)
-    return "preset" if base == fallback else ""
+def parts_told(ablation: Ablation) -> list[str]:
+    """The paragraphs on the interaction of parts and on arms at chance."""
+    out, interaction = [], ablation.factorial.interaction
+    if interaction is not None and len(ablation.factorial.kinds) > 1 and ablation.learnt:
+        shares = {kind: ablation.factorial.shapley(kind) for kind in ablation.factorial.kinds}
+        known = {kind: share for kind, share in shares.items() if share is not None}
+        sign = interaction.low > 0, interaction.high < 0
+        out.append(TEXTS.interaction(interaction, *(s and interaction.tells for s in sign), known))
+    missed = [arm.label for arm in ablation.at_chance if arm is not ablation.full]
+    if missed:
+        out.append(TEXTS.arms_at_chance(missed))
+    return out
+
+
+def why(ablation: Ablation) -> str:
+    data = ablation.linear.data
+    softmax = ablation.softmax.test_accuracy if ablation.softmax else None
+    return TEXTS.why(
+        data.num_classes,
+        math.prod(data.in_shape),
+        fewest_of(ablation),
+        ablation.linear.convnet.head == "gap",
+        accuracies_of(ablation.linears),
+        softmax,
+        [equivalence(d, MARGIN) for d in ablation.against_softmax.values()],
+        MARGIN,
+    )
+
+
+def bound(optimum: SoftmaxOptimum, losses: Sequence[float]) -> str:
+    """The paragraph on the lowest training loss of affine maps.
+
+    losses: those of the trained linear networks, as maps over all training images.
+    """
+    # a bound is rounded down, what was reached is rounded up
+    lower = math.floor(1e4 * optimum.lower) / 1e4
+    reached = math.ceil(1e4 * optimum.loss) / 1e4
+    broken = bool(losses) and min(losses) < optimum.lower
+    return TEXTS.bound(optimum, lower, reached, sorted(losses), broken)
+
+
+def origin_of(context: Context, base: ConvNet) -> tuple[str, str]:
+    """(where the network comes from, why it is not the search's winner).
+
+    "best", "capacity", "preset", or "" where none proposes it today; the reason is empty where
+    there is none.
+    """
+    model, source = base_of(context)
+    if model != base:
+        return "", ""
+    reason = getattr(context.best, "reason", "") if source == "best" else ""
+    return source, reason
