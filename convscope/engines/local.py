@@ -15,9 +15,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import connection
-from multiprocessing.context import SpawnContext
+from multiprocessing.context import BaseContext
 from typing import Any
 
 from convscope.engines.jobs import Event, Job, JobQueue
@@ -33,9 +33,10 @@ PATIENCE = 5.0  # seconds that a worker has to end when asked, before it is kill
 class Worker:
     """A process and the jobs that it was given."""
 
-    def __init__(self, context: SpawnContext, preload: Sequence[str]) -> None:
+    def __init__(self, context: BaseContext, preload: Sequence[str]) -> None:
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, preload), daemon=True)
+        arguments = (theirs, preload, dict(os.environ))
+        self.process = context.Process(target=work, args=arguments, daemon=True)  # pyright: ignore[reportAttributeAccessIssue] (each kind of context has it)
         with no_main_module():
             self.process.start()
         theirs.close()
@@ -59,10 +60,15 @@ class LocalEngine:
 
     workers: the number of processes.
     preload: modules that each imports at once, so that its first job need not.
+    forked: one process imports these modules, and all workers are copies of it, where the system
+        allows that. Not for a GPU: a driver's state is not to be copied.
     """
 
-    def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
+    def __init__(self, workers: int, preload: Sequence[str] = (), forked: bool = False) -> None:
         self.context, self.preload = multiprocessing.get_context("spawn"), preload
+        if forked and sys.platform == "linux":  # elsewhere libraries of the system forbid copies
+            self.context = multiprocessing.get_context("forkserver")
+            self.context.set_forkserver_preload(list(preload))
         self.workers = [self.fresh() for _ in range(workers)]
 
     def fresh(self) -> Worker:
@@ -192,9 +198,14 @@ def is_spoilt(reason: str) -> bool:
     return any(sign in reason for sign in SPOILT)
 
 
-def work(pipe: connection.Connection, preload: Sequence[str]) -> None:
+def work(
+    pipe: connection.Connection, preload: Sequence[str], environment: Mapping[str, str]
+) -> None:
     """A worker's life: take a job, run it, send its result."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    if dict(os.environ) != environment:  # the copied process may be older than a change of it
+        os.environ.clear()
+        os.environ.update(environment)
     threading.Thread(target=end_with_parent, daemon=True).start()
     for name in preload:
         with contextlib.suppress(Exception):  # what is wrong with it the first job will say
