@@ -17,10 +17,13 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import connection
-from multiprocessing.context import BaseContext
-from typing import Any
+from multiprocessing.context import SpawnContext
+from typing import TYPE_CHECKING, Any
 
 from convscope.engines.jobs import Event, Job, JobQueue
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext  # which Windows lacks
 
 ROUND = 1.0  # seconds after which the pool looks whether its workers live, where nothing tells it
 
@@ -31,27 +34,33 @@ PATIENCE = 5.0  # seconds that a worker has to end when asked, before it is kill
 
 
 class Worker:
-    """A process and the jobs that it was given."""
+    """A process, which `start` starts, and the jobs that it was given."""
 
-    def __init__(self, context: BaseContext, preload: Sequence[str]) -> None:
-        self.pipe, theirs = context.Pipe()
-        arguments = (theirs, preload, dict(os.environ))
-        self.process = context.Process(target=work, args=arguments, daemon=True)  # pyright: ignore[reportAttributeAccessIssue] (each kind of context has it)
-        with no_main_module():
-            self.process.start()
-        theirs.close()
+    def __init__(self, context: SpawnContext | ForkServerContext, preload: Sequence[str]) -> None:
+        self.pipe, self.theirs = context.Pipe()
+        arguments = (self.theirs, preload, dict(os.environ))
+        self.process = context.Process(target=work, args=arguments, daemon=True)
         self.jobs: list[Job] = []  # the first is at work, others wait in the pipe
 
+    def start(self) -> None:
+        if self.process.pid is None:
+            with no_main_module():
+                self.process.start()
+            self.theirs.close()
+
     def give(self, job: Job) -> None:
+        self.start()
         self.pipe.send((job.function, job.arguments))
         self.jobs.append(job)
 
     def stop(self) -> None:
-        self.process.terminate()
-        self.process.join(PATIENCE)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        if self.process.pid is not None:
+            self.process.terminate()
+            self.process.join(PATIENCE)
+            if self.process.is_alive():
+                self.process.kill()
+                self.process.join()
+        self.theirs.close()
         self.pipe.close()
 
 
@@ -60,19 +69,29 @@ class LocalEngine:
 
     workers: the number of processes.
     preload: modules that each imports at once, so that its first job need not.
-    forked: one process imports these modules, and all workers are copies of it, where the system
-        allows that. Not for a GPU: a driver's state is not to be copied.
+    copied: one process imports these modules, and all workers are copies of it, where the system
+        allows that; it serves all engines of this process. Not for a GPU, whose driver's state is
+        not to be copied.
     """
 
-    def __init__(self, workers: int, preload: Sequence[str] = (), forked: bool = False) -> None:
+    def __init__(self, workers: int, preload: Sequence[str] = (), copied: bool = False) -> None:
         self.context, self.preload = multiprocessing.get_context("spawn"), preload
-        if forked and sys.platform == "linux":  # elsewhere libraries of the system forbid copies
+        if copied and sys.platform == "linux":  # elsewhere the system's libraries forbid copies
+            from multiprocessing import forkserver
+
             self.context = multiprocessing.get_context("forkserver")
-            self.context.set_forkserver_preload(list(preload))
+            if preload:
+                self.context.set_forkserver_preload(list(preload))
+            with no_main_module():
+                forkserver.ensure_running()  # it imports while the caller goes on
         self.workers = [self.fresh() for _ in range(workers)]
 
     def fresh(self) -> Worker:
-        return Worker(self.context, self.preload)
+        """A worker that imports at once; a copy need not, and starts with its first job."""
+        worker = Worker(self.context, self.preload)
+        if isinstance(self.context, SpawnContext):
+            worker.start()
+        return worker
 
     def __enter__(self) -> LocalEngine:
         return self
