@@ -350,12 +350,8 @@ def test_ctrl_c_is_left_to_the_parent(engine: LocalEngine) -> None:
     for worker in engine.workers:
         assert worker.process.pid is not None
         os.kill(worker.process.pid, signal.SIGINT)
-    assert engine.gather([Job(str(i), square, (i,)) for i in range(4)]) == {
-        "0": 0,
-        "1": 1,
-        "2": 4,
-        "3": 9,
-    }
+    jobs = [Job(str(i), square, (i,)) for i in range(4)]
+    assert engine.gather(jobs) == {"0": 0, "1": 1, "2": 4, "3": 9}
 
 
 def test_the_program_that_is_running_is_not_run_again_by_its_workers(

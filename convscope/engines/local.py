@@ -135,9 +135,10 @@ class LocalEngine:
             ]
             ready = connection.wait(handles, timeout=ROUND)
             for i, worker in enumerate(self.workers):
+                if not worker.jobs:  # it may not even have started
+                    continue
                 quiet = worker.pipe not in ready and worker.process.sentinel not in ready
-                # a grandchild may keep pipe and sentinel open
-                if not worker.jobs or (quiet and worker.process.is_alive()):
+                if quiet and worker.process.is_alive():  # a grandchild may keep both open
                     continue
                 key = worker.jobs[0].key
                 try:
