@@ -254,7 +254,8 @@ def test_a_study_is_mirrored_whole(
 ) -> None:
     from convscope.studies.main_path import study
 
-    done = study(micro, ["capacity"], out=tmp_path / "study", workers=1, seeds=1, track="wandb")
+    # one worker would take two threads, which wait for each other where two test processes run
+    done = study(micro, ["capacity"], out=tmp_path / "study", workers=2, seeds=1, track="wandb")
     assert capfd.readouterr() == ("", "")
     found = mirrored(tmp_path / "study")
     assert set(found) == {run.id for run in done.runs} and {
