@@ -38,6 +38,10 @@ def has_imported(report: Report, module: str) -> bool:
     return module in sys.modules
 
 
+def reads(report: Report, variable: str) -> str | None:
+    return os.environ.get(variable)
+
+
 def breaks(report: Report, text: str) -> None:
     raise ValueError(text)
 
@@ -102,9 +106,20 @@ def sleeps(report: Report) -> None:
 # --- tests
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["fresh", "copied"], autouse=True)
+def copied(request: pytest.FixtureRequest) -> bool:
+    """Workers that start afresh, and workers that are copies of one process."""
+    if request.param:  # that process serves the studies of other tests, too
+        from convscope.studies.main_path import IMPORTED  # not above: workers import this module
+
+        with LocalEngine(0, IMPORTED, copied=True):
+            pass
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def engine() -> Iterator[LocalEngine]:
-    with LocalEngine(2) as engine:
+def engine(copied: bool) -> Iterator[LocalEngine]:
+    with LocalEngine(2, copied=copied) as engine:
         yield engine
 
 
@@ -132,8 +147,8 @@ def test_progress_comes_in_order_between_start_and_end(engine: LocalEngine) -> N
         ]
 
 
-def test_jobs_start_in_their_order_and_stay_in_their_worker() -> None:
-    with LocalEngine(1) as engine:
+def test_jobs_start_in_their_order_and_stay_in_their_worker(copied: bool) -> None:
+    with LocalEngine(1, copied=copied) as engine:
         keys = [str(i) for i in range(5)]
         events = list(engine.run([Job(key, own_pid) for key in keys]))
         assert [event.key for event in events if event.kind == "started"] == keys
@@ -149,9 +164,9 @@ def test_jobs_start_in_their_order_and_stay_in_their_worker() -> None:
         ) == {"x": 9}
 
 
-def test_a_worker_goes_on_while_the_caller_thinks(tmp_path: Path) -> None:
+def test_a_worker_goes_on_while_the_caller_thinks(tmp_path: Path, copied: bool) -> None:
     """One job is given ahead, in their order; not the last, which is for whoever is free first."""
-    with LocalEngine(1) as engine:
+    with LocalEngine(1, copied=copied) as engine:
         stream = engine.run([Job(key, touches, (tmp_path / key,)) for key in "abcd"])
         seen = [next(stream), next(stream)]
         assert [(event.key, event.kind) for event in seen] == [("a", "started"), ("a", "done")]
@@ -163,8 +178,8 @@ def test_a_worker_goes_on_while_the_caller_thinks(tmp_path: Path) -> None:
         assert rest == [(key, kind) for key in "bcd" for kind in ("started", "done")]
 
 
-def test_jobs_given_ahead_to_a_worker_that_dies_are_done_by_another() -> None:
-    with LocalEngine(1) as engine:
+def test_jobs_given_ahead_to_a_worker_that_dies_are_done_by_another(copied: bool) -> None:
+    with LocalEngine(1, copied=copied) as engine:
         found = ends(
             list(
                 engine.run(
@@ -177,15 +192,46 @@ def test_jobs_given_ahead_to_a_worker_that_dies_are_done_by_another() -> None:
     } == {str(i): i * i for i in range(4)}
 
 
-def test_modules_are_imported_before_the_first_job() -> None:
+def test_modules_are_imported_before_the_first_job(copied: bool) -> None:
     """Also where one of them does not exist: a job that needs it would say so."""
-    with LocalEngine(1, ("no_such_module", "colorsys")) as engine:
-        assert engine.gather([Job("x", has_imported, ("colorsys",))]) == {"x": True}
+    with LocalEngine(1, ("no_such_module", "tabnanny"), copied) as engine:
+        assert engine.gather([Job("x", has_imported, ("tabnanny",))]) == {"x": True}
         engine.resize(0)
         engine.resize(1)
-        assert engine.gather([Job("x", has_imported, ("colorsys",))]) == {"x": True}
-    with LocalEngine(1) as engine:
-        assert engine.gather([Job("x", has_imported, ("colorsys",))]) == {"x": False}
+        assert engine.gather([Job("x", has_imported, ("tabnanny",))]) == {"x": True}
+    with LocalEngine(1, copied=copied) as engine:
+        assert engine.gather([Job("x", has_imported, ("tabnanny",))]) == {"x": False}
+
+
+def test_copies_need_not_import_what_one_process_has(copied: bool, tmp_path: Path) -> None:
+    (tmp_path / "told.py").write_text("print('imported', flush=True)\n")
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from convscope.engines.local import Job, LocalEngine
+import test_engine
+with LocalEngine(2, ("told",), copied={copied}) as engine:
+    engine.gather([Job(key, test_engine.square, (3,)) for key in "abcd"])
+    assert len({{worker.process.pid for worker in engine.workers}}) == 2
+"""
+    paths = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and done.stdout == "imported\n" * (1 if copied else 2), done
+
+
+def test_a_copy_knows_the_environment_of_its_engine(
+    copied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it has changed since the copied process began."""
+    for value in ("one", "two"):
+        monkeypatch.setenv("CONVSCOPE_TEST", value)
+        with LocalEngine(1, copied=copied) as engine:
+            assert engine.gather([Job("x", reads, ("CONVSCOPE_TEST",))]) == {"x": value}
 
 
 FAULTS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
@@ -230,8 +276,8 @@ def test_gather_raises_the_failure(engine: LocalEngine) -> None:
         engine.gather([Job("broken", breaks, ("no such thing",))])
 
 
-def test_a_worker_that_died_between_two_runs_is_replaced() -> None:
-    with LocalEngine(2) as engine:
+def test_a_worker_that_died_between_two_runs_is_replaced(copied: bool) -> None:
+    with LocalEngine(2, copied=copied) as engine:
         pids = set(engine.gather([Job(str(i), own_pid) for i in range(8)]).values())
         for worker in engine.workers:
             worker.process.kill()
@@ -240,9 +286,9 @@ def test_a_worker_that_died_between_two_runs_is_replaced() -> None:
         assert not later & pids
 
 
-def test_a_child_of_a_dead_worker_does_not_keep_its_job_alive(tmp_path: Path) -> None:
+def test_a_child_of_a_dead_worker_does_not_keep_its_job_alive(tmp_path: Path, copied: bool) -> None:
     ended = tmp_path / "ended"
-    with LocalEngine(1) as engine:
+    with LocalEngine(1, copied=copied) as engine:
         events = list(engine.run([Job("parent", leaves_a_child, (ended,))]))
         assert not ended.exists(), "the death was seen only when the child had ended"
     assert [event.kind for event in events] == [
@@ -253,9 +299,9 @@ def test_a_child_of_a_dead_worker_does_not_keep_its_job_alive(tmp_path: Path) ->
     os.kill(events[1].value, signal.SIGKILL)
 
 
-def test_workers_end_with_the_engine() -> None:
+def test_workers_end_with_the_engine(copied: bool) -> None:
     before = set(multiprocessing.active_children())
-    with LocalEngine(2) as engine:
+    with LocalEngine(2, copied=copied) as engine:
         pids = list(engine.gather([Job(str(i), own_pid) for i in range(2)]).values())
         stream = engine.run([Job("long", sleeps), Job("too", sleeps)])
         while next(stream).kind != "progress":
@@ -273,13 +319,13 @@ def running(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_workers_end_when_their_parent_is_killed(how: signal.Signals) -> None:
+def test_workers_end_when_their_parent_is_killed(how: signal.Signals, copied: bool) -> None:
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from convscope.engines.local import Job, LocalEngine
 import test_engine
-with LocalEngine(2) as engine:
+with LocalEngine(2, copied={copied}) as engine:
     for event in engine.run([Job("a", test_engine.sleeps), Job("b", test_engine.sleeps)]):
         if event.kind == "progress":
             print(event.value, flush=True)
@@ -304,22 +350,20 @@ def test_ctrl_c_is_left_to_the_parent(engine: LocalEngine) -> None:
     for worker in engine.workers:
         assert worker.process.pid is not None
         os.kill(worker.process.pid, signal.SIGINT)
-    assert engine.gather([Job(str(i), square, (i,)) for i in range(4)]) == {
-        "0": 0,
-        "1": 1,
-        "2": 4,
-        "3": 9,
-    }
+    jobs = [Job(str(i), square, (i,)) for i in range(4)]
+    assert engine.gather(jobs) == {"0": 0, "1": 1, "2": 4, "3": 9}
 
 
-def test_the_program_that_is_running_is_not_run_again_by_its_workers(tmp_path: Path) -> None:
+def test_the_program_that_is_running_is_not_run_again_by_its_workers(
+    tmp_path: Path, copied: bool
+) -> None:
     """A user's script without the `if __name__` guard, as in a notebook's cell."""
     script = tmp_path / "script.py"
     script.write_text(
         f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "print('script runs', flush=True)\n"
         "import test_engine\nfrom convscope.engines import Job, LocalEngine\n"
-        "with LocalEngine(2) as engine:\n"
+        f"with LocalEngine(2, copied={copied}) as engine:\n"
         "    print(engine.gather([Job('a', test_engine.square, (5,))]))\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
@@ -333,15 +377,13 @@ def broken_kernel(report: Report) -> None:
     raise RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be …")
 
 
-def process_id(report: Report) -> int:
-    return os.getpid()
-
-
-def test_a_worker_ends_after_an_error_of_cuda_and_its_waiting_job_goes_to_another() -> None:
+def test_a_worker_ends_after_an_error_of_cuda_and_its_waiting_job_goes_to_another(
+    copied: bool,
+) -> None:
     """A failed kernel leaves a process in which every later call of CUDA fails."""
-    before = [Job("first", process_id), Job("fault", breaks, ("x",)), Job("second", process_id)]
-    after = [Job(f"after {i}", process_id) for i in range(4)]
-    with LocalEngine(1) as engine:
+    before = [Job("first", own_pid), Job("fault", breaks, ("x",)), Job("second", own_pid)]
+    after = [Job(f"after {i}", own_pid) for i in range(4)]
+    with LocalEngine(1, copied=copied) as engine:
         events = list(engine.run([*before, Job("broken", broken_kernel), *after]))
     ended = {event.key: event for event in events if event.kind in ("done", "failed")}
     assert len(ended) == 8 and [event.key for event in events if event.kind == "started"] == list(

@@ -126,7 +126,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 
 def test_ctrl_c_leaves_the_report_and_the_same_command_goes_on(
-    cifar_slice: Path, tmp_path: Path
+    micro: Path, tmp_path: Path
 ) -> None:
     """The real quick preset; the terminal sends the signal to all processes of the group."""
     root = tmp_path / "study"
@@ -135,7 +135,7 @@ def test_ctrl_c_leaves_the_report_and_the_same_command_goes_on(
         "-m",
         "convscope.cli",
         "study",
-        str(cifar_slice),
+        str(micro),
         "--chapters",
         "capacity",
         "--out",

@@ -14,6 +14,7 @@ import pytest
 from mirroring import CLASSES, SHAPE, Noted, pass_by
 
 from convscope.errors import UserError
+from convscope.fast.kernel_folder import kernel_folder
 from convscope.planning.requests import Request
 from convscope.recipe.networks import ConvNet, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
@@ -30,6 +31,8 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("WANDB_API_KEY", "WANDB_PROJECT", "WANDB_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
+    # in another home all kernels would be compiled anew
+    monkeypatch.setenv("CONVSCOPE_KERNELS_FOLDER", str(kernel_folder()))
     for name in ("HOME", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
 
@@ -251,7 +254,8 @@ def test_a_study_is_mirrored_whole(
 ) -> None:
     from convscope.studies.main_path import study
 
-    done = study(micro, ["capacity"], out=tmp_path / "study", workers=1, seeds=1, track="wandb")
+    # one worker would take two threads, which wait for each other where two test processes run
+    done = study(micro, ["capacity"], out=tmp_path / "study", workers=2, seeds=1, track="wandb")
     assert capfd.readouterr() == ("", "")
     found = mirrored(tmp_path / "study")
     assert set(found) == {run.id for run in done.runs} and {

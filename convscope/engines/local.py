@@ -15,12 +15,15 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import connection
 from multiprocessing.context import SpawnContext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convscope.engines.jobs import Event, Job, JobQueue
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext  # which Windows lacks
 
 ROUND = 1.0  # seconds after which the pool looks whether its workers live, where nothing tells it
 
@@ -31,26 +34,33 @@ PATIENCE = 5.0  # seconds that a worker has to end when asked, before it is kill
 
 
 class Worker:
-    """A process and the jobs that it was given."""
+    """A process, which `start` starts, and the jobs that it was given."""
 
-    def __init__(self, context: SpawnContext, preload: Sequence[str]) -> None:
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, preload), daemon=True)
-        with no_main_module():
-            self.process.start()
-        theirs.close()
+    def __init__(self, context: SpawnContext | ForkServerContext, preload: Sequence[str]) -> None:
+        self.pipe, self.theirs = context.Pipe()
+        arguments = (self.theirs, preload, dict(os.environ))
+        self.process = context.Process(target=work, args=arguments, daemon=True)
         self.jobs: list[Job] = []  # the first is at work, others wait in the pipe
 
+    def start(self) -> None:
+        if self.process.pid is None:
+            with no_main_module():
+                self.process.start()
+            self.theirs.close()
+
     def give(self, job: Job) -> None:
+        self.start()
         self.pipe.send((job.function, job.arguments))
         self.jobs.append(job)
 
     def stop(self) -> None:
-        self.process.terminate()
-        self.process.join(PATIENCE)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        if self.process.pid is not None:
+            self.process.terminate()
+            self.process.join(PATIENCE)
+            if self.process.is_alive():
+                self.process.kill()
+                self.process.join()
+        self.theirs.close()
         self.pipe.close()
 
 
@@ -59,14 +69,29 @@ class LocalEngine:
 
     workers: the number of processes.
     preload: modules that each imports at once, so that its first job need not.
+    copied: one process imports these modules, and all workers are copies of it, where the system
+        allows that; it serves all engines of this process. Not for a GPU, whose driver's state is
+        not to be copied.
     """
 
-    def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
+    def __init__(self, workers: int, preload: Sequence[str] = (), copied: bool = False) -> None:
         self.context, self.preload = multiprocessing.get_context("spawn"), preload
+        if copied and sys.platform == "linux":  # elsewhere the system's libraries forbid copies
+            from multiprocessing import forkserver
+
+            self.context = multiprocessing.get_context("forkserver")
+            if preload:
+                self.context.set_forkserver_preload(list(preload))
+            with no_main_module():
+                forkserver.ensure_running()  # it imports while the caller goes on
         self.workers = [self.fresh() for _ in range(workers)]
 
     def fresh(self) -> Worker:
-        return Worker(self.context, self.preload)
+        """A worker that imports at once; a copy need not, and starts with its first job."""
+        worker = Worker(self.context, self.preload)
+        if isinstance(self.context, SpawnContext):
+            worker.start()
+        return worker
 
     def __enter__(self) -> LocalEngine:
         return self
@@ -110,9 +135,10 @@ class LocalEngine:
             ]
             ready = connection.wait(handles, timeout=ROUND)
             for i, worker in enumerate(self.workers):
+                if not worker.jobs:  # it may not even have started
+                    continue
                 quiet = worker.pipe not in ready and worker.process.sentinel not in ready
-                # a grandchild may keep pipe and sentinel open
-                if not worker.jobs or (quiet and worker.process.is_alive()):
+                if quiet and worker.process.is_alive():  # a grandchild may keep both open
                     continue
                 key = worker.jobs[0].key
                 try:
@@ -192,9 +218,14 @@ def is_spoilt(reason: str) -> bool:
     return any(sign in reason for sign in SPOILT)
 
 
-def work(pipe: connection.Connection, preload: Sequence[str]) -> None:
+def work(
+    pipe: connection.Connection, preload: Sequence[str], environment: Mapping[str, str]
+) -> None:
     """A worker's life: take a job, run it, send its result."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    if dict(os.environ) != environment:  # the copied process may be older than a change of it
+        os.environ.clear()
+        os.environ.update(environment)
     threading.Thread(target=end_with_parent, daemon=True).start()
     for name in preload:
         with contextlib.suppress(Exception):  # what is wrong with it the first job will say

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from convscope.report.findings import Finding
 
 
+# the page's script by the version of Vega-Lite: it takes seconds, and each report has the same
+_scripts: dict[str, str] = {}
+
+
 @dataclass(frozen=True)
 class Drawn:
     """A chart in both formats of its files."""
@@ -47,7 +51,7 @@ class Drawings:
 
     def start(self) -> None:
         """Begin with what is the same for all studies; the first finding does that, too."""
-        if self.bundle is None:
+        if self.bundle is None and dialect() not in _scripts:
             self.bundle = self.submit(script, dialect())
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -76,8 +80,9 @@ class Drawings:
     def script(self) -> str:
         """Vega, Vega-Lite and Vega-Embed as one script that loads nothing: window.vegaEmbed."""
         self.start()
-        assert self.bundle is not None
-        return finished(self.bundle, script, dialect())
+        if self.bundle is not None:
+            _scripts[dialect()] = finished(self.bundle, script, dialect())
+        return _scripts[dialect()]
 
 
 def finished(future: Future[Any], function: Callable[..., Any], *arguments: Any) -> Any:

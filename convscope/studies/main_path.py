@@ -180,7 +180,7 @@ def open_study(
     ahead = build_kernels_ahead() if on_cpu else None
     # workers start and import what they need while the data are fetched and read
     workers = asked.workers or (cores() if on_cpu else 1)
-    engine = stack.enter_context(LocalEngine(workers, IMPORTED))
+    engine = stack.enter_context(LocalEngine(workers, IMPORTED, copied=on_cpu))
     loaded, fallback = load(asked.data, asked.val, asked.size, watcher)
     for split, images in (("validation", loaded.val), ("test", loaded.test)):
         if len(images) == 0:
