@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convscope.chapters.receptive_field.arms import NEAR, head_of, is_single
-from convscope.chapters.receptive_field.comparisons import OWN, Comparison, aspects_of
+from convscope.chapters.receptive_field.comparisons import OWN, Comparison, aspects_of, learned
 from convscope.chapters.receptive_field.fields import SAMPLES, FeatureField, range_of
 from convscope.chapters.receptive_field.plan import MARGIN
 from convscope.chapters.receptive_field.words import TEXTS
@@ -48,12 +48,14 @@ def arms_table(arms: Sequence[Configuration], fields: Fields) -> Table:
         before, side = field.side_before, field.side
         return {
             "filters": arm.filters,
+            "learned": "yes" if learned(arm) else "no",
             "theoretical": TEXTS.theoretical(field.theoretical),
             "untrained": None if before is None else round(before, 2),
             "effective": None if side is None else round(side, 2),
         }
 
     more = (
+        ("learned", "above chance", "text"),
         ("filters", "filters", "int"),
         ("theoretical", "theoretical field", "text"),
         ("untrained", "effective, untrained", "float"),

@@ -27,6 +27,9 @@ Word = Literal["better", "worse", "equivalent", "cannot tell"]
 # with pooling a field is even, with dilation odd: they come as near as a pixel
 NEAR_FIELD = 1
 
+# heads are compared at matched parameters where there are such, and never beyond this share
+FAR = 0.25
+
 # what a factor changes by itself; whatever else differs is confounded with it
 OWN: dict[Factor, str] = {
     "field": "field",
@@ -50,6 +53,13 @@ class Comparison:
     difference: Difference
     word: Word
     confounded: Mapping[str, tuple[Any, Any]]
+
+    @property
+    def doubt(self) -> str:
+        """Why a test has no say whatever its interval: "learning", "seeds" or nothing."""
+        if not (learned(self.a) and learned(self.b)):
+            return "learning"
+        return "" if self.difference.degrees else "seeds"
 
     @property
     def head(self) -> str:
@@ -108,14 +118,17 @@ def word_of(difference: Difference, a: Configuration, b: Configuration) -> Word:
 
 
 def chance_of(data: Dataset) -> float:
-    """The accuracy of who always answers the most frequent class of the test images."""
-    counts = data.test.labels.bincount()
-    return float(counts.max()) / max(1, len(data.test))
+    """The accuracy of who always answers the most frequent class of the validation images."""
+    counts = data.val.labels.bincount()
+    return float(counts.max()) / max(1, len(data.val))
 
 
 def learned(arm: Configuration) -> bool:
-    """Whether its test accuracy is above chance with confidence."""
-    return arm.test_accuracy.low > chance_of(arm.data)
+    """Whether its validation accuracy is above chance with confidence.
+
+    Of validation, because it selects: networks that did not learn have no say.
+    """
+    return arm.val_accuracy.low > chance_of(arm.data)
 
 
 def aspects_of(arm: Configuration, field: int | None) -> dict[str, Any]:
@@ -220,11 +233,12 @@ def question_of(net: Configuration | None, arms: Sequence[Configuration]) -> Que
 class Heads:
     """The choice between FC and GAP behind one convolution, at matched parameters.
 
-    by: what decides, "accuracy" or "cost"; chosen: the network with the chosen head.
+    by: what decides, "accuracy" or "cost"; "nothing" where one of the networks did not learn.
+    chosen: the network with the chosen head, of no choice that of fewer FLOPs.
     """
 
     comparison: Comparison
-    by: Literal["accuracy", "cost"]
+    by: Literal["accuracy", "cost", "nothing"]
     chosen: Configuration
 
     @property
@@ -236,14 +250,20 @@ class Heads:
 def heads_of(comparisons: Sequence[Comparison]) -> Heads | None:
     """The choice: the better one where the test tells, else the one of fewer FLOPs.
 
-    None where no networks with both heads and equal parameters were trained.
+    Of the comparisons of heads that of the nearest parameters counts. None where no networks with
+    both heads and parameters of one size (within FAR) were trained.
     """
-    for c in comparisons:
-        if c.factor == "head" and "parameters" not in c.confounded:
-            if c.word in ("better", "worse"):
-                return Heads(c, "accuracy", c.a if c.word == "better" else c.b)
-            return Heads(c, "cost", min(c.a, c.b, key=lambda arm: arm.flops))
-    return None
+
+    def off(c: Comparison) -> float:
+        return apart(c.a.parameters, c.b.parameters)
+
+    c = min((c for c in comparisons if c.factor == "head"), key=off, default=None)
+    if c is None or off(c) > FAR:
+        return None
+    if c.word in ("better", "worse"):
+        return Heads(c, "accuracy", c.a if c.word == "better" else c.b)
+    by = "nothing" if c.doubt == "learning" else "cost"
+    return Heads(c, by, min(c.a, c.b, key=lambda arm: arm.flops))
 
 
 def path_of(arms: Arms, comparisons: Sequence[Comparison]) -> list[Comparison]:

@@ -79,7 +79,7 @@ def sentence_of(context: Context, name: str, told: Evidence) -> str:
     out = [TEXTS.answer(name, question, *causes_of(told), MARGIN, reason_of(context, question))]
     if told.heads is not None:
         out.append(choice_of(told.heads))
-    out += [TEXTS.fields(steps) for steps in [widest(told.comparisons)] if steps]
+    out += [TEXTS.field(**step) for step in widest(told.comparisons)]
     if question.net is not None:
         net = question.net
         out.append(TEXTS.network(net.label, net.test_accuracy, told.source))
@@ -113,9 +113,9 @@ def reason_of(context: Context, question: Question) -> str:
     if shallow is None or difference is None:
         return TEXTS.no_single_layer()
     if not learned(net):
-        return TEXTS.not_learned(net.label, net.test_accuracy, chance)
+        return TEXTS.not_learned(net.label, net.val_accuracy, chance)
     if not learned(shallow):
-        return TEXTS.not_learned(shallow.label, shallow.test_accuracy, chance)
+        return TEXTS.not_learned(shallow.label, shallow.val_accuracy, chance)
     if not difference.degrees:
         return TEXTS.no_seeds()
     return TEXTS.too_close(shallow.label, difference)
@@ -124,13 +124,10 @@ def reason_of(context: Context, question: Question) -> str:
 def choice_of(heads: Heads) -> str:
     """Which head to choose, with the reason."""
     c = heads.comparison
-    sign = 1 if heads.chosen is c.a else -1
-    return TEXTS.choice(
-        "FC" if heads.chosen.convnet.head == "flatten" else "GAP",
-        heads,
-        c.difference if sign > 0 else turned(c),
-        MARGIN,
-    )
+    if heads.by == "nothing":
+        return TEXTS.no_choice([arm.label for arm in (c.a, c.b) if not learned(arm)])
+    head = "FC" if heads.chosen.convnet.head == "flatten" else "GAP"
+    return TEXTS.choice(head, heads, c.difference if heads.chosen is c.a else turned(c), MARGIN)
 
 
 def turned(c: Comparison) -> Any:
@@ -152,7 +149,7 @@ def widest(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
 
 def effect_of(c: Comparison) -> str:
     """What a step does to test accuracy, as the test says."""
-    return TEXTS.effect(c.word, c.difference, MARGIN)
+    return TEXTS.effect(c.word, c.difference, MARGIN, c.doubt)
 
 
 def deepest(told: Evidence) -> tuple[str, FeatureField] | None:
@@ -179,9 +176,9 @@ def paragraphs_of(context: Context, arms: Sequence[Configuration], told: Evidenc
         TEXTS.training(arms[0].runs[0].recipe, images, min(seeds), max(seeds)),
         TEXTS.reading(MARGIN),
     ]
-    failed = [arm.label for arm in arms if not learned(arm)]
+    failed = sum(1 for arm in arms if not learned(arm))
     if failed:
-        out.append(TEXTS.failed(failed, chance_of(context.data)))
+        out.append(TEXTS.failed(failed, len(arms), chance_of(context.data)))
     heads = [c for c in told.comparisons if c.factor == "head"]
     out += [TEXTS.heads(c, effect_of(c)) for c in heads]
     if any(field.trained for field in told.fields.values()):
