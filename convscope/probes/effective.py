@@ -147,7 +147,7 @@ def square_of(image: Tensor, held: float) -> float:
             places = torch.arange(size).to(image)
             low, high = places - 0.5, places + 0.5
             covered = high.clamp(max=centre + side / 2) - low.clamp(min=centre - side / 2)
-            part = torch.tensordot(covered.clamp(min=0), part, dims=([0], [0]))
+            part = torch.tensordot(covered.clamp(min=0), part, dims=1)
         return float(part / image.sum())
 
     low, high = 0.0, 2.0 * max(image.shape)

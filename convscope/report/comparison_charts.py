@@ -61,18 +61,29 @@ def arms(
 
 
 def effects(
-    rows: list[dict[str, Any]], field: str, group: str, groups: Sequence[str]
+    rows: list[dict[str, Any]],
+    field: str,
+    group: str,
+    groups: Sequence[str],
+    *,
+    width: int = 440,
+    legend: bool = True,
 ) -> dict[str, Any]:
     """Differences of test accuracy in percentage points with 95 % intervals, beside a line at 0.
 
     rows: `field` (the difference's name), `group` (a text, shown as a colour), difference, low and
     high (as fractions), from and to (the two configurations).
     groups: the values of `group`, in the order of their colours.
+    width: of the plot, in pixels.
+    legend: whether the colours are explained; not needed where the names say what they are.
     """
     frame = pd.DataFrame(rows)
     frame[["difference", "low", "high"]] *= 100
     used = [name for name in groups if name in set(frame[group])]
     title = "points of test accuracy"
+    colours = colour(group, "", used)
+    if not legend:
+        colours = colours.legend(None)
     base = alt.Chart(frame).encode(
         y=alt.Y(
             f"{field}:N",
@@ -80,7 +91,7 @@ def effects(
             sort=[row[field] for row in rows],
             axis=alt.Axis(labelLimit=330),
         ),
-        color=colour(group, "", used),
+        color=colours,
     )
     shown = tooltip(
         {
@@ -106,7 +117,7 @@ def effects(
             base.mark_text(dy=-11, fontSize=11).encode(
                 x="difference:Q", text=alt.Text("difference:Q", format="+.1f")
             ),
-        ).properties(width=440, height=max(60, 34 * len(rows)))
+        ).properties(width=width, height=max(60, 34 * len(rows)))
     )
 
 
@@ -146,7 +157,7 @@ def accuracy_against_field(rows: list[dict[str, Any]], panels: Sequence[str]) ->
         base.mark_point(filled=True, size=70, opacity=1, color=COLOURS[0]).encode(
             y=value, tooltip=shown
         ),
-    ).properties(width=WIDTH - 40, height=150)
+    ).properties(width=WIDTH - 60, height=150)
     return finish(
         layers.facet(
             row=alt.Row(
@@ -160,45 +171,51 @@ def accuracy_against_field(rows: list[dict[str, Any]], panels: Sequence[str]) ->
 
 
 def field_sides(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Sides of fields: theoretical, and effective before and after training, one line per network.
+    """Sides of fields: theoretical, and effective before and after training, a panel per network.
 
     rows: network, theoretical, untrained, trained (pixels a side), untrained_range and
     trained_range (their smallest and largest values).
     """
-    kinds = ["theoretical", "effective, untrained", "effective, trained"]
+    kinds = ["theoretical", "untrained", "trained"]
     points = []
     for row in rows:
-        for kind, key in zip(kinds, ("theoretical", "untrained", "trained"), strict=True):
-            low, high = row.get(f"{key}_range", (row[key], row[key]))
-            named = {"network": row["network"], "kind": kind}
-            points.append({**named, "side": row[key], "low": low, "high": high})
+        for kind in kinds:
+            low, high = row.get(f"{kind}_range", (row[kind], row[kind]))
+            named = {"network": row["network"], "field": kind}
+            points.append({**named, "side": row[kind], "low": low, "high": high})
     base = alt.Chart(pd.DataFrame(points)).encode(
-        y=alt.Y(
-            "network:N",
-            title=None,
-            sort=[row["network"] for row in rows],
-            axis=alt.Axis(labelLimit=330),
-        ),
-        yOffset=alt.YOffset("kind:N", sort=kinds),
-        color=colour("kind", "", kinds),
+        y=alt.Y("field:N", title=None, sort=kinds), color=colour("field", "", kinds).legend(None)
     )
-    side = alt.X("side:Q", title="pixels a side", scale=alt.Scale(zero=True, padding=12))
+    scale = alt.Scale(domainMin=0, nice=True)
     shown = tooltip(
         {
             "network": ("network", ""),
-            "kind": ("field", ""),
+            "field": ("field", ""),
             "side": ("side", ".1f"),
             "low": ("from", ".1f"),
             "high": ("to", ".1f"),
         }
     )
+    layers = alt.layer(
+        base.mark_rule(strokeWidth=2).encode(
+            x=alt.X("low:Q", title="pixels a side", scale=scale), x2="high:Q"
+        ),
+        base.mark_point(filled=True, size=80, opacity=1).encode(
+            x=alt.X("side:Q", title="pixels a side", scale=scale), tooltip=shown
+        ),
+        base.mark_text(dy=-9, fontSize=11).encode(
+            x="side:Q", text=alt.Text("side:Q", format=".1f")
+        ),
+    ).properties(width=WIDTH - 100, height=90)
     return finish(
-        alt.layer(
-            base.mark_rule(strokeWidth=2).encode(
-                x=alt.X("low:Q", title="pixels a side"), x2="high:Q"
-            ),
-            base.mark_point(filled=True, size=80, opacity=1).encode(x=side, tooltip=shown),
-        ).properties(width=440, height=max(90, 54 * len(rows)))
+        layers.facet(
+            row=alt.Row(
+                "network:N",
+                title=None,
+                sort=[row["network"] for row in rows],
+                header=alt.Header(labelAngle=0, labelOrient="top", labelAnchor="start"),
+            )
+        )
     )
 
 

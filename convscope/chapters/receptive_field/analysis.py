@@ -33,6 +33,7 @@ from convscope.chapters.receptive_field.plan import (
     shared_rate,
 )
 from convscope.chapters.receptive_field.words import (
+    TEXTS,
     Evidence,
     brief_of,
     name_of,
@@ -43,7 +44,7 @@ from convscope.chapters.receptive_field.words import (
 from convscope.errors import one_line
 from convscope.planning import Chapter, Context, Request, Wait, rates_table, tuned_rates
 from convscope.recipe import ConvNet, Model
-from convscope.report import Finding
+from convscope.report import Finding, Table
 from convscope.statistics import Configuration, configurations, grouped
 from convscope.training import Run
 
@@ -52,7 +53,7 @@ def chapter(context: Context) -> Chapter:
     """Single layers and cascades, then the network of question 1, trained like them."""
     preset, arms = PRESETS[context.preset], planned_arms(context)
     tuned = yield from tuned_rates(context, recipes_of(context, arms.tuned), preset.rates)
-    rates = {
+    rates: dict[Model, float] = {
         model: rate
         for part in arms.series
         if (rate := shared_rate(tuned.pilots, (part[0], part[-1]))) is not None
@@ -109,13 +110,21 @@ def finding(context: Context, arms: Arms, pilots: Sequence[Run], runs: Sequence[
         tables=[
             *([comparisons_table(comparisons)] if comparisons else []),
             arms_table(every, fields),
-            rates_table(pilots, {arm.model: arm.label for arm in every}),
+            shared_rates_table(pilots, every),
         ],
         charts=[*effects, *accuracy_chart(arms.series, found), *sides_chart(every, fields)],
         paragraphs=paragraphs_of(context, every, told),
         galleries=field_gallery(context, every, fields),
         brief=brief_of(question),
     )
+
+
+def shared_rates_table(pilots: Sequence[Run], arms: Sequence[Configuration]) -> Table:
+    """The rates that were tried, with those that the networks were trained at."""
+    table = rates_table(pilots, {arm.model: arm.label for arm in arms})
+    used = {arm.label: arm.rate for arm in arms}
+    rows = [{**row, "chosen": used.get(row["network"], row["chosen"])} for row in table.rows]
+    return replace(table, rows=rows, caption=f"{table.caption} {TEXTS.shared_rates()}")
 
 
 def numbers_of(arms: Sequence[Configuration], told: Evidence) -> dict[str, Any]:

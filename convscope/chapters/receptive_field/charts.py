@@ -26,11 +26,11 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
         ("factor", "what changes", "text"),
         ("from", "from", "text"),
         ("to", "to", "text"),
-        ("also", "also differs", "text"),
         ("difference", "accuracy gained", "percent"),
         ("low", "95 % from", "percent"),
         ("high", "to", "percent"),
         ("word", "the second is", "text"),
+        ("also", "also differs", "text"),
     )
     rows = [{**c.row(), "also": TEXTS.confounded(c.confounded)} for c in comparisons]
     return Table(
@@ -68,21 +68,34 @@ def arms_table(arms: Sequence[Configuration], fields: Fields) -> Table:
 def effects_chart(comparisons: Sequence[Comparison], fields: Fields) -> Chart:
     rows = []
     for c in comparisons:
-        before, after = (
-            aspects_of(arm, fields[arm.model].theoretical)[OWN[c.factor]] for arm in (c.b, c.a)
-        )
-        where = head_of(c.b.convnet) if c.factor != "head" else f"{c.a.parameters:,}"
-        kind = where if is_single(c.b.convnet) and is_single(c.a.convnet) else f"cascade, {where}"
-        rows.append({**c.row(), "arm": TEXTS.step(c.factor, kind, before, after)})
+        rows.append({**c.row(), "arm": step_of(c, fields)})
     for row in rows:
         del row["confounded"]
     return Chart(
         "effects",
         "Test accuracy gained by one change",
-        charts.effects(rows, "arm", "factor", FACTORS),
+        charts.effects(rows, "arm", "factor", FACTORS, width=210, legend=False),
         TEXTS.effects_alt(rows),
         TEXTS.effects_caption(),
     )
+
+
+def step_of(c: Comparison, fields: Fields) -> str:
+    """A step in few words: in which networks what changes, from what to what."""
+    if c.factor == "head":
+        return TEXTS.head_step(short_head(c.b), short_head(c.a))
+    before, after = (
+        aspects_of(arm, fields[arm.model].theoretical)[OWN[c.factor]] for arm in (c.b, c.a)
+    )
+    head = short_head(c.b)
+    place = head if c.factor == "filters" else TEXTS.with_filters(c.b.filters, head)
+    if not is_single(c.a.convnet):
+        place = TEXTS.in_cascade()
+    return TEXTS.step(c.factor, place, before, after)
+
+
+def short_head(arm: Configuration) -> str:
+    return head_of(arm.convnet).removesuffix(" → FC")
 
 
 def accuracy_chart(
@@ -95,7 +108,7 @@ def accuracy_chart(
         if len(arms) < 2 or not is_single(arms[0].convnet):
             continue
         first = arms[0]
-        panels.append(TEXTS.panel(head_of(first.convnet), first.filters, first.parameters))
+        panels.append(TEXTS.panel(short_head(first), first.filters, first.parameters))
         rows += [
             {
                 **arm.point(),
@@ -137,6 +150,9 @@ def sides_chart(arms: Sequence[Configuration], fields: Fields) -> list[Chart]:
         )
     if not rows:
         return []
+    short = [row["network"].partition(" →")[0] for row in rows]
+    if len(set(short)) == len(short):  # heads need not be named: fields end before them
+        rows = [{**row, "network": name} for row, name in zip(rows, short, strict=True)]
     return [
         Chart(
             "sides",
