@@ -24,8 +24,8 @@ from convscope.planning.context import Context
 from convscope.probes.fields import receptive_field as fields_of
 from convscope.recipe.networks import ConvNet, Model, SoftmaxRegression
 from convscope.report.findings import CapacityResult
-from convscope.statistics.comparisons import Difference
 from convscope.statistics.configuration import Configuration, configurations, grouped
+from convscope.statistics.crossed_factors import Difference
 
 SHAPE = (3, 16, 16)
 CIFAR = (3, 32, 32)
@@ -209,11 +209,11 @@ def test_what_differs_beside_the_factor_is_named() -> None:
 @pytest.mark.parametrize(
     ("difference", "word"),
     [
-        (Difference(0.10, 0.01, 0.08, 0.12, 4, (2, 2)), "better"),
-        (Difference(-0.10, 0.01, -0.12, -0.08, 4, (2, 2)), "worse"),
-        (Difference(0.001, 0.002, -0.004, 0.006, 4, (2, 2)), "equivalent"),
-        (Difference(0.01, 0.02, -0.04, 0.06, 4, (2, 2)), "cannot tell"),
-        (Difference(0.10, 0.01, 0.08, 0.12, 0, (1, 1)), "cannot tell"),  # one seed
+        (Difference(0.10, 0.01, 0.08, 0.12, 4, (2, 2), 4), "better"),
+        (Difference(-0.10, 0.01, -0.12, -0.08, 4, (2, 2), 4), "worse"),
+        (Difference(0.001, 0.002, -0.004, 0.006, 4, (2, 2), 4), "equivalent"),
+        (Difference(0.01, 0.02, -0.04, 0.06, 4, (2, 2), 4), "cannot tell"),
+        (Difference(0.10, 0.01, 0.08, 0.12, 0, (1, 1), 0), "cannot tell"),  # one seed
     ],
 )
 def test_words_are_what_the_test_says(difference: Difference, word: str) -> None:
@@ -236,8 +236,8 @@ SINGLES = [ConvNet(6, 1, pool="none"), ConvNet(16, 1, pool="none", head="gap")]
         ((0.30, 0.40, 0.60), "no", True),
         ((0.60, 0.600, 0.60), "no", False),  # none is better by more than the margin
         ((0.30, 0.605, 0.60), "no", False),
-        ((0.30, 0.625, 0.60), "yes", False),
-        ((0.30, 0.617, 0.60), "cannot tell", False),  # 5 % over both of them
+        ((0.30, 0.640, 0.60), "yes", False),
+        ((0.30, 0.615, 0.60), "cannot tell", False),
     ],
 )
 def test_a_plain_answer(accuracies: tuple[float, ...], word: str, worse: bool) -> None:

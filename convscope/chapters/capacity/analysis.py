@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -168,5 +167,7 @@ def numbers_of_network(network: Configuration) -> dict[str, Any]:
         },
         "gap_best": network.gap,
         "gap_last": network.gap_last,
-        "fall_per_epoch": fall if math.isfinite(fall) else None,  # one epoch has no fall
+        "fall_per_epoch": fall,  # None of fewer than three epochs
+        "rise": None if network.rise is None else network.rise.numbers(),
+        "replication": network.replication,
     }

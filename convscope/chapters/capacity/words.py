@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 
+import numpy as np
+
 from convscope.planning import OPTIMIZERS, Context
 from convscope.recipe import ConvNet, hidden_of, label_of
 from convscope.statistics import FALL, Configuration, sweep_verdict
@@ -54,11 +56,17 @@ class SweepVerdict:
 
 
 def verdict_on(members: Sequence[Configuration]) -> SweepVerdict:
-    """members: the networks of one sweep, ordered by width."""
-    losses = [n.val_loss for n in members]
-    word, index = sweep_verdict(losses)
-    width = members[-1 if index is None else index].convnet.width
-    return SweepVerdict(word, width, len(members), min(loss.n for loss in losses))
+    """members: the networks of one sweep, ordered by width; runs that recorded no losses by image
+    allow no verdict.
+    """
+    losses = {n.convnet.width: n.losses("val") for n in members}
+    seeds = min(len(n.runs) for n in members)
+    known = all(len(one) for values in losses.values() for one in values)
+    if len(members) < 3 or seeds < 2 or not known:
+        return SweepVerdict("cannot tell", members[-1].convnet.width, len(members), seeds)
+    found = sweep_verdict({width: np.stack(values) for width, values in losses.items()})
+    width = members[-1].convnet.width if found.size is None else int(found.size)
+    return SweepVerdict(found.word, width, len(members), seeds)
 
 
 # texts

@@ -19,7 +19,7 @@ from convscope.chapters.receptive_field.arms import (
 from convscope.chapters.receptive_field.plan import MARGIN
 from convscope.data import Dataset
 from convscope.recipe import Model
-from convscope.statistics import Configuration, Difference, compare, equivalence
+from convscope.statistics import Configuration, Difference, accuracy_difference, equivalence
 
 # what a test says of a against b
 Word = Literal["better", "worse", "equivalent", "cannot tell"]
@@ -59,7 +59,7 @@ class Comparison:
         """Why a test has no say whatever its interval: "learning", "seeds" or nothing."""
         if not (learned(self.a) and learned(self.b)):
             return "learning"
-        return "" if self.difference.degrees else "seeds"
+        return "" if self.difference.tells else "seeds"
 
     @property
     def head(self) -> str:
@@ -95,7 +95,7 @@ def comparisons_of(
     for step in arms.steps:
         if step.a in found and step.b in found:
             a, b = found[step.a], found[step.b]
-            difference = compare(a, b, among)
+            difference = accuracy_difference(a, b, among)
             word = word_of(difference, a, b)
             sides = fields.get(step.a), fields.get(step.b)
             out.append(
@@ -211,20 +211,19 @@ def question_of(net: Configuration | None, arms: Sequence[Configuration]) -> Que
     shallow = chosen([a for a in singles if learned(a)]) or chosen(singles)
     if net is None or shallow is None:
         return Question("cannot tell", False, net, shallow, None)
-    tested = {a: compare(a, net, arms) for a in singles if learned(a)}
-    quoted = tested.get(shallow) or compare(shallow, net, arms)
-    known = tested and learned(net) and all(d.degrees for d in tested.values())
+    tested = {a: accuracy_difference(a, net, arms) for a in singles if learned(a)}
+    quoted = tested.get(shallow) or accuracy_difference(shallow, net, arms)
+    known = tested and learned(net) and all(d.tells for d in tested.values())
     if not known:
         return Question("cannot tell", False, net, shallow, quoted)
-    level = 1 - 0.05 / len(tested)
-    better = [a for a, d in tested.items() if d.within(level)[0] > 0]
+    better = [a for a, d in tested.items() if d.above(0.0, 0.05 / len(tested))]
     if better:
         named = chosen(better)
         assert named is not None
         return Question("yes", False, net, named, tested[named])
     if all(d.high < 0 for d in tested.values()):
         return Question("no", True, net, shallow, quoted)
-    if all(d.within(0.90)[1] < MARGIN for d in tested.values()):
+    if all(d.below(MARGIN) for d in tested.values()):
         return Question("no", False, net, shallow, quoted)
     return Question("cannot tell", False, net, shallow, quoted)
 

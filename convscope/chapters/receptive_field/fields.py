@@ -18,7 +18,7 @@ from convscope.planning import Context
 from convscope.probes import effective_field, receptive_field
 from convscope.recipe import ConvNet
 from convscope.statistics import Configuration, quantile
-from convscope.training import Run, network, resident
+from convscope.training import Run, network, note_unreadable, resident
 
 SAMPLES = 64  # test images over which effective fields are averaged
 
@@ -137,7 +137,8 @@ def effective(run: Run, data: Dataset) -> dict[str, Any] | None:
         before = untrained(run, after, data)
         trained, image = measured(after, inputs, data)
         fresh, image_before = measured(before, inputs, data)
-    except UserError:
+    except UserError as error:
+        note_unreadable("the effective field", run, error)
         return None
     return {"trained": trained, "untrained": fresh, "after": image, "before": image_before}
 

@@ -116,7 +116,7 @@ def reason_of(context: Context, question: Question) -> str:
         return TEXTS.not_learned(net.label, net.val_accuracy, chance)
     if not learned(shallow):
         return TEXTS.not_learned(shallow.label, shallow.val_accuracy, chance)
-    if not difference.degrees:
+    if not difference.tells:
         return TEXTS.no_seeds()
     return TEXTS.too_close(shallow.label, difference)
 
