@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from convscope.chapters.receptive_field.arms import (
     NEAR,
     Arms,
@@ -19,7 +21,16 @@ from convscope.chapters.receptive_field.arms import (
 from convscope.chapters.receptive_field.plan import MARGIN
 from convscope.data import Dataset
 from convscope.recipe import Model
-from convscope.statistics import Configuration, Difference, accuracy_difference, equivalence
+from convscope.statistics import (
+    Configuration,
+    Crossed,
+    Difference,
+    accuracy_difference,
+    crossed,
+    equivalence,
+)
+from convscope.statistics.crossed_factors import joined
+from convscope.statistics.replication import replication
 
 # what a test says of a against b
 Word = Literal["better", "worse", "equivalent", "cannot tell"]
@@ -79,6 +90,7 @@ class Comparison:
             "low": d.low,
             "high": d.high,
             "word": self.word,
+            "replication": d.replication,
             "confounded": {name: list(values) for name, values in self.confounded.items()},
         }
 
@@ -172,60 +184,98 @@ def chosen(shallow: Sequence[Configuration]) -> Configuration | None:
     return min(shallow, key=lambda a: a.val_loss.mean, default=None)
 
 
+Answer = Literal["yes", "no", "cannot tell"]
+
+
 @dataclass(frozen=True)
 class Question:
     """Did a single layer do better than the network of question 1?
 
-    word: "yes", "no" or "cannot tell"; worse: whether every single layer that learned is worse.
+    word: the answer; worse: whether every single layer that learned is worse.
     net: the network of question 1; shallow: the single layer that the answer names.
     difference: of these two, the single layer's test accuracy minus the other's.
+    replication: how often a study of the same size would give the same answer; None: not known.
     """
 
-    word: Literal["yes", "no", "cannot tell"]
+    word: Answer
     worse: bool
     net: Configuration | None
     shallow: Configuration | None
     difference: Difference | None
+    replication: float | None = None
 
     def numbers(self) -> dict[str, Any]:
         """For results.json."""
         return {
+            **({} if self.difference is None else self.difference.numbers()),
             "answer": self.word,
             "every_single_layer_worse": self.worse,
             "network": None if self.net is None else self.net.label,
             "single_layer": None if self.shallow is None else self.shallow.label,
             "margin": MARGIN,
-            **({} if self.difference is None else self.difference.numbers()),
+            "replication": self.replication,
         }
+
+
+def answer_of(differences: Sequence[Difference]) -> tuple[Answer, bool]:
+    """The answer, and whether all are worse, from single layers' accuracies minus the network's.
+
+    "no": each is worse, or at least not better by more than MARGIN. As all these tests have to
+    succeed, the error of the answer is that of one of them, 5 %. "yes": one is better, at 5 % over
+    the number of single layers (Bonferroni).
+    """
+    if not differences or not all(d.tells for d in differences):
+        return "cannot tell", False
+    if any(d.above(0.0, 0.05 / len(differences)) for d in differences):
+        return "yes", False
+    if all(d.high < 0 for d in differences):
+        return "no", True
+    return ("no" if all(d.below(MARGIN) for d in differences) else "cannot tell"), False
 
 
 def question_of(net: Configuration | None, arms: Sequence[Configuration]) -> Question:
     """Whether one of the single layers among these networks does better than the network.
 
-    "no": each of them is worse, or at least not better by more than MARGIN. As all these tests
-    have to succeed, the error of the answer is that of one of them, 5 %. "yes": one of them is
-    better, at 5 % over the number of single layers (Bonferroni). The single layers that did not
-    learn have no say; where there are no others, and where the network did not, nobody can tell.
+    The single layers that did not learn have no say; where there are no others, and where the
+    network did not, nobody can tell.
     """
     singles = [a for a in arms if is_single(a.convnet) and a is not net]
-    shallow = chosen([a for a in singles if learned(a)]) or chosen(singles)
+    voting = [a for a in singles if learned(a)]
+    shallow = chosen(voting or singles)
     if net is None or shallow is None:
         return Question("cannot tell", False, net, shallow, None)
-    tested = {a: accuracy_difference(a, net, arms) for a in singles if learned(a)}
+    tested = {a: accuracy_difference(a, net, arms) for a in voting}
     quoted = tested.get(shallow) or accuracy_difference(shallow, net, arms)
-    known = tested and learned(net) and all(d.tells for d in tested.values())
-    if not known:
+    if not learned(net):
         return Question("cannot tell", False, net, shallow, quoted)
-    better = [a for a, d in tested.items() if d.above(0.0, 0.05 / len(tested))]
-    if better:
-        named = chosen(better)
+    word, worse = answer_of(list(tested.values()))
+    if word == "yes":
+        level = 0.05 / len(tested)
+        named = chosen([a for a, d in tested.items() if d.above(0.0, level)])
         assert named is not None
-        return Question("yes", False, net, named, tested[named])
-    if all(d.high < 0 for d in tested.values()):
-        return Question("no", True, net, shallow, quoted)
-    if all(d.below(MARGIN) for d in tested.values()):
-        return Question("no", False, net, shallow, quoted)
-    return Question("cannot tell", False, net, shallow, quoted)
+        shallow, quoted = named, tested[named]
+    again = replication_of(net, voting, arms)
+    return Question(word, worse, net, shallow, quoted, again)
+
+
+def replication_of(
+    net: Configuration, voting: Sequence[Configuration], arms: Sequence[Configuration]
+) -> float | None:
+    """How often the rule would give the same answer again; None where images are not known."""
+    compared = [*voting, net]
+    if not voting or not all(len(values) for one in compared for values in one.right):
+        return None
+    family = [
+        [run.best["test_accuracy"] for run in one.runs] for one in arms if one not in compared
+    ]
+    last = len(voting)
+
+    def decide(found: Crossed) -> Answer:
+        whole = joined(found, family)
+        return answer_of([whole.difference(i, last) for i in range(last)])[0]
+
+    values = [np.stack(one.right) for one in compared]
+    return replication(values, decide, joined(crossed(values), family))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
 
+SURE = 0.90  # an answer that would come out again less often says so
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -77,8 +79,10 @@ def sentence_of(context: Context, name: str, told: Evidence) -> str:
     """The verdict in sentences: the answer with its reason, the head to choose, and the rest."""
     question = told.question
     out = [TEXTS.answer(name, question, *causes_of(told), MARGIN, reason_of(context, question))]
+    if question.replication is not None and question.replication < SURE:
+        out.insert(1, TEXTS.unsure(question.replication))
     if told.heads is not None:
-        out.append(choice_of(told.heads))
+        out.insert(1, choice_of(told.heads))
     out += [TEXTS.field(**step) for step in widest(told.comparisons)]
     if question.net is not None:
         net = question.net
