@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +29,7 @@ from convscope.planning.requests import Answer, Give, Request, Wait
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import CapacityResult, Finding
+from convscope.statistics.replication import replication
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 from convscope.training.trained import network
@@ -86,6 +88,9 @@ def _one_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convscope.planning.pilots.MOST_EXTENSIONS", 0)
     preset = replace(receptive_field.PRESETS["quick"], rates=(4e-3,))
     monkeypatch.setitem(receptive_field.PRESETS, "quick", preset)
+    few = functools.partial(replication, draws=10)  # how sure words are is not tested here
+    for module in ("statistics", "chapters.receptive_field"):
+        monkeypatch.setattr(f"convscope.{module}.comparisons.replication", few)
 
 
 @pytest.mark.usefixtures("_one_rate")

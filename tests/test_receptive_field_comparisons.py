@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import made
+import numpy as np
 import pytest
 
 from convscope import studies
@@ -24,6 +25,7 @@ from convscope.planning.context import Context
 from convscope.probes.fields import receptive_field as fields_of
 from convscope.recipe.networks import ConvNet, Model, SoftmaxRegression
 from convscope.report.findings import CapacityResult
+from convscope.statistics.comparisons import accuracy_difference
 from convscope.statistics.configuration import Configuration, configurations, grouped
 from convscope.statistics.crossed_factors import Difference
 
@@ -267,6 +269,30 @@ def test_no_answer_from_one_seed_or_from_networks_that_did_not_learn() -> None:
     assert answer({*SINGLES}).word == "cannot tell"
     assert answer({NET}).word == "cannot tell"
     assert answer({NET, SINGLES[0]}).shallow.model == SINGLES[0]
+
+
+def test_the_answer_carries_its_replication() -> None:
+    """Of right answers by image, paired: the difference of each pair, and one bootstrap of all."""
+    draw = np.random.default_rng(0)
+    easy = draw.random(1_000)  # how hard the images are
+    levels = {SINGLES[0]: 0.4, SINGLES[1]: 0.5, NET: 0.7}
+    arms = arms_with(levels.__getitem__, list(levels))
+    for model, arm in arms.items():
+        assert isinstance(model, ConvNet)
+        right = tuple(
+            (easy + 0.1 * draw.standard_normal(1_000) < levels[model]).astype(float)
+            for _ in arm.runs
+        )
+        vars(arm)["right"] = right
+    found = list(arms.values())
+    answer = question_of(arms[NET], found)
+    assert (answer.word, answer.worse) == ("no", True)
+    assert answer.replication is not None and answer.replication > 0.95
+    assert answer.shallow is not None and answer.difference is not None
+    pair = accuracy_difference(answer.shallow, arms[NET], found)
+    assert answer.difference.mean == pytest.approx(pair.mean)
+    assert answer.difference.se == pytest.approx(pair.se, rel=0.01)
+    assert answer.numbers()["replication"] == answer.replication
 
 
 # --- fields and names

@@ -244,38 +244,47 @@ def question_of(net: Configuration | None, arms: Sequence[Configuration]) -> Que
     shallow = chosen(voting or singles)
     if net is None or shallow is None:
         return Question("cannot tell", False, net, shallow, None)
-    tested = {a: accuracy_difference(a, net, arms) for a in voting}
-    quoted = tested.get(shallow) or accuracy_difference(shallow, net, arms)
-    if not learned(net):
+    if not learned(net) or not voting:
+        quoted = accuracy_difference(shallow, net, arms)
         return Question("cannot tell", False, net, shallow, quoted)
+    tested, again = tested_against(net, voting, arms)
     word, worse = answer_of(list(tested.values()))
     if word == "yes":
-        level = 0.05 / len(tested)
-        named = chosen([a for a, d in tested.items() if d.above(0.0, level)])
+        named = chosen([a for a, d in tested.items() if d.above(0.0, 0.05 / len(tested))])
         assert named is not None
-        shallow, quoted = named, tested[named]
-    again = replication_of(net, voting, arms)
-    return Question(word, worse, net, shallow, quoted, again)
+        shallow = named
+    return Question(word, worse, net, shallow, tested[shallow], again)
 
 
-def replication_of(
+def tested_against(
     net: Configuration, voting: Sequence[Configuration], arms: Sequence[Configuration]
-) -> float | None:
-    """How often the rule would give the same answer again; None where images are not known."""
+) -> tuple[dict[Configuration, Difference], float | None]:
+    """Test accuracies minus the network's, and how often their answer would come out again.
+
+    voting: single layers.
+    arms: all networks; their seeds tell about the variance between seeds.
+
+    The second is None where it is not known which images a network gets right.
+    """
     compared = [*voting, net]
-    if not voting or not all(len(values) for one in compared for values in one.right):
-        return None
+    if not all(len(values) for one in compared for values in one.right):
+        return {a: accuracy_difference(a, net, arms) for a in voting}, None
     family = [
         [run.best["test_accuracy"] for run in one.runs] for one in arms if one not in compared
     ]
     last = len(voting)
 
-    def decide(found: Crossed) -> Answer:
+    def differences(found: Crossed) -> list[Difference]:
         whole = joined(found, family)
-        return answer_of([whole.difference(i, last) for i in range(last)])[0]
+        return [whole.difference(i, last) for i in range(last)]
+
+    def decide(found: Crossed) -> Answer:
+        return answer_of(differences(found))[0]
 
     values = [np.stack(one.right) for one in compared]
-    return replication(values, decide, joined(crossed(values), family))
+    found = crossed(values)
+    again = replication(values, decide, joined(found, family))
+    return dict(zip(voting, differences(found), strict=True)), again
 
 
 @dataclass(frozen=True)
