@@ -62,6 +62,7 @@ def test_every_field_comparison_has_equal_parameters_filters_and_flops(preset: s
         assert (a.filters, a.parameters, a.flops) == (b.filters, b.parameters, b.flops)
         assert replace(step.a, dilations=()) == step.b  # and nothing else differs
         assert field_of(step.a) > field_of(step.b)
+    assert arms_of(ConvNet(2, 2), (3, 5), CIFAR, 10).series[0][0].dilations == ()
     for part in arms.series[:2]:
         assert [field_of(model) for model in part][:3] == [3, 5, 7] and field_of(part[-1]) == 15
         assert sizes[part[0]].parameters in (61_618, 618)  # the course's

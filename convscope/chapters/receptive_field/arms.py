@@ -62,11 +62,11 @@ class Arms:
 def arms_of(cascade: ConvNet, dilations: Sequence[int], in_shape: Shape, classes: int) -> Arms:
     """The networks beside a cascade with global average pooling.
 
-    dilations: of the course's single layers; those whose field is larger than the image are left
-        out.
+    dilations: of the course's single layers beside 1; those whose field is larger than the image
+        are left out.
     """
     side = min(in_shape[1:])
-    fitting = [d for d in dilations if 2 * d + 1 <= side] or [1]
+    fitting = [1, *(d for d in dilations if d > 1 and 2 * d + 1 <= side)]
     layer = {head: ConvNet(COURSE[head], 1, pool="none", head=head) for head in ("flatten", "gap")}
     fc, gap = ([dilated(layer[head], d) for d in fitting] for head in ("flatten", "gap"))
     more = replace(fc[0], width=LARGER * fc[0].width)
