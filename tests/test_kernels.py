@@ -85,11 +85,14 @@ models = st.builds(
     stem=st.sampled_from(["none", "none", "whiten"]),
     pool_at=st.sampled_from(["end", "end", "first"]),
 )
+dilated = st.tuples(models, st.sampled_from([1, 1, 2, 3])).map(
+    lambda drawn: replace(drawn[0], dilations=(drawn[1],) * drawn[0].depth)
+)
 
 
 @needs_compiler
 @given(
-    model=models,
+    model=dilated,
     shape=st.sampled_from([(6, 3, 32, 32), (5, 1, 28, 28), (4, 4, 22, 14), (3, 3, 17, 19)]),
     threads=st.sampled_from([1, 2]),
 )

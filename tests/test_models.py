@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from convscope.models.building import build
 from convscope.models.layers import ACTIVATIONS, MONOTONE, MaxPool, PickOne
 from convscope.models.named import NAMED
 from convscope.models.sizes import size_of
+from convscope.probes.fields import receptive_field
 from convscope.recipe.networks import ConvNet, Model, SoftmaxRegression
 
 CIFAR = (3, 32, 32)
@@ -74,6 +76,9 @@ def networks(draw: st.DrawFn) -> tuple[ConvNet, tuple[int, int, int], int]:
         skip=draw(st.booleans()),
         head=draw(st.sampled_from(["flatten", "gap"])),
         hidden=tuple(draw(st.lists(st.integers(1, 7), max_size=2))),
+        dilations=tuple(
+            draw(st.just([]) | st.lists(st.integers(1, 4), min_size=depth, max_size=depth))
+        ),
     )
     return (
         model,
@@ -123,6 +128,24 @@ def test_sizes_and_shapes_of_random_networks(
     assert (size.filters, size.parameters, size.flops) == expected
     with torch.no_grad():
         assert build(model, in_shape, classes)(torch.randn(3, *in_shape)).shape == (3, classes)
+
+
+def test_dilation_changes_the_field_and_nothing_else() -> None:
+    """Parameters, filters and FLOPs are equal, and the convolution is torch's dilated one."""
+    plain = ConvNet(6, 1, pool="none")
+    sizes = {size_of(replace(plain, dilations=(d,)), CIFAR, 10) for d in (1, 2, 3, 7)}
+    assert len({(size.filters, size.parameters, size.flops) for size in sizes}) == 1
+    x, fields = torch.randn(2, *CIFAR, generator=torch.Generator().manual_seed(0)), []
+    for d in (1, 2, 3, 7):
+        net = build(replace(plain, dilations=(d,)), CIFAR, 10, seed=3)
+        conv = net.get_submodule("blocks.0.convs.0")
+        weight, bias = conv.get_parameter("weight"), conv.get_parameter("bias")
+        expected = F.relu(F.conv2d(x, weight, bias, padding=d, dilation=d))
+        torch.testing.assert_close(net.get_submodule("blocks")(x), expected)
+        first = build(plain, CIFAR, 10, seed=3).state_dict()["blocks.0.convs.0.weight"]
+        assert torch.equal(weight, first)
+        fields.append(next(row.size for row in receptive_field(net, CIFAR)))
+    assert fields == [3, 5, 7, 15]
 
 
 @pytest.mark.parametrize("pool", ["max", "avg", "stride"])

@@ -291,6 +291,45 @@ def test_effective_field_of_a_linear_chain_is_its_kernel() -> None:
     assert found.side == 45**0.5
 
 
+@pytest.mark.parametrize(("count", "sigma"), [(1, 0.82), (10, 2.58), (40, 5.16)])
+def test_untrained_uniform_convolutions_have_luos_gaussian_field(count: int, sigma: float) -> None:
+    """Luo et al. 2016: n equal 3×3 kernels give a Gaussian of σ = √(2n/3), so a share of the
+    theoretical field that falls as 1/√n."""
+    side = 2 * count + 7
+    net = nn.Sequential(*(nn.Conv2d(1, 1, 3, padding=1, bias=False) for _ in range(count)))
+    for p in net.parameters():
+        nn.init.constant_(p, 1 / 9)
+    found = effective_field(net, (1, side, side), samples=2)
+    assert found.sigma == pytest.approx((2 * count / 3) ** 0.5, rel=1e-9)
+    assert round(found.sigma, 2) == sigma
+    if count > 1:  # a square that holds 95 % of a Gaussian reaches 2.236 σ to each side
+        assert found.square == pytest.approx(2 * 2.236 * found.sigma, rel=0.02)
+        middle, x = side // 2, torch.arange(side, dtype=torch.float64)
+        gaussian = (-((x - middle) ** 2) / (2 * found.sigma**2)).exp()
+        assert float((found.image[middle] - gaussian).abs().max()) < 0.03
+
+
+def test_the_square_of_an_even_field_is_its_side_but_for_what_it_leaves_out() -> None:
+    """Equal weights over s×s pixels: a square of side s·√0.95 holds 95 %."""
+    for size, step in ((3, 1), (15, 1), (3, 7)):
+        reach = size // 2 * step
+        conv = nn.Conv2d(1, 1, size, padding=reach, dilation=step, bias=False)
+        nn.init.ones_(conv.weight)
+        found = effective_field(conv, (1, 31, 31), samples=1)
+        if step == 1:
+            assert found.square == pytest.approx(size * 0.95**0.5, abs=1e-6)
+        else:  # eight of nine taps lie on the border of the field
+            assert 2 * reach < found.square < 2 * reach + 1
+        assert found.sigma == pytest.approx(step * ((size**2 - 1) / 12) ** 0.5, abs=1e-9)
+
+
+def test_one_dimension_has_an_effective_field_too() -> None:
+    conv = nn.Conv1d(2, 1, 5, padding=2, bias=False)
+    nn.init.ones_(conv.weight)
+    found = effective_field(conv, (2, 21), samples=1)
+    assert found.square == pytest.approx(5 * 0.95) and found.sigma == pytest.approx(2**0.5)
+
+
 def test_effective_field_of_a_layer_lies_in_the_theoretical_one() -> None:
     net = build(ConvNet(width=4, depth=2), (3, 16, 16), 10)
     row = next(r for r in receptive_field(net, (3, 16, 16)) if r.name == "blocks.1.pool")

@@ -45,6 +45,9 @@ def convnets(draw: st.DrawFn) -> ConvNet:
         skip=draw(st.booleans()),
         head=draw(st.sampled_from(["flatten", "gap"])),
         hidden=tuple(draw(st.lists(st.integers(1, 512), max_size=3))),
+        dilations=tuple(
+            draw(st.just([]) | st.lists(st.integers(1, 9), min_size=depth, max_size=depth))
+        ),
     )
 
 
@@ -203,6 +206,7 @@ def test_every_field_counts() -> None:
         (Recipe(evaluate=["val", "test"]), Recipe(evaluate=("val", "test"))),
         (Recipe(model=ConvNet(hidden=[64])), Recipe(model=ConvNet(hidden=(64,)))),
         (Recipe(model=ConvNet(growth=2)), Recipe(model=ConvNet(growth=2.0))),
+        (Recipe(model=ConvNet(dilations=(1, 1, 1))), Recipe(model=ConvNet())),
     ],
 )
 def test_the_same_recipe_written_otherwise_is_the_same(one: Recipe, same: Recipe) -> None:
@@ -260,6 +264,11 @@ BAD = {
         b'{"model": {"depth": 3, "pool_sizes": [2, 2]}}',
         ["[2, 2]", "3"],
     ),
+    "dilations that are too few": (
+        b'{"model": {"depth": 3, "dilations": [2, 2]}}',
+        ["dilations", "[2, 2]", "3"],
+    ),
+    "dilation 0": (b'{"model": {"depth": 1, "dilations": [0]}}', ["dilations", "[0]"]),
     "pooling by 0": (b'{"model": {"depth": 1, "pool_sizes": [0]}}', ["[0]"]),
     "unknown activation": (b'{"model": {"activation": "relo"}}', ["'relo'", "relu"]),
     "unknown optimiser": (b'{"optimizer": "sgd\\nx"}', ["sgd\\nx", "adamw"]),

@@ -87,12 +87,13 @@ class CompiledBlock(Block):
 
     def configure(self, winograd: bool) -> None:
         bare = len(self.convs) == 1 and isinstance(self.norms[0], nn.Identity)
-        of_three = self.conv(0).kernel_size == (3, 3)
+        dense = self.conv(0).dilation == (1, 1)  # the kernels know no other
+        of_three = self.conv(0).kernel_size == (3, 3) and dense
         self.winograd = winograd
         # the kernels' name of the pooling; empty where they don't have it
         self.halving = halving_of(self.pool)
         # convolution and pooling are all there is
-        self.linear = bare and self.act.name == "identity" and self.halving == "mean"
+        self.linear = bare and dense and self.act.name == "identity" and self.halving == "mean"
         # of images it is one kernel
         relu_behind = self.act.name == "relu" and self.halving == "max" and not self.pool_first
         self.one_kernel = bare and of_three and relu_behind

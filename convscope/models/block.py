@@ -16,14 +16,17 @@ class Block(nn.Module):
     N×C×H×W to N×F×H/pool×W/pool. A residual connection, where the recipe asks for one, leads from
     behind the first activation to before the last. The pooling stands at the end, or behind the
     first convolution. At the end, behind max pooling, a monotone activation is applied after it:
-    the same function, a quarter of the work.
+    the same function, a quarter of the work. A dilated kernel keeps the map's size, too.
     """
 
-    def __init__(self, spec: ConvNet, in_channels: int, channels: int, pool: int) -> None:
+    def __init__(
+        self, spec: ConvNet, in_channels: int, channels: int, pool: int, dilation: int = 1
+    ) -> None:
         super().__init__()
+        border = spec.kernel // 2 * dilation
         widths = [in_channels] + [channels] * spec.block_depth
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, spec.kernel, padding=spec.kernel // 2)
+            nn.Conv2d(a, b, spec.kernel, padding=border, dilation=dilation)
             for a, b in itertools.pairwise(widths)
         )
         self.norms = nn.ModuleList(normalisation(spec.norm, channels) for _ in self.convs)

@@ -33,7 +33,8 @@ class ConvNetModule(nn.Module):
             self.stem = stem = Whiten(channels)
             channels, height, width = stem.out_channels, height - 1, width - 1
         blocks = []
-        for d, (out, pool) in enumerate(zip(spec.channels, spec.pools, strict=True), 1):
+        per_block = zip(spec.channels, spec.pools, spec.block_dilations, strict=True)
+        for d, (out, pool, dilation) in enumerate(per_block, 1):
             if height // pool < 1 or width // pool < 1:
                 fitting = sum(1 for _ in sides_after_blocks(spec, in_shape))
                 raise UserError(
@@ -41,7 +42,7 @@ class ConvNetModule(nn.Module):
                     f"by {pool}, below 1×1; depth at most {fitting} for "
                     f"{in_shape[1]}×{in_shape[2]} images, or pool = none"
                 )
-            blocks.append(Block(spec, channels, out, pool))
+            blocks.append(Block(spec, channels, out, pool, dilation))
             channels, height, width = out, height // pool, width // pool
         self.blocks = nn.Sequential(*blocks)
         self.gap = spec.head == "gap"

@@ -65,7 +65,10 @@ def shallower(model: ConvNet, in_shape: tuple[int, int, int]) -> ConvNet:
     """The network with as many blocks as the images leave room for."""
     while model.depth > 1 and not leaves_room(model, in_shape):
         model = replace(
-            model, depth=model.depth - 1, pool_sizes=model.pool_sizes[: model.depth - 1]
+            model,
+            depth=model.depth - 1,
+            pool_sizes=model.pool_sizes[: model.depth - 1],
+            dilations=model.dilations[: model.depth - 1],
         )
     return model
 

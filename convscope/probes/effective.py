@@ -24,6 +24,8 @@ from convscope.probes.trials import (
 
 PEAK_SHARE = 0.0455  # 1 − 95.45 %: what lies beyond two standard deviations (Luo et al. 2016)
 
+HELD = 0.95  # the share of the gradient that the centred square holds
+
 
 @dataclass(frozen=True, eq=False)
 class EffectiveField(Shown):
@@ -32,6 +34,9 @@ class EffectiveField(Shown):
     layer: its path; image: height × width, with peak 1.
     area: the number of pixels above 4.55 % of the peak; side: its square root (Luo et al. 2016).
     samples: inputs over which the mean is taken.
+    sigma: the gradient's standard deviation in pixels: the square root of its second moment about
+        its centre of mass, the mean of both axes.
+    square: the side of the square around the centre of mass that holds 95 % of the gradient.
     """
 
     layer: str
@@ -39,6 +44,8 @@ class EffectiveField(Shown):
     area: int
     side: float
     samples: int
+    sigma: float = math.nan
+    square: float = math.nan
 
     def rows(self) -> list[tuple[str, ...]]:
         return [
@@ -48,6 +55,8 @@ class EffectiveField(Shown):
                 f"{self.area} of {self.image.numel()}",
             ),
             ("square root", f"{self.side:.2f}"),
+            ("standard deviation", f"{self.sigma:.2f}"),
+            (f"side of the square with {100 * HELD:g} %", f"{self.square:.2f}"),
             ("inputs", str(self.samples)),
         ]
 
@@ -96,4 +105,53 @@ def effective_field(
             f"{name_of(model)}: the gradient of {layer or 'its output'} is {size} everywhere"
         )
     area = int((image > PEAK_SHARE * peak).sum())
-    return EffectiveField(layer or OUTPUT, image / peak, area, area**0.5, len(inputs))
+    image /= peak
+    sigma, square = sigma_of(image), square_of(image, HELD)
+    return EffectiveField(
+        layer or OUTPUT, image, area, area**0.5, len(inputs), sigma=sigma, square=square
+    )
+
+
+def profiles_of(image: Tensor) -> list[Tensor]:
+    """What lies at each place of each axis, summed over the other axes; each adds up to 1."""
+    axes = range(image.ndim)
+    sums = (image.sum([other for other in axes if other != axis]) for axis in axes)
+    return [(image if image.ndim == 1 else part) / image.sum() for part in sums]
+
+
+def centres_of(image: Tensor) -> list[float]:
+    """The centre of mass, a number for each axis."""
+    return [float(part @ torch.arange(len(part)).to(part)) for part in profiles_of(image)]
+
+
+def sigma_of(image: Tensor) -> float:
+    """The root of the second moment about the centre of mass, the mean of the axes' moments."""
+    moments = [
+        float(part @ (torch.arange(len(part)).to(part) - centre) ** 2)
+        for part, centre in zip(profiles_of(image), centres_of(image), strict=True)
+    ]
+    return math.sqrt(math.fsum(moments) / len(moments))
+
+
+def square_of(image: Tensor, held: float) -> float:
+    """The side of the square around the centre of mass that holds this share of the image.
+
+    A pixel is a square of side 1 over which its value is spread evenly, so that the side is a
+    number and not a count. What lies beyond the image's border is not there, and is not missed.
+    """
+    centres = centres_of(image)
+
+    def inside(side: float) -> float:
+        part = image
+        for size, centre in zip(image.shape, centres, strict=True):
+            places = torch.arange(size).to(image)
+            low, high = places - 0.5, places + 0.5
+            covered = high.clamp(max=centre + side / 2) - low.clamp(min=centre - side / 2)
+            part = torch.tensordot(covered.clamp(min=0), part, dims=1)
+        return float(part / image.sum())
+
+    low, high = 0.0, 2.0 * max(image.shape)
+    for _ in range(50):
+        half = (low + high) / 2
+        low, high = (half, high) if inside(half) < held else (low, half)
+    return high

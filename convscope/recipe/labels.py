@@ -25,6 +25,10 @@ def label_of(model: Model) -> str:
         parts.append(f"growth {model.growth:g}")
     if model.kernel != 3:
         parts.append(f"{model.kernel}×{model.kernel}")
+    if model.dilations:
+        alike = len(set(model.dilations)) == 1
+        shown = model.dilations[:1] if alike else model.dilations
+        parts.append(f"dilation {'+'.join(map(str, shown))}")
     if model.norm != "none":
         parts.append(NORMS[model.norm])
     if model.skip and model.block_depth > 1:

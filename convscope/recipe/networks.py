@@ -49,6 +49,8 @@ class ConvNet:
             the training images.
         pool_at: Pool at the end of a block, or behind its first convolution, so that the others
             work on the smaller map.
+        dilations: Distance in pixels between neighbouring taps of each block's kernels; empty is
+            1 everywhere.
     """
 
     width: int = 32
@@ -69,6 +71,7 @@ class ConvNet:
     pixels: Literal["natural", "random"] = field(default="natural", metadata=ADDED)
     stem: Literal["none", "whiten"] = field(default="none", metadata=ADDED)
     pool_at: Literal["end", "first"] = field(default="end", metadata=ADDED)
+    dilations: tuple[int, ...] = field(default=(), metadata=ADDED)
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -81,11 +84,10 @@ class ConvNet:
             raise UserError(
                 f"kernel = {self.kernel}: must be odd (1, 3, 5, 7 …), which keeps the map's size"
             )
-        sizes = f"pool_sizes = {list(self.pool_sizes)}"
-        if self.pool_sizes and len(self.pool_sizes) != self.depth:
-            raise UserError(f"{sizes}: must have one size per block, {self.depth} in all, or none")
-        if any(not 1 <= size <= 255 for size in self.pool_sizes):
-            raise UserError(f"{sizes}: each must be from 1 to 255")
+        self._check_blocks("pool_sizes", "size")
+        self._check_blocks("dilations", "dilation")
+        if all(dilation == 1 for dilation in self.dilations):  # one spelling, so that ids agree
+            object.__setattr__(self, "dilations", ())
         if any(not 1 <= size <= MAX_CHANNELS for size in self.hidden):
             raise UserError(f"hidden = {list(self.hidden)}: each must be from 1 to {MAX_CHANNELS}")
         if self.order != "natural" and self.head != "flatten":
@@ -95,6 +97,17 @@ class ConvNet:
         if max(self.channels) > MAX_CHANNELS:
             grown = f"width {self.width} grown by {self.growth} over {self.depth} blocks"
             raise UserError(f"{grown} is {max(self.channels):,} channels, over {MAX_CHANNELS}")
+
+    def _check_blocks(self, name: str, noun: str) -> None:
+        """The field has one value from 1 to 255 for each block, or none; else UserError."""
+        values: tuple[int, ...] = getattr(self, name)
+        given = f"{name} = {list(values)}"
+        if values and len(values) != self.depth:
+            raise UserError(
+                f"{given}: must have one {noun} per block, {self.depth} in all, or none"
+            )
+        if any(not 1 <= value <= 255 for value in values):
+            raise UserError(f"{given}: each must be from 1 to 255")
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -109,6 +122,11 @@ class ConvNet:
         if self.pool == "none":
             return (1,) * self.depth
         return self.pool_sizes or (2,) * self.depth
+
+    @property
+    def block_dilations(self) -> tuple[int, ...]:
+        """Dilation of each block's convolutions."""
+        return self.dilations or (1,) * self.depth
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from convscope.report.chart_style import WIDTH, colour, finish, tooltip
+from convscope.report.chart_style import COLOURS, WIDTH, colour, finish, tooltip
 
 
 def arms(
@@ -61,18 +61,29 @@ def arms(
 
 
 def effects(
-    rows: list[dict[str, Any]], field: str, group: str, groups: Sequence[str]
+    rows: list[dict[str, Any]],
+    field: str,
+    group: str,
+    groups: Sequence[str],
+    *,
+    width: int = 440,
+    legend: bool = True,
 ) -> dict[str, Any]:
     """Differences of test accuracy in percentage points with 95 % intervals, beside a line at 0.
 
     rows: `field` (the difference's name), `group` (a text, shown as a colour), difference, low and
     high (as fractions), from and to (the two configurations).
     groups: the values of `group`, in the order of their colours.
+    width: of the plot, in pixels.
+    legend: whether the colours are explained; not needed where the names say what they are.
     """
     frame = pd.DataFrame(rows)
     frame[["difference", "low", "high"]] *= 100
     used = [name for name in groups if name in set(frame[group])]
     title = "points of test accuracy"
+    colours = colour(group, "", used)
+    if not legend:
+        colours = colours.legend(None)
     base = alt.Chart(frame).encode(
         y=alt.Y(
             f"{field}:N",
@@ -80,7 +91,7 @@ def effects(
             sort=[row[field] for row in rows],
             axis=alt.Axis(labelLimit=330),
         ),
-        color=colour(group, "", used),
+        color=colours,
     )
     shown = tooltip(
         {
@@ -106,46 +117,47 @@ def effects(
             base.mark_text(dy=-11, fontSize=11).encode(
                 x="difference:Q", text=alt.Text("difference:Q", format="+.1f")
             ),
-        ).properties(width=440, height=max(60, 34 * len(rows)))
+        ).properties(width=width, height=max(60, 34 * len(rows)))
     )
 
 
-def accuracy_against_field(
-    rows: list[dict[str, Any]], panels: Sequence[str], kinds: Sequence[str]
-) -> dict[str, Any]:
-    """Test accuracy against receptive field: one row of panels per family, one column per measure.
+def accuracy_against_field(rows: list[dict[str, Any]], panels: Sequence[str]) -> dict[str, Any]:
+    """Test accuracy against receptive field, with 95 % intervals: a panel for each family.
 
-    rows: panel (the family), measure ("theoretical field" or "effective field"), field (pixels),
-    kind (a text, shown as a colour), accuracy, low, high, parameters, network.
+    rows: panel (the family), field (pixels a side), accuracy, low, high, parameters, network.
     panels: the families, from top to bottom.
-    kinds: the values of `kind`, in the order of their colours.
     """
-    frame = pd.DataFrame(rows)
-    used = [kind for kind in kinds if kind in set(frame["kind"])]
-    base = alt.Chart(frame).encode(
-        x=alt.X("field:Q", title="pixels a side", scale=alt.Scale(zero=True, padding=10)),
-        color=colour("kind", "", used),
+    base = alt.Chart(pd.DataFrame(rows)).encode(
+        x=alt.X(
+            "field:Q",
+            title="side of the receptive field, pixels",
+            axis=alt.Axis(tickMinStep=2, format="d"),
+            scale=alt.Scale(zero=False, padding=12),
+        )
     )
     shown = tooltip(
         {
             "network": ("network", ""),
-            "field": ("field", ".1f"),
+            "field": ("field", "d"),
             "parameters": ("parameters", ","),
             "accuracy": ("accuracy", ".1%"),
+            "low": ("95 % from", ".1%"),
+            "high": ("to", ".1%"),
+            "seeds": ("seeds", ""),
         }
     )
     value = alt.Y(
         "accuracy:Q", title="test accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False)
     )
     layers = alt.layer(
-        base.transform_filter("datum.kind == 'one convolution'")
-        .mark_line(strokeWidth=1.5)
-        .encode(y=value),
-        base.mark_rule(strokeWidth=1.5).encode(
+        base.mark_line(strokeWidth=1.5, color=COLOURS[0]).encode(y=value),
+        base.mark_rule(strokeWidth=1.5, color=COLOURS[0]).encode(
             y=alt.Y("low:Q", title="test accuracy"), y2="high:Q"
         ),
-        base.mark_point(filled=True, size=70, opacity=1).encode(y=value, tooltip=shown),
-    ).properties(width=WIDTH - 40, height=200)
+        base.mark_point(filled=True, size=70, opacity=1, color=COLOURS[0]).encode(
+            y=value, tooltip=shown
+        ),
+    ).properties(width=WIDTH - 60, height=150)
     return finish(
         layers.facet(
             row=alt.Row(
@@ -153,11 +165,57 @@ def accuracy_against_field(
                 title=None,
                 sort=list(panels),
                 header=alt.Header(labelAngle=0, labelOrient="top", labelAnchor="start"),
-            ),
-            column=alt.Column(
-                "measure:N", title=None, sort=["theoretical field", "effective field"]
-            ),
+            )
         ).resolve_scale(y="independent")
+    )
+
+
+def field_sides(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sides of fields: theoretical, and effective before and after training, a panel per network.
+
+    rows: network, theoretical, untrained, trained (pixels a side), untrained_range and
+    trained_range (their smallest and largest values).
+    """
+    kinds = ["theoretical", "untrained", "trained"]
+    points = []
+    for row in rows:
+        for kind in kinds:
+            low, high = row.get(f"{kind}_range", (row[kind], row[kind]))
+            named = {"network": row["network"], "field": kind}
+            points.append({**named, "side": row[kind], "low": low, "high": high})
+    base = alt.Chart(pd.DataFrame(points)).encode(
+        y=alt.Y("field:N", title=None, sort=kinds), color=colour("field", "", kinds).legend(None)
+    )
+    scale = alt.Scale(domainMin=0, nice=True)
+    shown = tooltip(
+        {
+            "network": ("network", ""),
+            "field": ("field", ""),
+            "side": ("side", ".1f"),
+            "low": ("from", ".1f"),
+            "high": ("to", ".1f"),
+        }
+    )
+    layers = alt.layer(
+        base.mark_rule(strokeWidth=2).encode(
+            x=alt.X("low:Q", title="pixels a side", scale=scale), x2="high:Q"
+        ),
+        base.mark_point(filled=True, size=80, opacity=1).encode(
+            x=alt.X("side:Q", title="pixels a side", scale=scale), tooltip=shown
+        ),
+        base.mark_text(dy=-9, fontSize=11).encode(
+            x="side:Q", text=alt.Text("side:Q", format=".1f")
+        ),
+    ).properties(width=WIDTH - 100, height=90)
+    return finish(
+        layers.facet(
+            row=alt.Row(
+                "network:N",
+                title=None,
+                sort=[row["network"] for row in rows],
+                header=alt.Header(labelAngle=0, labelOrient="top", labelAnchor="start"),
+            )
+        )
     )
 
 

@@ -1,34 +1,51 @@
-"""What does the cascade of convolution and pooling buy over one wide layer?"""
+"""Does one convolution with a large receptive field do better than a cascade, and why?"""
 
 from __future__ import annotations
 
 from convscope.chapters.receptive_field.analysis import chapter
-from convscope.chapters.receptive_field.comparisons import Comparison, verdict_of
-from convscope.chapters.receptive_field.plan import (
+from convscope.chapters.receptive_field.arms import (
     NEAR,
+    Arms,
+    Step,
+    arms_of,
+    matched,
+    matched_heads,
+)
+from convscope.chapters.receptive_field.comparisons import Comparison, question_of, word_of
+from convscope.chapters.receptive_field.fields import FeatureField
+from convscope.chapters.receptive_field.plan import (
+    MARGIN,
     NEEDS,
     PRESETS,
     QUESTION,
     TITLE,
     Preset,
     forecast,
-    matched,
-    models_of,
+    network_of_question_1,
+    planned_arms,
 )
 from convscope.chapters.receptive_field.words import name_of
 
 __all__ = [
+    "MARGIN",
     "NEAR",
     "NEEDS",
     "PRESETS",
     "QUESTION",
     "TITLE",
+    "Arms",
     "Comparison",
+    "FeatureField",
     "Preset",
+    "Step",
+    "arms_of",
     "chapter",
     "forecast",
     "matched",
-    "models_of",
+    "matched_heads",
     "name_of",
-    "verdict_of",
+    "network_of_question_1",
+    "planned_arms",
+    "question_of",
+    "word_of",
 ]

@@ -2,129 +2,182 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convscope.chapters.receptive_field.comparisons import Comparison, near, single
-from convscope.chapters.receptive_field.fields import FeatureField
-from convscope.chapters.receptive_field.plan import HEADS, NEAR, SAMPLES
-from convscope.chapters.receptive_field.words import TEXTS, kernels_of
+from convscope.chapters.receptive_field.arms import NEAR, head_of, is_single
+from convscope.chapters.receptive_field.comparisons import OWN, Comparison, aspects_of, learned
+from convscope.chapters.receptive_field.fields import SAMPLES, FeatureField, range_of
+from convscope.chapters.receptive_field.plan import MARGIN
+from convscope.chapters.receptive_field.words import TEXTS
 from convscope.planning import Context
 from convscope.recipe import Model
 from convscope.report import Chart, Gallery, Table, configurations_table, pictures
 from convscope.report import comparison_charts as charts
 from convscope.statistics import Configuration
 
+FACTORS = ["field", "filters", "depth", "pooling", "head"]
+
+Fields = Mapping[Model, FeatureField]
+
 
 def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
     columns = (
         ("factor", "what changes", "text"),
-        ("head", "head", "text"),
         ("from", "from", "text"),
         ("to", "to", "text"),
-        ("parameters_from", "parameters", "int"),
-        ("parameters_to", "parameters then", "int"),
         ("difference", "accuracy gained", "percent"),
         ("low", "95 % from", "percent"),
         ("high", "to", "percent"),
+        ("word", "the second is", "text"),
+        ("also", "also differs", "text"),
     )
+    rows = [{**c.row(), "also": TEXTS.confounded(c.confounded)} for c in comparisons]
     return Table(
         "comparisons",
-        "What size, field, depth and pooling buy",
+        "One thing changed at a time",
         columns,
-        [c.row() for c in comparisons],
-        TEXTS.comparisons_caption(NEAR),
+        [{k: v for k, v in row.items() if k != "confounded"} for row in rows],
+        TEXTS.comparisons_caption(NEAR, MARGIN),
     )
 
 
-def arms_table(arms: Sequence[Configuration], fields: dict[Model, FeatureField]) -> Table:
+def arms_table(arms: Sequence[Configuration], fields: Fields) -> Table:
     def seen(arm: Configuration) -> dict[str, Any]:
         field = fields[arm.model]
-        side = None if field.side is None else round(field.side, 2)
+        before, side = field.side_before, field.side
         return {
+            "filters": arm.filters,
+            "learned": "yes" if learned(arm) else "no",
             "theoretical": TEXTS.theoretical(field.theoretical),
-            "effective": side,
+            "untrained": None if before is None else round(before, 2),
+            "effective": None if side is None else round(side, 2),
         }
 
-    more = (("theoretical", "theoretical field", "text"), ("effective", "effective field", "float"))
+    more = (
+        ("learned", "above chance", "text"),
+        ("filters", "filters", "int"),
+        ("theoretical", "theoretical field", "text"),
+        ("untrained", "effective, untrained", "float"),
+        ("effective", "effective, trained", "float"),
+    )
     title = "The networks and their fields"
     return configurations_table("networks", title, arms, more, seen, TEXTS.networks_caption())
 
 
-def effects_chart(comparisons: Sequence[Comparison]) -> Chart:
+def effects_chart(comparisons: Sequence[Comparison], fields: Fields) -> Chart:
     rows = []
     for c in comparisons:
-        alike = sum(1 for o in comparisons if (o.factor, o.head) == (c.factor, c.head))
-        kernels = kernels_of(c) if c.factor == "field" else None
-        parameters = c.a.parameters if alike > 1 else None
-        named = TEXTS.effect(c.factor, kernels, HEADS[c.head], parameters)
-        rows.append({**c.row(), "arm": named})
+        rows.append({**c.row(), "arm": step_of(c, fields)})
+    for row in rows:
+        del row["confounded"]
     return Chart(
         "effects",
-        "Test accuracy gained",
-        charts.effects(rows, "arm", "factor", ["size", "field", "depth", "pooling"]),
+        "Test accuracy gained by one change",
+        charts.effects(rows, "arm", "factor", FACTORS, width=210, legend=False),
         TEXTS.effects_alt(rows),
         TEXTS.effects_caption(),
     )
 
 
-def field_charts(
-    arms: Sequence[Configuration],
-    fields: dict[Model, FeatureField],
-    comparisons: Sequence[Comparison],
+def step_of(c: Comparison, fields: Fields) -> str:
+    """A step in few words: in which networks what changes, from what to what."""
+    if c.factor == "head":
+        return TEXTS.head_step(short_head(c.b), short_head(c.a))
+    before, after = (
+        aspects_of(arm, fields[arm.model].theoretical)[OWN[c.factor]] for arm in (c.b, c.a)
+    )
+    head = short_head(c.b)
+    place = head if c.factor == "filters" else TEXTS.with_filters(c.b.filters, head)
+    if not is_single(c.a.convnet):
+        place = TEXTS.in_cascade()
+    return TEXTS.step(c.factor, place, before, after)
+
+
+def short_head(arm: Configuration) -> str:
+    return head_of(arm.convnet).removesuffix(" → FC")
+
+
+def accuracy_chart(
+    series: Sequence[Sequence[Model]], found: Mapping[Model, Configuration]
 ) -> list[Chart]:
-    """Accuracy against theoretical and effective field, of networks of matched parameters."""
-    groups: list[tuple[str, list[Configuration]]] = []
-    for head in ("flatten", "gap"):
-        cascade = next((c.a for c in comparisons if c.factor == "depth" and c.head == head), None)
-        if cascade is not None:
-            members = [a for a in arms if a.convnet.head == head and near(a, cascade)]
-            groups.append((TEXTS.panel(HEADS[head], cascade.parameters), members))
-    rows = []
-    for title, members in groups:
-        for arm in members:
-            field = fields[arm.model]
-            kind = (
-                "one convolution"
-                if single(arm)
-                else "cascade, no pooling"
-                if arm.convnet.pool == "none"
-                else "cascade"
-            )
-            both = (("theoretical field", field.theoretical), ("effective field", field.side))
-            rows += [
-                {**arm.point(), "panel": title, "kind": kind, "measure": measure, "field": value}
-                for measure, value in both
-                if value is not None
-            ]
+    """Accuracy against the field of single layers that differ in dilation alone."""
+    rows, panels = [], []
+    for part in series:
+        arms = [found[model] for model in part if model in found]
+        if len(arms) < 2 or not is_single(arms[0].convnet):
+            continue
+        first = arms[0]
+        panels.append(TEXTS.panel(short_head(first), first.filters, first.parameters))
+        rows += [
+            {
+                **arm.point(),
+                "panel": panels[-1],
+                "field": 2 * arm.convnet.block_dilations[0] + 1,
+            }
+            for arm in arms
+        ]
     if not rows:
         return []
-    best = max(rows, key=lambda row: row["accuracy"])
     return [
         Chart(
             "accuracy_field",
-            "Test accuracy against receptive field at matched parameters",
-            charts.accuracy_against_field(
-                rows,
-                [title for title, _ in groups],
-                ["one convolution", "cascade", "cascade, no pooling"],
-            ),
-            TEXTS.fields_alt(best["network"], best["accuracy"]),
-            TEXTS.fields_caption(),
+            "Test accuracy against receptive field at equal parameters, filters and FLOPs",
+            charts.accuracy_against_field(rows, panels),
+            TEXTS.accuracy_alt(rows),
+            TEXTS.accuracy_caption(),
         )
     ]
 
 
-def field_gallery(
-    context: Context, arms: Sequence[Configuration], fields: dict[Model, FeatureField]
-) -> list[Gallery]:
-    image = context.data.test.images[0]
-    items = []
+def sides_chart(arms: Sequence[Configuration], fields: Fields) -> list[Chart]:
+    """Effective fields of cascades before and after training, beside the theoretical ones."""
+    rows = []
     for arm in arms:
         field = fields[arm.model]
-        if field.effective is not None:
-            told = TEXTS.picture(arm.label, field.theoretical, field.effective.side)
-            items.append((pictures.field(image, field.effective.image, 128), told))
+        before, after = field.side_before, field.side
+        if before is None or after is None or field.theoretical is None:
+            continue
+        rows.append(
+            {
+                "network": arm.label,
+                "theoretical": field.theoretical,
+                "untrained": before,
+                "untrained_range": range_of(field.untrained),
+                "trained": after,
+                "trained_range": range_of(field.trained),
+            }
+        )
+    if not rows:
+        return []
+    short = [row["network"].partition(" →")[0] for row in rows]
+    if len(set(short)) == len(short):  # heads need not be named: fields end before them
+        rows = [{**row, "network": name} for row, name in zip(rows, short, strict=True)]
+    return [
+        Chart(
+            "sides",
+            "Effective fields before and after training",
+            charts.field_sides(rows),
+            TEXTS.sides_alt(rows),
+            TEXTS.sides_caption(),
+        )
+    ]
+
+
+def field_gallery(context: Context, arms: Sequence[Configuration], fields: Fields) -> list[Gallery]:
+    image = context.data.test.images[0]
+    items, shown = [], 0
+    for arm in arms:
+        field = fields[arm.model]
+        pairs = (
+            ("untrained", field.before, field.side_before),
+            ("trained", field.after, field.side),
+        )
+        known = [(when, seen, side) for when, seen, side in pairs if seen is not None]
+        shown += bool(known)
+        for when, seen, side in known:
+            told = TEXTS.picture(arm.label, field.theoretical, side, when)
+            items.append((pictures.field(image, seen, 128), told))
     if not items:
         return []
     return [
@@ -132,7 +185,7 @@ def field_gallery(
             "fields",
             "Effective receptive fields on a test image",
             tuple(items),
-            TEXTS.gallery_alt(len(items)),
+            TEXTS.gallery_alt(shown),
             TEXTS.gallery_caption(min(SAMPLES, len(context.data.test))),
             128,
         )

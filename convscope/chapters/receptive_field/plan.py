@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from convscope.data import Dataset
-from convscope.models import parameters_of
+from convscope.chapters.receptive_field.arms import Arms, arms_of
 from convscope.planning import (
     Context,
     base_recipe,
     epochs_of,
     pilots_of,
+    reference_recipe,
     shallower,
     smallest_of_capacity,
 )
-from convscope.recipe import ConvNet, Recipe
+from convscope.recipe import ConvNet, Model, Recipe
+from convscope.training import Run
 
 TITLE = "Receptive field"
 
 QUESTION = (
-    "What does the cascade of convolution and pooling buy over one wide layer: "
-    "size, field or depth?"
+    "Does one convolution with a large receptive field do better than a cascade of "
+    "convolutions and pooling, and why?"
 )
 
-NEEDS: tuple[str, ...] = ("capacity",)
+NEEDS: tuple[str, ...] = ("capacity", "best")
 
-NEAR = 0.25  # networks whose parameters differ by less, as a share, count as matched
+MARGIN = 0.02  # of accuracy: networks are equivalent within ± 2 points
 
-HEADS = {"flatten": "FC", "gap": "GAP → FC"}
+# where neither the search nor the capacity sweep has found a network
+FALLBACK = ConvNet(16, 3)
 
-# filters of the course's shallow networks: 61,618 and 618 parameters on 3×32×32
-COURSE = {"flatten": 6, "gap": 16}
-
-SAMPLES = 64  # images over which effective fields are averaged
+# what the network of question 1 is: the search's, the capacity sweep's or the chapter's own
+Source = Literal["best", "capacity", "own"]
 
 
 @dataclass(frozen=True)
@@ -41,90 +43,82 @@ class Preset:
 
     epochs: of each run.
     rates: learning rates that pilots try.
-    kernels: sizes of the wide layers' kernels.
-    deep_gap: the cascade with global average pooling.
+    dilations: of the single layers that differ in nothing else.
+    cascade: the cascade with pooling and global average pooling.
     images: the most training images; None: all.
     """
 
     epochs: int
     rates: tuple[float, ...]
-    kernels: tuple[int, ...]
-    deep_gap: ConvNet
+    dilations: tuple[int, ...]
+    cascade: ConvNet
     images: int | None
 
 
 PRESETS = {
-    "quick": Preset(3, (2e-3, 8e-3, 3.2e-2), (3, 7, 15), ConvNet(6, 3, head="gap"), 10_000),
-    "standard": Preset(4, (1e-3, 4e-3, 1.6e-2), (3, 5, 9, 15), ConvNet(8, 3, head="gap"), 20_000),
-    "full": Preset(
-        30, (1e-3, 2e-3, 4e-3, 8e-3), (3, 5, 7, 9, 11, 13, 15), ConvNet(16, 3, head="gap"), None
-    ),
+    "quick": Preset(3, (2e-3, 8e-3, 3.2e-2), (1, 2, 3, 7), ConvNet(4, 3, head="gap"), 10_000),
+    "standard": Preset(4, (1e-3, 4e-3, 1.6e-2), (1, 2, 3, 7), ConvNet(8, 3, head="gap"), 20_000),
+    "full": Preset(30, (1e-3, 2e-3, 4e-3, 8e-3), (1, 2, 3, 5, 7), ConvNet(16, 3, head="gap"), None),
 }
 
 
-# the plan
+def planned_arms(context: Context) -> Arms:
+    """The single layers and cascades of the study's preset."""
+    preset = PRESETS[context.preset]
+    cascade = shallower(preset.cascade, context.data.in_shape)
+    return arms_of(cascade, preset.dilations, context.data.in_shape, context.data.num_classes)
 
 
-def matched(model: ConvNet, target: int, data: Dataset) -> ConvNet:
-    """The width at which the network's parameters come nearest to the target."""
+def network_of_question_1(context: Context) -> tuple[ConvNet, Source]:
+    """The network that single layers are compared with, and where it comes from.
 
-    def parameters(width: int) -> int:
-        return parameters_of(replace(model, width=width), data.in_shape, data.num_classes)
-
-    low, high = 1, 2
-    while parameters(high) < target and high < 1 << 15:
-        high *= 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if parameters(middle) < target else (low, middle)
-    return replace(model, width=min((low, high), key=lambda width: abs(parameters(width) - target)))
-
-
-def models_of(context: Context) -> list[ConvNet]:
-    """The arms; how they are matched is told from them again in the finding."""
-    preset, data = PRESETS[context.preset], context.data
-    side = min(data.in_shape[1:])
-    kernels = [k for k in preset.kernels if k <= side] or [1]
-    shallow = {
-        head: ConvNet(COURSE[head], 1, pool="none", head=head, kernel=kernels[0])
-        for head in ("flatten", "gap")
-    }
-
-    def parameters(model: ConvNet) -> int:
-        return parameters_of(model, data.in_shape, data.num_classes)
-
-    deep_gap = shallower(preset.deep_gap, data.in_shape)
-    plain = replace(deep_gap, head="flatten")
-    deep = {"gap": deep_gap, "flatten": matched(plain, parameters(shallow["flatten"]), data)}
-    models = list(shallow.values())
-    for head in ("flatten", "gap"):
-        models += [
-            deep[head],
-            *(
-                matched(replace(shallow[head], kernel=k), parameters(deep[head]), data)
-                for k in kernels
-            ),
-        ]
-    models.append(replace(deep_gap, pool="none"))
+    It is the best one that a search found and that later chapters can afford, else the smallest as
+    good as the capacity sweep's best, else the chapter's own.
+    """
+    if context.best is not None:
+        found: Run | Recipe = getattr(context.best, "affordable", None) or context.best.winner
+        model = (found if isinstance(found, Recipe) else found.recipe).model
+        if isinstance(model, ConvNet):
+            return model, "best"
     smallest = smallest_of_capacity(context)
-    if smallest is not None:  # the study's own deep network, and one wide layer as large as it
-        models += [smallest, matched(shallow["flatten"], parameters(smallest), data)]
-    return list(dict.fromkeys(models))
+    if smallest is not None:
+        return smallest, "capacity"
+    return shallower(FALLBACK, context.data.in_shape), "own"
 
 
-def recipes_of(context: Context) -> list[Recipe]:
+def recipes_of(context: Context, models: Iterable[ConvNet]) -> list[Recipe]:
+    """One recipe for each network; learning rate and seed are filled in later."""
     preset = PRESETS[context.preset]
     base = replace(
         base_recipe(context, preset.images),
         epochs=epochs_of(context, preset.epochs),
         schedule="onecycle",
     )
-    return [replace(base, model=model) for model in models_of(context)]
+    return [replace(base, model=model) for model in models]
+
+
+def shared_rate(pilots: Sequence[Run], models: Sequence[Model]) -> float | None:
+    """The rate that suits several networks together, so that they are trained alike.
+
+    Of the rates that all of them tried it is the one of lowest mean validation loss. None where
+    there is none.
+    """
+    losses: dict[float, dict[Model, float]] = {}
+    for run in pilots:
+        if run.status == "finished" and run.recipe.model in models:
+            losses.setdefault(run.recipe.lr, {})[run.recipe.model] = run.best["val_loss"]
+    common = {rate: sum(by.values()) for rate, by in losses.items() if len(by) == len(set(models))}
+    return min(common, key=lambda rate: common[rate], default=None)
 
 
 def forecast(context: Context) -> list[Recipe]:
-    preset, recipes = PRESETS[context.preset], recipes_of(context)
-    pilots = pilots_of(context, recipes, preset.rates)
+    """A network like the reference's stands for that of question 1."""
+    preset, arms = PRESETS[context.preset], planned_arms(context)
+    reference = reference_recipe(context).model
+    assert isinstance(reference, ConvNet)
+    tuned = recipes_of(context, dict.fromkeys([*arms.tuned, reference]))
+    recipes = recipes_of(context, dict.fromkeys([*arms.models, reference]))
+    pilots = pilots_of(context, tuned, preset.rates)
     return pilots + [
         replace(recipe, lr=preset.rates[0], seed=seed)
         for recipe in recipes

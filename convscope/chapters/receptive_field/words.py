@@ -2,44 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+from convscope.chapters.receptive_field.arms import head_of, is_single, sees_means
 from convscope.chapters.receptive_field.comparisons import (
     Comparison,
-    chosen_head,
-    single,
-    verdict_of,
+    Heads,
+    Question,
+    chance_of,
+    learned,
 )
-from convscope.chapters.receptive_field.plan import HEADS
-from convscope.data import Dataset
+from convscope.chapters.receptive_field.fields import FeatureField
+from convscope.chapters.receptive_field.plan import MARGIN, Source
 from convscope.planning import Context
 from convscope.recipe import ConvNet, Model, label_of
-from convscope.statistics import Configuration, Difference, accuracy_difference
+from convscope.statistics import Configuration
 from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
 
+SURE = 0.90  # an answer that would come out again less often says so
+
 
 @dataclass(frozen=True)
-class Step:
-    """A comparison as the texts name it; `head` is empty where all networks have the same."""
+class Evidence:
+    """What the chapter's sentences rest on.
 
-    head: str
-    parameters: tuple[int, int]
-    kernels: tuple[int, int]
-    difference: Difference
+    question, heads: the two answers; source: where the network of question 1 comes from.
+    comparisons: all of them; path: those from a single layer to the cascade.
+    fields: of every network.
+    """
+
+    question: Question
+    source: Source
+    heads: Heads | None
+    comparisons: Sequence[Comparison]
+    path: Sequence[Comparison]
+    fields: Mapping[Model, FeatureField]
 
 
 def name_of(model: Model) -> str:
     """The chapter's label of a network."""
     if not isinstance(model, ConvNet):
         return label_of(model)
-    head = HEADS[model.head]
-    if model.depth == 1 and model.pool == "none":
-        return TEXTS.one_layer(model.kernel, model.width, head)
+    if is_single(model):
+        dilation = model.block_dilations[0]
+        return TEXTS.one_layer(model.kernel, dilation, model.width, head_text(model))
+    plain = ConvNet(
+        model.width,
+        model.depth,
+        pool=model.pool,
+        head=model.head,
+        hidden=model.hidden,
+        dilations=model.dilations,
+    )
+    if plain != replace(model, block_depth=1) or model.pool not in ("max", "none"):
+        return label_of(model)
     layers = model.depth * model.block_depth
-    return TEXTS.cascade(layers, model.width, model.pool != "none", model.hidden, head)
+    pooling, dilations = model.pool != "none", model.dilations
+    return TEXTS.cascade(layers, model.width, pooling, dilations, model.hidden, head_of(model))
+
+
+def head_text(model: ConvNet) -> str:
+    """As `head_of`, with the size of the neighbourhoods."""
+    return TEXTS.means(model.pools[0]) if sees_means(model) else head_of(model)
 
 
 def no_answer(name: str) -> str:
@@ -47,88 +75,116 @@ def no_answer(name: str) -> str:
     return TEXTS.no_answer(name)
 
 
-def sentence_of(name: str, comparisons: Sequence[Comparison], choice: Configuration | None) -> str:
-    """The verdict in sentences: what each factor buys, and the single layer to choose."""
-    told = {
-        "size": TEXTS.size,
-        "field": TEXTS.field,
-        "depth": TEXTS.depth,
-        "pooling": TEXTS.pooling,
+def sentence_of(context: Context, name: str, told: Evidence) -> str:
+    """The verdict in sentences: the answer with its reason, the head to choose, and the rest."""
+    question = told.question
+    out = [TEXTS.answer(name, question, *causes_of(told), MARGIN, reason_of(context, question))]
+    if question.replication is not None and question.replication < SURE:
+        out.insert(1, TEXTS.unsure(question.replication))
+    if told.heads is not None:
+        out.insert(1, choice_of(told.heads))
+    out += [TEXTS.field(**step) for step in widest(told.comparisons)]
+    if question.net is not None:
+        net = question.net
+        out.append(TEXTS.network(net.label, net.test_accuracy, told.source))
+    if net_field := deepest(told):
+        out.append(TEXTS.training_of_fields(*net_field))
+    if any(not c.difference.degrees for c in told.comparisons):
+        out.append(TEXTS.one_seed())
+    return TEXTS.joined(out)
+
+
+def causes_of(told: Evidence) -> tuple[list[str], list[str]]:
+    """What raises and what lowers test accuracy on the way from a single layer to the cascade."""
+    raising, lowering = (
+        list(dict.fromkeys(TEXTS.cause(c.factor) for c in told.path if c.word == word))
+        for word in ("better", "worse")
+    )
+    return (
+        [cause for cause in raising if cause not in lowering],
+        [cause for cause in lowering if cause not in raising],
+    )
+
+
+def reason_of(context: Context, question: Question) -> str:
+    """Why the question has no answer; empty where it has one."""
+    if question.word != "cannot tell":
+        return ""
+    net, shallow, difference = question.net, question.shallow, question.difference
+    chance = chance_of(context.data)
+    if net is None:
+        return TEXTS.no_network()
+    if shallow is None or difference is None:
+        return TEXTS.no_single_layer()
+    if not learned(net):
+        return TEXTS.not_learned(net.label, net.val_accuracy, chance)
+    if not learned(shallow):
+        return TEXTS.not_learned(shallow.label, shallow.val_accuracy, chance)
+    if not difference.tells:
+        return TEXTS.no_seeds()
+    return TEXTS.too_close(shallow.label, difference)
+
+
+def choice_of(heads: Heads) -> str:
+    """Which head to choose, with the reason."""
+    c = heads.comparison
+    if heads.by == "nothing":
+        return TEXTS.no_choice([arm.label for arm in (c.a, c.b) if not learned(arm)])
+    head = "FC" if heads.chosen.convnet.head == "flatten" else "GAP"
+    return TEXTS.choice(head, heads, c.difference if heads.chosen is c.a else turned(c), MARGIN)
+
+
+def turned(c: Comparison) -> Any:
+    """The difference seen from the other network."""
+    d = c.difference
+    return replace(d, mean=-d.mean, low=-d.high, high=-d.low)
+
+
+def widest(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """For each head the largest field against the smallest of the course's single layer."""
+    found: dict[str, dict[str, Any]] = {}
+    for c in comparisons:
+        if c.factor == "field" and is_single(c.a.convnet) and not c.confounded:
+            spans = [2 * arm.convnet.block_dilations[0] + 1 for arm in (c.b, c.a)]
+            step = {"head": c.head, "spans": spans, "effect": effect_of(c)}
+            found.setdefault(c.head, step)
+    return list(found.values())
+
+
+def effect_of(c: Comparison) -> str:
+    """What a step does to test accuracy, as the test says."""
+    return TEXTS.effect(c.word, c.difference, MARGIN, c.doubt)
+
+
+def deepest(told: Evidence) -> tuple[str, FeatureField] | None:
+    """The cascade of the largest field that was measured, for the sentence on effective fields."""
+    known = {
+        c.a.label: told.fields[c.a.model]
+        for c in told.path
+        if told.fields[c.a.model].trained and told.fields[c.a.model].theoretical is not None
     }
-    several = len({c.head for c in comparisons}) > 1
-    clauses = [
-        clause(steps)
-        for factor, clause in told.items()
-        if (steps := steps_of(comparisons, factor, several))
-    ]
-    if choice is not None:
-        clauses.append(TEXTS.choice(choice.label, choice.parameters, choice.test_accuracy))
-    if not comparisons[0].difference.degrees:
-        clauses.append(TEXTS.one_seed())
-    return TEXTS.sentence(name, clauses)
+    return max(known.items(), key=lambda item: item[1].theoretical or 0, default=None)
 
 
-def steps_of(comparisons: Sequence[Comparison], factor: str, headed: bool = True) -> list[Step]:
-    """The comparisons of a factor, with each head that of the smallest networks."""
-    smallest = {c.head: c for c in reversed(comparisons) if c.factor == factor}
-    return [
-        Step(HEADS[c.head] if headed else "", sizes_of(c), kernels_of(c), c.difference)
-        for c in smallest.values()
-    ]
-
-
-def sizes_of(c: Comparison) -> tuple[int, int]:
-    """Learnable parameters before and after."""
-    return c.b.parameters, c.a.parameters
-
-
-def kernels_of(c: Comparison) -> tuple[int, int]:
-    """Kernel sizes before and after."""
-    return c.b.convnet.kernel, c.a.convnet.kernel
-
-
-def brief_of(comparisons: Sequence[Comparison]) -> str:
+def brief_of(question: Question) -> str:
     """The verdict as a clause."""
-    if steps := steps_of(comparisons, "depth"):
-        return TEXTS.brief(steps)
-    return TEXTS.brief_without_cascade(verdict_of(comparisons))
+    return TEXTS.brief(question, MARGIN)
 
 
-def paragraphs_of(
-    context: Context,
-    arms: Sequence[Configuration],
-    comparisons: Sequence[Comparison],
-    choice: Configuration | None,
-) -> list[str]:
+def paragraphs_of(context: Context, arms: Sequence[Configuration], told: Evidence) -> list[str]:
     """How this was found."""
     seeds = [arm.test_accuracy.n for arm in arms]
     images = len(context.data.train)
     out = [
         TEXTS.networks(),
         TEXTS.training(arms[0].runs[0].recipe, images, min(seeds), max(seeds)),
-        TEXTS.reading(),
+        TEXTS.reading(MARGIN),
     ]
-    singles = [arm for arm in arms if single(arm)]
-    fc, gap = (
-        chosen_head(arm for arm in singles if arm.convnet.head == head)
-        for head in ("flatten", "gap")
-    )
-    if choice is not None and fc is not None and gap is not None:
-        out.append(
-            TEXTS.heads(
-                choice.label,
-                fc,
-                fc.test_accuracy,
-                places(fc, context.data),
-                gap,
-                gap.test_accuracy,
-                accuracy_difference(fc, gap, arms),
-            )
-        )
+    failed = sum(1 for arm in arms if not learned(arm))
+    if failed:
+        out.append(TEXTS.failed(failed, len(arms), chance_of(context.data)))
+    heads = [c for c in told.comparisons if c.factor == "head"]
+    out += [TEXTS.heads(c, effect_of(c)) for c in heads]
+    if any(field.trained for field in told.fields.values()):
+        out.append(TEXTS.effective_fields())
     return out
-
-
-def places(arm: Configuration, data: Dataset) -> float:
-    """The share of a single layer's parameters that are not its convolution's: the classifier's."""
-    model = arm.convnet
-    return 1 - model.width * (model.kernel**2 * data.in_shape[0] + 1) / arm.parameters
