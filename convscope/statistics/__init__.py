@@ -23,25 +23,27 @@ if TYPE_CHECKING:
     from convscope.statistics.learning_curves import fall_per_epoch as fall_per_epoch
     from convscope.statistics.learning_curves import judged as judged
     from convscope.statistics.learning_curves import overfits_from as overfits_from
-    from convscope.statistics.scaling import Cell as Cell
     from convscope.statistics.scaling import Forecast as Forecast
     from convscope.statistics.scaling import Interval as Interval
-    from convscope.statistics.scaling import Law as Law
+    from convscope.statistics.scaling import coverage_of as coverage_of
     from convscope.statistics.scaling import forecast_of as forecast_of
+    from convscope.statistics.scaling_law import Cell as Cell
+    from convscope.statistics.scaling_law import Law as Law
     from convscope.statistics.verdicts import smallest_within_one_se as smallest_within_one_se
     from convscope.statistics.verdicts import sweep_verdict as sweep_verdict
 
 _HOMES = {
-    "Cell": "scaling",
+    "Cell": "scaling_law",
     "Configuration": "configuration",
     "Difference": "comparisons",
     "Estimate": "estimation",
     "FALL": "learning_curves",
     "Forecast": "scaling",
     "Interval": "scaling",
-    "Law": "scaling",
+    "Law": "scaling_law",
     "compare": "comparisons",
     "configurations": "configuration",
+    "coverage_of": "scaling",
     "difference_se": "comparisons",
     "equivalence": "comparisons",
     "estimates": "estimation",
