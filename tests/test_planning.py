@@ -214,8 +214,8 @@ def test_subsets_are_a_ninth_or_a_quarter_of_the_images_or_none() -> None:
         return nested_subsets(replace(context_of(images((1, 1, 1), count)), **more))
 
     assert context_of().base.batch == 8
-    assert numbers(45_000) == (5_000, 15_000, 45_000) and numbers(216) == (24, 72, 216)
-    assert numbers(215) == (53, 107, 215) and numbers(95) == (95,)
+    assert numbers(45_000) == (5_000, 15_000, 45_000) and numbers(144) == (16, 48, 144)
+    assert numbers(143) == (35, 71, 143) and numbers(63) == (63,)
     assert numbers(45_000, fit=BudgetFit(images=0.1)) == (500, 1_500, 4_500)
 
 

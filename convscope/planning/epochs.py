@@ -54,12 +54,12 @@ def nested_subsets(context: Context) -> tuple[int, ...]:
     """How many images the training subsets have, in ascending order, all that there are last.
 
     They are a ninth, a third and all; where a ninth is too few, a quarter, half and all; where a
-    quarter is too few, all alone. A subset has at least three batches. `Recipe.limit` draws the
+    quarter is too few, all alone. A subset has at least two batches. `Recipe.limit` draws the
     smaller ones out of the larger ones.
     """
     available = training_images(context) or len(context.data.train)
     for parts in (9, 3), (4, 2):
-        if available // parts[0] >= 3 * context.base.batch:
+        if available // parts[0] >= 2 * context.base.batch:
             return (*(available // part for part in parts), available)
     return (available,)
 

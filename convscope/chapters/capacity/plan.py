@@ -156,22 +156,26 @@ def series_of(context: Context) -> list[Series]:
 
 
 def fitting(context: Context, models: tuple[ConvNet, ...]) -> tuple[ConvNet, ...]:
-    return tuple(model for model in models if leaves_room(model, context.data.in_shape))
+    """Those that the images leave room for.
+
+    Where they leave none in any sweep, the networks have fewer blocks.
+    """
+    shape = context.data.in_shape
+    every = [model for sweep in PRESETS[context.preset].sweeps for model in sweep]
+    if not any(leaves_room(model, shape) for model in every):
+        models = tuple(shallower(model, shape) for model in models)
+    return tuple(model for model in models if leaves_room(model, shape))
 
 
 def sweeps_of(context: Context) -> list[tuple[ConvNet, ...]]:
-    """The preset's sweeps, of the networks that fit the images; small images take fewer blocks."""
-    sweeps = PRESETS[context.preset].sweeps
-    found = [models for sweep in sweeps if (models := fitting(context, sweep))]
-    if not found:
-        lower = tuple(shallower(model, context.data.in_shape) for model in sweeps[0])
-        found = [fitting(context, lower)] if fitting(context, lower) else []
-    if not found:
+    """The preset's sweeps, of the networks that fit the images."""
+    sweeps = [fitting(context, sweep) for sweep in PRESETS[context.preset].sweeps]
+    if not any(sweeps):
         _, height, width = context.data.in_shape
         raise UserError(
             f"images of {height}×{width} pixels leave no room for a convolution with pooling"
         )
-    return found
+    return [models for models in sweeps if models]
 
 
 def families_of(context: Context) -> list[list[ConvNet]]:
