@@ -7,7 +7,7 @@ PRESET ?= quick
 DATA ?=
 ARGS ?=
 
-.PHONY: help study demo test check bench gpu clean
+.PHONY: help study demo test check bench torture gpu clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo 'make test             all tests'
 	@echo 'make check            ruff, pyright, import contract, documentation'
 	@echo 'make bench            speed against peers, side by side in one run'
+	@echo 'make torture          1,000 damaged files: each is named, or harmless (ARGS="--faults 100")'
 	@echo 'make gpu              does it work on this GPU, and how fast? needs torch, numpy and safetensors alone'
 
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -56,6 +57,9 @@ bench/.venv/.frameworks: bench/requirements.txt constraints.txt
 
 bench: $(VENV)/.dev bench/.venv/.frameworks
 	@$(BIN)/python bench/run.py $(ARGS)
+
+torture: $(VENV)/.core
+	@$(BIN)/python bench/torture.py $(ARGS)
 
 gpu:
 	@PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) bench/gpu.py $(ARGS)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from convscope.recipe import Recipe as Recipe
     from convscope.recipe import SoftmaxRegression as SoftmaxRegression
     from convscope.report import Finding as Finding
+    from convscope.statistics import Comparison as Comparison
+    from convscope.statistics import SweepVerdict as SweepVerdict
+    from convscope.statistics import compare as compare
+    from convscope.statistics import sweep_verdict as sweep_verdict
     from convscope.studies import Study as Study
     from convscope.studies import study as study
     from convscope.training import Run as Run
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from convscope.training import train as train
 
 _HOMES = {
+    "Comparison": "statistics",
     "ConvNet": "recipe",
     "Custom": "recipe",
     "Dataset": "data",
@@ -42,8 +47,10 @@ _HOMES = {
     "Run": "training",
     "SoftmaxRegression": "recipe",
     "Study": "studies",
+    "SweepVerdict": "statistics",
     "UserError": "errors",
     "collapse": "probes",
+    "compare": "statistics",
     "effective_field": "probes",
     "flatten_order": "probes",
     "load": "data",
@@ -52,10 +59,12 @@ _HOMES = {
     "receptive_field": "probes",
     "size_of": "models",
     "study": "studies",
+    "sweep_verdict": "statistics",
     "train": "training",
     "tuned": "machine",
 }
 __all__ = [
+    "Comparison",
     "ConvNet",
     "Custom",
     "Dataset",
@@ -65,8 +74,10 @@ __all__ = [
     "Run",
     "SoftmaxRegression",
     "Study",
+    "SweepVerdict",
     "UserError",
     "collapse",
+    "compare",
     "effective_field",
     "flatten_order",
     "load",
@@ -75,6 +86,7 @@ __all__ = [
     "receptive_field",
     "size_of",
     "study",
+    "sweep_verdict",
     "train",
     "tuned",
 ]

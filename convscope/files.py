@@ -12,6 +12,10 @@ from typing import Any
 
 from convscope.errors import UserError, one_line
 
+TICK = 100_000_000  # nanoseconds, more than between two ticks of a file system's clock
+
+_hashes: dict[tuple[str, int, int, int, int], str] = {}  # by path, size, times and inode
+
 
 def parse_json(raw: bytes) -> Any:
     """The value of a JSON text in UTF-8, without duplicate keys, NaN, infinities or 1e999.
@@ -69,6 +73,23 @@ def dump(value: Any) -> bytes:
 def seal(result: dict[str, Any]) -> str:
     """SHA-256 of all keys but "seal": finds accidents and edits, not forgers."""
     return hashlib.sha256(dump({k: v for k, v in result.items() if k != "seal"})).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content; a file that has not changed is read once in this process.
+
+    Raises OSError.
+    """
+    found = path.stat()
+    key = str(path.absolute()), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    if key in _hashes:
+        return _hashes[key]
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    # two changes within a tick of the file system's clock have one time between them
+    if abs(time.time_ns() - found.st_mtime_ns) > TICK:
+        _hashes[key] = digest
+    return digest
 
 
 def set_aside(path: Path, why: str) -> Path:

@@ -17,6 +17,7 @@ from convscope.training.tensor_files import read_tensors
 FILES = [
     "recipe.json",
     "metrics.jsonl",
+    "val_losses.f16",
     "checkpoint.safetensors",
     "best.safetensors",
     "environment.json",
@@ -75,3 +76,5 @@ def assert_same(run: Run, whole: Run) -> None:
         )
         assert ours.keys() == theirs.keys() and ours_meta["epoch"] == theirs_meta["epoch"]
         assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
+    losses = [one.path / "val_losses.f16" for one in (run, whole)]
+    assert losses[0].read_bytes() == losses[1].read_bytes()

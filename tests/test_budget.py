@@ -272,7 +272,15 @@ def test_costs_scale_with_images_epochs_and_what_is_evaluated() -> None:
     assert costs.epoch(replace(recipe, evaluate=("val",))) == pytest.approx(45 + 0.5)
     assert costs.epoch(replace(recipe, limit=4_500)) == pytest.approx(4.5 + 0.45 + 0.5 + 1.0)
     assert costs.epoch(replace(recipe, limit=1_000_000)) == costs.epoch(recipe)
+    seldom = replace(recipe, epochs=7, evaluate_every=3)
+    since = [costs.since_row_before(seldom, epoch) for epoch in (3, 6, 7)]
+    assert since == pytest.approx([135 + 6, 135 + 6, 45 + 6]) and costs.run(
+        seldom
+    ) == pytest.approx(sum(since))
     for same in (
+        {"subset_seed": 1},
+        {"noise_seed": 1},
+        {"evaluate_every": 2},
         {"seed": 5},
         {"lr": 0.1},
         {"flip": True},

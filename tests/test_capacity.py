@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import altair
+import numpy as np
 import pytest
 import torch
 
@@ -84,9 +85,10 @@ def test_pilots_try_one_width_on_the_smallest_set() -> None:
 def test_a_forecast_is_what_is_asked_for(preset: str) -> None:
     context = context_of(CIFAR10, preset, chapters=("capacity", "best"))
     steps = capacity.chapter(context)
-    asked = [r for request in next(steps) for r in request.recipes]
-    done = [request for request in steps.send(Answer()) if request.recipes]
-    asked += [r for request in done for r in request.recipes]
+    first, second = next(steps), steps.send(Answer())
+    assert isinstance(first, Sequence) and isinstance(second, Sequence)
+    done = [request for request in second if request.recipes]
+    asked = [r for request in (*first, *done) for r in request.recipes]
     assert {replace(r, lr=1.0) for r in asked} == {
         replace(r, lr=1.0) for r in capacity.forecast(context)
     }
@@ -247,7 +249,7 @@ def test_loss_and_error_are_two_statements(make_run: Maker) -> None:
                     {**row, "val_accuracy": last if row["epoch"] > 3 else 0.5} for row in run.rows
                 ),
             )
-            for run in made_sweep(make_run, DATA, widths=(8, 16))
+            for run in made_sweep(make_run, DATA)
             if run.recipe.limit is None
         ]
         found = capacity.finding(context, [], runs, [], 0)
@@ -257,7 +259,7 @@ def test_loss_and_error_are_two_statements(make_run: Maker) -> None:
         assert after["mean"] == pytest.approx(last - 0.5)
     judged = judgement.judgement_of(runs, [], data)
     assert judged is not None
-    change = words.after_the_minimum(judged.whole[0])
+    change = words.changes_of_accuracy(judged.whole)[judged.whole[0]]
     assert change.low < 0 < change.high and change.high == pytest.approx(0.0219, abs=0.001)
 
 
@@ -281,6 +283,50 @@ def test_the_smallest_is_shown_to_be_within_the_margin(make_run: Maker) -> None:
     one = [run for run in runs((0.9, 0.505, 0.5), 0.001) if run.recipe.seed == 0]
     found = judgement.judgement_of(one, [], data)
     assert found is not None and found.small is found.best  # one seed shows nothing
+
+
+@pytest.mark.parametrize(
+    ("gain", "noise", "verdict", "told"),
+    [
+        (0.0, 0.002, "plateau from width 2", "filters are enough: the validation loss stops"),
+        (0.1, 0.002, "still improving at width 16", "more filters still help at the most"),
+        (-0.1, 0.002, "non-monotone at width 4", "more filters do not always help"),
+        (0.03, 0.1, "cannot tell from 2 seeds", "it cannot be told how many filters are enough."),
+    ],
+)
+def test_the_sentence_says_how_many_filters_and_how_sure(
+    make_run: Maker,
+    monkeypatch: pytest.MonkeyPatch,
+    gain: float,
+    noise: float,
+    verdict: str,
+    told: str,
+) -> None:
+    """On losses by image, which runs that are made up have not recorded."""
+    rng = np.random.default_rng(0)
+    hard = rng.gamma(1.0, 0.3, 500)
+    arrays = {
+        width: 0.5
+        + hard
+        - gain * i
+        + noise * rng.standard_normal((2, 1))
+        + 0.1 * rng.standard_normal((2, 500))
+        for i, width in enumerate((2, 4, 8, 16))
+    }
+    monkeypatch.setattr(judgement, "by_image", lambda one: arrays[one.convnet.width])
+    data = images(90, 500, (3, 8, 8))
+    sweep = [
+        make_run(ConvNet(w, 1), [1.0, x], [1.1, x], seed=s, sd=0.3, epochs=2)
+        for w, losses in arrays.items()
+        for s, x in enumerate(losses.mean(1).tolist())
+    ]
+    found = capacity.finding(Context(data, "quick", (0, 1), Recipe()), [], sweep, [], 0)
+    assert found.verdict == verdict and told in found.sentence
+    sure = found.numbers["verdicts_by_images"]["90"]["depth 1"]
+    assert len(sure["interval"]) == 2 and 0 < sure["replication"] <= 1
+    assert ("of this size" in found.sentence) == (verdict != "cannot tell from 2 seeds")
+    if verdict.startswith("plateau"):
+        assert found.gives and found.gives.smallest.width == 2  # pyright: ignore
 
 
 # --- charts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,14 @@ from convscope.data.dataset import Dataset
 from convscope.data.loading import load
 from convscope.recipe.labels import label_of
 from convscope.recipe.networks import ConvNet
-from convscope.statistics.comparisons import Difference, compare, equivalence, paired_difference
+from convscope.statistics.comparisons import (
+    Difference,
+    accuracy_difference,
+    equivalence,
+    paired_difference,
+)
 from convscope.statistics.configuration import Configuration, configurations, grouped
-from convscope.statistics.estimation import estimates, pooled_sd
+from convscope.statistics.estimation import estimates
 from convscope.training.runs import Run
 from convscope.words import one_seed_caveat
 
@@ -37,7 +43,7 @@ def data(micro: Path) -> Dataset:
 @given(st.floats(-0.1, 0.1), st.floats(1e-4, 0.05), st.integers(1, 60))
 def test_equivalence_is_two_one_sided_t_tests(mean: float, se: float, degrees: int) -> None:
     margin, t95 = 0.03, float(scipy_stats.t.ppf(0.975, degrees))
-    found = Difference(mean, se, mean - t95 * se, mean + t95 * se, degrees, (2, 2))
+    found = Difference(mean, se, mean - t95 * se, mean + t95 * se, degrees, (2, 2), 2)
     above = scipy_stats.t.sf((mean + margin) / se, degrees)  # H0: mean ≤ −margin
     below = scipy_stats.t.cdf((mean - margin) / se, degrees)  # H0: mean ≥ margin
     two_sided = 2 * scipy_stats.t.sf(abs(mean) / se, degrees)
@@ -50,27 +56,20 @@ def test_equivalence_is_two_one_sided_t_tests(mean: float, se: float, degrees: i
 
 def test_one_seed_each_is_never_equivalent_or_different() -> None:
     right = np.array([1.0, 1.0, 0.0, 1.0] * 50)
-    same = paired_difference([right], [right], math.nan, 0)
+    same = paired_difference([right], [right])
     assert (same.mean, same.se, equivalence(same, 0.03)) == (0.0, 0.0, "cannot tell")
-    far = paired_difference([right], [0 * right], math.nan, 0)
+    far = paired_difference([right], [0 * right])
     assert far.low > 0.5 and equivalence(far, 0.03) == "cannot tell"
 
 
-def test_paired_difference_by_hand_and_by_scipy() -> None:
+def test_one_seed_each_is_scipys_paired_test() -> None:
     draw = np.random.default_rng(0)
     a, b = (draw.random((n, 300)) for n in (1, 1))
-    found = paired_difference(list(a), list(b), math.nan, 0)
+    found = paired_difference(list(a), list(b))
     paired = scipy_stats.ttest_rel(a[0], b[0])
     assert found.mean / found.se == pytest.approx(paired.statistic)
     half = 1.959963984540054 * found.se  # 97.5 % point of the normal distribution
     assert (found.low, found.high) == pytest.approx((found.mean - half, found.mean + half))
-    a, b = draw.random((3, 300)), draw.random((2, 300))
-    found = paired_difference(list(a), list(b), 0.02, 7)
-    gap = a.mean(0) - b.mean(0)
-    assert found.se == pytest.approx(math.sqrt(gap.var(ddof=1) / 300 + 0.02**2 * (1 / 3 + 1 / 2)))
-    t_7 = 2.364624251592785  # 97.5 % point of t with 7 degrees of freedom (tables)
-    assert (found.high - found.mean) / found.se == pytest.approx(t_7)
-    assert found.n == (3, 2) and found.mean == pytest.approx(a.mean() - b.mean())
 
 
 def simulated(draw: np.random.Generator, truth: float, seeds: int, images: int = 400) -> Difference:
@@ -84,9 +83,7 @@ def simulated(draw: np.random.Generator, truth: float, seeds: int, images: int =
         for _ in range(seeds)
     ]
     b = [hard + draw.normal(0, 0.02) + draw.normal(0, 0.1, images) for _ in range(seeds)]
-    return paired_difference(
-        a, b, *pooled_sd([[float(x.mean()) for x in a], [float(x.mean()) for x in b]])
-    )
+    return paired_difference(a, b)
 
 
 @pytest.mark.parametrize("seeds", [2, 4])
@@ -112,7 +109,7 @@ def test_pairing_by_image_takes_away_what_images_have_in_common() -> None:
         {"a": [float(x.mean()) for x in a], "b": [float(x.mean()) for x in b]},
         {"a": 1 / 500**0.5, "b": 1 / 500**0.5},
     )
-    assert paired_difference(a, b, 0.0, 2).se < 0.2 * math.hypot(alone["a"].se, alone["b"].se)
+    assert paired_difference(a, b).se < 0.2 * math.hypot(alone["a"].se, alone["b"].se)
 
 
 # --- of configurations
@@ -133,7 +130,7 @@ def test_without_weights_shared_images_are_ignored(make_run: Maker, data: Datase
     ]
     b, a = made(runs, data)
     assert [len(seed) for seed in (*a.right, *b.right)] == [0, 0, 0]
-    found = compare(b, a, [a, b])
+    found = accuracy_difference(b, a, [a, b])
     se = math.hypot(a.test_accuracy.se, b.test_accuracy.se)
     assert (found.mean, found.se) == (pytest.approx(0.15), pytest.approx(se))
     assert (found.degrees, found.n) == (1, (1, 2)) and found.low < 0 < found.high
@@ -143,7 +140,9 @@ def test_without_weights_shared_images_are_ignored(make_run: Maker, data: Datase
         "difference": found.mean,
         "interval": [found.low, found.high],
         "se": found.se,
+        "degrees_of_freedom": 1,
         "seeds": [1, 2],
+        "replication": None,
     }
 
 
@@ -162,18 +161,18 @@ def test_with_weights_images_are_paired(
         "convscope.statistics.configuration.right_by_image", lambda run, _: right[run.id]
     )
     a, b = made(runs, data)
-    sd, degrees = pooled_sd(list(accuracies.values()))
-    assert compare(a, b, [a, b]) == paired_difference(a.right, b.right, sd, degrees)
-    # the means differ by 1/2 on one image of four: v = 1/16
-    assert compare(a, b, [a, b]).se ** 2 == pytest.approx(sd**2 + 1 / 16 / 4)
+    found = accuracy_difference(a, b, [a, b])
+    expected = paired_difference(a.right, b.right)
+    assert replace(found, replication=None) == expected
+    assert found.mean == pytest.approx(-1 / 8) and found.replication is not None
     right[runs[-1].id] = np.zeros(0)  # the weights of one seed are missing
     a, b = made(runs, data)
     alone = math.hypot(a.test_accuracy.se, b.test_accuracy.se)
-    assert compare(a, b, [a, b]).se == pytest.approx(alone)
+    assert accuracy_difference(a, b, [a, b]).se == pytest.approx(alone)
 
 
 def test_one_seed_everywhere_gives_plain_finite_figures(make_run: Maker, data: Dataset) -> None:
     a, b = made([make_run(model, [1.0], [1.0]) for model in (A, B)], data)
-    difference = compare(a, b, [a, b])
+    difference = accuracy_difference(a, b, [a, b])
     assert difference.degrees == 0 and "one seed" in one_seed_caveat(difference.degrees)
     json.dumps([a.numbers(), difference.numbers()], allow_nan=False)

@@ -17,8 +17,9 @@ from convscope.recipe.networks import ConvNet, Model, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
 from convscope.report.configurations import configurations_table
 from convscope.statistics import pooled
-from convscope.statistics.answers import right_by_image
+from convscope.statistics.answers import losses_by_image, right_by_image
 from convscope.statistics.configuration import Configuration, configurations, grouped
+from convscope.training.evidence import missing_evidence
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 from convscope.training.tensor_files import read_tensors, write_tensors
@@ -110,6 +111,12 @@ def test_what_a_configuration_says_of_its_runs(
     best = [row for row in a.curve_rows() if row["best"]]
     assert len(a.curve_rows()) == 6 and len(best) == 1
     assert (best[0]["split"], best[0]["epoch"], best[0]["loss"]) == ("validation", 2, 1.125)
+    seldom = [
+        replace(run, rows=tuple({**row, "epoch": 3 * row["epoch"]} for row in run.rows))
+        for run in a.runs
+    ]
+    rows = replace(a, runs=tuple(seldom)).curve_rows()  # evaluated after epochs 3 and 6
+    assert [row["epoch"] for row in rows] == [3, 6] * 3 and seldom[0].epochs == 6
     softmax = replace(a, runs=(replace(runs[1], recipe=Recipe(model=SoftmaxRegression())),))
     with pytest.raises(AssertionError):
         _ = softmax.convnet
@@ -161,8 +168,9 @@ def test_answers_by_image_are_those_that_were_recorded(trained: Run, data: Datas
     kept, metadata = read_tensors(weights)
     without = {key: value for key, value in kept.items() if key.startswith("net.")}
     write_tensors(weights, without, metadata)  # as earlier versions wrote it
-    assert (answers == right_by_image(trained, data)).all()
-    (one,) = configurations({"a": [trained]}, data, str).values()
+    early = replace(trained, files={})
+    assert (answers == right_by_image(early, data)).all()
+    (one,) = configurations({"a": [early]}, data, str).values()
     assert (one.right[0] == answers).all() and one.right is one.right  # read once
 
 
@@ -170,12 +178,27 @@ def test_answers_are_empty_where_weights_cannot_be_read(trained: Run, data: Data
     weights = trained.path / "best.safetensors"
     whole = weights.read_bytes()
     kept, metadata = read_tensors(weights)
+    early = replace(trained, files={})
+
+    def missing(run: Run) -> str:
+        with missing_evidence() as notes:
+            assert len(right_by_image(run, data)) == len(right_by_image(run, data)) == 0
+        (note,) = notes  # said once
+        assert note.startswith(f"right answers of run {run.id}: ") and str(run.path) not in note
+        return note
+
     write_tensors(weights, {**kept, "right.test": kept["right.test"][1:]}, metadata)
-    assert len(right_by_image(trained, data)) == 0
-    weights.write_bytes(whole[:-1] + b"?")
-    assert len(right_by_image(trained, data)) == 0
+    assert missing(trained).endswith("best.safetensors was altered")
+    assert "booleans are not packed" in missing(early)
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert missing(trained).endswith("best.safetensors was altered")
+    assert missing(early).endswith("best.safetensors: the content does not agree with its hash")
+    with missing_evidence() as notes:
+        assert len(losses_by_image(trained, "test")) == 0
+        assert len(losses_by_image(trained, "test", "last")) == len(data.test)  # another file
+    assert notes == [f"losses by image of run {trained.id}: best.safetensors was altered"]
     weights.unlink()
-    assert len(right_by_image(trained, data)) == 0
+    assert missing(trained).endswith("best.safetensors is missing")
 
 
 def test_answers_are_empty_without_the_device(trained: Run, data: Dataset) -> None:
@@ -183,7 +206,7 @@ def test_answers_are_empty_without_the_device(trained: Run, data: Dataset) -> No
     weights = trained.path / "best.safetensors"
     kept, metadata = read_tensors(weights)
     without = {key: value for key, value in kept.items() if key.startswith("net.")}
-    elsewhere = replace(trained, recipe=replace(trained.recipe, device="cuda:7"))
+    elsewhere = replace(trained, recipe=replace(trained.recipe, device="cuda:7"), files={})
     assert len(right_by_image(elsewhere, data)) == len(data.test)  # they are recorded
     write_tensors(weights, without, metadata)
     assert len(right_by_image(elsewhere, data)) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -98,27 +99,19 @@ def test_any_flipped_bit_is_found_or_harmless(whole: Run, tmp_path: Path) -> Non
         altered[place] ^= 1 << draw.randrange(8)
         path.write_bytes(altered)
         try:
-            if name in tensors:
-                found, metadata = read_tensors(path)
-                assert metadata == tensors[name][1] and found.keys() == tensors[name][0].keys(), (
-                    name,
-                    place,
-                )
-                assert all(torch.equal(found[key], tensors[name][0][key]) for key in found), (
-                    name,
-                    place,
-                )
-            else:
-                assert read_run(folder) == expected, (name, place)
+            assert read_run(folder) == expected, (name, place)
         except UserError as error:
             refusals[name] += 1
-            assert str(folder) in str(error) and str(error).isprintable()
+            assert f"{folder}: " in str(error) and str(error).isprintable()
+        if name in tensors:  # without the hash of the whole file, too
+            with contextlib.suppress(UserError):
+                found, metadata = read_tensors(path)
+                assert metadata == tensors[name][1] and found.keys() == tensors[name][0].keys()
+                assert all(torch.equal(found[key], tensors[name][0][key]) for key in found)
         path.write_bytes(content)
     assert read_run(folder) == expected
-    assert (
-        refusals["environment.json"] == 0
-        and min(refusals[name] for name in FILES if name != "environment.json") > 30
-    )
+    assert refusals.pop("result.json") > 50  # blanks may change
+    assert refusals.pop("recipe.json") > 50 and set(refusals.values()) == {60}
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "metrics.jsonl", "result.json"])

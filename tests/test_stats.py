@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from convscope.statistics.comparisons import difference_se
 from convscope.statistics.estimation import Estimate, estimates, pooled_sd
-from convscope.statistics.verdicts import smallest_within_one_se, sweep_verdict
+from convscope.statistics.verdicts import smallest_within_one_se
 
 T_2 = 4.302652729911275  # 97.5 % point of Student's t with 2 degrees of freedom (tables)
 NORMAL = 1.959963984540054
@@ -161,84 +161,3 @@ def test_a_worse_larger_network_changes_nothing(
         smallest_within_one_se({**loss, "new": made(highest + worse, se)}, {**size, "new": larger})
         == before
     )
-
-
-# --- verdicts on a sweep
-
-
-@pytest.mark.parametrize(
-    ("means", "expected"),
-    [
-        ([1.0, 0.8, 0.6], ("still improving", None)),
-        ([1.0, 0.8, 0.6, 0.4, 0.39], ("plateau", 3)),
-        ([1.0, 0.5, 0.5, 0.5], ("plateau", 1)),
-        ([0.5, 0.5, 0.5], ("plateau", 0)),
-        ([0.51, 0.5, 0.52], ("plateau", 0)),
-        ([1.0, 0.5, 0.9], ("non-monotone", 2)),
-        ([0.5, 0.9, 0.4], ("non-monotone", 1)),  # the first that is worse is named
-        ([1.0, 0.5, 0.52, 0.54], ("non-monotone", 3)),  # worse than one before its neighbour
-        ([1.0, 0.98, 0.96, 0.94], ("plateau", 2)),  # each step within 2 SE, two of them not
-    ],
-)
-def test_verdicts_on_sequences(means: list[float], expected: tuple[str, int | None]) -> None:
-    assert sweep_verdict(sequence(means)) == expected
-
-
-def test_a_verdict_needs_three_sizes_and_two_seeds() -> None:
-    assert sweep_verdict(sequence([1.0, 0.5])) == ("cannot tell", None)
-    assert sweep_verdict([]) == ("cannot tell", None)
-    assert sweep_verdict([made(1.0), made(0.8, n=1), made(0.6)]) == ("cannot tell", None)
-    assert sweep_verdict([made(1.0, n=2), made(0.8, n=2), made(0.6, n=2)])[0] == "still improving"
-
-
-def test_exactly_two_standard_errors_are_no_difference() -> None:
-    """Standard errors of 3 and 4 make 5 for the difference."""
-
-    def verdict(last: float) -> tuple[str, int | None]:
-        return sweep_verdict([made(100, 3), made(100, 3), made(last, 4)])
-
-    assert verdict(90.0) == ("plateau", 0) and verdict(90 - 1e-9) == ("still improving", None)
-    assert verdict(110.0) == ("plateau", 0) and verdict(110 + 1e-9) == ("non-monotone", 2)
-
-
-def test_standard_errors_of_zero_are_differences_without_doubt() -> None:
-    assert sweep_verdict(sequence([1.0, 1.0, 1.0], se=0.0)) == ("plateau", 0)
-    assert sweep_verdict(sequence([1.0, 0.5, 0.5], se=0.0)) == ("plateau", 1)
-    assert sweep_verdict(sequence([1.0, 0.5, 0.25], se=0.0)) == ("still improving", None)
-    assert sweep_verdict(sequence([1.0, 0.5, 0.75], se=0.0)) == ("non-monotone", 2)
-
-
-@given(
-    st.lists(st.tuples(st.integers(1, 400), st.integers(1, 50)), min_size=3, max_size=8),
-    st.sampled_from([0.25, 0.5, 4.0]),
-)
-def test_the_definition_holds_and_the_unit_does_not_matter(
-    drawn: list[tuple[int, int]], unit: float
-) -> None:
-    loss = [made(float(mean), float(se)) for mean, se in drawn]
-    verdict, index = sweep_verdict(loss)
-    assert sweep_verdict([made(e.mean * unit, e.se * unit) for e in loss]) == (verdict, index)
-    count = len(loss)
-
-    def worse(i: int, j: int) -> bool:
-        """j is more than two standard errors of the difference worse than i, in whole numbers."""
-        return loss[j].mean > loss[i].mean and (loss[j].mean - loss[i].mean) ** 2 > 4 * (
-            loss[i].se ** 2 + loss[j].se ** 2
-        )
-
-    rising = [j for j in range(count) if any(worse(i, j) for i in range(j))]
-    flat = [
-        i
-        for i in range(count - 1)
-        if not any(worse(a, b) or worse(b, a) for a in range(i, count) for b in range(a + 1, count))
-    ]
-    expected = (
-        ("non-monotone", rising[0])
-        if rising
-        else ("plateau", flat[0])
-        if flat
-        else ("still improving", None)
-    )
-    assert (verdict, index) == expected
-    if verdict == "still improving":
-        assert worse(count - 1, count - 2)  # as docs/concepts.md says

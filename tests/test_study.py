@@ -84,7 +84,7 @@ def test_a_study_leaves_its_files(finished_study: Path) -> None:
 def test_results_json_has_the_promised_form(finished_study: Path, cifar_slice: Path) -> None:
     tree = results(finished_study)
     assert (
-        set(tree) == {"schema", "convscope", "sentence", "study", "chapters", "runs"}
+        set(tree) == {"schema", "convscope", "sentence", "study", "damaged", "chapters", "runs"}
         and tree["schema"] == 1
     )
     assert {"data", "data_hash", "preset", "command", "seconds", "machine"} <= set(tree["study"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,11 +20,14 @@ from convscope.errors import UserError
 from convscope.recipe.recipe import Recipe
 from convscope.training.main_path import train
 from convscope.training.tensors import (
+    nested_subset,
     noisy,
     pixel_statistics,
     stratified_subset,
     tensors_key,
     to_device,
+    trained_on,
+    wrong_labels,
 )
 
 
@@ -107,6 +111,59 @@ def test_a_stratified_subset_has_each_class_with_its_share(
     assert torch.equal(chosen, stratified_subset(labels, count, seed=1))
 
 
+@given(st.lists(st.integers(0, 4), min_size=20, max_size=80), st.integers(0, 9))
+def test_nested_subsets_are_parts_of_larger_ones_and_stratified(
+    drawn: list[int], seed: int
+) -> None:
+    labels = torch.tensor([*range(5), *drawn])
+    totals = torch.bincount(labels, minlength=5).double()
+    smaller: set[int] = set()
+    for count in range(1, len(labels) + 1):
+        chosen = nested_subset(labels, count, seed)
+        assert len(chosen) == count and chosen.tolist() == sorted(chosen.tolist())
+        assert smaller < set(chosen.tolist())
+        smaller = set(chosen.tolist())
+        off = (torch.bincount(labels[chosen], minlength=5) - totals * count / len(labels)).abs()
+        assert (off <= 0.5 + totals / len(labels) * 2.5 + 1e-9).all()  # 5 classes
+
+
+def test_a_subset_seed_draws_the_images_of_a_limit(loaded: Dataset) -> None:
+    def pixels(**fields: Any) -> set[bytes]:
+        images = trained_on(loaded, Recipe(**fields)).images
+        return {image.contiguous().numpy().tobytes() for image in images}
+
+    seeds = [{"subset_seed": seed} for seed in (0, 1)]
+    small, large = ([pixels(limit=n, **seed) for seed in seeds] for n in (50, 100))
+    assert all(a < b for a, b in zip(small, large, strict=True)) and small[0] != small[1]
+    assert pixels(limit=50, split_seed=1) != pixels(limit=50)
+    labels = trained_on(loaded, Recipe(limit=100, subset_seed=5)).labels
+    shares = torch.bincount(loaded.train.labels).double() * 100 / len(loaded.train)
+    assert (torch.bincount(labels, minlength=10) - shares).abs().max() < 1
+    assert len(pixels(subset_seed=5)) == len(pixels())
+
+
+def test_a_noise_seed_draws_wrong_classes_only(loaded: Dataset) -> None:
+    labels = torch.arange(50_000) % 10
+    drawn = wrong_labels(labels, 10, 0.3, 2)
+    changed = drawn != labels
+    sd = math.sqrt(0.3 * 0.7 / 50_000)
+    assert changed.double().mean().item() == pytest.approx(0.3, abs=4 * sd)
+    steps = torch.bincount((drawn - labels)[changed] % 10, minlength=10)
+    assert steps[0] == 0 and steps[1:].min() > 0.09 * int(changed.sum())  # all alike
+    assert torch.equal(drawn, wrong_labels(labels, 10, 0.3, 2))
+    assert not torch.equal(drawn, wrong_labels(labels, 10, 0.3, 3))
+    assert (wrong_labels(labels, 10, 1.0, 0) != labels).all()
+
+    noise = {"label_noise": 0.5, "noise_seed": 7}
+    whole = trained_on(loaded, Recipe(**noise))
+    assert torch.equal(whole.labels, trained_on(loaded, Recipe(seed=4, **noise)).labels)
+    known = {x.numpy().tobytes(): y for x, y in zip(whole.images, whole.labels, strict=True)}
+    part = trained_on(loaded, Recipe(limit=60, subset_seed=1, **noise))
+    assert len(part) == 60 and all(  # in every subset the same
+        known[x.numpy().tobytes()] == y for x, y in zip(part.images, part.labels, strict=True)
+    )
+
+
 def test_label_noise_replaces_its_share_once() -> None:
     labels = torch.arange(50_000) % 10
     recipe = Recipe(label_noise=0.3, seed=2)
@@ -137,12 +194,19 @@ def test_tensors_are_shared_only_by_recipes_that_may_share_them() -> None:
         Recipe(val=0.2),
         Recipe(split_seed=1),
         Recipe(limit=10),
+        Recipe(limit=10, subset_seed=0),
+        Recipe(label_noise=0.1, noise_seed=0),
         Recipe(label_noise=0.1),
         Recipe(data="x"),
         Recipe(size=8),
     ):
         assert tensors_key(other) != base
     assert tensors_key(Recipe(label_noise=0.1)) != tensors_key(Recipe(label_noise=0.1, seed=1))
+    same = {"label_noise": 0.1, "noise_seed": 3}
+    assert tensors_key(Recipe(**same)) == tensors_key(Recipe(seed=1, **same))
+    assert tensors_key(Recipe(**same)) != tensors_key(replace(Recipe(**same), noise_seed=4))
+    assert tensors_key(Recipe(limit=10)) != tensors_key(Recipe(limit=10, subset_seed=0))
+    assert tensors_key(Recipe(subset_seed=5, noise_seed=5, evaluate_every=2)) == base
 
 
 def test_data_that_were_split_otherwise_than_the_recipe_says_are_refused(

@@ -63,7 +63,7 @@ def row_of(run: Run) -> dict[str, Any]:
         "seed": run.recipe.seed,
         "status": run.status,
         **run.size,
-        "epochs": len(run.rows),
+        "epochs": run.epochs,
         "val_loss": best.get("val_loss"),
         "test_accuracy": best.get("test_accuracy"),
         "path": str(run.path),

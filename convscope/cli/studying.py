@@ -95,14 +95,23 @@ def study(
 def report(study: Annotated[Path, typer.Argument(help="The folder of a study.")]) -> None:
     """Write a study's report again, without training."""
     from convscope import studies
+    from convscope.studies.trackers import Sayer
 
-    conclude(studies.render(study), print)
+    conclude(studies.render(study, Sayer(say)), print)
 
 
 def conclude(result: Study, state: Callable[[str], None]) -> None:
-    """Name broken chapters and the report, `state` what was found; exit with 1 if any is broken."""
+    """Name broken chapters, missing evidence and the report; `state` what was found.
+
+    Exits with 1 if a chapter is broken.
+    """
     for chapter, why in result.broken.items():
         say(f"failed: chapter {chapter}: {why}")
+    for chapter, finding in result.items():
+        if finding.missing:
+            say(
+                f"missing evidence: chapter {chapter}: {one_line('; '.join(finding.missing), 2000)}"
+            )
     say(f"report: {result.path / 'report.html'}")
     state(result.sentence)
     if result.broken:

@@ -88,8 +88,11 @@ def cost_kind(recipe: Recipe) -> Recipe:
         weight_decay=0.0,
         label_smoothing=0.0,
         limit=None,
+        subset_seed=None,
         label_noise=0.0,
+        noise_seed=None,
         evaluate=plain.evaluate,
+        evaluate_every=1,
         train_sample=None,
         flip=False,
         crop=0,
@@ -121,12 +124,21 @@ class Costs:
             return 0
 
     def epoch(self, recipe: Recipe) -> float:
-        """Seconds of one epoch with its evaluations."""
+        """Seconds of one epoch that is evaluated."""
+        return sum(self._parts(recipe))
+
+    def since_row_before(self, recipe: Recipe, epoch: int) -> float:
+        """Seconds since the evaluation before that of this epoch, counted from 1."""
+        train, evaluate = self._parts(recipe)
+        return ((epoch - 1) % recipe.evaluate_every + 1) * train + evaluate
+
+    def _parts(self, recipe: Recipe) -> tuple[float, float]:
+        """Seconds of one epoch's training and of one evaluation."""
         key = cost_kind(recipe).id
         scale = 1.0
         if key not in self.seconds:
             if not self.flops:
-                return 0.0
+                return 0.0, 0.0
             flops = self._flops(recipe, self.data)
             key = min(
                 self.flops, key=lambda known: abs(math.log((self.flops[known] + 1) / (flops + 1)))
@@ -138,11 +150,12 @@ class Costs:
         images = sum(
             looked_at if name == "train" else self.counts[name] for name in recipe.evaluate
         )
-        return scale * (train * trained + evaluate * images)
+        return scale * train * trained, scale * evaluate * images
 
     def run(self, recipe: Recipe) -> float:
         """Seconds of a whole run."""
-        return recipe.epochs * self.epoch(recipe)
+        train, evaluate = self._parts(recipe)
+        return recipe.epochs * train + math.ceil(recipe.epochs / recipe.evaluate_every) * evaluate
 
 
 def timed(engine: LocalEngine, kinds: Sequence[Recipe]) -> dict[str, tuple[float, float]]:

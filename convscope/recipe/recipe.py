@@ -26,7 +26,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "size": (1, 4096),
     "val": (0.0, 0.9),
     "limit": (1, 2**40),
+    "subset_seed": (0, 2**63 - 1),
     "label_noise": (0.0, 1.0),
+    "noise_seed": (0, 2**63 - 1),
+    "evaluate_every": (1, 1_000_000),
     "train_sample": (1, 2**40),
     "micro_batch": (1, 1_000_000),
     "small_share": (0.0, 1.0),
@@ -51,15 +54,20 @@ class Recipe:
         data: A known data set's name, a folder of images or an .npz file.
         model: The network.
         epochs: Passes over the training images.
-        seed: Draws the initial weights, the order of the images, their augmentation and the
-            labels' noise.
+        seed: Draws the initial weights, the order of the images, their augmentation and, without
+            a noise_seed, the labels' noise.
         data_hash: SHA-256 of the data set's content; filled in when the data are loaded.
         size: Side in pixels of the images of a folder; without it, chosen from the images.
         val: Share of the training images held out for validation; with 0 the last epoch is the
             best.
         split_seed: Draws the images that are held out for validation.
         limit: Train on so many images, the same share of each class; without it, on all.
-        label_noise: Share of the training labels replaced by a class drawn at random, once.
+        subset_seed: Draws the images of limit, so that a smaller limit takes a part of what a
+            larger one takes; without it, split_seed draws them.
+        label_noise: Share of the training labels replaced, once, by a class drawn from all K, so
+            that a share of label_noise · (1 − 1/K) is wrong; with noise_seed, by a wrong class.
+        noise_seed: Draws the labels' noise, from the wrong classes only, so that all of
+            label_noise is wrong; an image has the same label in every subset.
         batch: Images per optimiser step.
         optimizer: The optimiser.
         lr: Learning rate, the highest of the schedule.
@@ -76,6 +84,8 @@ class Recipe:
         alternate: With flip, mirror each image in every other epoch instead of at random.
         small_share: Share of the epochs, the first ones, on images of 3/4 of the side.
         evaluate: Splits that are evaluated after each epoch.
+        evaluate_every: Evaluate after every epoch of so many, and after the last one; the best
+            epoch is one of these.
         train_sample: Evaluate so many of the training images, the same share of each class;
             without it, all.
         views: Views of each image whose logits are averaged after the last epoch, beside the
@@ -98,7 +108,9 @@ class Recipe:
     val: float = 0.1
     split_seed: int = 0
     limit: int | None = None
+    subset_seed: int | None = field(default=None, metadata=ADDED)
     label_noise: float = 0.0
+    noise_seed: int | None = field(default=None, metadata=ADDED)
     # training
     batch: int = 128
     optimizer: Literal["sgd", "adam", "adamw", "muon"] = "adam"
@@ -115,6 +127,7 @@ class Recipe:
     small_share: float = field(default=0.0, metadata=ADDED)
     # evaluation
     evaluate: tuple[str, ...] = SPLITS
+    evaluate_every: int = field(default=1, metadata=ADDED)
     train_sample: int | None = field(default=None, metadata=ADDED)
     views: Literal["one", "flip", "flip and shift"] = field(default="one", metadata=ADDED)
     # machine: measured once a study

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from convscope.report.findings import BestResult as BestResult
     from convscope.report.findings import CapacityResult as CapacityResult
     from convscope.report.findings import Chart as Chart
+    from convscope.report.findings import Damage as Damage
     from convscope.report.findings import Finding as Finding
     from convscope.report.findings import Gallery as Gallery
     from convscope.report.findings import Table as Table
@@ -23,6 +24,7 @@ _HOMES = {
     "BestResult": "findings",
     "CapacityResult": "findings",
     "Chart": "findings",
+    "Damage": "findings",
     "Drawings": "drawing",
     "Finding": "findings",
     "Gallery": "findings",

@@ -14,7 +14,7 @@ from typing import Any
 from convscope.files import write_bytes
 from convscope.recipe import to_json
 from convscope.report.drawing import Drawings
-from convscope.report.findings import Chart, Finding, Gallery
+from convscope.report.findings import Chart, Damage, Finding, Gallery
 from convscope.training import Run
 
 SCHEMA = 1
@@ -31,18 +31,21 @@ def results(
     runs: tuple[Run, ...],
     used: Mapping[str, Mapping[str, str]],
     sentence: str,
+    damaged: Sequence[Damage] = (),
 ) -> dict[str, Any]:
     """The tree of results.json; its form is an interface (ARCHITECTURE.md).
 
     about: what study.json says of the study; findings: by chapter; runs: all of the study.
     sentence: the answer of the whole study.
     used: for each run's id the chapters that asked for it, each with the role that it has there.
+    damaged: runs that were left out, or set aside and trained again.
     """
     return {
         "schema": SCHEMA,
         "convscope": version("convscope"),
         "sentence": sentence,
         "study": about,
+        "damaged": [asdict(one) for one in damaged],
         "chapters": {name: chapter(finding) for name, finding in findings.items()},
         "runs": [run_entry(run, used.get(run.id, {}), list(findings)) for run in runs],
     }
@@ -54,6 +57,7 @@ def chapter(finding: Finding) -> dict[str, Any]:
         "question": finding.question,
         "verdict": finding.verdict,
         "sentence": finding.sentence,
+        "missing": list(finding.missing),
         "numbers": finding.numbers,
         "tables": [asdict(table) for table in finding.tables],
         "charts": [
@@ -103,7 +107,7 @@ def run_entry(run: Run, used: Mapping[str, str], chapters: Sequence[str]) -> dic
         "parameters": run.size["parameters"],
         "flops": run.size["flops"],
         "lr": recipe.lr,
-        "epochs": len(run.rows),
+        "epochs": run.epochs,
         "seconds": run.seconds,
         "best": figures(run.best if run.rows else None),
         "last": figures(run.last if run.rows else None),

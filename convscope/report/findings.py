@@ -75,13 +75,27 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Damage:
+    """A run of which a file is missing or is not what was written.
+
+    why: which one, in one line.
+    trained_again: it was set aside and trained again; else the report leaves the run out.
+    """
+
+    run: str
+    why: str
+    trained_again: bool = False
+
+
+@dataclass(frozen=True)
 class Finding:
     """A chapter's answer to its question.
 
     verdict: in a few words; brief: as a clause, for the one sentence on the whole study.
     sentence: the verdict in one sentence, computed from `numbers`.
     paragraphs: the method, each "Head. Text"; proof: the numbered steps of an argument.
-    runs: runs that later chapters build on; they are no part of the report.
+    gives: what later chapters build on; it is no part of the report.
+    missing: evidence that the verdict goes without, a line each.
     """
 
     name: str
@@ -97,14 +111,16 @@ class Finding:
     brief: str = ""
     proof: list[str] = field(default_factory=list)
     gives: CapacityResult | BestResult | None = None
+    missing: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.title}: {self.sentence}"
+        missing = f" Missing evidence: {'; '.join(self.missing)}." if self.missing else ""
+        return f"{self.title}: {self.sentence}{missing}"
 
     def texts(self) -> Iterator[str]:
         """Every text that a reader of the chapter sees, cells of tables among them."""
         yield from (self.title, self.question, self.verdict, self.sentence)
-        yield from (*self.paragraphs, *self.proof)
+        yield from (*self.paragraphs, *self.proof, *self.missing)
         for table in self.tables:
             yield from (table.title, table.caption, *(heading for _, heading, _ in table.columns))
             yield from (v for row in table.rows for v in row.values() if isinstance(v, str))

@@ -51,6 +51,8 @@ def page_of(
         glossary=used(findings.values()),
         most_rows=MOST_ROWS,
         failures=[run for run in tree["runs"] if run["status"] != "finished"],
+        left_out=[one for one in tree["damaged"] if not one["trained_again"]],
+        trained_again=[one for one in tree["damaged"] if one["trained_again"]],
         info=info(data),
         samples=sample_rows(data),
         style=Markup(part("page.css")),

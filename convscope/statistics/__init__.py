@@ -7,56 +7,72 @@ from typing import TYPE_CHECKING
 from convscope import lazily
 
 if TYPE_CHECKING:
-    from convscope.statistics.comparisons import Difference as Difference
-    from convscope.statistics.comparisons import compare as compare
+    from convscope.statistics.answers import losses_by_image as losses_by_image
+    from convscope.statistics.answers import right_by_image as right_by_image
+    from convscope.statistics.comparisons import accuracy_difference as accuracy_difference
     from convscope.statistics.comparisons import difference_se as difference_se
     from convscope.statistics.comparisons import equivalence as equivalence
     from convscope.statistics.comparisons import paired_difference as paired_difference
     from convscope.statistics.configuration import Configuration as Configuration
     from convscope.statistics.configuration import configurations as configurations
     from convscope.statistics.configuration import grouped as grouped
+    from convscope.statistics.crossed import Crossed as Crossed
+    from convscope.statistics.crossed import Difference as Difference
+    from convscope.statistics.crossed import crossed as crossed
     from convscope.statistics.estimation import Estimate as Estimate
     from convscope.statistics.estimation import estimates as estimates
     from convscope.statistics.estimation import pooled_sd as pooled_sd
     from convscope.statistics.estimation import quantile as quantile
-    from convscope.statistics.learning_curves import FALL as FALL
     from convscope.statistics.learning_curves import fall_per_epoch as fall_per_epoch
-    from convscope.statistics.learning_curves import judged as judged
-    from convscope.statistics.learning_curves import overfits_from as overfits_from
+    from convscope.statistics.network_verdicts import FALL as FALL
+    from convscope.statistics.network_verdicts import FLAT as FLAT
+    from convscope.statistics.network_verdicts import judged as judged
+    from convscope.statistics.network_verdicts import with_verdicts as with_verdicts
+    from convscope.statistics.run_comparisons import Comparison as Comparison
+    from convscope.statistics.run_comparisons import compare as compare
     from convscope.statistics.scaling import Forecast as Forecast
     from convscope.statistics.scaling import Interval as Interval
     from convscope.statistics.scaling import coverage_of as coverage_of
     from convscope.statistics.scaling import forecast_of as forecast_of
     from convscope.statistics.scaling_law import Cell as Cell
     from convscope.statistics.scaling_law import Law as Law
+    from convscope.statistics.verdicts import SweepVerdict as SweepVerdict
     from convscope.statistics.verdicts import smallest_within_one_se as smallest_within_one_se
     from convscope.statistics.verdicts import sweep_verdict as sweep_verdict
 
 _HOMES = {
     "Cell": "scaling_law",
+    "Comparison": "run_comparisons",
     "Configuration": "configuration",
-    "Difference": "comparisons",
+    "Crossed": "crossed",
+    "Difference": "crossed",
     "Estimate": "estimation",
-    "FALL": "learning_curves",
+    "FALL": "network_verdicts",
+    "FLAT": "network_verdicts",
     "Forecast": "scaling",
     "Interval": "scaling",
     "Law": "scaling_law",
-    "compare": "comparisons",
+    "SweepVerdict": "verdicts",
+    "accuracy_difference": "comparisons",
+    "compare": "run_comparisons",
     "configurations": "configuration",
     "coverage_of": "scaling",
+    "crossed": "crossed",
     "difference_se": "comparisons",
     "equivalence": "comparisons",
     "estimates": "estimation",
     "fall_per_epoch": "learning_curves",
     "forecast_of": "scaling",
     "grouped": "configuration",
-    "judged": "learning_curves",
-    "overfits_from": "learning_curves",
+    "judged": "network_verdicts",
+    "losses_by_image": "answers",
     "paired_difference": "comparisons",
     "pooled_sd": "estimation",
     "quantile": "estimation",
+    "right_by_image": "answers",
     "smallest_within_one_se": "verdicts",
     "sweep_verdict": "verdicts",
+    "with_verdicts": "network_verdicts",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

@@ -1,6 +1,12 @@
-"""Which test images the best weights of a run classify right."""
+"""How a run's weights come out on each image: which they classify right, and with what loss.
+
+Where this cannot be read or computed, it is noted as missing evidence, which the report says beside
+the verdict.
+"""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 import torch
@@ -8,21 +14,77 @@ from numpy.typing import NDArray
 
 from convscope.data import Dataset
 from convscope.errors import UserError
-from convscope.training import Run, network, place, predict, resident, right_answers
+from convscope.training import (
+    Run,
+    image_losses,
+    network,
+    note_unreadable,
+    place,
+    predict,
+    resident,
+    right_answers,
+    validation_history,
+)
 
 
 def right_by_image(run: Run, data: Dataset) -> NDArray[np.floating]:
     """1 for each test image that the run's best weights classify right, else 0.
 
-    The array is empty where the weights cannot be read.
+    The array is empty, and noted as missing, where the weights cannot be read.
     """
     try:
         if (recorded := right_answers(run, data)) is not None:
             return recorded.double().numpy()
         # a run of an earlier version, which recorded no answers
         net, tensors = network(run, data=data), resident(run.recipe, data)
-    except UserError:  # or the report is written again on a machine without the device
+    except UserError as error:  # or the report is written again on a machine without the device
+        note_unreadable("right answers", run, error)
         return np.zeros(0)
     with torch.no_grad():
         answers = predict(place(net, run.recipe), tensors, "test", run.recipe).argmax(1)
     return (answers == tensors.labels["test"]).double().cpu().numpy()
+
+
+def recorded_answers(
+    run: Run, data: Dataset, split: Literal["val", "test"]
+) -> NDArray[np.floating]:
+    """1 for each image of a split that the run's best weights classify right, else 0, as recorded.
+
+    The array is empty where the run did not record them, and, noted as missing, where the file
+    cannot be read.
+    """
+    try:
+        recorded = right_answers(run, data, split)
+    except UserError as error:
+        note_unreadable("right answers", run, error)
+        return np.zeros(0)
+    return np.zeros(0) if recorded is None else recorded.double().numpy()
+
+
+def losses_by_image(
+    run: Run, split: Literal["val", "test"], when: Literal["best", "last"] = "best"
+) -> NDArray[np.floating]:
+    """The cross-entropy in nats of each image of a split, from the run's record (`image_losses`).
+
+    The array is empty where the run recorded none, as runs of earlier versions did, and, noted as
+    missing, where the file cannot be read.
+    """
+    try:
+        recorded = image_losses(run, split, when)
+    except UserError as error:
+        note_unreadable("losses by image", run, error)
+        return np.zeros(0)
+    return np.zeros(0) if recorded is None else recorded.double().numpy()
+
+
+def history_of(run: Run) -> NDArray[np.floating] | None:
+    """The losses of each validation image after each evaluated epoch (`validation_history`).
+
+    None where the run recorded none, and, noted as missing, where the file cannot be read.
+    """
+    try:
+        recorded = validation_history(run)
+    except UserError as error:
+        note_unreadable("validation losses by image", run, error)
+        return None
+    return None if recorded is None else recorded.double().numpy()

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from convscope.data import Dataset
 from convscope.recipe import ConvNet, Model, Recipe
 from convscope.statistics import pooled
-from convscope.statistics.answers import right_by_image
+from convscope.statistics.answers import history_of, losses_by_image, right_by_image
+from convscope.statistics.crossed import Difference
 from convscope.statistics.estimation import Estimate
 from convscope.training import Run
 
@@ -28,8 +29,10 @@ class Configuration:
     """One configuration over its seeds. Losses are in nats, accuracies are fractions.
 
     A figure is that at each run's best epoch (lowest validation loss), or after the last epoch
-    where its name ends in `_last`. `verdict` is that of learning_curves.py, `chapters` names
-    the chapters that trained the runs; both are empty where nobody has filled them in.
+    where its name ends in `_last`. `verdict`, `rise` (of the validation loss from its minimum to
+    the last epoch) and `replication` (how often the same word comes out again) are those of
+    network_verdicts.py, `chapters` names the chapters that trained the runs; they are empty where
+    nobody has filled them in.
     """
 
     label: str
@@ -45,6 +48,8 @@ class Configuration:
     val_accuracy: Estimate
     test_accuracy: Estimate
     verdict: str = ""
+    rise: Difference | None = None
+    replication: float | None = None
     chapters: str = ""
 
     @property
@@ -92,6 +97,22 @@ class Configuration:
         """
         return tuple(right_by_image(run, self.data) for run in self.runs)
 
+    @functools.cached_property
+    def histories(self) -> list[NDArray[np.floating]] | None:
+        """For each seed the validation losses by evaluated epoch and image.
+
+        None where a run has not recorded them. Read when first used.
+        """
+        found = [history_of(run) for run in self.runs]
+        known = [one for one in found if one is not None]
+        return known if len(known) == len(found) else None
+
+    def losses(
+        self, split: Literal["val", "test"], when: Literal["best", "last"] = "best"
+    ) -> tuple[NDArray[np.floating], ...]:
+        """For each seed the losses by image; the array of a seed is empty where there are none."""
+        return tuple(losses_by_image(run, split, when) for run in self.runs)
+
     @property
     def gap(self) -> float:
         """Validation loss minus training loss."""
@@ -107,7 +128,7 @@ class Configuration:
         return ", ".join(map(str, sorted({run.best["epoch"] for run in self.runs})))
 
     def curve(self, split: pooled.Split) -> list[float]:
-        """Mean loss over seeds after each epoch."""
+        """Mean loss over seeds after each evaluated epoch."""
         losses = ([row[f"{split}_loss"] for row in run.rows] for run in self.runs)
         return [math.fsum(values) / len(values) for values in zip(*losses, strict=True)]
 
@@ -115,10 +136,11 @@ class Configuration:
         """For charts: a row per split and epoch; `best` marks the lowest validation loss."""
         val = self.curve("val")
         best = val.index(min(val))
+        epochs = [row["epoch"] for row in self.runs[0].rows]
         return [
             {
                 "network": self.label,
-                "epoch": i + 1,
+                "epoch": epochs[i],
                 "split": "validation" if split == "val" else split,
                 "loss": loss,
                 "best": split == "val" and i == best,

@@ -71,7 +71,7 @@ def estimates(
     return out
 
 
-def quantile(level: float, degrees: int) -> float:
+def quantile(level: float, degrees: float) -> float:
     """Two-sided t quantile; normal where the degrees of freedom are unknown (0)."""
     return float(
         special.stdtrit(degrees, 0.5 + level / 2) if degrees else special.ndtri(0.5 + level / 2)

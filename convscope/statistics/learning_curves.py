@@ -1,84 +1,190 @@
-"""Verdicts from learning curves: overfits, undertrained, underfits, fits (docs/concepts.md)."""
+"""What learning curves say, seed by seed: rise of the validation loss, slopes at the end.
+
+An epoch that is chosen because its loss is the lowest looks lower than it is, and the seeds that
+chose it depend on each other. So a rise is tested from a few earlier epochs that are fixed before,
+each at its share of the error (Bonferroni 1936).
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
-from convscope.data import Dataset
-from convscope.recipe import label_of
-from convscope.statistics.configuration import Configuration, configurations, grouped
-from convscope.training import Run
+import numpy as np
 
-FALL = 0.02  # training loss that falls by a larger share per epoch is not converged
+from convscope.statistics.crossed import (
+    Crossed,
+    Difference,
+    Values,
+    crossed,
+    difference_of,
+    joined,
+    scalars,
+)
+from convscope.statistics.estimation import LEVEL, quantile
 
-SMALL_GAP = 0.10  # of the validation loss
+SHARE_AT_THE_END = 1 / 4  # of the epochs, over which slopes are taken
+
+FEWEST = 3  # epochs from which a slope is taken
+
+CANDIDATES = 6  # the most earlier epochs from which a rise is tested
+
+ERROR = 0.05
 
 
-def judged(
-    sweep: Sequence[Run], beside: Sequence[Run], data: Dataset
-) -> tuple[list[Configuration], list[Configuration]]:
-    """The configurations of a sweep and those beside it, by model, with verdicts.
+@dataclass(frozen=True, eq=False)
+class Course:
+    """A configuration's validation losses over the evaluated epochs.
 
-    Estimates are pooled over all of them; both lists are empty where none of the sweep finished.
-
-    sweep, beside: runs; those that did not finish are left out.
-    data: what they were trained and evaluated on.
+    values: seeds × epochs × images; or seeds × epochs × 1, means over the images.
+    sampling: the variance that the images leave in the difference of two means, where `values` are
+        means; careful, because what the images have in common is not known then.
     """
-    groups = grouped([*sweep, *beside], lambda run: run.recipe.model)
-    found = list(configurations(groups, data, label_of).values())
-    in_sweep = {run.id for run in sweep}
-    swept = [one for one in found if any(run.id in in_sweep for run in one.runs)]
-    if not swept:
-        return [], []
-    best = min(swept, key=lambda one: one.val_loss.mean)
-    verdicts = {one: replace(one, verdict=verdict_of(one, best)) for one in found}
-    return (
-        [verdicts[one] for one in swept],
-        [verdicts[one] for one in found if one not in swept],
-    )
+
+    values: Values
+    sampling: float | None = None
+
+    @property
+    def last(self) -> int:
+        return self.values.shape[1] - 1
+
+    def rise(self, start: int, end: int) -> Crossed:
+        """From one evaluated epoch to another (places from 0)."""
+        gap = self.values[:, end] - self.values[:, start]
+        if self.sampling is None:
+            return crossed([gap])
+        return scalars([gap[:, 0].tolist()], [self.sampling])
+
+    def rises(self, end: int, family: Sequence[Sequence[float]] = ()) -> dict[int, Difference]:
+        """The rise to an epoch from each earlier one that is tried, by place.
+
+        family: the seeds' rises of other configurations, which help to know their variance.
+        """
+        return {
+            start: joined(self.rise(start, end), family).contrast([1.0])
+            for start in candidates(end)
+        }
+
+    def lowest(self) -> int:
+        """The place of the lowest mean among the earlier epochs that are tried for the last one."""
+        means = self.values.mean(axis=(0, 2))
+        return min(candidates(self.last) or [0], key=lambda place: means[place])
+
+    @property
+    def by_seed(self) -> list[float]:
+        """The rise of each seed from `lowest` to the last epoch, for the family of others."""
+        return self.rise(self.lowest(), self.last).means[0].tolist()
+
+    def rises_at(self, end: int, family: Sequence[Sequence[float]] = ()) -> bool:
+        """Whether the loss at an epoch lies above that of an earlier one, at 5 % over all."""
+        found = self.rises(end, family).values()
+        return any(one.above(0.0, ERROR / len(found)) for one in found)
+
+    def turn(self, family: Sequence[Sequence[float]] = ()) -> int | None:
+        """The first evaluated epoch (place) from which on to the last the loss has risen.
+
+        The last one is tested first, then the one before, and so on until a test fails: so the
+        error of all together is that of one test.
+        """
+        first = None
+        for place in range(self.last, 0, -1):
+            if not self.rises_at(place, family):
+                break
+            first = place
+        return first
+
+    def flat(self, bound: float, family: Sequence[Sequence[float]] = ()) -> bool:
+        """Whether the rise to the last epoch is shown to be below `bound`, wherever it begins."""
+        found = self.rises(self.last, family).values()
+        return bool(found) and all(one.below(bound, ERROR) for one in found)
+
+    def shown(self, family: Sequence[Sequence[float]] = ()) -> Difference:
+        """The rise from `lowest` to the last epoch.
+
+        Its interval holds for all epochs that are tried together.
+        """
+        found = self.rises(self.last, family)
+        if not found:
+            return difference_of(0.0, 0.0, 0, (len(self.values),))
+        one = found[self.lowest()]
+        t = quantile(1 - (1 - LEVEL) / len(found), one.degrees)
+        return Difference(
+            one.mean,
+            one.se,
+            one.mean - t * one.se,
+            one.mean + t * one.se,
+            one.degrees,
+            one.n,
+            one.seed_degrees,
+        )
 
 
-def verdict_of(configuration: Configuration, best: Configuration) -> str:
-    """The first that holds of docs/concepts.md's list; `best` is the best of the sweep."""
-    train, val = configuration.curve("train"), configuration.curve("val")
-    epoch = overfits_from(train, val, configuration.val_loss.se)
-    if epoch is not None:
-        return f"overfits from epoch {epoch}"
-    if fall_per_epoch(train) > FALL:
-        return "undertrained"
-    loss, lowest = configuration.train_last, best.train_last
-    small_gap = configuration.gap_last < SMALL_GAP * configuration.val_last.mean
-    if small_gap and loss.mean - lowest.mean > 2 * math.hypot(loss.se, lowest.se):
-        return "underfits"
-    return "fits"
+def candidates(end: int) -> list[int]:
+    """The places of the earlier epochs from which a rise to `end` is tested: dense at the start."""
+    if end <= CANDIDATES:
+        return list(range(end))
+    return sorted({round(place) - 1 for place in np.geomspace(2, end, CANDIDATES)})
 
 
-def overfits_from(train: Sequence[float], val: Sequence[float], se: float) -> int | None:
-    """The epoch (from 1) from which on a network overfits; None where it does not.
+def course_of(histories: Sequence[Values]) -> Course:
+    """histories: for each seed losses of the same images, evaluated epochs × images."""
+    return Course(np.stack([np.asarray(one, dtype=np.float64) for one in histories]))
 
-    From there to the end the validation loss stays more than 2 standard errors above its
-    minimum, and the training loss is lower than at that minimum.
 
-    train, val: losses after each epoch.
-    se: the standard error of the lowest validation loss.
+def course_of_means(curves: Sequence[Sequence[float]], sampling: float) -> Course:
+    """Where no values by image are known.
+
+    curves: for each seed the mean loss after each evaluated epoch.
+    sampling: the variance that the images leave in such a mean.
     """
-    low = val.index(min(val))
-    first = None
-    for i in range(len(val) - 1, low, -1):
-        if val[i] <= val[low] + 2 * se or train[i] >= train[low]:
-            break
-        first = i + 1
-    return first
+    return Course(np.asarray(curves, dtype=np.float64)[:, :, None], 2 * sampling)
 
 
-def fall_per_epoch(train: Sequence[float]) -> float:
-    """The share by which the training loss falls per epoch, over the last two epochs.
+def slope_at_the_end(values: Sequence[float], epochs: Sequence[int]) -> float | None:
+    """The least-squares slope per epoch over the last quarter of a curve, at least three epochs.
 
-    Of two epochs it is that of the last one; of one epoch it is infinite.
+    values: after each evaluated epoch. epochs: their numbers. None of fewer than three.
     """
-    back = min(2, len(train) - 1)
-    if back == 0:
-        return math.inf
-    return 1 - (train[-1] / train[-1 - back]) ** (1 / back) if train[-1 - back] > 0 else 0.0
+    if len(values) < FEWEST:
+        return None
+    last = max(FEWEST, math.ceil(SHARE_AT_THE_END * len(values)))
+    y, x = np.asarray(values[-last:], dtype=float), np.asarray(epochs[-last:], dtype=float)
+    x = x - x.mean()
+    return float((x * y).sum() / (x**2).sum())
+
+
+def fall_per_epoch(train: Sequence[float], epochs: Sequence[int] | None = None) -> float | None:
+    """The share by which the training loss falls per epoch at the end: 1 − exp(slope of its log).
+
+    train: losses after each evaluated epoch.
+    epochs: their numbers; None: 1, 2, ….
+
+    None of fewer than three epochs, and where a loss is 0.
+    """
+    if not train or min(train) <= 0:
+        return None
+    slope = slope_at_the_end(np.log(train).tolist(), epochs or range(1, len(train) + 1))
+    return None if slope is None else 1 - math.exp(slope)
+
+
+def over_seeds(
+    groups: Sequence[Sequence[float | None]], place: int, sampling: float = 0.0
+) -> Difference | None:
+    """The mean over seeds of a figure of one configuration; the others tell about the seeds.
+
+    groups: the seeds' figures of each configuration.
+    place: the configuration.
+    sampling: the variance that the finite set of images leaves in its mean.
+
+    None where a figure of the configuration is unknown.
+    """
+    own = [value for value in groups[place] if value is not None]
+    if len(own) < len(groups[place]):
+        return None
+    others = [
+        [value for value in group if value is not None]
+        for i, group in enumerate(groups)
+        if i != place
+    ]
+    return joined(scalars([own], [sampling]), [group for group in others if group]).contrast([1.0])

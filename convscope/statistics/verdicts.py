@@ -1,12 +1,26 @@
-"""Verdicts on a sweep."""
+"""What happens to a loss as networks grow: plateau, still improving, non-monotone, cannot tell."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
-from convscope.statistics.comparisons import difference_se
+import numpy as np
+
+from convscope.errors import UserError
+from convscope.statistics.crossed import Crossed, Difference, Values, crossed
 from convscope.statistics.estimation import Estimate, K
+from convscope.statistics.more import images_needed, parts_of, seeds_needed
+from convscope.statistics.replication import replication
+
+MARGIN = 0.02  # nats: a difference of losses that nobody would pay for
+
+ERROR = 0.05  # of each word
+
+S = TypeVar("S", bound=float)
 
 
 def smallest_within_one_se(loss: Mapping[K, Estimate], size: Mapping[K, int]) -> tuple[K, K]:
@@ -26,27 +40,108 @@ def smallest_within_one_se(loss: Mapping[K, Estimate], size: Mapping[K, int]) ->
     return best, min(near, key=lambda key: (size[key], finite[key].mean))
 
 
-def sweep_verdict(loss: Sequence[Estimate]) -> tuple[str, int | None]:
-    """(verdict, index): what happens to the loss as networks grow, from estimates ordered by size.
+@dataclass(frozen=True)
+class SweepVerdict:
+    """What the loss of a sweep does as its networks grow.
 
-    "cannot tell": fewer than three sizes or fewer than two seeds.
-    "non-monotone": some larger network (index) is more than 2 SE worse than a smaller one.
-    "plateau": from one network (index) on, which is not the last, no two differ by more than 2 SE.
-    "still improving": otherwise.
+    word: "plateau", "still improving", "non-monotone" or "cannot tell".
+    size: where: from which size on there is a plateau, which one is worse than a smaller one, or
+        the largest, whose loss still improves; None for "cannot tell".
+    margin: differences of loss below it do not count.
+    difference: the one that the word rests on, in the loss's unit: a plateau's largest one between
+        it and a larger size; the gain of the last size; the rise to `size`; for "cannot tell" the
+        gain of the last size.
+    replication: the share of studies of this size, by a bootstrap over seeds and images, that would
+        come to the same word and size; None where it is unknown.
+    seeds_needed: for "cannot tell", how many seeds of each size would probably settle it, if the
+        differences are as they look; None where seeds do not.
+    images_needed: the same for images.
     """
-    if len(loss) < 3 or min(e.n for e in loss) < 2:
-        return "cannot tell", None
 
-    def gain(i: int, j: int) -> float:
-        """How much lower the loss of j is, in standard errors of the difference."""
-        difference, se = loss[i].mean - loss[j].mean, difference_se(loss[i], loss[j])
-        return difference / se if se else math.copysign(math.inf, difference) if difference else 0.0
+    word: str
+    size: float | None
+    margin: float
+    difference: Difference
+    replication: float | None = None
+    seeds_needed: int | None = None
+    images_needed: int | None = None
 
-    last = len(loss) - 1
-    for j in range(1, len(loss)):
-        if any(gain(i, j) < -2 for i in range(j)):
-            return "non-monotone", j
-    for i in range(last):
-        if all(abs(gain(a, b)) <= 2 for a in range(i, last) for b in range(a + 1, last + 1)):
-            return "plateau", i
-    return "still improving", None
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of `difference`."""
+        return self.difference.low, self.difference.high
+
+    def __str__(self) -> str:
+        joint = {"plateau": "from", "non-monotone": "at", "still improving": "at"}.get(self.word)
+        return f"{self.word} {joint} {self.size:g}" if self.size is not None else self.word
+
+
+def sweep_verdict(losses: Mapping[S, Values], margin: float = MARGIN) -> SweepVerdict:
+    """What a loss does as a size grows; each word's error is at most 5 % (docs/concepts.md).
+
+    "plateau" from a size on: all larger sizes are equivalent to it within ± margin. Tried from the
+        last but one downward, ends at the first that fails; each test at 5 %.
+    "non-monotone" at a size: its loss is higher than that of a smaller size, 5 % over all pairs.
+    "still improving" at the largest: its loss is lower than the one before by more than the margin.
+    "cannot tell": none of these.
+
+    losses: by size an array seeds × images of the losses of the same images; sizes mostly double.
+    margin: in the unit of the losses.
+
+    Raises UserError for fewer than two sizes, another number of images, or losses not finite.
+    """
+    sizes = sorted(losses)
+    arrays = [np.atleast_2d(np.asarray(losses[size], dtype=np.float64)) for size in sizes]
+    check_losses(sizes, arrays, margin)
+    found = crossed(arrays)
+    rule = functools.partial(decided, margin=margin)
+    word, place, difference = rule(found)
+    last = len(sizes) - 1
+    unsettled = parts_of(found, last - 1, last) if word == "cannot tell" else None
+    return SweepVerdict(
+        word,
+        None if place is None else sizes[place],
+        margin,
+        difference,
+        replication(arrays, lambda one: rule(one)[:2]),
+        seeds_needed(unsettled, margin, beyond=margin),
+        images_needed(unsettled, margin, beyond=margin),
+    )
+
+
+def check_losses(sizes: Sequence[float], arrays: Sequence[Values], margin: float) -> None:
+    if not (margin > 0 and math.isfinite(margin)):
+        raise UserError(f"margin = {margin}: a difference above 0 is expected")
+    if len(sizes) < 2:
+        raise UserError(f"{len(sizes)} sizes: a sweep has two or more")
+    images = {array.shape[-1] for array in arrays}
+    if any(array.ndim != 2 or 0 in array.shape for array in arrays) or len(images) > 1:
+        shapes = ", ".join(f"{s:g}: {a.shape}" for s, a in zip(sizes, arrays, strict=True))
+        raise UserError(f"losses of shapes {shapes}: seeds × the same images are expected")
+    for size, array in zip(sizes, arrays, strict=True):
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"losses of size {size:g}: {(~np.isfinite(array)).sum()} are not finite"
+            )
+
+
+def decided(found: Crossed, margin: float) -> tuple[str, int | None, Difference]:
+    """(word, place of the size, the difference it rests on) of a sweep ordered by size."""
+    last = len(found.means) - 1
+    gain = found.difference(last - 1, last)
+    plateau: tuple[int, Difference] | None = None
+    for w in range(last - 1, -1, -1):
+        larger = [found.difference(w, j) for j in range(w + 1, last + 1)]
+        if not all(one.above(-margin, ERROR) and one.below(margin, ERROR) for one in larger):
+            break
+        plateau = w, max(larger, key=lambda one: abs(one.mean))
+    if plateau is not None:
+        return "plateau", *plateau
+    pairs = [(i, j) for j in range(1, last + 1) for i in range(j)]
+    for i, j in pairs:
+        rise = found.difference(j, i)
+        if rise.above(0.0, ERROR / len(pairs)):
+            return "non-monotone", j, rise
+    if gain.above(margin, ERROR):
+        return "still improving", last, gain
+    return "cannot tell", None, gain

@@ -14,12 +14,13 @@ from convscope.engines import LocalEngine
 from convscope.errors import UserError, one_line
 from convscope.machine import Costs
 from convscope.planning import Answer, Chapter, Context, Give, Request, Role, Wait
-from convscope.report import Finding
+from convscope.report import Damage, Finding
 from convscope.studies.records import RecordedRequests, ids_of
 from convscope.studies.study_json import RunIds
 from convscope.studies.sweep import Sweep
 from convscope.studies.watcher import Watcher
-from convscope.training import Run, finished_run
+from convscope.training import Run, missing_evidence, note_missing, read_finished
+from convscope.words import count
 
 
 @dataclass
@@ -48,8 +49,9 @@ class Driver:
     found: is told of each finding.
 
     Afterwards `runs` holds what chapters were sent, `used` for each run's id the chapters that
-    asked for it with the role it has there, `asked` each chapter's steps, and `broken` the chapters
-    whose analysis failed, with the reason.
+    asked for it with the role it has there, `asked` each chapter's steps, `broken` the chapters
+    whose analysis failed, with the reason, and `damaged` the runs whose files are not what was
+    written.
     """
 
     def __init__(
@@ -67,10 +69,27 @@ class Driver:
         self.used: dict[str, dict[str, Role]] = {}
         self.asked: dict[str, list[RunIds]] = {}
         self.broken: dict[str, str] = {}
+        # damaged runs, and why: those that are left out, those that are trained again
+        self.left_out: dict[str, str] = {}
+        self.again: dict[str, str] = {}
+        self.missing: dict[str, list[str]] = {}  # by chapter, evidence that it goes without
         self.threads = torch.get_num_threads()
         self.only_finished = engine is None
         self.sweep: Sweep | None = None
         self.replay: RecordedRequests | None = None
+
+    @property
+    def damaged(self) -> list[Damage]:
+        """The runs that are left out, and those that were set aside and trained again."""
+        again = {key: why for key, why in self.again.items() if key not in self.left_out}
+        return [
+            *(Damage(key, self._without_path(key, why)) for key, why in self.left_out.items()),
+            *(Damage(key, self._without_path(key, why), True) for key, why in again.items()),
+        ]
+
+    def _without_path(self, key: str, why: str) -> str:
+        """Why a run is damaged, for a page that is read on other machines, too."""
+        return why.removeprefix(f"run {one_line(self.root / key)}: ")
 
     def collect(self, context: Context) -> dict[str, Finding]:
         """The findings of all chapters, in their order; torch's threads are left as they were."""
@@ -85,9 +104,11 @@ class Driver:
         context.given.clear()
         self.asked.clear()
         self.broken.clear()
+        self.left_out.clear()
+        self.missing.clear()
         self.sweep = None
         if self.engine is not None and self.costs is not None and not self.only_finished:
-            self.sweep = Sweep(self.engine, self.root, self.costs, self.watcher)
+            self.sweep = Sweep(self.engine, self.root, self.costs, self.watcher, self.again)
         self.replay = RecordedRequests(self.recorded) if self.recorded is not None else None
 
     def _drive(self, context: Context) -> dict[str, Finding]:
@@ -126,6 +147,8 @@ class Driver:
             return None
         for role, runs in by_role.items():
             for run in runs:
+                if run.status == "failed":
+                    self._miss(one.name, f"run {run.id} failed")
                 self.runs[run.id] = run
                 self.used.setdefault(run.id, {}).setdefault(one.name, role)
         return Answer(by_role)
@@ -149,10 +172,29 @@ class Driver:
         if self.replay is not None:
             ids = self.replay.take(one.name, one.step)
         found: dict[Role, list[Run]] = {}
+        absent = 0
         for role, keys in ids.items():
-            runs = (finished_run(self.root / key, self.watcher.say) for key in dict.fromkeys(keys))
-            found[role] = [run for run in runs if run is not None]
+            runs = {key: self._read(one.name, key) for key in dict.fromkeys(keys)}
+            found[role] = [run for run in runs.values() if run is not None]
+            absent += sum(run is None and key not in self.left_out for key, run in runs.items())
+        if absent:
+            self._miss(one.name, f"{count(absent, 'run')} without a result on disk")
         return found
+
+    def _read(self, chapter: str, key: str) -> Run | None:
+        """A run on disk; an altered one is said, and left out."""
+        try:
+            return read_finished(self.root / key)
+        except UserError as error:
+            if key not in self.left_out:
+                self.watcher.say(f"{error}; it is left out")
+            self.left_out[key] = str(error)
+            self._miss(chapter, f"run {key} is left out: {self._without_path(key, str(error))}")
+            return None
+
+    def _miss(self, chapter: str, what: str) -> None:
+        with missing_evidence(self.missing.setdefault(chapter, [])):
+            note_missing(what)
 
     @staticmethod
     def _is_ready(step: Sequence[Request] | Wait, context: Context, quiet: bool) -> bool:
@@ -172,10 +214,11 @@ class Driver:
         begun = name in self.asked
         self.asked.setdefault(name, [])
         try:
-            step = chapter.send(answer) if begun else next(chapter)
-            while isinstance(step, Give):
-                context.given[name] = step.result
-                step = chapter.send(Answer())
+            with missing_evidence(self.missing.setdefault(name, [])):
+                step = chapter.send(answer) if begun else next(chapter)
+                while isinstance(step, Give):
+                    context.given[name] = step.result
+                    step = chapter.send(Answer())
         except StopIteration as end:
             self._end(end.value, context, findings)
         except UserError:
@@ -202,6 +245,8 @@ class Driver:
         self.watcher.asked(name, step, cost, skipped)
 
     def _end(self, finding: Finding, context: Context, findings: dict[str, Finding]) -> None:
+        missing = dict.fromkeys((*finding.missing, *self.missing.get(finding.name, ())))
+        finding = replace(finding, missing=tuple(missing))
         findings[finding.name] = finding
         context.given.setdefault(finding.name, finding.gives)
         self.watcher.found(finding.name)

@@ -180,7 +180,7 @@ def outcome(run: Run) -> str:
     best = run.best
     return (
         f"test accuracy {100 * best['test_accuracy']:.1f} %, loss {best['test_loss']:.3f} "
-        f"(epoch {best['epoch']} of {len(run.rows)}, {run.seconds:.0f} s)"
+        f"(epoch {best['epoch']} of {run.epochs}, {run.seconds:.0f} s)"
     )
 
 

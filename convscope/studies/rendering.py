@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from convscope import data as datasets
 from convscope.errors import UserError, one_line
 from convscope.planning import Context
-from convscope.report import Drawings
+from convscope.report import Drawings, Finding
 from convscope.studies.driver import Driver
 from convscope.studies.folder import StudyFolder
 from convscope.studies.plan import PRESETS, chosen_chapters
@@ -16,10 +17,11 @@ from convscope.studies.watcher import Watcher
 from convscope.studies.writing import Study, save
 
 
-def render(root: Path) -> Study:
+def render(root: Path, watcher: Watcher | None = None) -> Study:
     """Write the report of a study again, from the runs that are there; nothing is trained.
 
     root: the study's folder.
+    watcher: is told of runs that are left out, because their files are not what was written.
     Raises UserError where it is no study, where study.json cannot be used, where the images have
     changed, and where another process works in the folder.
     """
@@ -31,14 +33,36 @@ def render(root: Path) -> Study:
         drawings.start()  # while the data are read
         context = context_of(folder, about, plan)
         with StudyFolder.lock(root):
-            recorded = {
-                chapter: [step for step in steps if step]
-                for chapter, steps in folder.requests.items()
-            }
-            driver = Driver(None, folder.runs, None, Watcher(), recorded, drawings.add)
-            findings = driver.collect(context)
+            driver, findings = read_again(folder, context, watcher or Watcher(), drawings.add)
             complete = about.complete
             return save(folder, findings, driver, context, drawings, seconds=0.0, complete=complete)
+
+
+def read_again(
+    folder: StudyFolder,
+    context: Context,
+    watcher: Watcher,
+    found: Callable[[Finding], None] | None = None,
+) -> tuple[Driver, dict[str, Finding]]:
+    """The findings of the runs that are on disk, and the driver that found them.
+
+    folder: of the study.
+    context: what its chapters planned with.
+    watcher: is told of runs that are left out.
+    found: is told of each finding.
+    """
+    recorded = {
+        chapter: [step for step in steps if step] for chapter, steps in folder.requests.items()
+    }
+    driver = Driver(None, folder.runs, None, watcher, recorded, found)
+    findings = driver.collect(context)
+    if folder.about is not None and folder.about.complete:
+        every = [ids for steps in recorded.values() for step in steps for ids in step.values()]
+        for key in dict.fromkeys(key for ids in every for key in ids):
+            if not (folder.runs / key / "result.json").exists():
+                driver.left_out[key] = "it has no result.json"
+                watcher.say(f"run {one_line(folder.runs / key)}: no result.json; it is left out")
+    return driver, findings
 
 
 def whole(folder: StudyFolder) -> tuple[About, Plan]:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convscope.engines import Event, Job, JobQueue, LocalEngine
+from convscope.errors import UserError
 from convscope.machine import Costs
 from convscope.planning import SHORT_ROLES, Request
 from convscope.recipe import Recipe
 from convscope.studies.watcher import Watcher, run_label
-from convscope.training import Run, RunFolder, finished_run, read_run, train_job
+from convscope.training import Run, RunFolder, read_finished, read_run, train_job
 
 
 class Sweep:
@@ -22,13 +23,22 @@ class Sweep:
     root: the folder of run folders.
     costs: the seconds that runs take; the longest are trained first.
     watcher: sees runs begin and end.
+    altered: is filled with the runs that are set aside and trained again: id -> why.
     """
 
-    def __init__(self, engine: LocalEngine, root: Path, costs: Costs, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        engine: LocalEngine,
+        root: Path,
+        costs: Costs,
+        watcher: Watcher,
+        altered: dict[str, str] | None = None,
+    ) -> None:
         self.engine, self.root, self.costs, self.watcher = engine, root, costs, watcher
         self.recipes: dict[str, Recipe] = {}
         # of those that have ended; None where even the failure could not be recorded
         self.runs: dict[str, Run | None] = {}
+        self.altered = {} if altered is None else altered
         self.queue = JobQueue()
         self.events = engine.run(self.queue)
 
@@ -46,7 +56,7 @@ class Sweep:
             if key in self.recipes:
                 continue
             self.recipes[key] = recipe
-            run, one = finished_run(self.root / key, self.watcher.say), self.costs.run(recipe)
+            run, one = self._finished(key), self.costs.run(recipe)
             if run is not None:
                 self.runs[key] = run
                 skipped += one
@@ -55,6 +65,16 @@ class Sweep:
                 urgency = float(request.role not in SHORT_ROLES), rank, -one
                 self.queue.push(Job(key, train_job, (recipe, str(self.root))), urgency)
         return cost, skipped
+
+    def _finished(self, key: str) -> Run | None:
+        """The run on disk; an altered one is said, and trained again."""
+        try:
+            run = read_finished(self.root / key)
+        except UserError as error:
+            self.altered[key] = str(error)
+            self.watcher.say(f"{error}; it is set aside and trained again")
+            return None
+        return None if run is None or run.status == "failed" else run
 
     @property
     def idle(self) -> bool:
@@ -86,7 +106,8 @@ class Sweep:
         if event.kind == "started":
             watcher.started(recipe)
         elif event.kind == "progress":
-            watcher.epoch(recipe, event.value, self.costs.epoch(recipe))
+            cost = self.costs.since_row_before(recipe, event.value["epoch"])
+            watcher.epoch(recipe, event.value, cost)
         elif event.kind == "done":
             self._end(recipe, read_run(Path(event.value)))
         else:

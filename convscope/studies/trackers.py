@@ -354,7 +354,7 @@ def train_tracked(
     name: of the tracker; None: there is none.
     data: the images, where they are loaded already.
     log: is told of each epoch.
-    say: is told if the tracker fails.
+    say: is told if the tracker fails, and of a run that was altered.
 
     Raises what `train` and `tracked` raise.
     """
@@ -362,7 +362,8 @@ def train_tracked(
         check_tracker(name)
     data = data or dataset_of(recipe)
     recipe = replace(recipe, data_hash=data.hash)
-    if name is None or finished_run(root / recipe.id) is not None:
+    finished = finished_run(root / recipe.id, say)
+    if name is None or finished is not None:
         return train(recipe, root, data=data, log=log)
     with tracked(name, Sayer(say), root, data.in_shape, data.num_classes, root) as tracking:
 

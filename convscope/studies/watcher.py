@@ -40,7 +40,7 @@ class Watcher:
         """A worker begins with a run."""
 
     def epoch(self, recipe: Recipe, row: dict[str, Any], cost: float) -> None:
-        """A run has ended an epoch with these figures; `cost` is an epoch's."""
+        """A run was evaluated with these figures; `cost` is that of the epochs since the last."""
 
     def ended(self, recipe: Recipe, run: Run) -> None:
         """A run has ended, however."""

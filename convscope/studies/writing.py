@@ -84,7 +84,17 @@ def save(
         sentence = f"(Built-in data, because cifar10 could not be had.) {sentence}"
     runs = tuple(driver.runs.values())
     tree = about_json(about)
-    write_report(folder.root, tree, findings, runs, driver.used, sentence, context.data, drawings)
+    write_report(
+        folder.root,
+        tree,
+        findings,
+        runs,
+        driver.used,
+        sentence,
+        context.data,
+        drawings,
+        driver.damaged,
+    )
     return Study(folder.root, findings, runs, sentence, complete, dict(driver.broken))
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from convscope.training.evaluation import eval_batch as eval_batch
     from convscope.training.evaluation import evaluate_splits as evaluate_splits
     from convscope.training.evaluation import predict as predict
+    from convscope.training.evidence import missing_evidence as missing_evidence
+    from convscope.training.evidence import note_missing as note_missing
+    from convscope.training.evidence import note_unreadable as note_unreadable
     from convscope.training.job import train_job as train_job
     from convscope.training.loop import fit as fit
     from convscope.training.loop import place as place
@@ -42,8 +45,11 @@ if TYPE_CHECKING:
     from convscope.training.tensors import stratified_subset as stratified_subset
     from convscope.training.tensors import to_device as to_device
     from convscope.training.trained import finished_run as finished_run
+    from convscope.training.trained import image_losses as image_losses
     from convscope.training.trained import network as network
+    from convscope.training.trained import read_finished as read_finished
     from convscope.training.trained import right_answers as right_answers
+    from convscope.training.trained import validation_history as validation_history
 
 _HOMES = {
     "DTYPES": "tensors",
@@ -62,15 +68,20 @@ _HOMES = {
     "evaluate_splits": "evaluation",
     "finished_run": "trained",
     "fit": "loop",
+    "image_losses": "trained",
     "is_out_of_memory": "checks",
     "keep_freed_memory": "memory",
     "kernels_have_one_thread": "acceleration",
     "list_runs": "run_folder",
+    "missing_evidence": "evidence",
     "network": "trained",
+    "note_missing": "evidence",
+    "note_unreadable": "evidence",
     "optimiser": "optimisers",
     "own_settings": "caller",
     "place": "loop",
     "predict": "evaluation",
+    "read_finished": "trained",
     "read_run": "run_folder",
     "resident": "resident_data",
     "right_answers": "trained",
@@ -82,6 +93,7 @@ _HOMES = {
     "to_device": "tensors",
     "train": "main_path",
     "train_job": "job",
+    "validation_history": "trained",
     "why_no_kernels": "acceleration",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's

@@ -9,8 +9,16 @@ from torch import Tensor, nn
 
 from convscope.recipe import ConvNet, Recipe
 from convscope.training.acceleration import accelerate
-from convscope.training.metrics import Views, logits_of, metrics_of, packed
-from convscope.training.state import RIGHT, Row
+from convscope.training.metrics import (
+    Views,
+    halved,
+    logits_of,
+    losses_of,
+    metrics_by_image,
+    metrics_of,
+    packed,
+)
+from convscope.training.state import BY_IMAGE, LOSSES, RIGHT, Row
 from convscope.training.tensors import Tensors, stratified_subset
 
 EVAL_BATCH = {"cpu": 125, "cuda": 2000, "mps": 1000}  # images of 3×32×32
@@ -79,22 +87,27 @@ def evaluated_images(tensors: Tensors, split: str, recipe: Recipe) -> Tensor | N
 def evaluate_splits(
     net: nn.Module, tensors: Tensors, recipe: Recipe
 ) -> tuple[Row, dict[str, Tensor]]:
-    """Metrics of each split, and which test images are right: networks are compared by image."""
+    """Metrics of each split, and the losses and right answers by which networks are compared.
+
+    The latter are of the validation and the test images, in their order.
+    """
     row: Row = {}
-    right: dict[str, Tensor] = {}
+    by_image: dict[str, Tensor] = {}
     for name in recipe.evaluate:
         if tensors.count(name) == 0:  # no validation split was asked for
             continue
         index = evaluated_images(tensors, name, recipe)
         labels = tensors.labels[name] if index is None else tensors.labels[name][index]
         logits = predict(net, tensors, name, recipe, index)
-        metrics = metrics_of(logits, labels)
-        if name == "test":
-            right[RIGHT] = packed(logits.argmax(1) == labels)
+        losses, right = losses_of(logits, labels), logits.argmax(1) == labels
+        metrics = metrics_by_image(losses, right)
+        if name in BY_IMAGE:
+            by_image[f"{LOSSES}.{name}"] = halved(losses)
+            by_image[f"{RIGHT}.{name}"] = packed(right)
         for key in ("loss", "accuracy", "loss_sd"):
             value = getattr(metrics, key)
             row[f"{name}_{key}"] = value if math.isfinite(value) else None
-    return row, right
+    return row, by_image
 
 
 def evaluate_views(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Row:

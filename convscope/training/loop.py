@@ -41,8 +41,9 @@ def fit(
     net: images N×C×H×W to logits N×K; it is moved to the recipe's device, precision and layout.
     tensors: the data on that device, as `to_device` returns them.
     recipe: optimiser, schedule, augmentation, batches and what is evaluated.
-    log: called as log(row, state) after each epoch. A row has epoch (from 1), lr (of the last
-        step), train_seconds, seconds (with evaluation) and for each split in recipe.evaluate its
+    log: called as log(row, state) after each epoch that is evaluated: every
+        recipe.evaluate_every-th and the last. A row has epoch (from 1), lr (of the last step),
+        train_seconds and seconds (with evaluation) since the row before, and for each split its
         loss, accuracy and loss_sd (standard deviation over images) in eval mode: over the whole
         split, of the training split over recipe.train_sample images, the same in every epoch.
         Training labels are the ones trained on (with label_noise, noisy). A number that is not
@@ -64,11 +65,13 @@ def fit(
     for split in ("train", *recipe.evaluate):
         tensors.stored(split)  # before the clock of the first epoch starts
 
+    started = seconds_now(recipe.device)
     for epoch in range(resume.epoch + 1 if resume else 1, recipe.epochs + 1):
-        started = seconds_now(recipe.device)
         lr = train_epoch(net, optimizer, tensors, recipe, epoch)
+        if epoch % recipe.evaluate_every and epoch < recipe.epochs:
+            continue
         trained = seconds_now(recipe.device) - started
-        row, right = evaluate_splits(net, tensors, recipe)
+        row, by_image = evaluate_splits(net, tensors, recipe)
         if epoch == recipe.epochs and recipe.views != "one":
             row |= evaluate_views(net, tensors, recipe)
         whole = seconds_now(recipe.device) - started
@@ -80,10 +83,11 @@ def fit(
             "seconds": round(whole, 4),
         }
         state = state_of(net, optimizer, epoch)
-        state.tensors |= right
+        state.tensors |= by_image
         log(row, state)
         if any(value is None for value in row.values()):
             return "diverged"
+        started = seconds_now(recipe.device)
     return "finished"
 
 

@@ -1,17 +1,24 @@
 """A run folder: write, read, list. The only file that knows its layout.
 
     recipe.json              what the run is; its hash is the folder's name
-    metrics.jsonl            a row per epoch
-    checkpoint.safetensors   weights, optimiser state and all rows so far; replaced after each epoch
-    best.safetensors         weights of the epoch with the lowest validation loss, and which test
-                             images they get right
+    metrics.jsonl            a row per evaluated epoch
+    val_losses.f16           the validation images' losses after each of these epochs: a row of N
+                             float16 (little-endian) for each row of metrics.jsonl; where the
+                             validation images are evaluated
+    checkpoint.safetensors   weights, optimiser state, all rows so far, and the losses and right
+                             answers on the validation and test images; replaced after each
+                             evaluated epoch
+    best.safetensors         the same, without the optimiser's state, of the epoch with the lowest
+                             validation loss
     environment.json         versions and machine
-    result.json              written last: its presence means finished; holds the hashes of recipe
-                             and metrics
+    result.json              written last: its presence means finished; holds the SHA-256 of all
+                             the others, and its own
 
-Every file is written beside its place, synced, renamed into it, and the folder synced. The
-checkpoint is the truth of an unfinished run (the log is trimmed to it), result.json is the truth of
-a finished one. What does not agree with its hash is set aside and named.
+The logs grow by a row that is synced; every other file is written beside its place, synced, renamed
+into it, and the folder synced. The checkpoint is the truth of an unfinished run: the logs are
+trimmed to it, and where the losses or the best weights do not agree with it the run begins anew.
+result.json is the truth of a finished one. What does not agree with its hash is set aside and
+named.
 """
 
 from __future__ import annotations
@@ -24,16 +31,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convscope.errors import UserError, one_line
-from convscope.files import dump, parse_json, seal, set_aside, write_bytes, write_json
+from convscope.files import (
+    dump,
+    parse_json,
+    seal,
+    set_aside,
+    sha256_of,
+    sync_folder,
+    write_bytes,
+    write_json,
+)
 from convscope.recipe import Recipe, recipe_from_json, to_json
 from convscope.training.runs import Run, best_row
 from convscope.training.tensor_files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from convscope.training.state import Row, State
 
 
-BEST, CHECKPOINT = "best.safetensors", "checkpoint.safetensors"
+BEST, CHECKPOINT, METRICS = "best.safetensors", "checkpoint.safetensors", "metrics.jsonl"
+VAL_LOSSES = "val_losses.f16"
+FILES = ("recipe.json", METRICS, VAL_LOSSES, CHECKPOINT, BEST, "environment.json")
 
 FINAL = ("finished", "diverged", "out_of_memory", "failed")
 
@@ -44,6 +64,10 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
+        self.best_epoch: int | None = None  # whose weights are in BEST
+        self.losses = hashlib.sha256()  # of VAL_LOSSES so far
+        # a run that an earlier version began has no losses of its first epochs
+        self.keeps_losses = True
 
     def begin(self, recipe: Recipe) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -53,60 +77,134 @@ class RunFolder:
     def resume(self) -> State | None:
         """The state of the last epoch on disk; None where there is none to be trusted.
 
-        The log is trimmed to that epoch.
+        The logs are trimmed to that epoch.
         """
-        path = self.path / CHECKPOINT
-        if not path.exists():
-            self._write_rows()
-            return None
-        try:
-            tensors, metadata = read_tensors(path)
-            self.rows = json.loads(metadata["rows"])
-            from convscope.training.state import State
-
-            state = State(int(metadata["epoch"]), tensors)
-        except (UserError, KeyError, ValueError) as error:
-            set_aside(path, f"the checkpoint cannot be read: {error}")
-            self.rows = []
-            state = None
-        self._write_rows()
+        path, state = self.path / CHECKPOINT, None
+        if path.exists():
+            try:
+                state = self._checked_state(path)
+            except (UserError, KeyError, ValueError) as error:
+                set_aside(path, f"the checkpoint cannot be used: {error}")
+                self.rows, self.best_epoch, self.keeps_losses = [], None, True
+                self.losses = hashlib.sha256()
+        if not self.rows:
+            (self.path / VAL_LOSSES).unlink(missing_ok=True)
+        write_bytes(self.path / METRICS, metrics_of(self.rows))
         return state
 
-    def _write_rows(self) -> None:
-        write_bytes(self.path / "metrics.jsonl", b"".join(dump(row) + b"\n" for row in self.rows))
+    def _checked_state(self, path: Path) -> State:
+        """Raises UserError, KeyError or ValueError where the files do not agree with each other."""
+        from convscope.training.state import State
+
+        tensors, metadata = read_tensors(path)
+        self.rows, epoch = json.loads(metadata["rows"]), int(metadata["epoch"])
+        self.keeps_losses = VAL_LOSSES in metadata
+        if self.keeps_losses:
+            self._trim_losses(metadata[VAL_LOSSES], tensors)
+        if metadata.get("best"):
+            self.best_epoch = int(metadata["best"])
+            self._check_best(self.best_epoch, epoch)
+        return State(epoch, tensors)
+
+    def _trim_losses(self, digest: str, tensors: dict[str, Tensor]) -> None:
+        """Leave the rows of losses that the checkpoint knows; UserError where these differ."""
+        row = row_of_losses(tensors)
+        path = self.path / VAL_LOSSES
+        content = path.read_bytes() if path.exists() else b""
+        kept = content[: len(row) * len(self.rows)]
+        self.losses = hashlib.sha256(kept)
+        if self.losses.hexdigest() != digest:
+            if content:
+                set_aside(path, f"{VAL_LOSSES} does not agree with the checkpoint")
+            raise UserError(f"{VAL_LOSSES} does not agree with it")
+        if kept != content:
+            write_bytes(path, kept)
+
+    def _check_best(self, best: int, last: int) -> None:
+        """UserError where BEST does not hold the weights of epoch `best`.
+
+        Nor those of an epoch after `last`, which was broken off and will be trained again.
+        """
+        path = self.path / BEST
+        try:
+            _, metadata = read_tensors(path)
+        except UserError as error:
+            if path.exists():
+                set_aside(path, str(error))
+            raise UserError(f"{BEST} cannot be read") from None
+        if int(metadata["epoch"]) != best and int(metadata["epoch"]) <= last:
+            raise UserError(f"{BEST} is not that of epoch {best}")
 
     def epoch(self, row: Row, state: State) -> None:
-        """Record an epoch: best weights if it is the best so far, the checkpoint, then its row."""
+        """Record an epoch: best weights if it is the best so far, losses, checkpoint, its row."""
         self.rows.append(dict(row))
         if best_row(self.rows)["epoch"] == row["epoch"] and all(
             value is not None for value in row.values()
         ):
+            self.best_epoch = state.epoch
             weights = {k: v for k, v in state.tensors.items() if not k.startswith("optimizer.")}
             write_tensors(self.path / BEST, weights, {"epoch": str(state.epoch)})
         metadata = {"epoch": str(state.epoch), "rows": json.dumps(self.rows)}
+        if self.best_epoch is not None:
+            metadata["best"] = str(self.best_epoch)
+        if self.keeps_losses:
+            if losses := row_of_losses(state.tensors):
+                append(self.path / VAL_LOSSES, losses)
+            self.losses.update(losses)
+            metadata[VAL_LOSSES] = self.losses.hexdigest()
         write_tensors(self.path / CHECKPOINT, state.tensors, metadata)
-        with (self.path / "metrics.jsonl").open("ab") as log:
-            log.write(dump(row) + b"\n")
-            log.flush()
-            os.fsync(log.fileno())
+        append(self.path / METRICS, dump(row) + b"\n")
 
     def finish(self, recipe: Recipe, status: str, size: dict[str, int], message: str = "") -> Run:
+        """Write result.json.
+
+        Raises UserError where a file is not what was written, which would be sealed unseen.
+        """
         assert status in FINAL
-        if status == "failed" and not (self.path / "metrics.jsonl").exists():
-            self._write_rows()
+        if status == "failed" and not (self.path / METRICS).exists():
+            write_bytes(self.path / METRICS, metrics_of(self.rows))
+        if status != "failed":
+            for name in (BEST, CHECKPOINT):
+                if (self.path / name).exists():
+                    read_tensors(self.path / name)
+        names = [name for name in FILES if name != VAL_LOSSES or self.keeps_losses]
+        there = [name for name in names if (self.path / name).exists()]
         result = {
             "status": status,
             "message": message,
             "size": size,
             "seconds": round(sum(row["seconds"] for row in self.rows), 3),
             "recipe_sha256": hashlib.sha256(dump(to_json(recipe))).hexdigest(),
-            "metrics_sha256": hashlib.sha256(
-                (self.path / "metrics.jsonl").read_bytes()
-            ).hexdigest(),
+            "metrics_sha256": hashlib.sha256(metrics_of(self.rows)).hexdigest(),
+            "files": {name: sha256_of(self.path / name) for name in there},
         }
+        if VAL_LOSSES in there:
+            result["files"][VAL_LOSSES] = self.losses.hexdigest()
         result["seal"] = seal(result)
         write_json(self.path / "result.json", result)
         return read_run(self.path)
+
+
+def metrics_of(rows: list[dict[str, Any]]) -> bytes:
+    """The content of metrics.jsonl."""
+    return b"".join(dump(row) + b"\n" for row in rows)
+
+
+def row_of_losses(tensors: dict[str, Tensor]) -> bytes:
+    """The validation images' losses among a state's tensors, as VAL_LOSSES holds them."""
+    losses = tensors.get("losses.val")
+    return b"" if losses is None else losses.numpy().astype("<f2").tobytes()
+
+
+def append(path: Path, content: bytes) -> None:
+    """Append to a file, and wait until the disk has it."""
+    is_new = not path.exists()
+    with path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    if is_new:
+        sync_folder(path.parent)
 
 
 def is_finished(path: Path) -> bool:
@@ -118,19 +216,46 @@ def read_run(path: Path) -> Run:
     try:
         result = parse_json((path / "result.json").read_bytes())
         recipe = recipe_from_json(parse_json((path / "recipe.json").read_bytes()))
-        metrics = (path / "metrics.jsonl").read_bytes()
+        metrics = (path / METRICS).read_bytes()
     except (OSError, UserError) as error:
         raise UserError(f"run {one_line(path)}: {one_line(error)}") from None
     if not isinstance(result, dict) or result.get("seal") != seal(result):
         raise UserError(f"run {one_line(path)}: result.json was altered")
     if result["metrics_sha256"] != hashlib.sha256(metrics).hexdigest():
-        raise UserError(f"run {one_line(path)}: metrics.jsonl was altered")
+        raise UserError(f"run {one_line(path)}: {METRICS} was altered")
     if result["recipe_sha256"] != hashlib.sha256(dump(to_json(recipe))).hexdigest():
         raise UserError(f"run {one_line(path)}: recipe.json was altered")
     rows = tuple(parse_json(line) for line in metrics.splitlines())
-    return Run(
-        path, recipe, rows, result["status"], result["size"], result["seconds"], result["message"]
+    run = Run(
+        path,
+        recipe,
+        rows,
+        result["status"],
+        result["size"],
+        result["seconds"],
+        result["message"],
+        result.get("files", {}),
     )
+    for name in run.files:
+        check_file(run, name)
+    return run
+
+
+def check_file(run: Run, name: str) -> None:
+    """UserError where a file of a finished run is missing or is not what was written.
+
+    Nothing is known of the files of a run of an earlier version.
+    """
+    if name not in run.files:
+        return
+    try:
+        found = sha256_of(run.path / name)
+    except FileNotFoundError:
+        raise UserError(f"run {one_line(run.path)}: {name} is missing") from None
+    except OSError as error:
+        raise UserError(f"run {one_line(run.path)}: {name}: {error.strerror}") from None
+    if found != run.files[name]:
+        raise UserError(f"run {one_line(run.path)}: {name} was altered")
 
 
 def list_runs(root: Path) -> Iterator[Run | UserError]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ class Run:
 
     path: its folder, named by the recipe's id.
     recipe: what was trained.
-    rows: one per epoch: epoch, lr, each split's loss, accuracy and loss_sd, seconds (see `fit`).
+    rows: one per evaluated epoch: epoch, lr, each split's loss, accuracy and loss_sd, seconds (see
+        `fit`).
     status: "finished", "diverged" (a loss was not finite), "out_of_memory" or "failed".
     size: counts of filters, parameters and flops (of one forward pass).
     seconds: of all epochs, with their evaluations.
     message: why it did not finish.
+    files: name -> SHA-256 of the folder's other files; empty for a run of an earlier version.
     """
 
     path: Path
@@ -29,6 +31,12 @@ class Run:
     size: dict[str, int]
     seconds: float
     message: str = ""
+    files: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs that were trained."""
+        return self.rows[-1]["epoch"] if self.rows else 0
 
     @property
     def id(self) -> str:
@@ -46,7 +54,7 @@ class Run:
     def __str__(self) -> str:
         head = (
             f"run {self.id}: {self.status}, {self.size['parameters']:,} parameters, "
-            f"{len(self.rows)} epochs, {self.seconds:.1f} s"
+            f"{self.epochs} epochs, {self.seconds:.1f} s"
         )
         if self.status != "finished":
             return f"{head}\n{self.message}".strip()

@@ -8,17 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-RIGHT = "right.test"  # the name of these booleans, eight to a byte, among a state's tensors
+# what is known of each image, among a state's tensors: NAME.SPLIT
+RIGHT = "right"  # whether it is classified right, eight images to a byte
+LOSSES = "losses"  # its cross-entropy, float16
+BY_IMAGE = ("val", "test")  # the splits of which this is kept
 
 Row = dict[str, float | int | None]
 
 
 @dataclass
 class State:
-    """What an epoch leaves behind: all that the next epoch needs, and which test images were right.
+    """What an epoch leaves behind: all that the next epoch needs, and how each image came out.
 
     tensors: contiguous, on the CPU: "net.NAME" of the network's state dict, "optimizer.I.NAME" of
-        the optimiser's state of parameter I, and `RIGHT`.
+        the optimiser's state of parameter I, "right.SPLIT" and "losses.SPLIT" of the evaluated
+        images of `BY_IMAGE`.
     """
 
     epoch: int

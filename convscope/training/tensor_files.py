@@ -39,6 +39,20 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
+def read_tensor(path: Path, name: str) -> Tensor | None:
+    """One tensor of a file whose content is known to be what was written; None without it.
+
+    Raises UserError where the file cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor(name) if name in set(file.keys()) else None
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{one_line(path)}: {one_line(error)}") from None
+
+
 def tensors_digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     import torch
 

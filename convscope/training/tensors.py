@@ -105,12 +105,7 @@ def to_device(data: Dataset, recipe: Recipe) -> Tensors:
     """
     check_device(recipe.device)
     check_precision(recipe.device, recipe.precision)
-    train = data.train
-    if recipe.limit is not None and recipe.limit < len(train):
-        keep = stratified_subset(train.labels, recipe.limit, recipe.split_seed)
-        train = Split(train.images[keep], train.labels[keep])
-    if recipe.label_noise:
-        train = Split(train.images, noisy(train.labels, data.num_classes, recipe))
+    train = trained_on(data, recipe)
     mean, sd = pixel_statistics(train.images)
     column = (data.in_shape[0], 1, 1)
     splits = {"train": train, "val": data.val, "test": data.test}
@@ -130,9 +125,31 @@ def to_device(data: Dataset, recipe: Recipe) -> Tensors:
     )
 
 
+def trained_on(data: Dataset, recipe: Recipe) -> Split:
+    """The training images that `limit` leaves, with the labels that `label_noise` makes."""
+    train = data.train
+    if recipe.label_noise and recipe.noise_seed is not None:  # alike in every subset
+        wrong = wrong_labels(train.labels, data.num_classes, recipe.label_noise, recipe.noise_seed)
+        true, train = train.labels, Split(train.images, wrong)
+    else:
+        true = train.labels
+    if recipe.limit is not None and recipe.limit < len(train):
+        if recipe.subset_seed is None:
+            keep = stratified_subset(true, recipe.limit, recipe.split_seed)
+        else:
+            keep = nested_subset(true, recipe.limit, recipe.subset_seed)
+        train = Split(train.images[keep], train.labels[keep])
+    if recipe.label_noise and recipe.noise_seed is None:
+        train = Split(train.images, noisy(train.labels, data.num_classes, recipe))
+    return train
+
+
 def tensors_key(recipe: Recipe) -> tuple[object, ...]:
     """What `to_device` depends on: runs with equal keys share their tensors."""
-    noise = (recipe.label_noise, recipe.seed) if recipe.label_noise else ()
+    noise: tuple[object, ...] = ()
+    if recipe.label_noise:
+        by_seed = recipe.seed if recipe.noise_seed is None else None
+        noise = (recipe.label_noise, recipe.noise_seed, by_seed)
     data = (
         recipe.data,
         recipe.data_hash,
@@ -140,6 +157,7 @@ def tensors_key(recipe: Recipe) -> tuple[object, ...]:
         recipe.val,
         recipe.split_seed,
         recipe.limit,
+        None if recipe.limit is None else recipe.subset_seed,
         noise,
     )
     return (*data, recipe.device, recipe.precision, recipe.layout)
@@ -183,8 +201,37 @@ def stratified_subset(labels: Tensor, count: int, seed: int) -> Tensor:
     return torch.cat(chosen).sort().values
 
 
+def nested_subset(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Indices of `count` images in ascending order, each class with its share, drawn by `seed`.
+
+    The first images of one sequence, so that a smaller count takes a part of what a larger one
+    takes. In it the j-th image of a class of n, in a drawn order, stands at (j + 1/2) / n, which is
+    the divisor method of Webster and Sainte-Laguë. Rounding by largest remainders, as
+    `stratified_subset` does, may take an image away from a class when the count grows.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    members, places = [], []
+    for c in range(int(labels.max()) + 1):
+        own = torch.nonzero(labels == c).flatten()
+        members.append(own[torch.randperm(len(own), generator=generator)])
+        places.append((torch.arange(len(own), dtype=torch.float64) + 0.5) / max(1, len(own)))
+    order = torch.argsort(torch.cat(places), stable=True)
+    return torch.cat(members)[order[:count]].sort().values
+
+
+def wrong_labels(labels: Tensor, num_classes: int, share: float, seed: int) -> Tensor:
+    """About a share of the labels replaced by one of the wrong classes, all equally likely."""
+    generator = torch.Generator().manual_seed(derived_seed(seed, "wrong labels"))
+    hit = torch.rand(len(labels), generator=generator) < share
+    step = torch.randint(1, max(2, num_classes), (len(labels),), generator=generator)
+    return torch.where(hit, (labels + step) % num_classes, labels)
+
+
 def noisy(labels: Tensor, num_classes: int, recipe: Recipe) -> Tensor:
-    """A share of the labels replaced by classes drawn uniformly, once, by the recipe's seed."""
+    """A share of the labels replaced by classes drawn uniformly, once, by the recipe's seed.
+
+    One in K of these draws is the label that was there.
+    """
     generator = torch.Generator().manual_seed(derived_seed(recipe.seed, "label noise"))
     hit = torch.rand(len(labels), generator=generator) < recipe.label_noise
     drawn = torch.randint(0, num_classes, (len(labels),), generator=generator)

@@ -1,4 +1,4 @@
-"""What finished runs hold: their networks, and which test images these get right."""
+"""What finished runs hold: their networks, and how each image came out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from convscope.data import Dataset
@@ -14,10 +16,20 @@ from convscope.models import build
 from convscope.training.caller import own_settings
 from convscope.training.metrics import unpacked
 from convscope.training.resident_data import dataset_of
-from convscope.training.run_folder import BEST, CHECKPOINT, is_finished, read_run
+from convscope.training.run_folder import (
+    BEST,
+    CHECKPOINT,
+    VAL_LOSSES,
+    check_file,
+    is_finished,
+    read_run,
+)
 from convscope.training.runs import Run
-from convscope.training.state import RIGHT
-from convscope.training.tensor_files import read_tensors
+from convscope.training.state import LOSSES, RIGHT
+from convscope.training.tensor_files import read_tensor, read_tensors
+
+When = Literal["best", "last"]
+WEIGHTS: dict[When, str] = {"best": BEST, "last": CHECKPOINT}
 
 
 def finished_run(path: Path, say: Callable[[str], None] | None = None) -> Run | None:
@@ -25,35 +37,84 @@ def finished_run(path: Path, say: Callable[[str], None] | None = None) -> Run | 
 
     say: is told of an altered run.
     """
-    if not is_finished(path):
-        return None
     try:
-        run = read_run(path)
+        run = read_finished(path)
     except UserError as error:
         if say is not None:
             say(f"{error}; it is set aside and trained again")
         return None
-    return run if run.status != "failed" else None
+    return None if run is None or run.status == "failed" else run
 
 
-def right_answers(run: Run, data: Dataset) -> Tensor | None:
-    """Which test images the weights of the best epoch get right: N booleans.
+def read_finished(path: Path) -> Run | None:
+    """The run in this folder, a failed one too; None where none has ended. Raises as `read_run`."""
+    return read_run(path) if is_finished(path) else None
+
+
+def image_losses(run: Run, split: Literal["val", "test"], when: When = "best") -> Tensor | None:
+    """The cross-entropy in nats of each image of a split: N values, float32.
+
+    They were recorded as float16: each is within 2^-11 (5e-4) of itself, or within 3e-8 where it is
+    below 6e-5, and is 65,504 where it is larger.
+
+    run: a finished run.
+    split: "val" or "test".
+    when: after the best epoch or after the last one.
+
+    None where the split was not evaluated, and for runs of an earlier version. Raises UserError
+    where the file is missing or altered.
+    """
+    found = recorded(run, f"{LOSSES}.{split}", when)
+    return None if found is None else found.float()
+
+
+def right_answers(
+    run: Run, data: Dataset | int, split: Literal["val", "test"] = "test", when: When = "best"
+) -> Tensor | None:
+    """Which images of a split a run's weights get right: N booleans.
+
+    run: a finished run.
+    data: what it was trained and evaluated on, or the number of images of the split.
+    split: "val" or "test".
+    when: after the best epoch or after the last one.
 
     They are read from the run, None where it did not record them. Raises UserError where the
-    weights are missing or altered.
+    file is missing or altered.
     """
-    tensors, _ = read_tensors(run.path / BEST)
-    if RIGHT not in tensors:
+    found = recorded(run, f"{RIGHT}.{split}", when)
+    if found is None:
         return None
     try:
-        return unpacked(tensors[RIGHT], len(data.test))
+        return unpacked(found, data if isinstance(data, int) else len(getattr(data, split)))
     except ValueError as error:
         raise UserError(f"run {one_line(run.path)}: {error}") from None
 
 
-def network(
-    run: Run, which: Literal["best", "last"] = "best", *, data: Dataset | None = None
-) -> nn.Module:
+def recorded(run: Run, name: str, when: When) -> Tensor | None:
+    """A tensor of a run's files, checked; None where there is none of this name."""
+    file = WEIGHTS[when]
+    if file in run.files:  # the hash of the whole file vouches for each tensor
+        check_file(run, file)
+        return read_tensor(run.path / file, name)
+    tensors, _ = read_tensors(run.path / file)
+    return tensors.get(name)
+
+
+def validation_history(run: Run) -> Tensor | None:
+    """The cross-entropy of each validation image after each evaluated epoch: epochs×N, float32.
+
+    Row i belongs to run.rows[i]; the rounding is that of `image_losses`. None where the validation
+    images were not evaluated, and for runs of an earlier version. Raises UserError where the file
+    is missing or altered.
+    """
+    if VAL_LOSSES not in run.files:
+        return None
+    check_file(run, VAL_LOSSES)
+    values = np.fromfile(run.path / VAL_LOSSES, dtype="<f2").astype(np.float32)
+    return torch.from_numpy(values.reshape(len(run.rows), -1))
+
+
+def network(run: Run, which: When = "best", *, data: Dataset | None = None) -> nn.Module:
     """The trained network of a run, float32, on the CPU, in eval mode.
 
     It takes normalised images N×C×H×W (`Tensors.inputs`) and returns logits N×K.
@@ -65,9 +126,10 @@ def network(
     Raises UserError where the weights are missing or altered.
     """
     data = data or dataset_of(run.recipe, verify=False)
+    check_file(run, WEIGHTS[which])
     with own_settings():
         net = build(run.recipe.model, data.in_shape, data.num_classes, run.recipe.seed)
-        tensors, _ = read_tensors(run.path / (BEST if which == "best" else CHECKPOINT))
+        tensors, _ = read_tensors(run.path / WEIGHTS[which])
         net.load_state_dict(
             {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
         )

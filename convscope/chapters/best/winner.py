@@ -16,7 +16,7 @@ from convscope.planning import Context
 from convscope.report import Chart, Gallery, pictures
 from convscope.report import search_charts as charts_search
 from convscope.statistics import Configuration
-from convscope.training import check_device, network, place, predict, resident
+from convscope.training import check_device, network, note_unreadable, place, predict, resident
 from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
@@ -34,6 +34,7 @@ def pictures_of(
         net = network(run, data=context.data)
         inputs = resident(run.recipe, data=context.data)
     except UserError as error:
+        note_unreadable("pictures", run, error)
         return [], [], [TEXTS.no_pictures(one_line(error))]
     with threads(run.recipe):
         example = inputs.inputs("test", slice(0, 1)).float().cpu()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +17,9 @@ from convscope.chapters.capacity.plan import (
     sweep_pilots,
 )
 from convscope.chapters.capacity.words import (
-    after_the_minimum,
+    Changed,
     brief_of,
+    changes_of_accuracy,
     nothing_finished,
     paragraphs_of,
     sentence_of,
@@ -93,6 +93,14 @@ def no_finding(context: Context, pilots: Sequence[Run], sweep: Sequence[Run]) ->
 
 
 def numbers_of(judgement: Judgement, seeds: int) -> dict[str, Any]:
+    def plain(one: Configuration, images: int) -> dict[str, Any]:
+        return numbers_of_network(one, images, changes[one])
+
+    changes = {
+        one: change
+        for found in (*judgement.networks.values(), judgement.beside)
+        for one, change in changes_of_accuracy(found).items()
+    }
     lowest = min((*judgement.whole, *judgement.beside), key=lambda one: one.val_loss.mean)
     most = judgement.images
     return {
@@ -100,25 +108,27 @@ def numbers_of(judgement: Judgement, seeds: int) -> dict[str, Any]:
         "margin": MARGIN,
         "verdicts": {name: str(found) for name, found in judgement.verdicts[most].items()},
         "verdicts_by_images": {
-            str(n): {name: str(found) for name, found in verdicts.items()}
+            str(n): {name: found.numbers() for name, found in verdicts.items()}
             for n, verdicts in judgement.verdicts.items()
         },
-        "best": numbers_of_network(judgement.best, most),
-        "smallest_within_margin": numbers_of_network(judgement.small, most),
-        "best_of_all": numbers_of_network(lowest, most),
-        "networks": [numbers_of_network(one, n) for n, one in judgement.all],
-        "beside": [numbers_of_network(one, most) for one in judgement.beside],
+        "best": plain(judgement.best, most),
+        "smallest_within_margin": plain(judgement.small, most),
+        "best_of_all": plain(lowest, most),
+        "networks": [plain(one, n) for n, one in judgement.all],
+        "beside": [plain(one, most) for one in judgement.beside],
         "forecast": numbers_of_forecast(judgement.forecast),
         "seeds": seeds,
     }
 
 
-def numbers_of_network(network: Configuration, images: int) -> dict[str, Any]:
+def numbers_of_network(network: Configuration, images: int, after: Changed) -> dict[str, Any]:
+    """For results.json. after: how accuracy changes from the best epoch to the last."""
+
     def plain(e: Estimate) -> dict[str, float]:
         return {"mean": e.mean, "se": e.se, "low": e.low, "high": e.high}
 
-    model, fall = network.convnet, fall_per_epoch(network.curve("train"))
-    rise, after = getattr(network, "rise", None), after_the_minimum(network)
+    model, rise = network.convnet, network.rise
+    epochs = [row["epoch"] for row in network.runs[0].rows]
     return {
         "network": network.label,
         "images": images,
@@ -144,11 +154,12 @@ def numbers_of_network(network: Configuration, images: int) -> dict[str, Any]:
             "val_loss": plain(network.val_last),
             "test_loss": plain(network.test_last),
         },
-        "rise": None if rise is None else {"mean": rise.mean, "interval": [rise.low, rise.high]},
+        "rise": None if rise is None else rise.numbers(),
         "accuracy_after": {"mean": after.mean, "interval": [after.low, after.high]},
         "gap_best": network.gap,
         "gap_last": network.gap_last,
-        "fall_per_epoch": fall if math.isfinite(fall) else None,  # one epoch has no fall
+        "fall_per_epoch": fall_per_epoch(network.curve("train"), epochs),
+        "replication": network.replication,
     }
 
 

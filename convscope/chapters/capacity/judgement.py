@@ -5,11 +5,12 @@ And what more images or a larger network would buy.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convscope.chapters.capacity.plan import MARGIN
 from convscope.data import Dataset
@@ -19,9 +20,11 @@ from convscope.statistics import (
     Cell,
     Configuration,
     Forecast,
+    SweepVerdict,
     difference_se,
     forecast_of,
     judged,
+    paired_difference,
     quantile,
     sweep_verdict,
 )
@@ -30,13 +33,21 @@ from convscope.words import count
 
 
 @dataclass(frozen=True)
-class SweepVerdict:
-    """What the validation loss of a series does as its networks grow wider."""
+class SeriesVerdict:
+    """What the validation loss of a series does as its networks grow wider.
 
-    word: str  # plateau, non-monotone, still improving or cannot tell
-    width: int  # that the word is about; without meaning for "cannot tell"
-    widths: int  # how many there are
-    seeds: int  # of the network that has fewest
+    word: plateau, non-monotone, still improving or cannot tell.
+    width: that the word is about; without meaning for "cannot tell".
+    widths: how many there are.
+    seeds: of the network that has fewest.
+    found: what the tests say; None where there is too little for one.
+    """
+
+    word: str
+    width: int
+    widths: int
+    seeds: int
+    found: SweepVerdict | None = None
 
     def __str__(self) -> str:
         """As results.json has it: "plateau from width 8", "cannot tell from 1 seed"."""
@@ -45,6 +56,17 @@ class SweepVerdict:
             return f"{self.word} {joint} width {self.width}"
         few = count(self.widths, "width") if self.widths < 3 else count(self.seeds, "seed")
         return f"{self.word} from {few}"
+
+    def numbers(self) -> dict[str, Any]:
+        found = self.found
+        return {
+            "verdict": str(self),
+            "replication": found.replication if found else None,
+            "difference": found.difference.mean if found else None,
+            "interval": list(found.interval) if found else None,
+            "seeds_needed": found.seeds_needed if found else None,
+            "images_needed": found.images_needed if found else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -63,7 +85,7 @@ class Judgement:
     beside: list[Configuration]
     best: Configuration
     small: Configuration
-    verdicts: dict[int, dict[str, SweepVerdict]]
+    verdicts: dict[int, dict[str, SeriesVerdict]]
     forecast: Forecast
 
     @property
@@ -82,7 +104,7 @@ class Judgement:
         return [(n, one) for n in sorted(self.networks, reverse=True) for one in self.networks[n]]
 
     @property
-    def verdict(self) -> SweepVerdict:
+    def verdict(self) -> SeriesVerdict:
         """On the series of the best network."""
         return self.verdicts[self.images][sweep_name(self.best.convnet, self.whole)]
 
@@ -142,12 +164,25 @@ def sweeps_among(networks: Sequence[Configuration]) -> dict[str, list[Configurat
     return groups
 
 
-def verdict_on(members: Sequence[Configuration]) -> SweepVerdict:
-    """members: the networks of one sweep, ordered by width."""
-    losses = [n.val_loss for n in members]
-    word, index = sweep_verdict(losses)
-    width = members[-1 if index is None else index].convnet.width
-    return SweepVerdict(word, width, len(members), min(loss.n for loss in losses))
+def verdict_on(members: Sequence[Configuration]) -> SeriesVerdict:
+    """On the networks of one sweep, ordered by width.
+
+    Runs that recorded no losses by image allow no verdict.
+    """
+    losses = {one.convnet.width: by_image(one) for one in members}
+    seeds, last = min(len(one.runs) for one in members), members[-1].convnet.width
+    known = {width: values for width, values in losses.items() if values is not None}
+    if len(members) < 3 or seeds < 2 or len(known) < len(members):
+        return SeriesVerdict("cannot tell", last, len(members), seeds)
+    found = sweep_verdict(known, MARGIN)
+    width = last if found.size is None else int(found.size)
+    return SeriesVerdict(found.word, width, len(members), seeds, found)
+
+
+def by_image(one: Configuration) -> NDArray[np.floating] | None:
+    """The validation losses at the best epoch, seeds × images; None where a run has none."""
+    losses = one.losses("val")
+    return np.stack(losses) if all(len(values) for values in losses) else None
 
 
 def smallest_within(
@@ -161,18 +196,27 @@ def smallest_within(
     near = [
         one
         for one in networks
-        if one.parameters < best.parameters and most_above(best, one) < margin
+        if one.parameters < best.parameters and within(margin, one, best, networks)
     ]
     return min([*near, best], key=lambda one: (one.parameters, one.val_loss.mean))
 
 
-def most_above(best: Configuration, one: Configuration) -> float:
-    """The one-sided 95 % bound of how much higher a network's validation loss is."""
+def within(
+    margin: float, one: Configuration, best: Configuration, networks: Sequence[Configuration]
+) -> bool:
+    """Whether a network's validation loss is shown to be less than a margin above the best's.
+
+    networks: all of them; their seeds tell about the variance between seeds.
+    """
+    a, b = by_image(one), by_image(best)
+    if a is not None and b is not None:
+        others = [n for n in networks if n is not one and n is not best]
+        family = [[run.best["val_loss"] for run in n.runs] for n in others]
+        return paired_difference(list(a), list(b), family).below(margin)
     degrees = sum(len(c.runs) - 1 for c in (best, one))
-    if not degrees:
-        return math.inf
     gap = one.val_loss.mean - best.val_loss.mean
-    return gap + quantile(0.90, degrees) * difference_se(best.val_loss, one.val_loss)
+    se = difference_se(best.val_loss, one.val_loss)
+    return degrees > 1 and gap + quantile(0.90, degrees) * se < margin
 
 
 # --- what more would buy
@@ -184,7 +228,12 @@ def forecast_from(networks: dict[int, list[Configuration]], data: Dataset) -> Fo
     largest = max(members, key=lambda item: (item[0], item[1].parameters))[1].convnet
     wider = replace(largest, width=2 * largest.width)
     size = size_of(wider, data.in_shape, data.num_classes)
-    cells = [Cell(n, one.parameters, val_losses(one)) for n, one in members]
+    losses = [val_losses(one) for _, one in members]
+    if len({values.shape[1] for values in losses}) > 1:  # some runs recorded none by image
+        losses = [values.mean(1, keepdims=True) for values in losses]
+    cells = [
+        Cell(n, one.parameters, values) for (n, one), values in zip(members, losses, strict=True)
+    ]
     return forecast_of(cells, guessing(data), size.parameters, MARGIN)
 
 
@@ -198,9 +247,10 @@ def main_series(networks: dict[int, list[Configuration]]) -> list[tuple[int, Con
     return max(groups.values(), key=lambda found: (len({n for n, _ in found}), len(found)))
 
 
-def val_losses(one: Configuration) -> np.ndarray:
-    """Seeds × validation images where all runs have kept them, else seeds × 1, the means."""
-    return np.array([[run.best["val_loss"]] for run in one.runs])
+def val_losses(one: Configuration) -> NDArray[np.floating]:
+    """Seeds × validation images where all runs have recorded them, else seeds × 1, the means."""
+    losses = by_image(one)
+    return losses if losses is not None else np.array([[run.best["val_loss"]] for run in one.runs])
 
 
 def guessing(data: Dataset) -> float:

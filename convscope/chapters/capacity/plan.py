@@ -196,20 +196,14 @@ def recipe_of(context: Context, model: ConvNet, images: int) -> Recipe:
     base = base_recipe(context, images, preset.looked_at)
     evaluated = min(images, base.train_sample or images)
     evaluated += len(context.data.val) + len(context.data.test)
-    return evaluated_every(
-        2 if evaluated > 2 * images else 1,
-        replace(
-            base,
-            model=model,
-            epochs=epochs_to_turn(context, preset.epochs, images, model.width),
-            schedule="constant",
-        ),
+    return replace(
+        base,
+        model=model,
+        epochs=epochs_to_turn(context, preset.epochs, images, model.width),
+        schedule="constant",
+        # so that a run on few images does not pay for many that are evaluated
+        evaluate_every=2 if evaluated > 2 * images else 1,
     )
-
-
-def evaluated_every(_epochs: int, recipe: Recipe) -> Recipe:
-    """So that a run on few images does not pay for many that are evaluated."""
-    return recipe  # replace(recipe, evaluate_every=epochs) once recipes have it
 
 
 def sweep_of(context: Context, rates: Mapping[Model, float], otherwise: float) -> list[Recipe]:

@@ -4,33 +4,80 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from convscope.chapters.capacity.judgement import Judgement, images_of, sweep_name
 from convscope.chapters.capacity.plan import MARGIN
+from convscope.errors import UserError
 from convscope.planning import OPTIMIZERS, Context
-from convscope.statistics import FALL, Configuration, Interval, quantile
-from convscope.training import Run
+from convscope.statistics import (
+    FALL,
+    FLAT,
+    Configuration,
+    Difference,
+    Interval,
+    crossed,
+    quantile,
+)
+from convscope.training import Run, note_unreadable, right_answers
 from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
 
+WHEN: tuple[Literal["best", "last"], ...] = ("best", "last")
 
-def after_the_minimum(network: Configuration) -> Interval:
-    """By how much validation accuracy changes from the best epoch to the last, over the seeds.
+LEVEL = 0.95
 
-    The interval treats the images of the two epochs as different ones, which errs on the careful
-    side.
+
+Changed = Difference | Interval
+
+
+def changes_of_accuracy(networks: Sequence[Configuration]) -> dict[Configuration, Changed]:
+    """By how much validation accuracy changes from the best epoch to the last, of each network.
+
+    Paired by run and image where the runs recorded their answers; else the images of the two epochs
+    are treated as different ones, which errs on the careful side.
+
+    networks: on the same images; their seeds tell about the variance between seeds.
     """
-    best, last = (
-        [getattr(run, when)["val_accuracy"] for run in network.runs] for when in ("best", "last")
-    )
+    gaps = [gap_of(one) for one in networks]
+    known = [gap for gap in gaps if gap is not None]
+    if known and len(known) == len(gaps):
+        found = crossed(known)
+        return {
+            one: found.contrast([float(i == place) for i in range(len(networks))])
+            for place, one in enumerate(networks)
+        }
+    return {one: careful_change(one) for one in networks}
+
+
+def gap_of(network: Configuration) -> NDArray[np.floating] | None:
+    """Seeds × validation images: 1 where only the last epoch is right, −1 where only the best."""
+    out = []
+    for run in network.runs:
+        try:
+            best, last = (right_answers(run, network.data, "val", when) for when in WHEN)
+        except UserError as error:
+            note_unreadable("right answers", run, error)
+            return None
+        if best is None or last is None:
+            return None
+        out.append(last.double().numpy() - best.double().numpy())
+    return np.stack(out)
+
+
+def careful_change(network: Configuration) -> Interval:
+    best, last = ([getattr(run, when)["val_accuracy"] for run in network.runs] for when in WHEN)
     changes = [b - a for a, b in zip(best, last, strict=True)]
     n, images = len(changes), max(1, len(network.data.val))
     mean = math.fsum(changes) / n
     spread = math.fsum((change - mean) ** 2 for change in changes) / max(1, n - 1) / n
     p, q = math.fsum(best) / n, math.fsum(last) / n
     se = math.sqrt(spread + (p * (1 - p) + q * (1 - q)) / images)
-    half = quantile(0.95, 0) * se
+    half = quantile(LEVEL, 0) * se
     return Interval(mean, mean - half, mean + half)
 
 
@@ -91,7 +138,9 @@ def paragraphs_of(
             margin=MARGIN,
         ),
         about_training(context, judgement, pilots),
-        TEXTS.about_verdicts(FALL, seeds_known=not math.isnan(networks[0].val_loss.seed_sd)),
+        TEXTS.about_verdicts(
+            FALL, FLAT, MARGIN, seeds_known=any(len(n.runs) > 1 for n in networks)
+        ),
         TEXTS.about_forecast(judgement.forecast, MARGIN),
     ]
     if wrong := overfitting_by_loss(judgement):
@@ -138,7 +187,7 @@ def about_pilots(context: Context, judgement: Judgement, pilots: Sequence[Run]) 
     )
 
 
-def overfitting_by_loss(judgement: Judgement) -> list[tuple[int, Configuration, Interval]]:
+def overfitting_by_loss(judgement: Judgement) -> list[tuple[int, Configuration, Changed]]:
     """(images, network, change of accuracy) of those whose loss rises from its minimum on.
 
     For each number of images the largest of them.
@@ -148,5 +197,5 @@ def overfitting_by_loss(judgement: Judgement) -> list[tuple[int, Configuration, 
         found = [one for one in judgement.networks[n] if one.verdict.startswith("overfits")]
         if found:
             largest = max(found, key=lambda one: one.parameters)
-            out.append((n, largest, after_the_minimum(largest)))
+            out.append((n, largest, changes_of_accuracy(judgement.networks[n])[largest]))
     return out

@@ -13,7 +13,13 @@ from convscope.chapters.convolution.shifts import FLOPS, measure_shifts
 from convscope.errors import UserError, one_line
 from convscope.planning import Context
 from convscope.recipe import label_of
-from convscope.training import Run, is_out_of_memory, network
+from convscope.training import (
+    Run,
+    is_out_of_memory,
+    network,
+    note_missing,
+    note_unreadable,
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ def measure_network(context: Context, run: Run | None, why: str) -> NetworkMeasu
             context, f"layers of {run.id}", lambda: measure_layers(rebuilt(run), shape)
         )
     except UserError as error:
+        note_unreadable("layers", run, error)
         return NetworkMeasures(
             None, label, f"the best network ({label}) cannot be looked at: {error}"
         )
@@ -57,6 +64,7 @@ def measure_network(context: Context, run: Run | None, why: str) -> NetworkMeasu
     except (UserError, MemoryError, RuntimeError) as error:
         if not isinstance(error, UserError) and not is_out_of_memory(error):
             raise
+        note_missing(f"shifts of run {run.id}: {one_line(error)}")
         shifts_why = one_line(error)
     return NetworkMeasures(
         run, label, "", tuple(layers), tuple(left_out), images, tuple(shifts), shifts_why

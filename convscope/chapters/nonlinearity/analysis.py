@@ -37,7 +37,7 @@ from convscope.report import Finding
 from convscope.statistics import (
     Configuration,
     Difference,
-    compare,
+    accuracy_difference,
     configurations,
     equivalence,
     grouped,
@@ -200,15 +200,17 @@ def ablation_of(
         base,
         full,
         linear,
-        compare(full, linear, arms.values()),
+        accuracy_difference(full, linear, arms.values()),
         {
-            kind: compare(full, single, arms.values())
+            kind: accuracy_difference(full, single, arms.values())
             for kind, single in singles.items()
             if single is not None
         },
         linears,
         softmax,
-        {arm.model: compare(arm, softmax, arms.values()) for arm in linears} if softmax else {},
+        {arm.model: accuracy_difference(arm, softmax, arms.values()) for arm in linears}
+        if softmax
+        else {},
     )
 
 

@@ -11,11 +11,11 @@ import torch
 from convscope.data import Dataset
 from convscope.errors import UserError, one_line
 from convscope.planning import Context
-from convscope.probes.affine import Collapse, collapse
+from convscope.probes.affine import Collapse, NotAffineError, collapse
 from convscope.report import Chart, Gallery, Table, pictures
 from convscope.report import comparison_charts as charts
 from convscope.statistics import Configuration
-from convscope.training import Run, network, resident, stratified_subset
+from convscope.training import Run, network, note_unreadable, resident, stratified_subset
 from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
@@ -42,7 +42,9 @@ def collapsed(context: Context, run: Run, most: int | None = None) -> Collapsed 
     key = "collapse" if most is None else f"collapse on {most}"
     try:
         return Collapsed(**context.computed(key, run, lambda: figures_of(run, context.data, most)))
-    except UserError as error:  # NotAffineError among them
+    except UserError as error:
+        if not isinstance(error, NotAffineError):
+            note_unreadable("the affine map", run, error)
         return str(error)
 
 
@@ -74,7 +76,9 @@ def map_of(run: Run, data: Dataset) -> Collapse | None:
     """The map itself; None where there is none."""
     try:
         return collapse(network(run, data=data).double(), data.in_shape, method="gradients")
-    except UserError:
+    except UserError as error:
+        if not isinstance(error, NotAffineError):
+            note_unreadable("the affine map", run, error)
         return None
 
 

@@ -35,12 +35,12 @@ from convscope.report import Finding
 from convscope.statistics import (
     Configuration,
     Difference,
-    compare,
+    accuracy_difference,
     configurations,
     equivalence,
     grouped,
 )
-from convscope.training import Run, network, resident
+from convscope.training import Run, network, note_unreadable, resident
 
 
 def chapter(context: Context) -> Chapter:
@@ -105,8 +105,8 @@ def difference_from_natural(kind: str, arms: dict[str, Configuration]) -> Differ
     """
     arm, natural = arms[kind], arms["natural"]
     if kind in FIXED:
-        return compare(arm, natural, [arms[fixed] for fixed in FIXED if fixed in arms])
-    return compare(arm, natural, [natural, arm])
+        return accuracy_difference(arm, natural, [arms[fixed] for fixed in FIXED if fixed in arms])
+    return accuracy_difference(arm, natural, [natural, arm])
 
 
 def largest_of(exact: dict[str, FlattenOrder]) -> float | None:
@@ -174,7 +174,8 @@ def exactness(context: Context, natural: Configuration) -> dict[str, FlattenOrde
         found = context.computed(
             "flatten orders", natural.run, lambda: figures_of(natural.run, context.data)
         )
-    except UserError:
+    except UserError as error:
+        note_unreadable("logits and training with permuted weights", natural.run, error)
         return {}
     return {
         order: FlattenOrder(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from convscope.chapters.receptive_field.plan import HEADS, NEAR
-from convscope.statistics import Configuration, Difference, compare
+from convscope.statistics import Configuration, Difference, accuracy_difference
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def comparisons_of(arms: Sequence[Configuration]) -> list[Comparison]:
             ]
     pairs += [("pooling", pooling_pair(arms, pooled)) for pooled in arms]
     return [
-        Comparison(factor, pair[0].convnet.head, *pair, compare(*pair, arms))
+        Comparison(factor, pair[0].convnet.head, *pair, accuracy_difference(*pair, arms))
         for factor, pair in pairs
         if pair is not None
     ]

@@ -14,7 +14,7 @@ from convscope.models import build
 from convscope.planning import Context
 from convscope.probes import EffectiveField, effective_field, receptive_field
 from convscope.statistics import Configuration
-from convscope.training import Run, network, resident
+from convscope.training import Run, network, note_unreadable, resident
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def effective(run: Run, data: Dataset) -> dict[str, Any] | None:
         field = effective_field(
             network(run, data=data), data.in_shape, layer="blocks", inputs=inputs
         )
-    except UserError:
+    except UserError as error:
+        note_unreadable("the effective field", run, error)
         return None
     image = [[float(f"{value:.4g}") for value in line] for line in field.image.tolist()]
     return {

@@ -15,7 +15,7 @@ from convscope.chapters.receptive_field.plan import HEADS
 from convscope.data import Dataset
 from convscope.planning import Context
 from convscope.recipe import ConvNet, Model, label_of
-from convscope.statistics import Configuration, Difference, compare
+from convscope.statistics import Configuration, Difference, accuracy_difference
 from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
@@ -122,7 +122,7 @@ def paragraphs_of(
                 places(fc, context.data),
                 gap,
                 gap.test_accuracy,
-                compare(fc, gap, arms),
+                accuracy_difference(fc, gap, arms),
             )
         )
     return out
