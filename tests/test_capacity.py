@@ -369,7 +369,7 @@ def test_learning_curves_show_selected_networks_by_their_evaluated_epochs(make_r
     rows = next(iter(charts.curves_chart(judged).spec["datasets"].values()))
     assert {row["epoch"] for row in rows} == {2, 4, 6, 8, 10}
     panels = {row["network"] for row in rows}
-    assert len(panels) == 9 and {p.split(", ")[2].split(":")[0] for p in panels} == {
+    assert len(panels) == 9 and {p.split(", ")[1].split(":")[0] for p in panels} == {
         "10 images",
         "30 images",
         "90 images",

@@ -58,7 +58,7 @@ def loss_against_size(
             y=alt.Y("low:Q", title="cross-entropy (nats)"), y2="high:Q"
         ),
         best.mark_point(filled=True, size=50, opacity=1),
-        last.mark_point(filled=True, size=50, opacity=1, fill="#ffffff", strokeWidth=1.5),
+        last.mark_point(filled=False, fill="#ffffff", size=45, opacity=1, strokeWidth=1.8),
         alt.Chart(frame)
         .transform_filter("datum.lowest")
         .mark_point(size=220, strokeWidth=1.8, color="#000000", filled=False)

@@ -226,7 +226,12 @@ def curves_chart(judgement: Judgement) -> Chart:
             shown.append((images, others[len(others) // 2]))
     shown.sort(key=lambda item: (-item[0], item[1].parameters))
     shown += [(judgement.images, one) for one in judgement.beside]
-    panels = {(images, n): f"{n.label}, {images:,} images: {n.verdict}" for images, n in shown}
+    one = len({sweep_name(n.convnet, judgement.whole) for _, n in shown}) == 1
+    panels = {
+        (images, n): f"{f'width {n.convnet.width}' if one else n.label}, "
+        f"{images:,} images: {n.verdict}"
+        for images, n in shown
+    }
     rows = [row for item, panel in panels.items() for row in curve_rows(item[1], panel)]
     return Chart(
         "learning_curves",
