@@ -208,7 +208,8 @@ def small_study(folder: Path) -> Path:
     )
     labels = {"y_train": shapes.train.labels[:500], "y_test": shapes.test.labels[:200]}
     images = folder / "shapes.npz"
-    np.savez(images, x_train=x, x_test=x_test, **{k: v.numpy() for k, v in labels.items()})
+    y, y_test = (labels[name].numpy() for name in ("y_train", "y_test"))
+    np.savez(images, x_train=x, x_test=x_test, y_train=y, y_test=y_test)
     root = folder / "study"
     command = f"convscope study {images} --chapters {','.join(CHAPTERS)} --seeds 2"
     studies.study(images, CHAPTERS, seeds=2, out=root, command=command, watcher=studies.Lines())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from convscope.statistics.crossed import (
+from convscope.statistics.crossed_factors import (
     Crossed,
     Difference,
     crossed,

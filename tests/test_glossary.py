@@ -75,7 +75,7 @@ def test_entries_print_within_100_columns_and_as_json() -> None:
         ("cannot tell", "cannot-tell"),
         ("non monotone", "non-monotone"),
         ("overfits", "overfits"),
-        ("plateau from width w", "plateau"),
+        ("plateau from size w", "plateau"),
         ("drop of accuracy", "drop"),
         ("stride", "stride"),
         ("jump", "stride"),
@@ -142,7 +142,7 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
         found = [getattr(owner, written) for owner in owners if hasattr(owner, written)]
         assert found[:1] == [glossary.NUMBERS[name]], name
     assert "2 % per epoch" in explain("undertrained").definition
-    assert explain("underfits").formula.startswith("V − L < 0.1 V and")
+    assert "V − L < 0.1 V and" in explain("underfits").formula
     assert "≤ 1e-8 in float64" in explain("order does not matter").formula
     assert "{V ≤ V_best" in explain("smallest").formula
     assert filled("{a:points}, {a:%}, {b}", {"a": 0.03, "b": 5_000}) == "3 points, 3 %, 5,000"

@@ -185,6 +185,9 @@ def test_every_field_counts() -> None:
         "alternate": True,
         "small_share": 0.5,
         "views": "flip",
+        "evaluate_every": 2,
+        "subset_seed": 3,
+        "noise_seed": 4,
     }
     assert set(changes) == set(vars(Recipe()))
     ids = {replace(Recipe(), **{name: value}).id for name, value in changes.items()}

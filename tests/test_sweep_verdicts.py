@@ -9,7 +9,7 @@ import pytest
 
 import convscope as cs
 from convscope.errors import UserError
-from convscope.statistics.crossed import crossed
+from convscope.statistics.crossed_factors import crossed
 from convscope.statistics.verdicts import MARGIN, decided, sweep_verdict
 
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from convscope.statistics.configuration import Configuration as Configuration
     from convscope.statistics.configuration import configurations as configurations
     from convscope.statistics.configuration import grouped as grouped
-    from convscope.statistics.crossed import Crossed as Crossed
-    from convscope.statistics.crossed import Difference as Difference
-    from convscope.statistics.crossed import crossed as crossed
+    from convscope.statistics.crossed_factors import Crossed as Crossed
+    from convscope.statistics.crossed_factors import Difference as Difference
+    from convscope.statistics.crossed_factors import crossed as crossed
     from convscope.statistics.estimation import Estimate as Estimate
     from convscope.statistics.estimation import estimates as estimates
     from convscope.statistics.estimation import pooled_sd as pooled_sd
@@ -44,8 +44,8 @@ _HOMES = {
     "Cell": "scaling_law",
     "Comparison": "run_comparisons",
     "Configuration": "configuration",
-    "Crossed": "crossed",
-    "Difference": "crossed",
+    "Crossed": "crossed_factors",
+    "Difference": "crossed_factors",
     "Estimate": "estimation",
     "FALL": "network_verdicts",
     "FLAT": "network_verdicts",
@@ -57,7 +57,7 @@ _HOMES = {
     "compare": "run_comparisons",
     "configurations": "configuration",
     "coverage_of": "scaling",
-    "crossed": "crossed",
+    "crossed": "crossed_factors",
     "difference_se": "comparisons",
     "equivalence": "comparisons",
     "estimates": "estimation",

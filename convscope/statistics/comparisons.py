@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from convscope.statistics.configuration import Configuration
-from convscope.statistics.crossed import (
+from convscope.statistics.crossed_factors import (
     Crossed,
     Difference,
     Values,
@@ -35,7 +35,7 @@ def difference_se(a: Estimate, b: Estimate) -> float:
 def paired_difference(
     a: Sequence[Values], b: Sequence[Values], family: Sequence[Sequence[float]] = ()
 ) -> Difference:
-    """The difference of two configurations' means, paired by image (crossed.py has the model).
+    """The difference of two configurations' means, paired by image (crossed_factors.py has the model).
 
     a, b: values on the same N images, an array of N per seed.
     family: the seeds' means of other configurations that help to know the seeds' variance.

@@ -15,7 +15,7 @@ from convscope.data import Dataset
 from convscope.recipe import ConvNet, Model, Recipe
 from convscope.statistics import pooled
 from convscope.statistics.answers import history_of, losses_by_image, right_by_image
-from convscope.statistics.crossed import Difference
+from convscope.statistics.crossed_factors import Difference
 from convscope.statistics.estimation import Estimate
 from convscope.training import Run
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convscope.statistics.crossed import (
+from convscope.statistics.crossed_factors import (
     Crossed,
     Difference,
     Values,

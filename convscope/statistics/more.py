@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from convscope.statistics.crossed import Crossed
+from convscope.statistics.crossed_factors import Crossed
 from convscope.statistics.estimation import quantile
 
 POWER_QUANTILE = 0.8416212335729143  # of the normal distribution at 80 %: the chance to settle it

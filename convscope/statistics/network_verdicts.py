@@ -15,7 +15,7 @@ import numpy as np
 from convscope.data import Dataset
 from convscope.recipe import label_of
 from convscope.statistics.configuration import Configuration, configurations, grouped
-from convscope.statistics.crossed import Difference, difference_of, scalars
+from convscope.statistics.crossed_factors import Difference, difference_of, scalars
 from convscope.statistics.learning_curves import (
     ERROR,
     Course,

@@ -1,6 +1,6 @@
 """Whole-split losses and accuracies of configurations as estimates, from their runs.
 
-Where all runs recorded each image, seeds and images are crossed random factors (crossed.py). Else,
+Where all runs recorded each image, seeds and images are crossed random factors (crossed_factors.py). Else,
 and for training losses, seed and sampling error are added up, which errs on the careful side: the
 spread between seeds contains some of the images' noise already.
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from convscope.data import Dataset
 from convscope.statistics.answers import losses_by_image, recorded_answers
-from convscope.statistics.crossed import crossed
+from convscope.statistics.crossed_factors import crossed
 from convscope.statistics.estimation import Estimate, estimates
 from convscope.training import Run
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from convscope.statistics.crossed import Crossed, Values, crossed
+from convscope.statistics.crossed_factors import Crossed, Values, crossed
 
 DRAWS = 400
 

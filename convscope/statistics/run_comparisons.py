@@ -12,7 +12,7 @@ import numpy as np
 from convscope.errors import UserError, one_line
 from convscope.recipe import Recipe
 from convscope.statistics.comparisons import equivalence
-from convscope.statistics.crossed import Crossed, Difference, Values, crossed
+from convscope.statistics.crossed_factors import Crossed, Difference, Values, crossed
 from convscope.statistics.more import images_needed, parts_of, seeds_needed
 from convscope.statistics.replication import replication
 from convscope.training import Run, image_losses, right_answers

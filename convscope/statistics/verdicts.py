@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from convscope.errors import UserError
-from convscope.statistics.crossed import Crossed, Difference, Values, crossed
+from convscope.statistics.crossed_factors import Crossed, Difference, Values, crossed
 from convscope.statistics.estimation import Estimate, K
 from convscope.statistics.more import images_needed, parts_of, seeds_needed
 from convscope.statistics.replication import replication
