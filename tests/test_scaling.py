@@ -120,6 +120,8 @@ def test_cells_that_only_guess_are_left_out() -> None:
     guess = Cell(5_000, 900, np.full((2, 1), CHANCE))
     found = forecast_of([guess, *cells_of(DATA, 0.004, QUICK)], CHANCE, WIDTHS[64], margin=0.02)
     assert found.cells == len(QUICK) and found.reason == ""
+    all_guess = [replace(c, losses=np.full((2, 1), CHANCE)) for c in cells_of(DATA, 0.004, QUICK)]
+    assert forecast_of(all_guess, CHANCE, WIDTHS[64], 0.02).reason == "too little learned"
 
 
 @pytest.mark.parametrize(

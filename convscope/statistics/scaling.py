@@ -79,9 +79,10 @@ def forecast_of(
     next_parameters: of the next size, as of the network of twice the width.
     margin: a gain below it does not count.
     """
+    known = too_few(cells)
     cells = [cell for cell in cells if cell.mean < NEAR_CHANCE * chance]
     if reason := too_few(cells):
-        return Forecast(reason, len(cells))
+        return Forecast(known or "too little learned", len(cells))
     largest = max(cells, key=lambda cell: (cell.images, cell.parameters))
     others = [cell for cell in cells if cell is not largest]
     predicted = prediction_of(largest, others, chance)
