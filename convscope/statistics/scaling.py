@@ -81,7 +81,7 @@ def forecast_of(
     """
     known = too_few(cells)
     cells = [cell for cell in cells if cell.mean < NEAR_CHANCE * chance]
-    if reason := too_few(cells):
+    if too_few(cells):
         return Forecast(known or "too little learned", len(cells))
     largest = max(cells, key=lambda cell: (cell.images, cell.parameters))
     others = [cell for cell in cells if cell is not largest]
