@@ -19,6 +19,7 @@ from imaged import with_images
 
 from convscope.chapters import capacity
 from convscope.chapters.capacity.analysis import numbers_of_network
+from convscope.chapters.capacity.words import changes_of_accuracy
 from convscope.data.dataset import Dataset
 from convscope.data.loading import load
 from convscope.planning import pilots as plans
@@ -235,7 +236,9 @@ def test_figures_of_a_network_are_means_over_its_seeds(make_run: Maker, data: Da
         {"s": small.val_last.sampling_se, "l": large.val_last.sampling_se},
     )
     assert small.val_last == expected["s"] and large.val_last == expected["l"]
-    assert numbers_of_network(small)["best"]["val_loss"] == {
+    assert numbers_of_network(small, 90, changes_of_accuracy([small])[small])["best"][
+        "val_loss"
+    ] == {
         "mean": 0.5,
         "se": small.val_loss.se,
         "low": small.val_loss.low,
@@ -287,7 +290,7 @@ def chosen(finding: Any) -> Any:
     """Everything that is chosen or judged, without the test figures that are only quoted."""
     numbers = finding.numbers
     picked = {
-        key: numbers[key]["network"] for key in ("best", "smallest_within_one_se", "best_of_all")
+        key: numbers[key]["network"] for key in ("best", "smallest_within_margin", "best_of_all")
     }
     networks = [
         (n["network"], n["verdict"], n["best"]["val_loss"], n["lr"], n["runs"])
@@ -355,5 +358,5 @@ def test_a_network_of_one_epoch_has_figures_that_json_can_hold(
     make_run: Maker, data: Dataset
 ) -> None:
     (network,), _ = judged([make_run(SMALL, [1.5], [1.6])], [], data)
-    numbers = numbers_of_network(network)
+    numbers = numbers_of_network(network, 90, changes_of_accuracy([network])[network])
     assert numbers["fall_per_epoch"] is None and json.dumps(numbers, allow_nan=False)

@@ -17,7 +17,9 @@ from convscope.planning.context import BudgetFit, Context
 from convscope.planning.epochs import (
     MOST_EPOCHS,
     epochs_of,
+    epochs_to_turn,
     leaves_room,
+    nested_subsets,
     shallower,
     smallest_of_capacity,
     training_images,
@@ -26,7 +28,7 @@ from convscope.planning.pilots import (
     HIGHEST_RATE,
     beyond_the_grid,
     chosen_rates,
-    narrowest_and_widest,
+    pilot_of,
     pilots_of,
     rates_table,
     transferred,
@@ -177,14 +179,11 @@ def test_the_grid_of_rates_is_extended_where_the_best_lies_at_its_end(
     )
 
 
-def test_rates_between_the_ends_of_a_sweep_lie_on_a_line() -> None:
+def test_a_rate_falls_as_the_root_of_the_width() -> None:
     sweep = [replace(A, width=width) for width in (4, 1, 2, 16, 8)]
-    assert (
-        [m.width for m in narrowest_and_widest(sweep)] == [1, 16]
-        and narrowest_and_widest(sweep[:1]) == sweep[:1]
-        and narrowest_and_widest([]) == []
-    )
-    rates = transferred({sweep[1]: 8e-3, sweep[3]: 2e-3, SoftmaxRegression(): 1.0}, sweep)
+    assert pilot_of(sweep).width == 16 and pilot_of(sweep[:3]).width == 4
+    assert pilot_of([replace(A, width=width) for width in (8, 32)]).width == 8  # as near: narrower
+    rates = transferred({sweep[3]: 2e-3, SoftmaxRegression(): 1.0}, sweep)
     assert [rates[m] for m in sorted(sweep, key=lambda m: m.width)] == [
         8e-3,
         5.7e-3,
@@ -192,12 +191,32 @@ def test_rates_between_the_ends_of_a_sweep_lie_on_a_line() -> None:
         2.8e-3,
         2e-3,
     ]
-    assert (
-        set(transferred({sweep[3]: 3e-3}, sweep).values()) == {3e-3}
-        and transferred({SoftmaxRegression(): 1.0}, sweep) == {}
-    )
-    outside = transferred({sweep[2]: 4e-3, sweep[0]: 3e-3}, sweep)
-    assert outside[sweep[1]] == 4e-3 and outside[sweep[3]] == 3e-3
+    two = transferred({sweep[3]: 2e-3, sweep[1]: 1e-2}, sweep)  # each by the nearest
+    assert two[sweep[2]] == 7.1e-3 and two[sweep[4]] == 2.8e-3 and two[sweep[3]] == 2e-3
+    assert transferred({SoftmaxRegression(): 1.0}, sweep) == {}
+
+
+def test_narrow_networks_and_small_sets_have_more_epochs_to_turn() -> None:
+    context = context_of(images((1, 1, 1), 45_000))
+
+    def epochs(count: int, width: int, **more: Any) -> int:
+        return epochs_to_turn(replace(context, **more), 8, count, width)
+
+    assert [epochs(45_000, width) for width in (64, 16, 8, 4, 1)] == [8, 8, 11, 16, 16]
+    assert [epochs(count, 16) for count in (15_000, 5_000, 2_000)] == [11, 14, 20]
+    assert epochs(5_000, 2) == 28 and epochs(10, 16) == 2 * MOST_EPOCHS == epochs(1, 1)
+    assert epochs(45_000, 16, fit=BudgetFit(epochs=0.5)) == 4
+    assert epochs(45_000, 16, fit=BudgetFit(epochs=0.01)) == 1
+
+
+def test_subsets_are_a_ninth_or_a_quarter_of_the_images_or_none() -> None:
+    def numbers(count: int, **more: Any) -> tuple[int, ...]:
+        return nested_subsets(replace(context_of(images((1, 1, 1), count)), **more))
+
+    assert context_of().base.batch == 8
+    assert numbers(45_000) == (5_000, 15_000, 45_000) and numbers(144) == (16, 48, 144)
+    assert numbers(143) == (35, 71, 143) and numbers(63) == (63,)
+    assert numbers(45_000, fit=BudgetFit(images=0.1)) == (500, 1_500, 4_500)
 
 
 def test_rates_stay_within_their_bounds_and_failed_pilots_choose_nothing() -> None:

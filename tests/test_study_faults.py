@@ -125,9 +125,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
     pytest.fail("nothing happened for two minutes")
 
 
-def test_ctrl_c_leaves_the_report_and_the_same_command_goes_on(
-    micro: Path, tmp_path: Path
-) -> None:
+def test_ctrl_c_leaves_the_report_and_the_same_command_goes_on(micro: Path, tmp_path: Path) -> None:
     """The real quick preset; the terminal sends the signal to all processes of the group."""
     root = tmp_path / "study"
     command = [

@@ -13,14 +13,13 @@ from torch import nn
 
 import convscope
 from convscope import data
-from convscope.chapters import best, capacity
+from convscope.chapters import best
 from convscope.chapters.best.choice import candidates
 from convscope.chapters.best.winner import confusion_chart, filters, mistakes
 from convscope.data.dataset import Dataset
 from convscope.planning import reference
 from convscope.planning.context import Context, Search
 from convscope.planning.requests import Answer, Give, Wait
-from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Chart, Finding, Gallery
 from convscope.training.runs import Run
@@ -108,106 +107,6 @@ def images(micro: Path) -> Dataset:
 
 
 Maker = Callable[..., Run]
-FALLING = ([2.0, 1.0, 0.5, 0.5], [2.0, 1.1, 0.7, 0.7])
-RISING = ([2.0, 0.8, 0.4, 0.2], [2.0, 0.9, 1.2, 1.5])
-HIGH = ([2.0, 1.5, 1.5, 1.5], [2.0, 1.55, 1.55, 1.55])
-
-
-def capacity_of(
-    images: Dataset,
-    make_run: Maker,
-    curves: dict[ConvNet, tuple[list[float], list[float]]],
-    seeds: int,
-    **changes: object,
-) -> Finding:
-    """The chapter's finding on networks that learn like this."""
-    sweep = [
-        make_run(model, *losses, seed=seed, sd=0.01, **changes)
-        for model, losses in curves.items()
-        for seed in range(seeds)
-    ]
-    pilots = [
-        make_run(model, [1.0], [0.5 + lr], lr=lr, epochs=1)
-        for model in list(curves)[:: max(1, len(curves) - 1)]
-        for lr in (1e-3, 2e-3)
-    ]
-    strong = make_run(
-        ConvNet(4, 2, block_depth=2, norm="batch", skip=True),
-        *FALLING,
-        schedule="linear",
-        optimizer="muon",
-        flip=True,
-        crop=1,
-    )
-    context = Context(images, "quick", tuple(range(seeds)), Recipe())
-    return capacity.finding(context, pilots, sweep, [strong], no_pilot=1)
-
-
-def test_capacity_with_several_seeds(images: Dataset, make_run: Maker) -> None:
-    curves = {ConvNet(2, 1): HIGH, ConvNet(4, 1): FALLING, ConvNet(8, 1): RISING}
-    curves |= {ConvNet(4, 2, hidden=(8, 4)): HIGH, ConvNet(8, 2, block_depth=3, skip=True): RISING}
-    found = capacity_of(images, make_run, curves, seeds=2, limit=50)
-    told = check(texts_of(found))
-    check_paragraphs(found)
-    assert "2 networks underfit; the largest of them is width 4, depth 2." in found.sentence
-    assert "2 networks overfit; the smallest of them, width 8, depth 1, overfits from epoch 3." in (
-        found.sentence
-    )
-    assert "means n convolutions per block" in told and "(8 and 4 units)" in told
-    assert "50 of the 90 training images" in told and "up to 2 seeds" in told
-    assert "falls linearly from 0.001" in told and "shifts of up to 1 pixel" in told
-    assert "pooled over the networks" in told and "For 1 network no pilot finished; it is" in told
-
-
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_capacity_on_one_network(images: Dataset, make_run: Maker, seeds: int) -> None:
-    found = capacity_of(images, make_run, {ConvNet(4, 1): FALLING}, seeds)
-    told = check(texts_of(found))
-    check_paragraphs(found)
-    assert found.verdict == "cannot tell from 1 width"
-    assert "takes three widths" in found.sentence and "The only network that fin" in found.sentence
-    assert "standard error of it" not in found.sentence
-    assert ("variance between seeds is unknown" in told) == (seeds == 1)
-
-
-def test_capacity_with_one_seed(images: Dataset, make_run: Maker) -> None:
-    curves = {ConvNet(width, 1): FALLING for width in (2, 4, 8)}
-    found = capacity_of(images, make_run, curves, seeds=1)
-    told = check(texts_of(found))
-    assert found.verdict == "cannot tell from 1 seed"
-    assert "takes two seeds of each network" in found.sentence and "There is one seed." in told
-    assert "the narrowest and the widest network of each sweep" in told
-
-
-@pytest.mark.parametrize(
-    ("losses", "verdict", "words"),
-    [
-        ((0.9, 0.7, 0.7), "plateau from width 4", "stops falling from width 4 on"),
-        ((0.9, 0.7, 0.9), "non-monotone at width 8", "width 8 is worse than a smaller one"),
-        ((0.9, 0.7, 0.5), "still improving at width 8", "still falling at the largest width, 8"),
-    ],
-)
-def test_each_verdict_on_a_sweep(
-    images: Dataset, make_run: Maker, losses: tuple[float, ...], verdict: str, words: str
-) -> None:
-    curves = {
-        ConvNet(width, 1): ([1.0, loss], [1.0, loss])
-        for width, loss in zip((2, 4, 8), losses, strict=True)
-    }
-    found = capacity_of(images, make_run, curves, seeds=2)
-    check(texts_of(found))
-    assert found.verdict == verdict and words in found.sentence
-
-
-def test_capacity_where_nothing_finished(images: Dataset, make_run: Maker) -> None:
-    context = Context(images, "quick", (0,), Recipe())
-    lost = [
-        make_run(ConvNet(2, 1), [1.0], [1.0], status=status) for status in ("failed", "diverged")
-    ]
-    for runs, words in ((lost, "finished (diverged, failed)"), ([], "has been trained yet")):
-        found = capacity.finding(context, [], runs, [], 1)
-        check(texts_of(found))
-        assert found.verdict == "cannot tell" and words in found.sentence
 
 
 # best: the chapter is driven with runs that are made up

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from convscope.planning.context import Search as Search
     from convscope.planning.epochs import base_recipe as base_recipe
     from convscope.planning.epochs import epochs_of as epochs_of
+    from convscope.planning.epochs import epochs_to_turn as epochs_to_turn
     from convscope.planning.epochs import leaves_room as leaves_room
+    from convscope.planning.epochs import nested_subsets as nested_subsets
     from convscope.planning.epochs import shallower as shallower
     from convscope.planning.epochs import smallest_of_capacity as smallest_of_capacity
     from convscope.planning.pilots import MANY_IMAGES as MANY_IMAGES
     from convscope.planning.pilots import narrowest_and_widest as narrowest_and_widest
+    from convscope.planning.pilots import pilot_of as pilot_of
     from convscope.planning.pilots import pilots_of as pilots_of
+    from convscope.planning.pilots import rates_from as rates_from
     from convscope.planning.pilots import rates_table as rates_table
     from convscope.planning.pilots import transferred as transferred
     from convscope.planning.pilots import tuned_rates as tuned_rates
@@ -73,11 +77,14 @@ _HOMES = {
     "describe_configuration": "search_space",
     "duration": "budgets",
     "epochs_of": "epochs",
+    "epochs_to_turn": "epochs",
     "leaves_room": "epochs",
     "levels": "budgets",
-    "narrowest_and_widest": "pilots",
+    "nested_subsets": "epochs",
     "parse_budget": "budgets",
+    "pilot_of": "pilots",
     "pilots_of": "pilots",
+    "rates_from": "pilots",
     "rates_table": "pilots",
     "reference_model": "reference",
     "reference_recipe": "reference",

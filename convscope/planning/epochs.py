@@ -14,6 +14,12 @@ TRAIN_SAMPLE = 5_000  # training images evaluated after each epoch
 
 MOST_EPOCHS = 60
 
+MANY_STEPS = 5_000  # images below which a network takes as many steps as on so many
+
+USUAL_WIDTH = 16  # presets give the capacity sweep's epochs and rates for so many filters
+
+LONGEST = 2.0  # times as many epochs as a network of the usual width has, for narrow ones
+
 
 def epochs_of(context: Context, epochs: int) -> int:
     """The number of epochs for the study's images, where a preset says `epochs` of them.
@@ -25,6 +31,37 @@ def epochs_of(context: Context, epochs: int) -> int:
     return max(
         1, min(MOST_EPOCHS, math.floor(max(epochs, round(epochs * scale)) * context.fit.epochs))
     )
+
+
+def epochs_to_turn(context: Context, epochs: int, images: int, width: int) -> int:
+    """The epochs of a run at a constant rate that should see its validation loss turn.
+
+    At a constant rate a longer run contains the shorter one, so networks may differ in epochs: a
+    narrow one, whose rate is higher by the same root, learns for longer. Measured on CIFAR-10:
+    fewer images turn after somewhat more epochs, very few after as many steps.
+
+    epochs: for REFERENCE_IMAGES and USUAL_WIDTH filters in the first block.
+    images: training images of the run.
+    width: filters in its first block.
+    """
+    by_images = max((REFERENCE_IMAGES / images) ** 0.25, MANY_STEPS / images)
+    by_width = min(LONGEST, max(1.0, math.sqrt(USUAL_WIDTH / width)))
+    most = LONGEST * MOST_EPOCHS
+    return max(1, math.floor(min(most, round(epochs * by_images * by_width)) * context.fit.epochs))
+
+
+def nested_subsets(context: Context) -> tuple[int, ...]:
+    """How many images the training subsets have, in ascending order, all that there are last.
+
+    They are a ninth, a third and all; where a ninth is too few, a quarter, half and all; where a
+    quarter is too few, all alone. A subset has at least two batches. `Recipe.limit` draws the
+    smaller ones out of the larger ones.
+    """
+    available = training_images(context) or len(context.data.train)
+    for parts in (9, 3), (4, 2):
+        if available // parts[0] >= 2 * context.base.batch:
+            return (*(available // part for part in parts), available)
+    return (available,)
 
 
 def base_recipe(
@@ -74,7 +111,7 @@ def shallower(model: ConvNet, in_shape: tuple[int, int, int]) -> ConvNet:
 
 
 def smallest_of_capacity(context: Context) -> ConvNet | None:
-    """The smallest network within one standard error of the capacity sweep's best.
+    """The smallest network shown to be within the margin of the capacity sweep's best.
 
     None where that chapter has not found one.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from convscope.planning.context import Context
-from convscope.planning.epochs import training_images
+from convscope.planning.epochs import USUAL_WIDTH, training_images
 from convscope.planning.requests import Answer, Request, Step
 from convscope.recipe import ConvNet, Model, Recipe, label_of
 from convscope.report import Table
@@ -68,7 +68,16 @@ def tuned_rates(
 
     Where the best rate lies at an end of the grid, the grid is extended beyond it.
     """
-    answer = yield [Request(pilots_of(context, recipes, rates), "pilot")]
+    return (yield from rates_from(pilots_of(context, recipes, rates)))
+
+
+def rates_from(pilots: Sequence[Recipe]) -> Generator[Step, Answer, Tuned]:
+    """The learning rate of every pilot's model. Use with `yield from`.
+
+    pilots: one for each model and rate.
+    """
+    lowest = min((pilot.lr for pilot in pilots), default=LOWEST_RATE)
+    answer = yield [Request(pilots, "pilot")]
     runs = answer.of("pilot")
     for _ in range(MOST_EXTENSIONS):
         beyond = beyond_the_grid(runs)
@@ -76,38 +85,27 @@ def tuned_rates(
             break
         answer = yield [Request(beyond, "pilot")]
         runs += answer.of("pilot")
-    return Tuned(chosen_rates(runs), tuple(runs), min(rates))
+    return Tuned(chosen_rates(runs), tuple(runs), lowest)
 
 
-def narrowest_and_widest(series: Sequence[ConvNet]) -> list[ConvNet]:
-    """The narrowest and the widest of networks that differ in width alone."""
-    ordered = sorted(series, key=lambda model: model.width)
-    return [*ordered[:1], *ordered[1:][-1:]]
+def pilot_of(series: Sequence[ConvNet]) -> ConvNet:
+    """The network of a series that differs in width alone whose width is nearest the usual one."""
+    return min(series, key=lambda model: (abs(math.log(model.width / USUAL_WIDTH)), model.width))
 
 
 def transferred(rates: Mapping[Model, float], series: Sequence[ConvNet]) -> dict[Model, float]:
     """A rate for every network of a series that differs in width alone, from those that have one.
 
-    It lies on a straight line between neighbours in log rate over log width; beyond them it is the
-    nearest one's. Nothing where no network has one. bench/transfer.py compares this with pilots at
-    every width.
+    In the standard parametrisation Adam's best rate falls as the root of the width (measured by
+    bench/transfer.py): each network has the rate of the nearest one that is known, times the root
+    of how many times narrower it is. Nothing where no network has one.
     """
-    known = sorted(
-        (math.log(model.width), math.log(rates[model])) for model in series if model in rates
-    )
-    if not known:
-        return {}
+    known = [model for model in series if model in rates]
     out: dict[Model, float] = {}
-    for model in series:
-        x = math.log(model.width)
-        below = max((point for point in known if point[0] <= x), default=known[0])
-        above = min((point for point in known if point[0] >= x), default=known[-1])
-        part = (x - below[0]) / (above[0] - below[0]) if above[0] > below[0] else 0.0
-        out[model] = (
-            rates[model]
-            if model in rates
-            else float(f"{math.exp(below[1] + part * (above[1] - below[1])):.2g}")
-        )
+    for model in series if known else ():
+        near = min(known, key=lambda other: abs(math.log(other.width / model.width)))
+        scaled = rates[near] * math.sqrt(near.width / model.width)
+        out[model] = rates[near] if near == model else float(f"{scaled:.2g}")
     return out
 
 

@@ -12,8 +12,12 @@ from convscope.training import Run
 
 @dataclass(frozen=True)
 class CapacityResult:
-    """What the chapter on capacity gives to others: the smallest network within one standard error
-    of the sweep's best, and the finished runs of the sweep."""
+    """What the chapter on capacity gives to others, of the networks on all images.
+
+    smallest: the smallest network that is shown to be within the margin of the best one's
+        validation loss; the best one where none is.
+    runs: the finished runs.
+    """
 
     smallest: ConvNet
     runs: tuple[Run, ...]

@@ -12,51 +12,102 @@ import pandas as pd
 from convscope.report.chart_style import HEIGHT, WIDTH, colour, finish, size_axis, tooltip
 
 SPLIT_COLOURS = {"train": "#0072B2", "validation": "#009E73", "test": "#D55E00"}
+EPOCHS_SHOWN = ["best epoch", "last epoch"]
+SERIES_PANEL = 230  # pixels, the width of a series' panel
 PANEL = 170  # pixels, the width of a small panel
 PANEL_LETTERS = 28  # letters of a panel's title that fit on one line
 
 
-def loss_against_size(rows: list[dict[str, Any]], field: str, title: str) -> dict[str, Any]:
-    """Loss with 95 % intervals against a size: one panel for the best epoch, one for the last.
+def loss_against_size(
+    rows: list[dict[str, Any]], field: str, title: str, panels: Sequence[str]
+) -> dict[str, Any]:
+    """Loss with 95 % intervals against a size, a panel per series of networks.
 
-    One colour per sweep; test losses are solid, training losses dashed.
+    One colour per split. The best epoch has filled marks and solid lines, the last one open marks
+    and dashed lines; a ring marks the lowest test loss of a panel.
 
-    rows: `field` (the size), depth (the sweep's name), split ("train" or "test"), when ("best
-    epoch" or "last epoch"), loss, low, high, network.
+    rows: `field` (the size), panel, split ("train" or "test"), when ("best epoch" or "last
+    epoch"), loss, low, high, network, lowest (whether the ring is around it).
     title: the size in words.
+    panels: the series in the order of their panels.
     """
     frame = pd.DataFrame(rows)
-    depths = sorted(frame["depth"].unique())
+    splits = alt.Scale(
+        domain=["train", "test"], range=[SPLIT_COLOURS[s] for s in ("train", "test")]
+    )
     base = alt.Chart(frame).encode(
-        x=size_axis(field, title), color=colour("depth", "sweep", depths)
+        x=size_axis(field, title), color=alt.Color("split:N", title="split", scale=splits)
     )
     value = alt.Y("loss:Q", title="cross-entropy (nats)", scale=alt.Scale(zero=False))
     dash = alt.StrokeDash(
-        "split:N", title="split", scale=alt.Scale(domain=["test", "train"], range=[[1, 0], [5, 4]])
-    )
-    shape = alt.Shape(
-        "split:N",
-        title="split",
-        scale=alt.Scale(domain=["test", "train"], range=["circle", "triangle-up"]),
+        "when:N", title="epoch", scale=alt.Scale(domain=EPOCHS_SHOWN, range=[[1, 0], [5, 4]])
     )
     shown = {
         "network": ("network", ""),
         "split": ("split", ""),
+        "when": ("at", ""),
         "loss": ("loss", ".3f"),
         "low": ("95 % from", ".3f"),
         "high": ("to", ".3f"),
     }
+    points = base.encode(y=value, tooltip=tooltip({field: (title, ","), **shown}))
+    best, last = (points.transform_filter(f"datum.when == '{when}'") for when in EPOCHS_SHOWN)
     layers = alt.layer(
         base.mark_line(strokeWidth=2).encode(y=value, strokeDash=dash),
         base.mark_rule(strokeWidth=1.5).encode(
             y=alt.Y("low:Q", title="cross-entropy (nats)"), y2="high:Q"
         ),
-        base.mark_point(filled=True, size=55, opacity=1).encode(
-            y=value, shape=shape, tooltip=tooltip({field: (title, ","), **shown})
-        ),
-    ).properties(width=WIDTH, height=HEIGHT)
+        best.mark_point(filled=True, size=50, opacity=1),
+        last.mark_point(filled=False, fill="#ffffff", size=45, opacity=1, strokeWidth=1.8),
+        alt.Chart(frame)
+        .transform_filter("datum.lowest")
+        .mark_point(size=220, strokeWidth=1.8, color="#000000", filled=False)
+        .encode(x=size_axis(field, title), y=value),
+    ).properties(width=SERIES_PANEL, height=HEIGHT)
+    return finish(layers.facet(facet=panel_facet(panels), columns=3))
+
+
+def panel_facet(panels: Sequence[str]) -> alt.Facet:
+    return alt.Facet("panel:N", title=None, sort=list(panels))
+
+
+def loss_against_images(
+    points: list[dict[str, Any]], lines: list[dict[str, Any]], networks: Sequence[str]
+) -> dict[str, Any]:
+    """Validation loss with 95 % intervals against training images, one colour per network.
+
+    points: images, network, parameters, loss, low, high.
+    lines: images, network, loss of a law; none: the points are joined.
+    networks: the networks in the order of their colours.
+    """
+    shades = alt.Color(
+        "network:N",
+        title="network",
+        scale=alt.Scale(domain=list(networks), scheme="viridis"),
+        legend=alt.Legend(symbolLimit=0),
+    )
+    x = size_axis("images", "training images")
+    value = alt.Y("loss:Q", title="validation loss (nats)", scale=alt.Scale(zero=False))
+    base = alt.Chart(pd.DataFrame(points)).encode(x=x, color=shades)
+    joined = alt.Chart(pd.DataFrame(lines)).encode(x=x, color=shades) if lines else base
+    shown = {
+        "network": ("network", ""),
+        "images": ("training images", ","),
+        "parameters": ("parameters", ","),
+        "loss": ("loss", ".3f"),
+        "low": ("95 % from", ".3f"),
+        "high": ("to", ".3f"),
+    }
     return finish(
-        layers.facet(column=alt.Column("when:N", title=None, sort=["best epoch", "last epoch"]))
+        alt.layer(
+            joined.mark_line(strokeWidth=1.8).encode(y=value),
+            base.mark_rule(strokeWidth=1.5).encode(
+                y=alt.Y("low:Q", title="validation loss (nats)"), y2="high:Q"
+            ),
+            base.mark_point(filled=True, size=60, opacity=1).encode(
+                y=value, tooltip=tooltip(shown)
+            ),
+        ).properties(width=2 * WIDTH, height=HEIGHT)
     )
 
 
@@ -67,7 +118,7 @@ def accuracy_against_size(
 
     rows: parameters, depth (the sweep's name, another one beside the sweeps), sweep (whether it
     belongs to a sweep), accuracy, low, high, network.
-    marked: parameters and accuracy of the smallest network within one standard error, if any.
+    marked: parameters and accuracy of the network that following chapters take, if any.
     """
     frame = pd.DataFrame(rows)
     kinds = list(dict.fromkeys(frame.sort_values("sweep", ascending=False, kind="stable")["depth"]))
@@ -93,7 +144,7 @@ def accuracy_against_size(
     ]
     if marked:
         # named in the legend: words beside the point would lie on other networks
-        name = "smallest within one SE"
+        name = "taken by the next chapters"
         legend = alt.Legend(
             title=None, symbolSize=200, symbolStrokeColor="#000000", symbolFillColor="transparent"
         )
@@ -108,16 +159,16 @@ def accuracy_against_size(
 
 
 def gap_against_size(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Generalisation gap (validation − training loss) against parameters, one colour per sweep.
+    """Generalisation gap (validation − training loss) against parameters, one colour per series.
 
-    rows: parameters, depth (the sweep's name), when ("best epoch" or "last epoch"), gap, network.
+    rows: parameters, depth (the series' name), when ("best epoch" or "last epoch"), gap, network.
     """
     frame = pd.DataFrame(rows)
-    depths = sorted(frame["depth"].unique())
+    depths = list(dict.fromkeys(frame["depth"]))
     base = alt.Chart(frame).encode(
         x=size_axis("parameters", "learnable parameters"),
         y=alt.Y("gap:Q", title="validation − training loss (nats)"),
-        color=colour("depth", "sweep", depths),
+        color=colour("depth", "series", depths),
     )
     dash = alt.StrokeDash(
         "when:N",

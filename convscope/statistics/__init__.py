@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     from convscope.statistics.network_verdicts import with_verdicts as with_verdicts
     from convscope.statistics.run_comparisons import Comparison as Comparison
     from convscope.statistics.run_comparisons import compare as compare
+    from convscope.statistics.scaling import Forecast as Forecast
+    from convscope.statistics.scaling import Interval as Interval
+    from convscope.statistics.scaling import coverage_of as coverage_of
+    from convscope.statistics.scaling import forecast_of as forecast_of
+    from convscope.statistics.scaling_law import Cell as Cell
+    from convscope.statistics.scaling_law import Law as Law
     from convscope.statistics.softmax_regression import SoftmaxOptimum as SoftmaxOptimum
     from convscope.statistics.softmax_regression import affordable_optimum as affordable_optimum
     from convscope.statistics.softmax_regression import softmax_optimum as softmax_optimum
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
     from convscope.statistics.verdicts import sweep_verdict as sweep_verdict
 
 _HOMES = {
+    "Cell": "scaling_law",
     "Comparison": "run_comparisons",
     "Configuration": "configuration",
     "Crossed": "crossed_factors",
@@ -54,18 +61,23 @@ _HOMES = {
     "FALL": "network_verdicts",
     "FLAT": "network_verdicts",
     "SoftmaxOptimum": "softmax_regression",
+    "Forecast": "scaling",
+    "Interval": "scaling",
+    "Law": "scaling_law",
     "SweepVerdict": "verdicts",
     "above_chance": "multiple_tests",
     "accuracy_difference": "comparisons",
     "affordable_optimum": "softmax_regression",
     "compare": "run_comparisons",
     "configurations": "configuration",
+    "coverage_of": "scaling",
     "crossed": "crossed_factors",
     "crossed_accuracies": "multiple_tests",
     "difference_se": "comparisons",
     "equivalence": "comparisons",
     "estimates": "estimation",
     "fall_per_epoch": "learning_curves",
+    "forecast_of": "scaling",
     "grouped": "configuration",
     "holm": "multiple_tests",
     "joined": "crossed_factors",

@@ -3,57 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from convscope.chapters.capacity.charts import charts_of, networks_table
+from convscope.chapters.capacity.judgement import Judgement, judgement_of
 from convscope.chapters.capacity.plan import (
-    PRESETS,
+    MARGIN,
     QUESTION,
     TITLE,
+    families_of,
     references_of,
     sweep_of,
-    sweeps_of,
-    tuned_of,
+    sweep_pilots,
 )
 from convscope.chapters.capacity.words import (
-    SweepVerdict,
+    Changed,
     brief_of,
+    changes_of_accuracy,
     nothing_finished,
     paragraphs_of,
     sentence_of,
-    sweep_name,
-    sweeps_among,
-    verdict_on,
 )
-from convscope.planning import Chapter, Context, Request, rates_table, transferred, tuned_rates
+from convscope.planning import Chapter, Context, Request, rates_from, rates_table, transferred
 from convscope.report import CapacityResult, Finding
-from convscope.statistics import (
-    Configuration,
-    Estimate,
-    fall_per_epoch,
-    judged,
-    smallest_within_one_se,
-)
+from convscope.statistics import Configuration, Estimate, Forecast, fall_per_epoch
 from convscope.training import Run
 
 
 def chapter(context: Context) -> Chapter:
-    """Pilots at the ends of the sweeps, then all networks and the reference recipe."""
-    sweep = sweep_of(context)
-    tuned = yield from tuned_rates(context, tuned_of(context), PRESETS[context.preset].rates)
+    """Pilots of one width of each sweep, then all networks, and the reference recipe beside."""
+    tuned = yield from rates_from(sweep_pilots(context))
     rates = {
         model: rate
-        for members in sweeps_of(context)
+        for members in families_of(context)
         for model, rate in transferred(tuned.rates, members).items()
     }
-    missing = [recipe for recipe in sweep if recipe.model not in rates]
-    tried = [
-        replace(recipe, lr=rates.get(recipe.model, tuned.fallback), seed=seed)
-        for recipe in sweep
-        for seed in context.seeds
-    ]
-    answer = yield [Request(references_of(context), "reference"), Request(tried, "sweep")]
+    sweep = sweep_of(context, rates, tuned.fallback)
+    missing = {recipe.model for recipe in sweep} - set(rates)
+    references = references_of(context)
+    beside = [Request(references, "reference")] if references else []
+    answer = yield [*beside, Request(sweep, "sweep")]
     return finding(context, tuned.pilots, answer.of("sweep"), answer.of("reference"), len(missing))
 
 
@@ -70,23 +59,23 @@ def finding(
     sweep, strong: the runs of the sweep and of the reference recipe beside it.
     no_pilot: the number of networks of which no pilot finished.
     """
-    networks, beside = judged(sweep, strong, context.data)
-    if not networks:
+    judgement = judgement_of(sweep, strong, context.data)
+    if judgement is None:
         return no_finding(context, pilots, sweep)
-    judgement = judgement_of(networks)
-    small = judgement.small
     return Finding(
         "capacity",
         TITLE,
         QUESTION,
         str(judgement.verdict),
-        sentence_of(context.data.name, judgement.verdict, judgement.best, small, networks, beside),
-        numbers_of(judgement, networks, beside, len(context.seeds)),
-        tables=[networks_table(networks + beside), rates_table(pilots)],
-        charts=charts_of(networks, beside, small),
-        paragraphs=paragraphs_of(context, networks, beside, judgement.verdicts, pilots, no_pilot),
-        gives=CapacityResult(small.convnet, tuple(run for one in networks for run in one.runs)),
-        brief=brief_of(judgement.best, small),
+        sentence_of(context.data.name, judgement),
+        numbers_of(judgement, len(context.seeds)),
+        tables=[networks_table(judgement), rates_table(pilots)],
+        charts=charts_of(judgement),
+        paragraphs=paragraphs_of(context, judgement, pilots, no_pilot),
+        gives=CapacityResult(
+            judgement.small.convnet, tuple(run for one in judgement.whole for run in one.runs)
+        ),
+        brief=brief_of(judgement),
     )
 
 
@@ -103,48 +92,46 @@ def no_finding(context: Context, pilots: Sequence[Run], sweep: Sequence[Run]) ->
     )
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """What validation loss says of the networks of the sweep."""
+def numbers_of(judgement: Judgement, seeds: int) -> dict[str, Any]:
+    def plain(one: Configuration, images: int) -> dict[str, Any]:
+        return numbers_of_network(one, images, changes[one])
 
-    best: Configuration
-    small: Configuration  # the smallest within one standard error of the best
-    verdicts: dict[str, SweepVerdict]  # of each series of networks that differ in width alone
-    verdict: SweepVerdict  # of the series of the best
-
-
-def judgement_of(networks: Sequence[Configuration]) -> Judgement:
-    loss = {one: one.val_loss for one in networks}
-    best, small = smallest_within_one_se(loss, {one: one.parameters for one in networks})
-    verdicts = {name: verdict_on(members) for name, members in sweeps_among(networks).items()}
-    return Judgement(best, small, verdicts, verdicts[sweep_name(best.convnet, networks)])
-
-
-def numbers_of(
-    judgement: Judgement,
-    networks: Sequence[Configuration],
-    beside: Sequence[Configuration],
-    seeds: int,
-) -> dict[str, Any]:
-    lowest = min((*networks, *beside), key=lambda one: one.val_loss.mean)
+    changes = {
+        one: change
+        for found in (*judgement.networks.values(), judgement.beside)
+        for one, change in changes_of_accuracy(found).items()
+    }
+    lowest = min((*judgement.whole, *judgement.beside), key=lambda one: one.val_loss.mean)
+    most = judgement.images
     return {
-        "verdicts": {name: str(found) for name, found in judgement.verdicts.items()},
-        "best": numbers_of_network(judgement.best),
-        "smallest_within_one_se": numbers_of_network(judgement.small),
-        "best_of_all": numbers_of_network(lowest),
-        "networks": [numbers_of_network(one) for one in networks],
-        "beside": [numbers_of_network(one) for one in beside],
+        "images": list(judgement.networks),
+        "margin": MARGIN,
+        "verdicts": {name: str(found) for name, found in judgement.verdicts[most].items()},
+        "verdicts_by_images": {
+            str(n): {name: found.numbers() for name, found in verdicts.items()}
+            for n, verdicts in judgement.verdicts.items()
+        },
+        "best": plain(judgement.best, most),
+        "smallest_within_margin": plain(judgement.small, most),
+        "best_of_all": plain(lowest, most),
+        "networks": [plain(one, n) for n, one in judgement.all],
+        "beside": [plain(one, most) for one in judgement.beside],
+        "forecast": numbers_of_forecast(judgement.forecast),
         "seeds": seeds,
     }
 
 
-def numbers_of_network(network: Configuration) -> dict[str, Any]:
+def numbers_of_network(network: Configuration, images: int, after: Changed) -> dict[str, Any]:
+    """For results.json. after: how accuracy changes from the best epoch to the last."""
+
     def plain(e: Estimate) -> dict[str, float]:
         return {"mean": e.mean, "se": e.se, "low": e.low, "high": e.high}
 
-    model, fall = network.convnet, fall_per_epoch(network.curve("train"))
+    model, rise = network.convnet, network.rise
+    epochs = [row["epoch"] for row in network.runs[0].rows]
     return {
         "network": network.label,
+        "images": images,
         "width": model.width,
         "depth": model.depth,
         "block_depth": model.block_depth,
@@ -153,6 +140,8 @@ def numbers_of_network(network: Configuration) -> dict[str, Any]:
         "parameters": network.parameters,
         "flops": network.flops,
         "lr": network.rate,
+        "epochs": network.recipe.epochs,
+        "best_epochs": [run.best["epoch"] for run in network.runs],
         "verdict": network.verdict,
         "best": {
             "train_loss": plain(network.train_loss),
@@ -165,9 +154,31 @@ def numbers_of_network(network: Configuration) -> dict[str, Any]:
             "val_loss": plain(network.val_last),
             "test_loss": plain(network.test_last),
         },
+        "rise": None if rise is None else rise.numbers(),
+        "accuracy_after": {"mean": after.mean, "interval": [after.low, after.high]},
         "gap_best": network.gap,
         "gap_last": network.gap_last,
-        "fall_per_epoch": fall,  # None of fewer than three epochs
-        "rise": None if network.rise is None else network.rise.numbers(),
+        "fall_per_epoch": fall_per_epoch(network.curve("train"), epochs),
         "replication": network.replication,
+    }
+
+
+def numbers_of_forecast(found: Forecast) -> dict[str, Any]:
+    """What is forecast, the test of it, and why nothing is where nothing is."""
+
+    def plain(interval: Any) -> dict[str, Any] | None:
+        if interval is None:
+            return None
+        return {"mean": interval.mean, "interval": [interval.low, interval.high]}
+
+    law = found.law
+    return {
+        "reason": found.reason,
+        "cells": found.cells,
+        "predicted": plain(found.predicted),
+        "observed": found.observed,
+        "images": plain(found.images),
+        "size": plain(found.size),
+        "limit": found.limit,
+        "exponents": None if law is None else {"images": law.alpha, "parameters": law.beta},
     }

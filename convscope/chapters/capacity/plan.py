@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,13 +10,14 @@ from convscope.errors import UserError
 from convscope.planning import (
     Context,
     base_recipe,
-    epochs_of,
+    epochs_to_turn,
     leaves_room,
-    narrowest_and_widest,
-    pilots_of,
+    nested_subsets,
+    pilot_of,
     reference_recipe,
+    shallower,
 )
-from convscope.recipe import ConvNet, Recipe
+from convscope.recipe import ConvNet, Model, Recipe
 
 TITLE = "Capacity"
 
@@ -26,16 +28,29 @@ QUESTION = (
 
 NEEDS: tuple[str, ...] = ()
 
+MARGIN = 0.02  # nats of validation loss that do not matter
+
+PILOT_SHARE = 2 / 3  # of the epochs of the run whose rate a pilot chooses
+
+
+@dataclass(frozen=True)
+class Subset:
+    """What is trained on a part of the training images: networks, and the most seeds of each."""
+
+    models: tuple[ConvNet, ...] = ()
+    seeds: int | None = None
+
 
 @dataclass(frozen=True)
 class Preset:
     """What a preset trains.
 
-    sweeps: each a series of networks that differ in width alone.
-    epochs: of a run of the sweep.
+    sweeps: each a series of networks that differ in width alone, on all images.
+    epochs: of a network of 16 filters in its first block on 45,000 images (`epochs_to_turn`).
     rates: learning rates that pilots try.
-    reference_seeds: how often the reference recipe is trained.
-    looked_at: training images evaluated after each epoch; None: all.
+    reference_seeds: how often the reference recipe is trained, where the chapter `best` does.
+    looked_at: training images evaluated at each evaluation; None: all.
+    small, middle: networks of one of the sweeps, on the two smaller subsets of the images.
     """
 
     sweeps: tuple[tuple[ConvNet, ...], ...]
@@ -43,16 +58,19 @@ class Preset:
     rates: tuple[float, ...]
     reference_seeds: int
     looked_at: int | None = None
+    small: Subset = Subset()
+    middle: Subset = Subset()
 
 
 def widths(model: ConvNet, *sizes: int) -> tuple[ConvNet, ...]:
     return tuple(replace(model, width=width) for width in sizes)
 
 
-def first(
-    depth: int, hidden: tuple[int, ...] = (256,), pool: Literal["max", "avg"] = "max"
-) -> ConvNet:
-    """The report's first architecture: convolutions, each with ReLU and pooling, then FC layers."""
+def first(depth: int, hidden: tuple[int, ...] = (), pool: Literal["max", "avg"] = "max") -> ConvNet:
+    """The report's first architecture: convolutions, each with ReLU and pooling, then FC layers.
+
+    hidden: the units of FC layers before the classifier, which is one itself.
+    """
     return ConvNet(1, depth, hidden=hidden, pool=pool)
 
 
@@ -66,85 +84,168 @@ def second(depth: int, block_depth: int) -> ConvNet:
 
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
-        sweeps=(widths(first(1), 8), widths(first(2), 8), widths(first(3), 1, 2, 4, 8, 16)),
-        epochs=6,
+        sweeps=(widths(first(3), 2, 8, 16, 32),),
+        epochs=7,
         rates=(1e-3, 2e-3, 4e-3),
         reference_seeds=1,
-        looked_at=15_000,
+        looked_at=5_000,
+        small=Subset(widths(first(3), 2, 8, 16, 32)),
+        middle=Subset(widths(first(3), 8, 16, 32), seeds=1),
     ),
     "standard": Preset(
         sweeps=(
-            widths(first(1), 2, 8, 24),
-            widths(first(2), 2, 8, 16),
-            widths(first(3), 2, 4, 8, 16, 24),
+            widths(first(3), 2, 4, 8, 16, 32, 64),
+            *(widths(first(depth), 4, 8, 16) for depth in (1, 2, 4)),
             widths(first(3, pool="avg"), 4, 8, 16),
-            widths(second(1, 3), 2, 4, 8),
-            widths(second(3, 3), 2, 4, 8),
+            widths(first(3, (256,)), 4, 8, 16),
+            widths(first(3, (256, 64)), 4, 8, 16),
+            *(widths(second(*sizes), 4, 8, 16) for sizes in ((1, 3), (2, 2), (3, 2), (3, 3))),
         ),
-        epochs=6,
+        epochs=8,
         rates=(1e-3, 2e-3, 4e-3),
         reference_seeds=3,
+        looked_at=15_000,
+        small=Subset(widths(first(3), 2, 4, 8, 16, 32, 64)),
+        middle=Subset(widths(first(3), 2, 4, 8, 16, 32, 64), seeds=2),
     ),
     "full": Preset(
         sweeps=(
             *(
                 widths(first(depth, hidden, pool), 2, 4, 8, 16, 32, 64, 128)
                 for depth in (1, 2, 3, 4)
-                for hidden in ((256,), (256, 64))
+                for hidden in ((), (256,), (256, 64))
                 for pool in ("max", "avg")
             ),
             *(
                 widths(second(depth, blocks), 2, 4, 8, 16, 32, 64, 128)
                 for depth in (1, 2, 3)
-                for blocks in (1, 2, 3)
+                for blocks in (2, 3)
             ),
         ),
-        epochs=30,
+        epochs=20,
         rates=(2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
         reference_seeds=5,
+        small=Subset(widths(first(3), 2, 4, 8, 16, 32, 64, 128)),
+        middle=Subset(widths(first(3), 2, 4, 8, 16, 32, 64, 128)),
     ),
 }
 
 
-def sweeps_of(context: Context) -> list[list[ConvNet]]:
-    """The preset's sweeps, of the networks that fit the images."""
-    sweeps = [
-        [m for m in sweep if leaves_room(m, context.data.in_shape)]
-        for sweep in PRESETS[context.preset].sweeps
+# --- which networks, on how many images
+
+
+@dataclass(frozen=True)
+class Series:
+    """Networks that differ in width alone, on a number of images, with at most so many seeds."""
+
+    models: tuple[ConvNet, ...]
+    images: int
+    seeds: int | None
+
+
+def series_of(context: Context) -> list[Series]:
+    """The preset's series, of the networks that fit the images; the smallest subset comes first."""
+    preset, numbers = PRESETS[context.preset], nested_subsets(context)
+    parts = [preset.small, preset.middle] if len(numbers) == 3 else []
+    found = [
+        Series(fitting(context, part.models), images, part.seeds)
+        for part, images in zip(parts, numbers, strict=False)
     ]
-    sweeps = [sweep for sweep in sweeps if sweep]
-    if not sweeps:
+    found += [Series(models, numbers[-1], None) for models in sweeps_of(context)]
+    return [series for series in found if series.models]
+
+
+def fitting(context: Context, models: tuple[ConvNet, ...]) -> tuple[ConvNet, ...]:
+    """Those that the images leave room for.
+
+    Where they leave none in any sweep, the networks have fewer blocks.
+    """
+    shape = context.data.in_shape
+    every = [model for sweep in PRESETS[context.preset].sweeps for model in sweep]
+    if not any(leaves_room(model, shape) for model in every):
+        models = tuple(shallower(model, shape) for model in models)
+    return tuple(model for model in models if leaves_room(model, shape))
+
+
+def sweeps_of(context: Context) -> list[tuple[ConvNet, ...]]:
+    """The preset's sweeps, of the networks that fit the images."""
+    sweeps = [fitting(context, sweep) for sweep in PRESETS[context.preset].sweeps]
+    if not any(sweeps):
         _, height, width = context.data.in_shape
         raise UserError(
             f"images of {height}×{width} pixels leave no room for a convolution with pooling"
         )
-    return sweeps
+    return [models for models in sweeps if models]
 
 
-def sweep_of(context: Context) -> list[Recipe]:
-    """One recipe for each network; rate and seed are filled in later.
+def families_of(context: Context) -> list[list[ConvNet]]:
+    """All networks that differ in width alone, whatever their images; a pilot serves a family."""
+    families: dict[ConvNet, dict[ConvNet, None]] = {}
+    for series in series_of(context):
+        for model in series.models:
+            families.setdefault(replace(model, width=1), {})[model] = None
+    return [list(members) for members in families.values()]
+
+
+def recipe_of(context: Context, model: ConvNet, images: int) -> Recipe:
+    """A network on so many images; its rate and seed are filled in later.
 
     The learning rate is constant and there is no augmentation, so that nothing hides overfitting.
-    Over- and underfitting are told from training losses, so these are taken over all training
-    images, or over a larger sample than those of other chapters.
     """
     preset = PRESETS[context.preset]
-    base = replace(
-        base_recipe(context, sample=preset.looked_at),
-        epochs=epochs_of(context, preset.epochs),
+    base = base_recipe(context, images, preset.looked_at)
+    evaluated = min(images, base.train_sample or images)
+    evaluated += len(context.data.val) + len(context.data.test)
+    return replace(
+        base,
+        model=model,
+        epochs=epochs_to_turn(context, preset.epochs, images, model.width),
         schedule="constant",
+        # so that a run on few images does not pay for many that are evaluated
+        evaluate_every=2 if evaluated > 2 * images else 1,
     )
-    return [replace(base, model=model) for sweep in sweeps_of(context) for model in sweep]
 
 
-def tuned_of(context: Context) -> list[Recipe]:
-    """Those that get pilots: the narrowest and the widest network of each sweep."""
-    chosen = {model for sweep in sweeps_of(context) for model in narrowest_and_widest(sweep)}
-    return [recipe for recipe in sweep_of(context) if recipe.model in chosen]
+def sweep_of(context: Context, rates: Mapping[Model, float], otherwise: float) -> list[Recipe]:
+    """All runs of the sweep. otherwise: the rate of networks of which no pilot finished."""
+    return list(
+        dict.fromkeys(
+            replace(
+                recipe_of(context, model, series.images),
+                lr=rates.get(model, otherwise),
+                seed=seed,
+            )
+            for series in series_of(context)
+            for model in series.models
+            for seed in context.seeds[: series.seeds]
+        )
+    )
+
+
+# --- what comes before and beside it
+
+
+def sweep_pilots(context: Context) -> list[Recipe]:
+    """Short runs on the smallest subset, of one network of each sweep, one for each rate."""
+    preset, images = PRESETS[context.preset], nested_subsets(context)[0]
+    out = []
+    for model in map(pilot_of, families_of(context)):
+        recipe = recipe_of(context, model, images)
+        short = replace(
+            recipe,
+            epochs=max(1, round(PILOT_SHARE * recipe.epochs)),
+            evaluate=("val",),
+            train_sample=None,
+            seed=context.seeds[0],
+        )
+        out += [replace(short, lr=rate) for rate in preset.rates]
+    return out
 
 
 def references_of(context: Context) -> list[Recipe]:
-    """The reference recipe, with as many seeds as the preset gives it."""
+    """The reference recipe, where the chapter `best` trains it too, so that it costs nothing."""
+    if "best" not in context.chapters:
+        return []
     return [
         replace(reference_recipe(context), seed=seed)
         for seed in context.seeds[: PRESETS[context.preset].reference_seeds]
@@ -153,6 +254,5 @@ def references_of(context: Context) -> list[Recipe]:
 
 def forecast(context: Context) -> list[Recipe]:
     """The recipes that the chapter will ask for, to estimate its time; rates are not known yet."""
-    rates, sweep = PRESETS[context.preset].rates, sweep_of(context)
-    whole = [replace(recipe, lr=rates[0], seed=seed) for recipe in sweep for seed in context.seeds]
-    return pilots_of(context, tuned_of(context), rates) + references_of(context) + whole
+    rate = PRESETS[context.preset].rates[0]
+    return sweep_pilots(context) + references_of(context) + sweep_of(context, {}, rate)
