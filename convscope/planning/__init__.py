@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from convscope.planning.epochs import shallower as shallower
     from convscope.planning.epochs import smallest_of_capacity as smallest_of_capacity
     from convscope.planning.pilots import MANY_IMAGES as MANY_IMAGES
-    from convscope.planning.pilots import narrowest_and_widest as narrowest_and_widest
     from convscope.planning.pilots import pilot_of as pilot_of
     from convscope.planning.pilots import pilots_of as pilots_of
     from convscope.planning.pilots import rates_from as rates_from
