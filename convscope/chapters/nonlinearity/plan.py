@@ -16,7 +16,6 @@ from convscope.planning import (
     smallest_of_capacity,
 )
 from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression
-from convscope.training import Run
 
 TITLE = "Nonlinearity"
 
@@ -106,8 +105,7 @@ def base_of(context: Context) -> tuple[ConvNet, Source]:
     that is as good as the capacity sweep's best, else the preset's.
     """
     if context.best is not None:
-        found: Run | Recipe = getattr(context.best, "affordable", None) or context.best.winner
-        model = (found.recipe if isinstance(found, Run) else found).model
+        model = (context.best.affordable or context.best.winner).model
         if isinstance(model, ConvNet) and kinds_of(model):
             return model, "best"
     model = smallest_of_capacity(context)
@@ -120,8 +118,7 @@ def bases_of(context: Context) -> list[ConvNet]:
     """The networks that are ablated, that of the verdict first."""
     bases = [base_of(context)[0]]
     if PRESETS[context.preset].winner_too and context.best is not None:
-        winner: Run | Recipe = context.best.winner
-        model = (winner.recipe if isinstance(winner, Run) else winner).model
+        model = context.best.winner.model
         bases += [model] if isinstance(model, ConvNet) and model not in bases else []
     return bases
 

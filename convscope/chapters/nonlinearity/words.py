@@ -171,5 +171,5 @@ def origin_of(context: Context, base: ConvNet) -> tuple[str, str]:
     model, source = base_of(context)
     if model != base:
         return "", ""
-    reason = getattr(context.best, "reason", "") if source == "best" else ""
+    reason = context.best.reason if source == "best" and context.best is not None else ""
     return source, reason

@@ -76,8 +76,8 @@ def network_of_question_1(context: Context) -> tuple[ConvNet, Source]:
     good as the capacity sweep's best, else the chapter's own.
     """
     if context.best is not None:
-        found: Run | Recipe = getattr(context.best, "affordable", None) or context.best.winner
-        model = (found if isinstance(found, Recipe) else found.recipe).model
+        found = context.best.affordable or context.best.winner
+        model = found.model
         if isinstance(model, ConvNet):
             return model, "best"
     smallest = smallest_of_capacity(context)
