@@ -292,8 +292,10 @@ def main() -> int:
     print(text)
     if options.write:
         head = (
-            f"From {options.draws} simulated studies each, on the images and networks of "
-            f"{options.data}; `make calibrate` repeats it.\n\n"
+            f"Each row is from {options.draws} simulated studies whose truth is known, on images "
+            f"and networks of {options.data}.\nWhere a verdict is false, its rate is an error, 5 % "
+            "at most; where it is true, its rate is the power.\nThe range is over the numbers of "
+            "images. `make calibrate` repeats it.\n\n"
         )
         PAGE.write_text(head + text + "\n", encoding="utf-8")
     bad = [
