@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from convscope.statistics.network_verdicts import judged as judged
     from convscope.statistics.network_verdicts import with_verdicts as with_verdicts
     from convscope.statistics.run_comparisons import Comparison as Comparison
+    from convscope.statistics.run_comparisons import check_images as check_images
+    from convscope.statistics.run_comparisons import check_question as check_question
     from convscope.statistics.run_comparisons import compare as compare
     from convscope.statistics.verdicts import SweepVerdict as SweepVerdict
     from convscope.statistics.verdicts import smallest_within_one_se as smallest_within_one_se
@@ -44,6 +46,8 @@ _HOMES = {
     "FLAT": "network_verdicts",
     "SweepVerdict": "verdicts",
     "accuracy_difference": "comparisons",
+    "check_images": "run_comparisons",
+    "check_question": "run_comparisons",
     "compare": "run_comparisons",
     "configurations": "configuration",
     "crossed": "crossed_factors",
