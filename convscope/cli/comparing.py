@@ -29,13 +29,10 @@ if TYPE_CHECKING:
 CODES = {"better": 0, "worse": 1, "equivalent": 3, "cannot tell": 4}
 MOST_SEEDS = 1000
 
-Side = Annotated[
-    str,
-    typer.Argument(
-        help="A run's folder, a folder of runs of one configuration, a study (its winner), runs "
-        "joined by commas, a recipe file, or a named recipe."
-    ),
-]
+WAYS = (
+    "A run's folder, a folder of runs of one configuration, a study (its winner), runs joined by "
+    "commas, a recipe file, or a named recipe."
+)
 
 
 @dataclass(frozen=True)
@@ -71,8 +68,8 @@ class Compared:
 
 
 def compare(
-    a: Side,
-    b: Side,
+    a: Annotated[str, typer.Argument(metavar="A", help=WAYS)],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same, to compare A with.")],
     margin: Annotated[
         float | None,
         typer.Option(
@@ -185,10 +182,10 @@ def seeds_of(given: str) -> range:
     first, dash, last = given.partition("-")
     if not (first.isdecimal() and (last.isdecimal() if dash else not last)):
         raise UserError(f"seeds {one_line(given)!r}: write a number, as 5, or a range, as 100-104")
-    found = range(int(first), int(last) + 1) if dash else range(int(first))
-    if not 1 <= len(found) <= MOST_SEEDS:
+    start, stop = (int(first), int(last) + 1) if dash else (0, int(first))
+    if not 1 <= stop - start <= MOST_SEEDS:
         raise UserError(f"seeds {one_line(given)!r}: must be 1 to {MOST_SEEDS:,} seeds")
-    return found
+    return range(start, stop)
 
 
 def check_margin(margin: float | None, measure: str) -> None:
