@@ -52,7 +52,7 @@ def test_words_exit_codes_and_the_table(cli: Cli, pair: Path) -> None:
         line[:12].strip(): line[12:].strip() for line in better.out.splitlines() if line[0] > " "
     }
     assert lines["verdict"] == "A is better than B."
-    assert lines["A"].startswith("76.00 % test accuracy, 3 seeds")
+    assert lines["A"].startswith("test accuracy 76.00 %, 3 seeds")
     assert lines["difference"].startswith("+6.00 points, 95 % interval +")
     assert lines["margin"] == "0.5 points" and lines["images"].startswith("2,000 test images")
     assert lines["differ in"] == "model.width: A 8, B 4" and lines["replication"].endswith(" %")
@@ -78,8 +78,13 @@ def test_json_says_what_a_and_b_were(cli: Cli, pair: Path) -> None:
     assert a["recipe"]["model"]["width"] == 8
 
 
-def test_two_finished_runs_take_less_than_a_second(cli: Cli, pair: Path) -> None:
+def test_two_finished_runs_take_less_than_a_second(
+    cli: Cli, pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No data set is loaded and no network is built."""
     cli("compare", "wide", "base")  # imports
+    for name in ("resident_data.load", "trained.build", "main_path.build"):
+        monkeypatch.delattr(f"convscope.training.{name}")
     begun = time.process_time()
     assert cli("compare", "wide", "base").code == 0
     assert time.process_time() - begun < 1.0
@@ -254,6 +259,17 @@ def test_recipes_are_refused_before_anything_is_trained(
         assert all(word in answer.err for word in words), answer.err
     answer = cli("compare", plain, recipe("all", val=0.0), "--split", "val", "--out", out)
     assert answer.code == 2 and "val" in answer.err and not out.exists()
+
+
+def test_a_named_recipe_is_one_too(
+    cli: Cli, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The strong recipe holds out no validation images."""
+    monkeypatch.setattr("convscope.cli.comparing.measured", lambda recipe, given: recipe)
+    write_json(tmp_path / "plain.json", to_json(Recipe(data=str(micro), batch=30)))
+    given = ("compare", "strong", tmp_path / "plain.json", "--data", micro, "--out", tmp_path / "r")
+    answer = cli(*given, "--split", "val")
+    assert answer.code == 2 and "val (0.0 and 0.1)" in answer.err and not (tmp_path / "r").exists()
 
 
 def test_a_bug_does_not_say_worse(cli: Cli, pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,7 +159,7 @@ def test_texts_of_each_word(make_run: MakeRun, tmp_path: Path) -> None:
     assert "from 3 seeds of each, on the same 2,000 images." in text
     assert "differ in 2 settings: model.width (A 8, B 4) and epochs (A 9, B 8)." in text
     assert "The verdict is about all of them together." in text
-    assert "margin: 0.5 points" in table and "A: 76.00 % test accuracy, 3 seeds" in table
+    assert "margin: 0.5 points" in table and "A: test accuracy 76.00 %, 3 seeds" in table
     assert "differ in: model.width: A 8, B 4\n: epochs: A 9, B 8" in table
     one = configuration(make_run, tmp_path, 7, 0.76, CLOSE[:1])
     text, _ = texts(compare(one, base))

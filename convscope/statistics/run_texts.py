@@ -48,12 +48,12 @@ def rows_on(found: Comparison) -> list[tuple[str, str]]:
     a, b = both(found)
     rows = [
         ("verdict", HEADS[found.word]),
-        ("A", f"{a} {what(found)}, {count(found.difference.n[0], 'seed')}"),
-        ("B", f"{b} {what(found)}, {count(found.difference.n[1], 'seed')}"),
+        ("A", f"{what(found)} {a}, {count(found.difference.n[0], 'seed')}"),
+        ("B", f"{what(found)} {b}, {count(found.difference.n[1], 'seed')}"),
         ("difference", f"{gap(found)}, {interval(found).replace(' is', '')}"),
         ("margin", size(found, found.margin)),
         ("images", f"{found.images:,} {SPLITS[found.split]} images, the same for A and B"),
-        ("replication", "unknown" if found.replication is None else share(found.replication, 0)),
+        ("replication", replicated(found)),
     ]
     if found.looks > 1:
         rows.append(("looks", f"{found.looks}, which share the error of 5 %"))
@@ -134,6 +134,13 @@ def again(found: Comparison) -> str:
         "With other seeds and other images, as many as here, "
         f"the same verdict would come out in {often} of cases."
     )
+
+
+def replicated(found: Comparison) -> str:
+    if found.replication is None:
+        return "unknown"
+    sure = "" if found.replication >= SURE else ": not sure to come out again"
+    return f"{share(found.replication, 0)}{sure}"
 
 
 def to_settle(found: Comparison) -> str:
