@@ -6,15 +6,16 @@ import json
 import shutil
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from commands import Cli
-from comparing import CLOSE, MakeRun, configuration
+from comparing import CLOSE, MakeRun, configuration, on_disk
 
 from convscope.files import write_json
 from convscope.recipe.json_form import to_json
-from convscope.recipe.networks import ConvNet
+from convscope.recipe.networks import ConvNet, Custom
 from convscope.recipe.recipe import Recipe
 from convscope.training.run_folder import read_run
 
@@ -259,6 +260,20 @@ def test_recipes_are_refused_before_anything_is_trained(
         assert all(word in answer.err for word in words), answer.err
     answer = cli("compare", plain, recipe("all", val=0.0), "--split", "val", "--out", out)
     assert answer.code == 2 and "val" in answer.err and not out.exists()
+
+
+def test_a_strangers_runs_are_compared_without_their_code(
+    cli: Cli, pair: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pair / "stranger.py").write_text("open('was-here', 'w').write('')\n")
+    monkeypatch.syspath_prepend(str(pair))
+    for seed in range(2):
+        run = make_run(ConvNet(4, 1), [1.0], [1.0], seed=seed, accuracy=0.9)
+        recipe = replace(run.recipe, model=Custom("stranger:net"))
+        on_disk(replace(run, recipe=recipe), pair / "theirs")
+    answer = cli("compare", "theirs", "base", "--json")
+    assert answer.code == 0 and not (pair / "was-here").exists()
+    assert json.loads(answer.out)["compared"]["a"]["label"] == "stranger:net"
 
 
 def test_a_named_recipe_is_one_too(
