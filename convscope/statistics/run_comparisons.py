@@ -200,11 +200,13 @@ def more_of_either(found: Crossed, margin: float, looks: int) -> tuple[int | Non
     error = ERROR / looks
     degrees = FEWEST_IN_TAILS if looks > 1 else FEWEST_DEGREES
     fewest = 1 + math.ceil(degrees / 2)  # seeds of each; two configurations have twice n - 1
-    if min(found.seeds) < fewest:
+    if min(found.seeds) < 2:
         return fewest, None
     parts = parts_of(found, 0, 1)
     levels = 1 - 2 * error, 1 - error  # of the intervals that the rule asks for
-    return seeds_needed(parts, margin, levels=levels), images_needed(parts, margin, levels=levels)
+    seeds = seeds_needed(parts, margin, levels=levels)
+    images = images_needed(parts, margin, levels=levels) if min(found.seeds) >= fewest else None
+    return None if seeds is None else max(seeds, fewest), images
 
 
 def values_of(run: Run, measure: Measure, split: Split) -> Values:

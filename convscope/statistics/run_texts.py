@@ -26,19 +26,15 @@ HEADS = {
 def sentence_on(found: Comparison) -> str:
     """The word and what it rests on, how sure it is, and what would settle it; a line each."""
     a, b = both(found)
+    lower = " (lower is better)" if found.measure == "loss" else ""
     lines = [
         HEADS[found.word],
-        f"{what(found).capitalize()}: {a} for A, {b} for B"
-        f"{', lower is better' if found.measure == 'loss' else ''}.",
+        f"{what(found).capitalize()}{lower}: {a} for A, {b} for B.",
         f"The difference, A minus B, is {gap(found)}; its {interval(found)}.",
         on_margin(found),
         f"These figures come from {seeds_of(found)}, on the same {found.images:,} images.",
+        on_one_seed(found),
     ]
-    if min(found.difference.n) < 2:
-        lines.append(
-            "The interval leaves out how much seeds differ: a network trained once says nothing "
-            "about that."
-        )
     lines += [again(found), to_settle(found), on_settings(found), on_smoothing(found)]
     return "\n".join(line for line in lines if line)
 
@@ -112,24 +108,43 @@ def on_margin(found: Comparison) -> str:
     """What the difference is against the margin."""
     margin = size(found, found.margin)
     if found.word == "equivalent":
-        return (
-            f"It is shown to be smaller than the margin, {margin}, which was taken for no matter."
-        )
+        return f"It is shown to be smaller than the margin, {margin}: so little does not matter."
     if found.word == "cannot tell":
-        return f"It is neither shown to be smaller than the margin, {margin}, nor to have a sign."
+        return (
+            f"It is neither shown to be smaller than the margin, {margin}, "
+            "nor shown to be other than 0."
+        )
     low, high = found.interval
     if low >= found.margin or high <= -found.margin:
         return f"It is larger than the margin, {margin}."
     return f"It is not 0, but may be smaller than the margin, {margin}."
 
 
+def on_one_seed(found: Comparison) -> str:
+    """What the interval is worth where a configuration was trained once."""
+    a, b = found.difference.n
+    if min(a, b) > 1:
+        return ""
+    if a == b:
+        return (
+            "The interval leaves out how much seeds differ: networks trained once say nothing "
+            "about that."
+        )
+    one, other = ("A", "B") if a < b else ("B", "A")
+    return (
+        f"{one} was trained once: the interval supposes that its seeds differ as much as those "
+        f"of {other}, which nothing shows."
+    )
+
+
 def again(found: Comparison) -> str:
     """How often the same word would come out."""
     if found.replication is None:
         return ""
-    often = (
-        f"{'about' if found.replication >= SURE else 'only about'} {share(found.replication, 0)}"
-    )
+    often = f"{'about' if found.replication >= SURE else 'only about'} "
+    often += share(found.replication, 0)
+    if found.replication >= 0.995:
+        often = "nearly 100 %"
     return (
         "With other seeds and other images, as many as here, "
         f"the same verdict would come out in {often} of cases."
