@@ -26,6 +26,7 @@ COMMANDS = [
     "study",
     "report",
     "train",
+    "compare",
     "inspect",
     "probe",
     "runs",

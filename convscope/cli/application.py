@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from convscope.cli.comparing import compare
 from convscope.cli.data_sets import data_fetch, data_info, data_list
 from convscope.cli.networks import inspect, probe
 from convscope.cli.questions import doctor, explain
@@ -42,7 +43,7 @@ def root(
 ) -> None: ...
 
 
-for command in (study, report, train, inspect, probe, runs, doctor, explain):
+for command in (study, report, train, compare, inspect, probe, runs, doctor, explain):
     app.command()(command)
 app.add_typer(data_app, name="data")
 data_app.command("list")(data_list)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from convscope.statistics.network_verdicts import judged as judged
     from convscope.statistics.network_verdicts import with_verdicts as with_verdicts
     from convscope.statistics.run_comparisons import Comparison as Comparison
+    from convscope.statistics.run_comparisons import check_images as check_images
+    from convscope.statistics.run_comparisons import check_question as check_question
     from convscope.statistics.run_comparisons import compare as compare
     from convscope.statistics.scaling import Forecast as Forecast
     from convscope.statistics.scaling import Interval as Interval
@@ -68,6 +70,8 @@ _HOMES = {
     "above_chance": "multiple_tests",
     "accuracy_difference": "comparisons",
     "affordable_optimum": "softmax_regression",
+    "check_images": "run_comparisons",
+    "check_question": "run_comparisons",
     "compare": "run_comparisons",
     "configurations": "configuration",
     "coverage_of": "scaling",

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from convscope.errors import UserError, one_line
+from convscope.errors import UserError, did_you_mean, one_line
 from convscope.recipe import Recipe
-from convscope.statistics.comparisons import equivalence
-from convscope.statistics.crossed_factors import Crossed, Difference, Values, crossed
+from convscope.statistics.crossed_factors import (
+    FEWEST_DEGREES,
+    FEWEST_IN_TAILS,
+    Crossed,
+    Difference,
+    Values,
+    crossed,
+)
 from convscope.statistics.more import images_needed, parts_of, seeds_needed
 from convscope.statistics.replication import replication
 from convscope.training import Run, image_losses, right_answers
 
 Measure = Literal["accuracy", "loss"]
+Split = Literal["test", "val"]
 
 MARGINS: dict[Measure, float] = {"accuracy": 0.005, "loss": 0.02}
 
-# what must be the same for two runs to have seen the same images
-IMAGES = ("data_hash", "size", "val", "split_seed")
+ERROR = 0.05  # of each word, over all looks
+
+# what must be the same for two runs to have been evaluated on the same images
+IMAGES: dict[Split, tuple[str, ...]] = {
+    "test": ("data_hash", "size"),
+    "val": ("data_hash", "size", "val", "split_seed"),
+}
 
 
 @dataclass(frozen=True)
@@ -37,10 +50,11 @@ class Comparison:
     split: "test" or "val".
     images: how many each run was evaluated on.
     replication: how often a comparison of this size would come to the same word; None: unknown.
-    seeds_needed: of each, in all, that would probably settle it where nothing is told; None: no
-        number of seeds would, or it is told.
-    images_needed: the same for images.
+    seeds_needed: of each, in all, that would probably settle it where nothing is told; with one
+        seed, the fewest that allow a word. None: no number of seeds would, or it is told.
+    images_needed: the same for images; None with one seed.
     differ: the settings in which the two differ, and how; the comparison is about all of them.
+    looks: over how many looks at a growing number of seeds the error of 5 % is split.
     """
 
     word: str
@@ -55,6 +69,7 @@ class Comparison:
     seeds_needed: int | None
     images_needed: int | None
     differ: dict[str, tuple[Any, Any]]
+    looks: int = 1
 
     @property
     def verdict(self) -> str:
@@ -62,13 +77,29 @@ class Comparison:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the difference."""
+        """The interval of the difference, of this `level`."""
         return self.difference.low, self.difference.high
+
+    @property
+    def level(self) -> float:
+        """Of the interval: 0.95 for one look."""
+        return 1 - ERROR / self.looks
 
     def __str__(self) -> str:
         from convscope.statistics.run_texts import sentence_on
 
         return sentence_on(self)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """A table for people: what and how much."""
+        from convscope.statistics.run_texts import rows_on
+
+        return rows_on(self)
+
+    def _repr_html_(self) -> str:
+        from convscope.statistics.run_texts import html_on
+
+        return html_on(self)
 
     def numbers(self) -> dict[str, Any]:
         """All figures, as plain JSON values."""
@@ -81,6 +112,8 @@ class Comparison:
             "b": self.b,
             "difference": difference.mean,
             "interval": [difference.low, difference.high],
+            "level": self.level,
+            "looks": self.looks,
             "se": difference.se,
             "degrees_of_freedom": difference.degrees,
             "margin": self.margin,
@@ -99,12 +132,13 @@ def compare(
     margin: float | None = None,
     *,
     measure: Measure = "accuracy",
-    split: Literal["test", "val"] = "test",
+    split: Split = "test",
+    looks: int = 1,
 ) -> Comparison:
     """Whether configuration a is better than b, paired by image, seeds as a random factor.
 
     "equivalent": the difference is shown to lie within ± margin. "better", "worse": it is not, and
-    its 95 % interval excludes 0. "cannot tell": neither; so it is with one seed each, because
+    its 95 % interval excludes 0. "cannot tell": neither; so it is with one seed of either, because
     another seed gives another result. Each word is false in at most 5 % of comparisons.
 
     a, b: finished runs, or one, that differ in their seed alone.
@@ -112,52 +146,82 @@ def compare(
         nats of loss.
     measure: what is compared, at the epoch of lowest validation loss.
     split: the images; choose by "val" where you try many things, and quote "test" once.
+    looks: how often you will compare these two while you add seeds; the error is split over them.
 
-    Raises UserError for runs that did not finish, that differ in more than their seed, that were
-    evaluated on other images, or that recorded no values by image.
+    Seeds of a and b are trained independently, even where their numbers are the same, so they are
+    not paired. Raises UserError for runs that did not finish, that differ in more than their seed,
+    that were evaluated on other images, or that recorded no values by image.
     """
+    check_question(margin, measure, split, looks)
     runs = [[one] if isinstance(one, Run) else list(one) for one in (a, b)]
     margin = MARGINS[measure] if margin is None else margin
-    if not 0 < margin < float("inf"):
-        raise UserError(f"margin = {margin}: a difference above 0 is expected")
-    check_runs(*runs)
+    check_runs(runs[0], runs[1], split)
     values = [np.stack([values_of(run, measure, split) for run in some]) for some in runs]
     found = crossed(values)
-    rule = functools.partial(word_on, margin=margin, measure=measure)
-    word = rule(found)
-    unsettled = parts_of(found, 0, 1) if word == "cannot tell" else None
+    rule = functools.partial(word_on, margin=margin, measure=measure, looks=looks)
+    word, difference = rule(found), found.difference(0, 1)
+    low, high = difference.within(1 - ERROR / looks)
+    seeds, images = more_of_either(found, margin, looks) if word == "cannot tell" else (None, None)
     return Comparison(
         word,
         float(found.means[0].mean()),
         float(found.means[1].mean()),
-        found.difference(0, 1),
+        replace(difference, low=low, high=high),
         margin,
         measure,
         split,
         found.images,
-        replication(values, rule),
-        seeds_needed(unsettled, margin),
-        images_needed(unsettled, margin),
+        replication(values, rule) if min(found.seeds) > 1 else None,
+        seeds,
+        images,
         differences(runs[0][0].recipe, runs[1][0].recipe),
+        looks,
     )
 
 
-def word_on(found: Crossed, margin: float, measure: Measure) -> str:
-    """The word on configuration 0 against configuration 1."""
-    difference = found.difference(0, 1)
-    said = equivalence(difference, margin)
-    if said != "different":
-        return said
+def word_on(found: Crossed, margin: float, measure: Measure, looks: int = 1) -> str:
+    """The word on configuration 0 against configuration 1; the arguments are those of `compare`.
+
+    The other configuration's seeds say nothing of how much those of a single one scatter.
+    """
+    difference, error = found.difference(0, 1), ERROR / looks
+    if min(found.seeds) < 2 or not difference.tells_at(error):
+        return "cannot tell"
+    if difference.above(-margin, error) and difference.below(margin, error):
+        return "equivalent"
+    low, high = difference.within(1 - error)
+    if low <= 0 <= high:
+        return "cannot tell"
     return "better" if (difference.mean > 0) == (measure == "accuracy") else "worse"
 
 
-def values_of(run: Run, measure: Measure, split: Literal["test", "val"]) -> Values:
+def more_of_either(found: Crossed, margin: float, looks: int) -> tuple[int | None, int | None]:
+    """How many seeds of each, or how many images, would probably settle what is not told."""
+    error = ERROR / looks
+    degrees = FEWEST_IN_TAILS if looks > 1 else FEWEST_DEGREES
+    fewest = 1 + math.ceil(degrees / 2)  # seeds of each; two configurations have twice n - 1
+    if min(found.seeds) < 2:
+        return fewest, None
+    parts = parts_of(found, 0, 1)
+    levels = 1 - 2 * error, 1 - error  # of the intervals that the rule asks for
+    seeds = seeds_needed(parts, margin, levels=levels)
+    images = images_needed(parts, margin, levels=levels) if min(found.seeds) >= fewest else None
+    return None if seeds is None else max(seeds, fewest), images
+
+
+def values_of(run: Run, measure: Measure, split: Split) -> Values:
     """By image: 1 where the run's best weights are right, else 0; or the loss in nats."""
+    if f"{split}_loss" not in run.best:
+        there = [f'"{name}"' for name in IMAGES if f"{name}_loss" in run.best]
+        raise UserError(
+            f'split "{split}": run {run.id} was not evaluated on these images; '
+            f"it was on {' and '.join(there) or 'none to compare on'}"
+        )
     losses = image_losses(run, split)
     if losses is None:
         raise UserError(
-            f"run {one_line(run.path)}: it recorded no {split} values by image; "
-            "runs of version 0.1.0 did not: train it again"
+            f"run {one_line(run.path)}: it recorded no {split} values by image, as runs of version "
+            "0.1.0 did not: train its recipe again in another folder"
         )
     if measure == "loss":
         return losses.double().numpy()
@@ -166,14 +230,31 @@ def values_of(run: Run, measure: Measure, split: Literal["test", "val"]) -> Valu
     return right.double().numpy()
 
 
-def check_runs(a: Sequence[Run], b: Sequence[Run]) -> None:
+def check_question(margin: float | None, measure: str, split: str, looks: int) -> None:
+    """UserError where the arguments of `compare` make no question."""
+    if margin is not None and not 0 < margin < float("inf"):
+        raise UserError(f"margin = {margin}: a difference above 0 is expected")
+    if measure not in MARGINS:
+        raise UserError(f"measure {one_line(measure)!r}{did_you_mean(measure, MARGINS)}")
+    if split not in IMAGES:
+        raise UserError(f"split {one_line(split)!r}{did_you_mean(split, IMAGES)}")
+    if not 1 <= looks <= 100:
+        raise UserError(f"looks = {looks}: must be from 1 to 100")
+
+
+def check_runs(a: Sequence[Run], b: Sequence[Run], split: Split = "test") -> None:
     """UserError where the runs are no two configurations over their seeds."""
     for name, runs in (("A", a), ("B", b)):
         if not runs:
             raise UserError(f"{name}: no run is given")
         for run in runs:
+            if not isinstance(run, Run):
+                raise UserError(f"{name}: {one_line(repr(run))} is no run, as cs.train returns one")
             if run.status != "finished":
-                raise UserError(f"{name}: run {run.id} is {run.status}, not finished")
+                raise UserError(
+                    f"{name}: run {run.id} is {run.status}, not finished; without it the others "
+                    "would be a choice: compare configurations whose runs all finish"
+                )
             if more := differences(runs[0].recipe, run.recipe):
                 raise UserError(
                     f"{name}: its runs differ in {', '.join(more)}, not in their seed alone"
@@ -181,12 +262,23 @@ def check_runs(a: Sequence[Run], b: Sequence[Run]) -> None:
         seeds = [run.recipe.seed for run in runs]
         if len(set(seeds)) < len(seeds):
             raise UserError(f"{name}: seed {max(seeds, key=seeds.count)} is there more than once")
-    if {run.id for run in a} & {run.id for run in b}:
-        raise UserError("A and B: some runs are in both; a comparison needs runs of its own")
-    here, there = ({name: getattr(runs[0].recipe, name) for name in IMAGES} for runs in (a, b))
-    other = [name for name in IMAGES if here[name] != there[name]]
+    if both := sorted({run.id for run in a} & {run.id for run in b}):
+        raise UserError(f"A and B: run {both[0]} is in both; give each side runs of its own")
+    check_images(a[0].recipe, b[0].recipe, split)
+
+
+def check_images(a: Recipe, b: Recipe, split: Split) -> None:
+    """UserError where the two were not evaluated on the same images."""
+    other = [name for name in IMAGES[split] if getattr(a, name) != getattr(b, name)]
     if other:
-        raise UserError(f"A and B: {', '.join(other)} differ, so they did not see the same images")
+        told = ", ".join(
+            f"{name} ({one_line(getattr(a, name), 12)} and {one_line(getattr(b, name), 12)})"
+            for name in other
+        )
+        raise UserError(
+            f"A and B differ in {told}, so they did not see the same {split} images; "
+            "train both on the same data, split alike"
+        )
 
 
 def differences(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
