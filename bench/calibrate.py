@@ -146,6 +146,24 @@ def pair(
     return happens
 
 
+def two_looks(parts: Parts, looks: int) -> Callable[[Draw], bool]:
+    """Whether equal configurations get a word at 3 seeds, or else at 6.
+
+    looks: over how many the rule splits its error.
+    """
+    alike = Parts(parts.image[[1, 1]], parts.shared[[1, 1]], parts.seed_sd)
+
+    def happens(draw: Draw) -> bool:
+        values = alike.study([0.7, 0.7], draw, 6, 10_000)
+        words = (
+            word_on(crossed([v[:n] for v in values]), MARGINS["accuracy"], "accuracy", looks)
+            for n in (3, 6)
+        )
+        return any(word in ("better", "worse") for word in words)
+
+    return happens
+
+
 def comparisons(parts: Parts) -> Iterator[Case]:
     """Two configurations, by accuracy."""
     told, margin, sd = ("better", "worse"), MARGINS["accuracy"], parts.seed_sd
@@ -199,6 +217,15 @@ def comparisons(parts: Parts) -> Iterator[Case]:
             seeds,
             images,
             pair(parts, ("equivalent",), 0.0, seeds, images),
+        )
+    for looks, name in ((2, "two looks, as `--looks 2` takes them"), (1, "two looks, uncorrected")):
+        yield Case(
+            "better or worse",
+            f"no difference; {name}",
+            looks == 2,
+            6,
+            10_000,
+            two_looks(parts, looks),
         )
     yield Case(
         "better or worse",
