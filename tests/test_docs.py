@@ -98,7 +98,7 @@ def test_verdicts_are_defined() -> None:
         "underfits",
         "fits",
         "still improving",
-        "plateau from width",
+        "plateau from size",
         "non-monotone",
         "cannot tell",
     ):

@@ -310,7 +310,7 @@ def test_the_best_network_that_can_be_afforded_is_taken_apart() -> None:
     context = made_context(chapters=("best", "nonlinearity"), needs=nonlinearity.NEEDS)
     best = ConvNet(5, 2, norm="batch", pool_at="first", head="gap")
     run = runs_of({})(replace(context.base, model=best))
-    context.given["best"] = BestResult(winner=run, smallest=run)
+    context.given["best"] = BestResult(run.recipe, run, run.recipe, run.recipe)
     models = {recipe.model for recipe in nonlinearity.recipes_of(context, [best])}
     assert nonlinearity.base_of(context) == (best, "best") and len(models) == 8 + 2
     runs = [
@@ -332,7 +332,7 @@ def test_the_best_network_that_can_be_afforded_is_taken_apart() -> None:
     # a network without any nonlinear part says nothing: the next source is asked
     linear = without(best, kinds_of(best))
     run = replace(run, recipe=replace(run.recipe, model=linear))
-    context.given["best"] = BestResult(winner=run, smallest=run)
+    context.given["best"] = BestResult(run.recipe, run, run.recipe, None)
     assert nonlinearity.base_of(context) == (SMALL, "preset")
 
 

@@ -197,16 +197,16 @@ def test_the_glossary_explains_the_words_of_the_report(opened: Opened) -> None:
     keys = page.locator("#glossary dt").evaluate_all("(all) => all.map((dt) => dt.id)")
     assert {
         "glossary-parameters",
-        "glossary-standard-error",
+        "glossary-interval",
         "glossary-pilot",
         "glossary-depth",
     } <= set(keys)
-    assert len(set(keys)) == len(keys) and not page.locator("#glossary-standard-error").is_visible()
-    page.evaluate("location.hash = '#glossary-standard-error'")
+    assert len(set(keys)) == len(keys) and not page.locator("#glossary-interval").is_visible()
+    page.evaluate("location.hash = '#glossary-interval'")
     page.wait_for_function("document.querySelector('#glossary details').open")
-    assert page.locator("#glossary-standard-error").is_visible()
-    text = page.locator("#glossary-standard-error + dd").inner_text()
-    entry = explain("standard error")
+    assert page.locator("#glossary-interval").is_visible()
+    text = page.locator("#glossary-interval + dd").inner_text()
+    entry = explain("interval")
     assert (
         entry.definition in text
         and entry.formula in text

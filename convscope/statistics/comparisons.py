@@ -75,8 +75,7 @@ def accuracy_difference(
 
 def sided(found: Crossed, family: Sequence[Sequence[float]] = ()) -> int:
     """−1, 0 or 1: where the 95 % interval of the first minus the second lies against 0."""
-    difference = joined(found, family).difference(0, 1)
-    return (difference.low > 0) - (difference.high < 0) if difference.tells else 0
+    return joined(found, family).difference(0, 1).sign()
 
 
 def equivalence(difference: Difference, margin: float) -> str:
@@ -90,7 +89,7 @@ def equivalence(difference: Difference, margin: float) -> str:
         return "cannot tell"
     if difference.above(-margin) and difference.below(margin):
         return "equivalent"
-    return "different" if difference.low > 0 or difference.high < 0 else "cannot tell"
+    return "different" if difference.sign() else "cannot tell"
 
 
 def non_inferiority(a: Configuration, b: Configuration, margin: float) -> tuple[str, Difference]:
@@ -109,7 +108,7 @@ def non_inferiority(a: Configuration, b: Configuration, margin: float) -> tuple[
     def word(found: Difference) -> str:
         if found.above(unseen - margin):
             return "as good"
-        return "worse" if found.tells and found.high < 0 else "cannot tell"
+        return "worse" if found.sign() < 0 else "cannot tell"
 
     again = None
     if all(len(values) for values in (*a.right, *b.right)):

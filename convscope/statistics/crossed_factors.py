@@ -71,6 +71,14 @@ class Difference:
         """Whether a one-sided test says that the truth is below `bound`."""
         return self.tells_at(error) and self.within(1 - 2 * error)[1] < bound
 
+    def sign(self, error: float = 0.05) -> int:
+        """1 or −1 where a two-sided test with this error says so, else 0.
+
+        It takes half of the error at each end, in the tails, where two seeds of each of two
+        configurations are too few.
+        """
+        return self.above(0.0, error / 2) - self.below(0.0, error / 2)
+
     def numbers(self) -> dict[str, object]:
         """For results.json."""
         return {

@@ -13,7 +13,6 @@ import numpy as np
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.recipe import Recipe
 from convscope.statistics.crossed_factors import (
-    FEWEST_DEGREES,
     FEWEST_IN_TAILS,
     Crossed,
     Difference,
@@ -189,17 +188,16 @@ def word_on(found: Crossed, margin: float, measure: Measure, looks: int = 1) -> 
         return "cannot tell"
     if difference.above(-margin, error) and difference.below(margin, error):
         return "equivalent"
-    low, high = difference.within(1 - error)
-    if low <= 0 <= high:
+    sign = difference.sign(error)
+    if not sign:
         return "cannot tell"
-    return "better" if (difference.mean > 0) == (measure == "accuracy") else "worse"
+    return "better" if (sign > 0) == (measure == "accuracy") else "worse"
 
 
 def more_of_either(found: Crossed, margin: float, looks: int) -> tuple[int | None, int | None]:
     """How many seeds of each, or how many images, would probably settle what is not told."""
     error = ERROR / looks
-    degrees = FEWEST_IN_TAILS if looks > 1 else FEWEST_DEGREES
-    fewest = 1 + math.ceil(degrees / 2)  # seeds of each; two configurations have twice n - 1
+    fewest = 1 + math.ceil(FEWEST_IN_TAILS / 2)  # of each; two configurations have twice n - 1
     if min(found.seeds) < 2:
         return fewest, None
     parts = parts_of(found, 0, 1)

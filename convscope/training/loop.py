@@ -87,7 +87,8 @@ def fit(
         log(row, state)
         if any(value is None for value in row.values()):
             return "diverged"
-        started = seconds_now(recipe.device)
+        if epoch < recipe.epochs:
+            started = seconds_now(recipe.device)
     return "finished"
 
 
