@@ -29,10 +29,10 @@ APART = 1_000  # between the first seeds of two studies: their fresh seeds are a
 # words that no two studies of the same images may say
 CONTRADICTIONS = (
     ("plateau", "still improving"),
-    ("helps", "costs"),
-    ("better", "worse"),
-    ("yes", "no"),
-    ("matters", "does not matter"),
+    ("nonlinearity buys", "nonlinearity costs"),
+    ("suffices", "needed"),
+    ("yes ", "no "),
+    ("order does not matter", "a difference was found"),
 )
 
 
@@ -41,13 +41,13 @@ def word(verdict: str) -> str:
     for start in ("plateau", "still improving", "non-monotone", "cannot tell"):
         if verdict.startswith(start):
             return start
-    return verdict.split(":")[0].split(" from ")[0].split(" (")[0]
+    return verdict.split(" (")[0]
 
 
 def contradict(a: str, b: str) -> bool:
     """Whether two words exclude each other."""
     return any(
-        (a.startswith(one) and b.startswith(other)) or (b.startswith(one) and a.startswith(other))
+        (one in f"{a} " and other in f"{b} ") or (one in f"{b} " and other in f"{a} ")
         for one, other in CONTRADICTIONS
     )
 

@@ -48,11 +48,16 @@ def paired_difference(
 
 
 def accuracy_difference(
-    a: Configuration, b: Configuration, among: Iterable[Configuration]
+    a: Configuration,
+    b: Configuration,
+    among: Iterable[Configuration],
+    margin: float | None = None,
 ) -> Difference:
     """The test accuracy of a minus that of b, paired by image.
 
     among: the configurations whose seeds tell about the variance between seeds.
+    margin: the replication is that of the word of `equivalence` within it; None: of the side of 0
+        on which the 95 % interval lies.
 
     Where weights of a or b cannot be read, the images they share are ignored.
     """
@@ -64,7 +69,7 @@ def accuracy_difference(
     if a is not b and all(len(values) for values in (*a.right, *b.right)):
         arrays = [np.stack(a.right), np.stack(b.right)]
         found = joined(crossed(arrays), family)
-        again = replication(arrays, functools.partial(sided, family=family), found)
+        again = replication(arrays, functools.partial(word_in, family=family, margin=margin), found)
         return replace(found.difference(0, 1), replication=again)
     mean = a.test_accuracy.mean - b.test_accuracy.mean
     own = [[run.best["test_accuracy"] for run in one.runs] for one in (a, b)]
@@ -73,9 +78,12 @@ def accuracy_difference(
     return difference_of(mean, se, degrees, (len(a.runs), len(b.runs)), degrees)
 
 
-def sided(found: Crossed, family: Sequence[Sequence[float]] = ()) -> int:
-    """−1, 0 or 1: where the 95 % interval of the first minus the second lies against 0."""
-    return joined(found, family).difference(0, 1).sign()
+def word_in(
+    found: Crossed, family: Sequence[Sequence[float]] = (), margin: float | None = None
+) -> str | int:
+    """What is said of the first against the second; the arguments are `accuracy_difference`'s."""
+    difference = joined(found, family).difference(0, 1)
+    return difference.sign() if margin is None else equivalence(difference, margin)
 
 
 def equivalence(difference: Difference, margin: float) -> str:

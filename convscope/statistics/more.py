@@ -11,6 +11,8 @@ import numpy as np
 from convscope.statistics.crossed_factors import Crossed
 from convscope.statistics.estimation import quantile
 
+POWER_OF_TWO_ENDS = 1.2815515655446004  # at 90 %
+
 POWER_QUANTILE = 0.8416212335729143  # of the normal distribution at 80 %: the chance to settle it
 
 MOST = 1000  # times as many as there are
@@ -117,8 +119,12 @@ def settled(
     beyond: float,
     levels: tuple[float, float] = LEVELS,
 ) -> bool:
-    """Whether a study with this standard error finds a word with a probability of 80 %."""
-    inside, outside = ((quantile(level, degrees) + POWER_QUANTILE) * se for level in levels)
+    """Whether a study with this standard error finds a word with a probability of 80 %.
+
+    A difference within ± margin may miss it at either end, each with 10 %.
+    """
+    inside = (quantile(levels[0], degrees) + POWER_OF_TWO_ENDS) * se
+    outside = (quantile(levels[1], degrees) + POWER_QUANTILE) * se
     return abs(difference) + inside < margin or abs(difference) - outside > beyond
 
 

@@ -5,6 +5,7 @@ And what more images or a larger network would buy.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -105,8 +106,15 @@ class Judgement:
 
     @property
     def verdict(self) -> SeriesVerdict:
-        """On the series of the best network."""
-        return self.verdicts[self.images][sweep_name(self.best.convnet, self.whole)]
+        """On the main series: choosing that of the best network would favour what is lucky."""
+        return self.verdicts[self.images][self.main]
+
+    @property
+    def main(self) -> str:
+        """The series on most numbers of images, by its name among those on most images."""
+        name = sweep_name(main_series(self.networks)[0][1].convnet, self.whole)
+        found = self.verdicts[self.images]
+        return name if name in found else next(iter(found))
 
 
 def judgement_of(sweep: Sequence[Run], beside: Sequence[Run], data: Dataset) -> Judgement | None:
@@ -191,13 +199,14 @@ def smallest_within(
     """The smallest network that is shown to be no more than a margin worse than the best.
 
     Shown: the one-sided 95 % bound of how much higher its validation loss is lies below the
-    margin. Where no smaller one is, it is the best itself.
+    margin. Smaller networks are tried from the largest downward, and the first that is not shown
+    ends it: so the error of all together is 5 %. Where none is shown, it is the best itself.
     """
-    near = [
-        one
-        for one in networks
-        if one.parameters < best.parameters and within(margin, one, best, networks)
-    ]
+    smaller = sorted(
+        (one for one in networks if one.parameters < best.parameters),
+        key=lambda one: (-one.parameters, one.val_loss.mean),
+    )
+    near = itertools.takewhile(lambda one: within(margin, one, best, networks), smaller)
     return min([*near, best], key=lambda one: (one.parameters, one.val_loss.mean))
 
 

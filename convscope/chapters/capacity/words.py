@@ -91,9 +91,7 @@ def sentence_of(name: str, judgement: Judgement) -> str:
     by_size = sorted(whole, key=lambda n: n.parameters)
     best = judgement.best
     sized = [n for n in whole if n.convnet.width == judgement.verdict.width]
-    of_series = [
-        n for n in sized if sweep_name(n.convnet, whole) == sweep_name(best.convnet, whole)
-    ]
+    of_series = [n for n in sized if sweep_name(n.convnet, whole) == judgement.main]
     return TEXTS.sentence(
         name=name,
         verdict=judgement.verdict,

@@ -102,13 +102,13 @@ def ablation_of(
         factorial,
         role_of(factorial) if speaks else ("", ()),
         {
-            arm.convnet.width / base.width: accuracy_difference(arm, linear, family)
+            arm.convnet.width / base.width: accuracy_difference(arm, linear, family, MARGIN)
             for arm in members
             if arm.convnet.width > base.width
         },
         linears,
         softmax,
-        {arm.model: accuracy_difference(arm, softmax, family) for arm in linears}
+        {arm.model: accuracy_difference(arm, softmax, family, MARGIN) for arm in linears}
         if softmax
         else {},
         at_chance,
@@ -130,7 +130,7 @@ def word_of(factorial: Factorial, learnt: bool, speaks: bool) -> str:
     assert drop is not None
     if not learnt:
         return "did not learn"
-    if not drop.tells or drop.low <= 0 <= drop.high:
+    if not drop.sign():
         return "cannot tell"
     if drop.high < 0:
         return "nonlinearity costs accuracy"

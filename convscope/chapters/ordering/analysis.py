@@ -106,7 +106,8 @@ def difference_from_natural(kind: str, arms: dict[str, Configuration]) -> Differ
     """
     arm, natural = arms[kind], arms["natural"]
     if kind in FIXED:
-        return accuracy_difference(arm, natural, [arms[fixed] for fixed in FIXED if fixed in arms])
+        family = [arms[fixed] for fixed in FIXED if fixed in arms]
+        return accuracy_difference(arm, natural, family, MARGIN)
     return accuracy_difference(arm, natural, [natural, arm])
 
 

@@ -65,7 +65,7 @@ def judged_orders(
     control = differences.get(EACH)
     if control is None:
         missing.append("no control")
-    elif not control.sign() < 0:
+    elif not control.below(0.0):
         missing.append("control")
     return Experiment(verdicts, tuple(small), tuple(missing))
 

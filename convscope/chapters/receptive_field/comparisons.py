@@ -107,7 +107,7 @@ def comparisons_of(
     for step in arms.steps:
         if step.a in found and step.b in found:
             a, b = found[step.a], found[step.b]
-            difference = accuracy_difference(a, b, among)
+            difference = accuracy_difference(a, b, among, MARGIN)
             word = word_of(difference, a, b)
             sides = fields.get(step.a), fields.get(step.b)
             out.append(
@@ -221,16 +221,22 @@ def answer_of(differences: Sequence[Difference]) -> tuple[Answer, bool]:
     """The answer, and whether all are worse, from single layers' accuracies minus the network's.
 
     "no": each is worse, or at least not better by more than MARGIN. As all these tests have to
-    succeed, the error of the answer is that of one of them, 5 %. "yes": one is better, at 5 % over
-    the number of single layers (Bonferroni).
+    succeed, the error of the answer is that of one of them, 5 %. "yes": one is better and not
+    equivalent within MARGIN, at 5 % over the number of single layers (Bonferroni).
     """
     if not differences or not all(d.tells for d in differences):
         return "cannot tell", False
-    if any(d.above(0.0, 0.05 / len(differences)) for d in differences):
+    if any(beats(d, len(differences)) for d in differences):
         return "yes", False
     if all(d.high < 0 for d in differences):
         return "no", True
     return ("no" if all(d.below(MARGIN) for d in differences) else "cannot tell"), False
+
+
+def beats(difference: Difference, tests: int) -> bool:
+    """Whether a single layer does better, as one of so many, by more than is called equivalent."""
+    better = difference.above(0.0, 0.05 / tests)
+    return better and equivalence(difference, MARGIN) != "equivalent"
 
 
 def question_of(net: Configuration | None, arms: Sequence[Configuration]) -> Question:
@@ -250,7 +256,7 @@ def question_of(net: Configuration | None, arms: Sequence[Configuration]) -> Que
     tested, again = tested_against(net, voting, arms)
     word, worse = answer_of(list(tested.values()))
     if word == "yes":
-        named = chosen([a for a, d in tested.items() if d.above(0.0, 0.05 / len(tested))])
+        named = chosen([a for a, d in tested.items() if beats(d, len(tested))])
         assert named is not None
         shallow = named
     return Question(word, worse, net, shallow, tested[shallow], again)
