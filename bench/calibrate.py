@@ -71,7 +71,7 @@ def sweep(
 
 
 def sweeps(parts: Parts) -> Iterator[Case]:
-    """Verdicts on sweeps of four sizes, where seeds scatter as measured and where they hardly do."""
+    """Verdicts on sweeps of four sizes, where seeds scatter as measured and where they do less."""
     flat, steps = [5 * MARGIN, 0.0, 0.0], [MARGIN] * 3
     sd = parts.seed_sd
     truths: list[tuple[str, str, bool, list[float], list[float] | float]] = [

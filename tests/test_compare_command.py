@@ -63,7 +63,7 @@ def test_words_exit_codes_and_the_table(cli: Cli, pair: Path) -> None:
     wider = cli("compare", "base", "wide", "--margin", 9)
     assert wider.code == 3 and "A and B are equivalent." in wider.out
     one = cli("compare", f"wide/{ids('wide')[0]}", f"base/{ids('base')[0]}")
-    assert one.code == 4 and "Train 2 or more seeds of each" in one.out
+    assert one.code == 4 and "Train 3 or more seeds of each" in one.out
 
 
 def test_json_says_what_a_and_b_were(cli: Cli, pair: Path) -> None:
@@ -267,7 +267,7 @@ def test_a_strangers_runs_are_compared_without_their_code(
 ) -> None:
     (pair / "stranger.py").write_text("open('was-here', 'w').write('')\n")
     monkeypatch.syspath_prepend(str(pair))
-    for seed in range(2):
+    for seed in range(3):
         run = make_run(ConvNet(4, 1), [1.0], [1.0], seed=seed, accuracy=0.9)
         recipe = replace(run.recipe, model=Custom("stranger:net"))
         on_disk(replace(run, recipe=recipe), pair / "theirs")

@@ -43,7 +43,7 @@ def data(micro: Path) -> Dataset:
 @given(st.floats(-0.1, 0.1), st.floats(1e-4, 0.05), st.integers(1, 60))
 def test_equivalence_is_two_one_sided_t_tests(mean: float, se: float, degrees: int) -> None:
     margin, t95 = 0.03, float(scipy_stats.t.ppf(0.975, degrees))
-    found = Difference(mean, se, mean - t95 * se, mean + t95 * se, degrees, (2, 2), 2)
+    found = Difference(mean, se, mean - t95 * se, mean + t95 * se, degrees, (3, 3), 4)
     above = scipy_stats.t.sf((mean + margin) / se, degrees)  # H0: mean ≤ −margin
     below = scipy_stats.t.cdf((mean - margin) / se, degrees)  # H0: mean ≥ margin
     two_sided = 2 * scipy_stats.t.sf(abs(mean) / se, degrees)

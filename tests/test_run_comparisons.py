@@ -125,7 +125,7 @@ def test_more_seeds_are_named_where_seeds_blur(make_run: MakeRun, tmp_path: Path
     assert found.word == "cannot tell" and found.seeds_needed is not None
     assert 3 < found.seeds_needed < 40 and f"{found.seeds_needed} seeds of each" in str(found)
     once = compare(a[0], b[0])
-    assert (once.seeds_needed, once.images_needed, once.replication) == (2, None, None)
+    assert (once.seeds_needed, once.images_needed, once.replication) == (3, None, None)
     assert (compare(a[:2], b[:2], looks=2).seeds_needed or 3) >= 3
     sure = configuration(make_run, tmp_path, 9, 0.79, (0.0, 0.001))
     assert compare(sure, b[:2], looks=2).word == "cannot tell"  # too few for a tail
@@ -168,7 +168,7 @@ def test_texts_of_each_word(make_run: MakeRun, tmp_path: Path) -> None:
     assert text.startswith("It cannot be told") and "1 seed of A and 3 of B" in text
     assert "A was trained once: the interval supposes that its seeds differ" in text
     assert "The interval leaves out how much seeds differ" in str(compare(one, base[0]))
-    assert "Train 2 or more seeds of each" in text
+    assert "Train 3 or more seeds of each" in text
     text, _ = texts(compare(configuration(make_run, tmp_path, 5, 0.70), base, 0.02))
     assert text.startswith("A and B are equivalent.") and "than the margin, 2 points: so" in text
     fresh = configuration(make_run, tmp_path, 4, 0.70, first=10)

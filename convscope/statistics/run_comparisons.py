@@ -156,6 +156,19 @@ def compare(
     margin = MARGINS[measure] if margin is None else margin
     check_runs(runs[0], runs[1], split)
     values = [np.stack([values_of(run, measure, split) for run in some]) for some in runs]
+    differ = differences(runs[0][0].recipe, runs[1][0].recipe)
+    return judged(values, margin, measure, split, looks, differ)
+
+
+def judged(
+    values: Sequence[Values],
+    margin: float,
+    measure: Measure,
+    split: Split,
+    looks: int,
+    differ: dict[str, tuple[Any, Any]],
+) -> Comparison:
+    """The comparison of two configurations' values, seeds × images; see `compare`."""
     found = crossed(values)
     rule = functools.partial(word_on, margin=margin, measure=measure, looks=looks)
     word, difference = rule(found), found.difference(0, 1)
@@ -173,7 +186,7 @@ def compare(
         replication(values, rule) if min(found.seeds) > 1 else None,
         seeds,
         images,
-        differences(runs[0][0].recipe, runs[1][0].recipe),
+        differ,
         looks,
     )
 

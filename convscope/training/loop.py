@@ -75,13 +75,8 @@ def fit(
         if epoch == recipe.epochs and recipe.views != "one":
             row |= evaluate_views(net, tensors, recipe)
         whole = seconds_now(recipe.device) - started
-        row = {
-            "epoch": epoch,
-            "lr": lr,
-            **row,
-            "train_seconds": round(trained, 4),
-            "seconds": round(whole, 4),
-        }
+        row = {"epoch": epoch, "lr": lr, **row}
+        row |= {"train_seconds": round(trained, 4), "seconds": round(whole, 4)}
         state = state_of(net, optimizer, epoch)
         state.tensors |= by_image
         log(row, state)
