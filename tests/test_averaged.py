@@ -47,7 +47,7 @@ def test_exact_on_whole_numbers(shape: tuple[int, ...], seed: int, biased: bool)
 
     def answers(compute: object) -> list[Tensor]:
         x, weight, *bias = (t.clone().requires_grad_() for t in inputs)
-        y = compute(x, weight, bias[0] if bias else None)  # pyright: ignore[reportCallIssue]
+        y = compute(x, weight, bias[0] if bias else None)
         y.backward(g)
         return [y.detach(), *(t.grad for t in (x, weight, *bias) if t.grad is not None)]
 

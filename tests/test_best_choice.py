@@ -68,7 +68,7 @@ def test_the_temperature_is_the_best_one() -> None:
         best = optimize.minimize_scalar(
             lambda u, loss=loss: loss(math.exp(u)), bounds=(-4, 5), method="bounded"
         )
-        lowest: float = best.x  # pyright: ignore[reportAttributeAccessIssue]
+        lowest: float = best.x
         assert found == pytest.approx(math.exp(lowest), rel=1e-3)
         assert loss(found) <= min(loss(1.0), loss(1.1 * found), loss(found / 1.1))
     right = 5 * torch.nn.functional.one_hot(labels).double()
@@ -228,7 +228,7 @@ def test_as_good_is_shown_on_fresh_seeds(
         for lost in (0.0, loss)
     ]
     pairs = [tuple(float(answers.mean()) for answers in seeds[:2]) for seeds in right]
-    runs = of_sizes(make_run, micro, pairs)  # type: ignore[arg-type]
+    runs = of_sizes(make_run, micro, pairs)
     winner, small = (
         with_answers(one, seeds[:2])
         for one, seeds in zip(candidates(runs, (), context), right, strict=True)
@@ -354,7 +354,7 @@ def test_the_pilot_is_a_small_part_of_the_search(session_cache: Path) -> None:
     context = Context(loaded, "quick", (0, 1), Recipe(data="cifar10", data_hash=loaded.hash))
     pilot, reference = flip_pilot(context), reference_recipe(context)
     assert pilot.epochs == 1 and pilot.limit == 11_250 and not pilot.flip
-    assert pilot.model == replace(reference.model, width=8)  # type: ignore[type-var]
+    assert pilot.model == replace(reference.model, width=8)
 
 
 # --- what a run answers on the validation images

@@ -326,7 +326,7 @@ def test_the_sentence_says_how_many_filters_and_how_sure(
     assert len(sure["interval"]) == 2 and 0 < sure["replication"] <= 1
     assert ("of this size" in found.sentence) == (verdict != "cannot tell from 2 seeds")
     if verdict.startswith("plateau"):
-        assert found.gives and found.gives.smallest.width == 2  # pyright: ignore
+        assert found.gives and found.gives.smallest.width == 2
 
 
 # --- charts

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("tiny_preset")
 @pytest.fixture
 def torture(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "bench"))
-    import torture  # pyright: ignore[reportMissingImports]
+    import torture
 
     return torture
 

@@ -32,7 +32,7 @@ shapes = st.tuples(
 
 def answers(convolve: object, *given: Tensor, g: Tensor) -> list[Tensor]:
     x, weight, bias = (t.clone().requires_grad_() for t in given)
-    y = convolve(x, weight, bias)  # pyright: ignore[reportCallIssue]
+    y = convolve(x, weight, bias)
     y.backward(g)
     return [y.detach(), *(t.grad for t in (x, weight, bias) if t.grad is not None)]
 
@@ -92,7 +92,7 @@ def test_a_network_of_the_receptive_field_chapter(
 
     Without kernels nothing is large_kernels.
     """
-    model = ConvNet(5, 1, pool="none", head=head, kernel=15)  # pyright: ignore[reportArgumentType]
+    model = ConvNet(5, 1, pool="none", head=head, kernel=15)
     calls: list[int] = []
     monkeypatch.setattr(
         large_kernels,

@@ -236,14 +236,14 @@ def test_an_epoch_is_timed_by_a_clock_that_waits(
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCH))
-    import gpu  # pyright: ignore[reportMissingImports]
+    import gpu
 
     return gpu
 
 
 @pytest.fixture
 def steps(gpu: ModuleType) -> ModuleType:
-    import gpu_steps  # pyright: ignore[reportMissingImports]
+    import gpu_steps
 
     return gpu_steps
 

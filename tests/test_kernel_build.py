@@ -271,7 +271,7 @@ def test_the_openmp_library_is_the_one_that_follows_torch() -> None:
             return 1
 
     before = torch.get_num_threads()
-    assert not openmp.follows_torch(Other())  # pyright: ignore[reportArgumentType]
+    assert not openmp.follows_torch(Other())
     if (found := openmp.torchs_openmp()) is not None:
         assert openmp.follows_torch(found) and isinstance(found, ctypes.CDLL)
     assert torch.get_num_threads() == before and are_threaded() == (found is not None)

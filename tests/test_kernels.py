@@ -41,11 +41,11 @@ def randomised(net: nn.Module) -> nn.Module:
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.weight.data = 1 + 0.3 * torch.randn(module.weight.shape, generator=generator)
-            module.running_mean.normal_(generator=generator)  # pyright: ignore[reportOptionalMemberAccess]
-            module.running_var.uniform_(0.5, 2, generator=generator)  # pyright: ignore[reportOptionalMemberAccess]
+            module.running_mean.normal_(generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
         if isinstance(bias := getattr(module, "bias", None), Tensor):
             bias.data = 0.2 * torch.randn(bias.shape, generator=generator)
-    return net.to(memory_format=LAST)  # pyright: ignore[reportCallIssue]
+    return net.to(memory_format=LAST)
 
 
 def passed(
@@ -53,7 +53,7 @@ def passed(
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Logits, all gradients as one vector, and buffers after one pass of a copy."""
     net = copy.deepcopy(net).train(training)
-    twin = accelerate(net, Recipe(kernels=kind))  # pyright: ignore[reportArgumentType]
+    twin = accelerate(net, Recipe(kernels=kind))
     with autocast("cpu", precision), torch.set_grad_enabled(training):
         out = twin(x).float()
     if training:
@@ -99,7 +99,7 @@ dilated = st.tuples(models, st.sampled_from([1, 1, 2, 3])).map(
 def test_networks_by_compiled_kernels_are_the_librarys(
     model: ConvNet, shape: tuple[int, ...], threads: int
 ) -> None:
-    net, x = randomised(build(model, shape[1:], 10)), images(*shape)  # pyright: ignore[reportArgumentType]
+    net, x = randomised(build(model, shape[1:], 10)), images(*shape)
     torch.set_num_threads(threads)
     for training in (True, False):
         out, gradient, buffers = passed(net, x, "float32", "library", training)

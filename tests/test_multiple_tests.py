@@ -159,7 +159,7 @@ def test_chance_is_the_most_frequent_class(
         return [above_chance(one, [low, high]) for one in (low, high)]
 
     assert told() == [False, True]  # of accuracies alone, 20 images of ten classes
-    share = {run.id: round(20 * rates[run.recipe.model.width]) for run in runs}  # type: ignore[union-attr]
+    share = {run.id: round(20 * rates[run.recipe.model.width]) for run in runs}
     monkeypatch.setattr(
         "convscope.statistics.configuration.right_by_image",
         lambda run, _: (np.arange(20) < share[run.id]).astype(float),

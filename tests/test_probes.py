@@ -81,7 +81,7 @@ def test_impulse_response_of_strided_transposed_and_unpadded_layers() -> None:
     torch.testing.assert_close(
         found.impulse_response, strided.weight.detach().double().flip(-1, -2)
     )
-    assert len(found.convolution.phases) == 4  # pyright: ignore[reportArgumentType]
+    assert len(found.convolution.phases) == 4
     unpadded = nn.Conv2d(1, 2, 5, bias=False)
     found = probe(unpadded, (1, 16, 16))
     assert found.translation.period is None and found.translation.shifts == ((1, 1), (1, 1))

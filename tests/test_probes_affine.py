@@ -23,7 +23,7 @@ LINEAR = ConvNet(width=4, depth=2, block_depth=2, activation="identity", pool="a
 
 def test_softmax_regression_gives_its_own_weights() -> None:
     net = build(SoftmaxRegression(), SHAPE, 10)
-    layer = net[1]  # pyright: ignore[reportIndexIssue]
+    layer = net[1]
     found = collapse(net, SHAPE)
     torch.testing.assert_close(found.weight, layer.weight.detach().double())
     torch.testing.assert_close(found.bias, layer.bias.detach().double())
@@ -105,7 +105,7 @@ def trained_to_the_end(net: nn.Module, images: Tensor, labels: Tensor) -> float:
         loss.backward()
         return loss
 
-    optimiser.step(step)  # pyright: ignore[reportArgumentType]
+    optimiser.step(step)
     return step().item()
 
 

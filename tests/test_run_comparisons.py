@@ -230,7 +230,7 @@ def test_runs_that_cannot_be_compared(make_run: MakeRun, tmp_path: Path) -> None
     others = configuration(make_run, tmp_path, 4, 0.70, data_hash="f" * 64)
     split = configuration(make_run, tmp_path, 4, 0.70, split_seed=5)
     assert refused(lambda: compare([], b)) == "A: no run is given"
-    assert "'runs/a' is no run" in refused(lambda: compare(["runs/a"], b))  # pyright: ignore
+    assert "'runs/a' is no run" in refused(lambda: compare(["runs/a"], b))
     assert f"{broken[0].id} is diverged" in refused(lambda: compare(a, [*b, *broken]))
     assert "differ in model.width, not" in refused(lambda: compare([a[0], b[0]], b[1:]))
     assert f"run {a[0].id} is in both" in refused(lambda: compare(a, a))
@@ -240,6 +240,6 @@ def test_runs_that_cannot_be_compared(make_run: MakeRun, tmp_path: Path) -> None
     assert compare(a, split, 0.02).word == "equivalent"  # the test images are the same
     for margin in (0, -0.1, math.nan, math.inf):
         assert f"margin = {margin}" in refused(lambda margin=margin: compare(a, b, margin))
-    assert "'accuracy'" in refused(lambda: compare(a, b, measure="acuracy"))  # pyright: ignore
-    assert "'vall'" in refused(lambda: compare(a, b, split="vall"))  # pyright: ignore
+    assert "'accuracy'" in refused(lambda: compare(a, b, measure="acuracy"))
+    assert "'vall'" in refused(lambda: compare(a, b, split="vall"))
     assert "looks = 0" in refused(lambda: compare(a, b, looks=0))

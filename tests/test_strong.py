@@ -95,7 +95,7 @@ def test_muon_does_not_depend_on_the_layout(layout: torch.memory_format) -> None
     def trained(memory_format: torch.memory_format) -> Tensor:
         conv = nn.Conv2d(3, 5, 3, bias=False).double()
         conv.weight.data = noise(5, 3, 3, 3, dtype=torch.float64)
-        conv = conv.to(memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+        conv = conv.to(memory_format=memory_format)
         optimizer = Muon(
             [{"params": [conv.weight], "kind": "filters", "scale_free": True}], 0.1, low=False
         )
@@ -130,7 +130,7 @@ def test_the_rest_is_trained_as_torch_s_adam_does() -> None:
 
 def test_filters_before_a_normalisation_keep_their_norm_and_others_do_not() -> None:
     def norms(norm: str) -> list[float]:
-        net = build(ConvNet(4, 2, block_depth=2, norm=norm), (3, 16, 16), 10)  # pyright: ignore[reportArgumentType]
+        net = build(ConvNet(4, 2, block_depth=2, norm=norm), (3, 16, 16), 10)
         recipe = Recipe(optimizer="muon", lr=1e-9)
         optimizer = optimiser(net, recipe)
         step(net, optimizer, noise(6, 3, 16, 16), torch.arange(6), recipe)
@@ -147,7 +147,7 @@ def test_alternating_flips_mirror_every_image_in_every_other_epoch() -> None:
     recipe = Recipe(flip=True, alternate=True, seed=4)
     mirrored = first_mirrored(1000, recipe)
     assert mirrored is not None and 400 < int(mirrored.sum()) < 600
-    assert torch.equal(mirrored, first_mirrored(1000, recipe))  # pyright: ignore[reportArgumentType]
+    assert torch.equal(mirrored, first_mirrored(1000, recipe))
     x = noise(1000, 1, 4, 4)
     seen = [change(x, recipe, torch.Generator(), mirrored ^ bool(epoch % 2)) for epoch in (1, 2, 3)]
     assert torch.equal(seen[0], seen[2])
@@ -229,7 +229,7 @@ def test_the_network_takes_images_of_any_size_and_three_quarters_of_it(
     shape: tuple[int, int, int], blocks: int
 ) -> None:
     net = build(SMALL, shape, 7)
-    assert len(net.get_submodule("blocks")) == blocks  # pyright: ignore[reportArgumentType]
+    assert len(net.get_submodule("blocks")) == blocks
     x = noise(4, *shape)
     assert net(x).shape == (4, 7) and net(
         augment.shrink(x, *small_shape(tuple(x.shape[1:]))[1:])
@@ -262,11 +262,11 @@ def test_its_stem_needs_no_gradient_and_filters_begin_as_the_identity() -> None:
 @pytest.mark.skipif(bool(why_not(torch.bfloat16)), reason="no compiled kernels")
 def test_compiled_kernels_agree_with_the_library() -> None:
     def passed(kind: str, training: bool) -> tuple[Tensor, Tensor]:
-        net = build(SMALL, (3, 32, 32), 10).train(training).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        net = build(SMALL, (3, 32, 32), 10).train(training).to(memory_format=torch.channels_last)
         x = noise(32, 3, 32, 32, seed=1).contiguous(
             memory_format=torch.channels_last
         )  # of seed 0 two maxima differ by 3e-6
-        twin = accelerate(net, Recipe(kernels=kind))  # pyright: ignore[reportArgumentType]
+        twin = accelerate(net, Recipe(kernels=kind))
         with autocast("cpu", "float32"), torch.set_grad_enabled(training):
             out = twin(x)
         if not training:

@@ -152,7 +152,7 @@ def made_up(recipe: Recipe, draw: random.Random, status: str = "finished") -> Ru
         row |= {f"{split}_loss": draw.uniform(0.5, 1), f"{split}_loss_sd": 0.5}
         row |= {f"{split}_accuracy": draw.uniform(0.4, 0.9)}
     rows = (row,) if status == "finished" else ()
-    size = {"filters": 8, "parameters": 1000 * recipe.epochs + recipe.model.width, "flops": 9000}  # type: ignore[union-attr]
+    size = {"filters": 8, "parameters": 1000 * recipe.epochs + recipe.model.width, "flops": 9000}
     return Run(Path("nowhere") / recipe.id, recipe, rows, status, size, 1.0)
 
 

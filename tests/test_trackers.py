@@ -84,7 +84,7 @@ def test_everything_is_passed_on(
         watcher.say("text")
         watcher.step("step", 1, None)
         watcher.plan({"capacity": 2.0}, 3)
-        watcher.asked("capacity", [Request([run.recipe], "sweep")], 1.5, 0.5)  # pyright: ignore[reportAttributeAccessIssue] (sweep.Watcher has it)
+        watcher.asked("capacity", [Request([run.recipe], "sweep")], 1.5, 0.5)
         pass_by(watcher, run)
         watcher.found("capacity")
     assert noted.seen == [

@@ -40,7 +40,7 @@ KERNELS = ("library", "compiled", "winograd")
 def test_twins_share_parameters_buffers_and_keys(name: str, kernels: str) -> None:
     net = build(MODELS[name], (3, 16, 16), 10)
     before = copy.deepcopy(net)
-    twin = accelerate(net, Recipe(kernels=kernels))  # pyright: ignore[reportArgumentType]
+    twin = accelerate(net, Recipe(kernels=kernels))
     mine, plain = (dict(m.named_parameters()) | dict(m.named_buffers()) for m in (twin, net))
     assert list(mine) == list(plain) and all(mine[key] is plain[key] for key in mine)
     assert list(twin.state_dict()) == list(net.state_dict())
@@ -51,7 +51,7 @@ def test_twins_share_parameters_buffers_and_keys(name: str, kernels: str) -> Non
 
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_accelerating_twice_changes_nothing(kernels: str) -> None:
-    recipe = Recipe(kernels=kernels)  # pyright: ignore[reportArgumentType]
+    recipe = Recipe(kernels=kernels)
     twin = accelerate(build(MODELS["family"], (3, 16, 16), 10), recipe)
     assert accelerate(twin, recipe) is twin
 

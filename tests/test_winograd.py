@@ -49,9 +49,9 @@ def by_winograd(x: Tensor, weight: Tensor, bias: Tensor, g: Tensor) -> Answer:
         weight.clone().requires_grad_(),
         bias.clone().requires_grad_(),
     )
-    y: Tensor = convolutions.WinogradConvolution.apply(x, weight, bias)  # pyright: ignore[reportAssignmentType]
+    y: Tensor = convolutions.WinogradConvolution.apply(x, weight, bias)
     y.backward(g.bfloat16())
-    return tuple(t.detach().double() for t in (y, x.grad, weight.grad, bias.grad) if t is not None)  # pyright: ignore[reportReturnType]
+    return tuple(t.detach().double() for t in (y, x.grad, weight.grad, bias.grad) if t is not None)
 
 
 def by_definition(
@@ -60,7 +60,7 @@ def by_definition(
     x, weight, bias = (t.detach().to(dtype).requires_grad_() for t in (x, weight, bias))
     y = F.conv2d(x, weight, bias, padding=1)
     y.backward(g.to(dtype))
-    return tuple(t.detach().double() for t in (y, x.grad, weight.grad, bias.grad) if t is not None)  # pyright: ignore[reportReturnType]
+    return tuple(t.detach().double() for t in (y, x.grad, weight.grad, bias.grad) if t is not None)
 
 
 @needs_winograd
@@ -163,14 +163,14 @@ def test_nothing_goes_there_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
         "forward",
         staticmethod(lambda *_: pytest.fail("Winograd's algorithm was asked for")),
     )
-    net = build(ConvNet(32, 2, block_depth=2), (3, 32, 32), 10).to(memory_format=LAST)  # pyright: ignore[reportCallIssue]
+    net = build(ConvNet(32, 2, block_depth=2), (3, 32, 32), 10).to(memory_format=LAST)
     x = torch.randn(4, 3, 32, 32).contiguous(memory_format=LAST)
     for kind, dtype in (
         ("library", torch.bfloat16),
         ("compiled", torch.bfloat16),
         ("winograd", torch.float32),
     ):
-        twin = accelerate(net, Recipe(kernels=kind))  # pyright: ignore[reportArgumentType]
+        twin = accelerate(net, Recipe(kernels=kind))
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             assert twin(x.to(dtype)).isfinite().all()
 
@@ -180,7 +180,7 @@ def test_nothing_goes_there_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     "model", [ConvNet(32, 3, block_depth=3), replace(reference_model(32), depth=2)]
 )
 def test_whole_networks_are_about_as_near_to_float32_as_the_library(model: ConvNet) -> None:
-    net = build(model, (3, 32, 32), 10).to(memory_format=LAST)  # pyright: ignore[reportCallIssue]
+    net = build(model, (3, 32, 32), 10).to(memory_format=LAST)
     images = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1)).contiguous(
         memory_format=LAST
     )
@@ -188,7 +188,7 @@ def test_whole_networks_are_about_as_near_to_float32_as_the_library(model: ConvN
     def passed(precision: str, kind: str, training: bool) -> Tensor:
         mine = copy.deepcopy(net).train(training)
         x = images.bfloat16() if precision == "bfloat16" else images
-        twin = accelerate(mine, Recipe(kernels=kind))  # pyright: ignore[reportArgumentType]
+        twin = accelerate(mine, Recipe(kernels=kind))
         with autocast("cpu", precision), torch.set_grad_enabled(training):
             out = twin(x).float()
         if not training:
@@ -220,7 +220,7 @@ def test_a_run_by_it_learns_as_one_by_the_library(cifar_slice: Path, tmp_path: P
     assert runs["library"].recipe.id != runs["winograd"].recipe.id
     assert runs["winograd"].last["train_loss"] == pytest.approx(
         runs["library"].last["train_loss"], abs=0.15
-    )  # pyright: ignore[reportUnknownMemberType]
+    )
     assert network(runs["winograd"]).get_parameter("blocks.1.convs.1.weight").isfinite().all()
 
 
