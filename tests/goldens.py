@@ -7,13 +7,14 @@ CONVSCOPE_GOLDEN_EXACT is set, which is for the machine that wrote them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from convscope.recipe.recipe import Recipe
 from convscope.studies.folder import StudyFolder
 from convscope.studies.main_path import study
 from convscope.studies.plan import forecast
+from convscope.studies.rendering import render
 from convscope.studies.study_json import Asked, Fitted
 from convscope.training.main_path import train
 
@@ -236,7 +238,7 @@ CHOICE = {
 }
 
 
-@contextmanager
+@contextlib.contextmanager
 def tiny() -> Iterator[None]:
     """The quick preset made small: three widths at depth 2, one at depth 1, two epochs."""
     strong = plans.Reference(replace(plans.reference_model(4), depth=2), 2)
@@ -370,6 +372,16 @@ def study_results() -> dict[str, Any]:
         return results_of(train_study(Path(folder)))
 
 
+def old_study_results() -> Any:
+    """Of the study that version 0.1.0 trained, rendered by today's code."""
+    archive = Path(__file__).parent / "data" / "study-0.1.0.tar.xz"
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(archive) as old:
+        old.extractall(folder, filter="data")
+        with contextlib.chdir(folder), tiny():  # recipes name the images by a relative path
+            render(Path("study"))
+            return results_of(Path("study"))
+
+
 def write(name: str, value: Any) -> None:
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_text(
@@ -383,6 +395,7 @@ if __name__ == "__main__":
     write("networks", networks())
     write("metrics", metrics(exact=False))
     write("study", study_results())
+    write("old-study", old_study_results())
     if len(sys.argv) > 1:  # a folder for what holds on this machine alone
         FOLDER = Path(sys.argv[1])
         write("metrics", metrics(exact=True))

@@ -160,7 +160,6 @@ def test_the_network_of_question_1(monkeypatch: pytest.MonkeyPatch) -> None:
     for best, expected in [
         (SimpleNamespace(winner=winner, affordable=affordable), affordable.model),
         (SimpleNamespace(winner=winner, affordable=None), winner.model),
-        (SimpleNamespace(winner=SimpleNamespace(recipe=winner)), winner.model),
     ]:
         monkeypatch.setattr(Context, "best", property(lambda _, best=best: best))
         assert found(context) == (expected, "best")

@@ -116,7 +116,7 @@ def non_inferiority(a: Configuration, b: Configuration, margin: float) -> tuple[
     def word(found: Difference) -> str:
         if found.above(unseen - margin):
             return "as good"
-        return "worse" if found.sign() < 0 else "cannot tell"
+        return "worse" if found.below(0.0) else "cannot tell"
 
     again = None
     if all(len(values) for values in (*a.right, *b.right)):
