@@ -1,8 +1,7 @@
-"""What golden files hold: ids, networks, metrics and the figures of a study, as plain values.
+"""What golden files hold: ids, networks, metrics and the figures of studies, as plain values.
 
-`python tests/goldens.py` writes them anew; tests/test_golden.py compares. Figures that
-depend on the processor's vector units are compared within a tolerance, or to the last digit where
-CONVSCOPE_GOLDEN_EXACT is set, which is for the machine that wrote them.
+`python tests/goldens.py` writes them anew; tests/test_golden.py compares, within a tolerance or, on
+the machine that wrote them, to the last digit (CONVSCOPE_GOLDEN_EXACT).
 """
 
 from __future__ import annotations

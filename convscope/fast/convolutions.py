@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +39,8 @@ class WinogradConvolution(torch.autograd.Function):
         )
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (g,) = grads
         x, weight = ctx.saved_tensors
         count, channels, height, width = x.shape
         g, filters = dense(g), len(weight)
@@ -114,7 +115,7 @@ def fastest_convolution(conv: nn.Conv2d, x: Tensor, winograd: bool) -> Tensor:
     if not (winograd and has_winograd(x.dtype) and suits_winograd(conv, x.shape[2:])):
         return conv(x)
     if torch.is_grad_enabled() or gains(conv.weight, x.shape[2:]):
-        return WinogradConvolution.apply(x, conv.weight, conv.bias)  # pyright: ignore[reportReturnType]
+        return cast("Tensor", WinogradConvolution.apply(x, conv.weight, conv.bias))
     return conv(x)
 
 

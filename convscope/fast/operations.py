@@ -9,7 +9,7 @@ They are autograd functions, not `torch.library` operators: docs/kernels.md has 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,8 @@ class Normalise(torch.autograd.Function):
         return y, mean, variance
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor, *_: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *grads: Any) -> Any:
+        g = grads[0]
         x, y, mean, inverse_sd, weight, scale, shift = ctx.saved_tensors
         count, channels, height, width = x.shape
         g, dx = dense(g), torch.empty_like(x)
@@ -128,7 +129,8 @@ class FirstBlock(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (g,) = grads
         x, weight, place = ctx.saved_tensors
         count, channels, height, width = x.shape
         g, filters = dense(g), len(weight)
@@ -162,7 +164,8 @@ class Flatten(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (g,) = grads
         count, channels, height, width = ctx.shape
         g = g.contiguous()
         dx = torch.empty(ctx.shape, dtype=g.dtype, memory_format=CHANNELS_LAST)
@@ -182,9 +185,8 @@ def batch_norm(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None, activat
     assert mean is not None and var is not None
     assert norm.num_batches_tracked is not None and norm.momentum is not None
     if norm.training:
-        y, batch_mean, batch_var = Normalise.apply(
-            x, norm.weight, norm.bias, residual, norm.eps, activation
-        )  # pyright: ignore[reportGeneralTypeIssues]
+        found = Normalise.apply(x, norm.weight, norm.bias, residual, norm.eps, activation)
+        y, batch_mean, batch_var = cast("tuple[Tensor, Tensor, Tensor]", found)
         rows = x.numel() // x.shape[1]
         mean.lerp_(batch_mean, norm.momentum)
         var.lerp_(batch_var * (rows / max(1, rows - 1)), norm.momentum)

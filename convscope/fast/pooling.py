@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,8 @@ class Pool(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (g,) = grads
         x, y = ctx.saved_tensors
         count, channels, height, width = x.shape
         g, dx = dense(g), torch.empty_like(x)
@@ -83,7 +84,8 @@ class GlobalPool(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (g,) = grads
         (x,) = ctx.saved_tensors
         count, channels, height, width = x.shape
         g, dx = g.contiguous(), torch.empty_like(x)
@@ -117,7 +119,8 @@ class FewChannelsMaxPool(torch.autograd.Function):
         return torch.maximum(pairs[..., 0, :], pairs[..., 1, :]).permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
         rows, pairs = ctx.saved_tensors
         count, half, _, run = rows.shape
         width, channels = 2 * pairs.shape[2], pairs.shape[4]
@@ -149,5 +152,5 @@ def max_pool(x: Tensor, size: int) -> Tensor:
         rows = torch.maximum(x[..., ::2, :], x[..., 1::2, :])
         return torch.maximum(rows[..., ::2], rows[..., 1::2])
     if x.shape[1] <= FEW_CHANNELS and x.is_contiguous(memory_format=CHANNELS_LAST):
-        return FewChannelsMaxPool.apply(x)  # pyright: ignore[reportReturnType]
+        return cast("Tensor", FewChannelsMaxPool.apply(x))
     return F.max_pool2d(x, size)

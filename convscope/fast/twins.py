@@ -106,7 +106,9 @@ class CompiledBlock(Block):
             return strided_means.convolve_and_average(x, conv.weight, conv.bias)
         few = x.shape[1] <= MOST_INPUT_CHANNELS
         if self.one_kernel and windows and few and not x.requires_grad:
-            return FirstBlock.apply(x, conv.weight, conv.bias, torch.is_grad_enabled())  # pyright: ignore[reportReturnType]
+            return cast(
+                "Tensor", FirstBlock.apply(x, conv.weight, conv.bias, torch.is_grad_enabled())
+            )
         return self.compiled_end(*self.convolve(x))
 
     def conv(self, index: int) -> nn.Conv2d:
@@ -145,7 +147,7 @@ class CompiledBlock(Block):
         if not (ready and (known or self.swap)):
             return self.end(x)
         if known:
-            return Pool.apply(x, self.halving, self.act.name == "relu")  # pyright: ignore[reportReturnType]
+            return cast("Tensor", Pool.apply(x, self.halving, self.act.name == "relu"))
         return self.act(Pool.apply(x, self.halving, False))
 
     def average(self, x: Tensor) -> Tensor:
@@ -154,12 +156,12 @@ class CompiledBlock(Block):
         if not suits_kernels(x):
             return (x if done else self.act(x)).mean((2, 3))
         relu = self.act.name == "relu"
-        return GlobalPool.apply(x if relu else self.act(x), relu and not done)  # pyright: ignore[reportReturnType]
+        return cast("Tensor", GlobalPool.apply(x if relu else self.act(x), relu and not done))
 
     def pooled(self, x: Tensor) -> Tensor:
         """The pooling alone."""
         ready = self.halving and has_windows(x) and suits_kernels(x)
-        return Pool.apply(x, self.halving, False) if ready else self.pool(x)  # pyright: ignore[reportReturnType]
+        return cast("Tensor", Pool.apply(x, self.halving, False) if ready else self.pool(x))
 
 
 class CompiledConvNet(ConvNetModule):
@@ -178,7 +180,7 @@ class CompiledConvNet(ConvNetModule):
         x = last(x)
         if not suits_kernels(x):
             return self.fc(self.order(self.head(x)))
-        x = GlobalPool.apply(x, False) if self.gap else Flatten.apply(x)  # pyright: ignore[reportAssignmentType]
+        x = cast("Tensor", GlobalPool.apply(x, False) if self.gap else Flatten.apply(x))
         return self.fc(self.order(x))
 
 
@@ -191,7 +193,8 @@ class CompiledWhitenedBlock(WhitenedBlock):
     def forward(self, x: Tensor) -> Tensor:
         if not suits_kernels(x):
             return super().forward(x)
-        x = Pool.apply(convolved(self.conv1, x, self.winograd), "max", False)  # pyright: ignore[reportAssignmentType]
+        x = convolved(self.conv1, x, self.winograd)
+        x = cast("Tensor", Pool.apply(x, "max", False))
         x = batch_norm(self.norm1, x, None, "gelu")
         return batch_norm(self.norm2, convolved(self.conv2, x, self.winograd), None, "gelu")
 
