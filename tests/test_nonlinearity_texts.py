@@ -348,7 +348,7 @@ def test_a_rare_verdict_is_said_to_be_rare(monkeypatch: pytest.MonkeyPatch) -> N
     finding, _ = drive(context, runs_of({ACTIVATION: 0.72, POOLING: 0.715}))
     again = finding.numbers["replication"]
     assert 0 < again <= 1
-    assert ("of studies like this)" in finding.sentence) == (again < 0.9)
+    assert ("of cases)" in finding.sentence) == (again < 0.9)
 
 
 def test_learning_rates_come_from_validation_alone_and_an_arm_has_its_own() -> None:

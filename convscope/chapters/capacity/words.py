@@ -103,6 +103,8 @@ def sentence_of(name: str, judgement: Judgement) -> str:
         elsewhere=overfitting_elsewhere(judgement),
         forecast=judgement.forecast,
         margin=MARGIN,
+        still_falling=all(run.best["epoch"] == run.last["epoch"] for n in whole for run in n.runs),
+        fewer_epochs=by_size[-1].recipe.epochs < by_size[0].recipe.epochs,
     )
 
 

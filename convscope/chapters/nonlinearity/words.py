@@ -49,6 +49,11 @@ def sentence_of(name: str, ablation: Ablation) -> str:
         again, buys = ablation.drop.replication, ablation.drop.low > 0
         seldom = again if again is not None and again < OFTEN else None
         told.append(TEXTS.each_alone(alone, *ablation.role, buys, MARGIN, seeds, seldom))
+    if len(kinds) == 2 and ablation.drop.sign() > 0:
+        for kept, taken in (kinds, kinds[::-1]):
+            lost = ablation.factorial.shortfall(kept)
+            if lost is not None and lost.sign() < 0:
+                told.append(TEXTS.better_without(taken, lost))
     told += size_told(ablation)
     return " ".join(told)
 

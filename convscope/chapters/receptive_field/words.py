@@ -161,7 +161,9 @@ def deepest(told: Evidence) -> tuple[str, FeatureField] | None:
     known = {
         c.a.label: told.fields[c.a.model]
         for c in told.path
-        if told.fields[c.a.model].trained and told.fields[c.a.model].theoretical is not None
+        if told.fields[c.a.model].trained
+        and told.fields[c.a.model].theoretical is not None
+        and learned(c.a)
     }
     return max(known.items(), key=lambda item: item[1].theoretical or 0, default=None)
 
