@@ -321,7 +321,7 @@ def test_the_best_network_that_can_be_afforded_is_taken_apart() -> None:
     finding = driving.check(nonlinearity.finding(context, [], runs))
     driving.check_lengths(finding)
     told = finding.paragraphs[0]
-    assert "It is the best network of the search that this chapter can afford" in told
+    assert "It is the best candidate of the chapter before that can be afforded" in told
     numbers = finding.numbers
     assert len(numbers["main_effects"]) == 3 == len(numbers["shapley"])
     assert len(numbers["interactions"]) == 4 and numbers["interaction"] is not None

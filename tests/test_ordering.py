@@ -171,25 +171,29 @@ def runs_of(
         (
             {"per-sample": 0.2, "pixels": 0.5},
             "no difference found; exactness not checked",
-            "3 of 3 other orders are equivalent",
+            "3 of 3 other orders are shown to be equivalent",
         ),
-        ({"reversed": 0.5}, "a difference was found", "2 of 3 other orders are equivalent"),
+        (
+            {"reversed": 0.5},
+            "a difference was found",
+            "2 of 3 other orders are shown to be equivalent",
+        ),
         ({"reversed": 0.5}, "a difference was found", "; reversed differs."),
         ({"channel-last": 0.97}, "a difference was found", "; channel-last differs."),
         (
             {"per-sample": 0.2},
             "no difference found; exactness not checked",
-            "Another order for every image costs 50.0 points",
+            "A new random order for each image costs 50.0 points",
         ),
         (
             {"pixels": 0.9},
             "no difference found; exactness not checked",
-            "before the convolutions buys 20.0 points",
+            "the same for all images, buys 20.0 points",
         ),
         (
             {"reversed": 0.5, "random": 0.9},
             "a difference was found",
-            "1 of 3 other orders is equivalent to the natural one within ± 3 points"
+            "1 of 3 other orders is shown to be equivalent to the natural one within ± 3 points"
             " of test accuracy (3 seeds); reversed and random differ.",
         ),
     ],
@@ -210,8 +214,8 @@ def test_the_sentence_says_what_the_accuracies_are(
     ("accuracies", "lacks", "said"),
     [
         # the negative control does not fall: a comparison that cannot see this sees nothing
-        ({"per-sample": 0.7}, ["control"], "another order for every image is not shown to lose"),
-        ({"per-sample": 0.73}, ["control"], "for every image buys 3.0 points"),
+        ({"per-sample": 0.7}, ["control"], "order for each image is not shown to lose"),
+        ({"per-sample": 0.73}, ["control"], "for each image buys 3.0 points"),
         # all at chance: nothing was learnt
         (dict.fromkeys(ordering.NAMES, 0.1), ["chance", "control"], "is not shown to beat chance"),
     ],
@@ -231,7 +235,7 @@ def test_few_test_images_show_no_order_to_be_equivalent() -> None:
     context = replace(made_context(), data=made.images(SHAPE, test=1_000))
     finding, _ = drive(context, runs_of({}))
     assert finding.verdict == "cannot tell" and finding.numbers["experiment_lacks"] == ["orders"]
-    assert "0 of 3 other orders are equivalent" in finding.sentence
+    assert "0 of 3 other orders are shown to be equivalent" in finding.sentence
     assert "the experiment alone cannot tell: not every order is shown to be" in finding.sentence
 
 

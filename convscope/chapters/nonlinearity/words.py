@@ -70,10 +70,13 @@ def size_told(ablation: Ablation) -> list[str]:
 
 
 def fewest_of(ablation: Ablation) -> int | None:
-    """Values of the linear network's narrowest layer; None where an image has no more."""
-    in_shape = ablation.linear.data.in_shape
-    fewest = narrowest(ablation.linear.convnet, in_shape)
-    return fewest if fewest < math.prod(in_shape) else None
+    """Values of the linear network's narrowest layer; None where they don't bound the rank of W.
+
+    Logits that all move alike change no probability, so K classes need rank K − 1 at most.
+    """
+    data = ablation.linear.data
+    fewest = narrowest(ablation.linear.convnet, data.in_shape)
+    return fewest if fewest < data.num_classes - 1 else None
 
 
 def accuracies_of(arms: Sequence[Configuration]) -> list[float]:
@@ -147,6 +150,7 @@ def why(ablation: Ablation) -> str:
         data.num_classes,
         math.prod(data.in_shape),
         fewest_of(ablation),
+        ablation.linear.parameters,
         ablation.linear.convnet.head == "gap",
         accuracies_of(ablation.linears),
         softmax,
