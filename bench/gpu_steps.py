@@ -7,7 +7,6 @@ A finding has `status` ("good" or "bad"), `result` (in words) and, where images 
 from __future__ import annotations
 
 import copy
-import hashlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,24 +15,28 @@ from typing import Any, Literal
 
 import torch
 import torch._dynamo  # optimisers import it in their first step: the clocks should not see that
+from gpu_images import NINE, SMALL, STRONG, Finding, data_here, found, noise
+from gpu_speed import speed
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope.data import Dataset, Split, cache_folder
+from convscope.data import Dataset
 from convscope.machine import this_machine
 from convscope.models import build
 from convscope.recipes import named
-from convscope.training import check_device, keep_freed_memory, optimiser, place, step, to_device
+from convscope.training import (
+    check_device,
+    keep_freed_memory,
+    optimiser,
+    place,
+    step,
+    to_device,
+)
 from convscope.training.clock import seconds_now
 from convscope.training.evaluation import eval_batch, predict
 from convscope.training.loop import fit, prepare
 from convscope.training.tensor_files import read_tensors
 
-Finding = dict[str, Any]
-
-SMALL = cs.ConvNet(width=16, depth=3)
-NINE = cs.ConvNet(width=32, depth=3, block_depth=3, skip=True)
-STRONG = cs.Custom("convscope.recipes.strong:network")
 RATES: dict[Literal["sgd", "adam", "adamw", "muon"], float] = {
     "sgd": 0.01,
     "adam": 1e-3,
@@ -42,26 +45,6 @@ RATES: dict[Literal["sgd", "adam", "adamw", "muon"], float] = {
 }
 
 NOT_QUICK = ("data", "tuned")  # steps
-
-
-def found(good: bool, result: str, **more: Any) -> Finding:
-    return {"status": "good" if good else "bad", "result": result, **more}
-
-
-def noise(train: int, test: int, side: int = 32) -> Dataset:
-    """Random pixels with ten classes, which cannot be learnt, only memorised."""
-    generator = torch.Generator().manual_seed(side)
-
-    def split(count: int) -> Split:
-        images = torch.randint(
-            0, 256, (count, side, side, 3), generator=generator, dtype=torch.uint8
-        )
-        return Split(images.permute(0, 3, 1, 2), torch.arange(count) % 10)
-
-    digest = hashlib.sha256(f"noise {train} {test} {side}".encode()).hexdigest()
-    classes = tuple(f"class {i}" for i in range(10))
-    parts = split(train), split(0), split(test)
-    return Dataset("noise", *parts, classes, digest, "random numbers", "none needed", ())
 
 
 def peak_mb(device: str) -> float:
@@ -84,16 +67,6 @@ def machine(device: str, quick: bool) -> Finding:
             f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
         )
     return found(True, f"{name}{versions}; {this_machine()}")
-
-
-def data_here(quick: bool) -> Dataset:
-    """CIFAR-10 or shapes, whichever is in the cache, or noise of CIFAR-10's shape."""
-    if quick:
-        return noise(32, 10)
-    for name in ("cifar10", "shapes"):
-        if any((cache_folder() / "datasets").glob(f"{name}.v*")):
-            return cs.load(name, val=0.0)
-    return noise(50_000, 10_000)
 
 
 def data(device: str, quick: bool) -> Finding:
@@ -358,6 +331,9 @@ STEPS: dict[str, Callable[[str, bool], Finding]] = {
     "out of memory": out_of_memory,
     "clock": clock,
     "evaluation batch": evaluation_batch,
+    "steps small": speed("small"),
+    "steps nine": speed("nine"),
+    "steps strong": speed("strong"),
     "tuned": tuned,
     "train small": train_small,
     "train nine": train_nine,

@@ -3,7 +3,8 @@
 Everything is decided anew each time: learning rates, the search, verdicts. The images are the same.
 
 Command: python bench/replicate.py [--data cifar10] [--preset quick] [--times 5] [--out FOLDER]
-Each study takes as long as `convscope study`; a broken-off one goes on. Prints a table of words and
+Each study takes as long as `convscope study`; a broken-off one goes on. With `--at-once N` so many
+share the machine, which a GPU has room for. Prints a table of words and
 how often they agree, writes bench/results/replicate.json, and ends with 1 where a chapter's word is
 the same in fewer than four of five, or where two words contradict each other.
 """
@@ -13,8 +14,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import multiprocessing
 import sys
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +72,21 @@ def judged(trees: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
+def studied(options: argparse.Namespace, time: int) -> dict[str, Any]:
+    """The results.json of one of the studies."""
+    found = study(
+        options.data,
+        options.chapters.split(",") if options.chapters else None,
+        options.preset,
+        first_seed=APART * time,
+        out=options.out / f"{options.preset}-{time}",
+        budget=options.budget,
+        device=options.device,
+        watcher=Lines(),
+    )
+    return json.loads((found.path / "results.json").read_text(encoding="utf-8"))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -78,21 +96,13 @@ def main() -> int:
     parser.add_argument("--chapters", default=None)
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--budget", default=None)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS / "replicate")
     options = parser.parse_args()
-    chapters = options.chapters.split(",") if options.chapters else None
-    trees = []
-    for time in range(options.times):
-        found = study(
-            options.data,
-            chapters,
-            options.preset,
-            first_seed=APART * time,
-            out=options.out / f"{options.preset}-{time}",
-            budget=options.budget,
-            watcher=Lines(),
-        )
-        trees.append(json.loads((found.path / "results.json").read_text(encoding="utf-8")))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.at_once, context) as pool:
+        trees = list(pool.map(studied, itertools.repeat(options), range(options.times)))
     rows = judged(trees)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "replicate.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")

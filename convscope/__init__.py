@@ -107,6 +107,16 @@ def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     return get
 
 
+def installed_version() -> str:
+    """The version of the installed package; "not installed" where a source tree runs by itself."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("convscope")
+    except PackageNotFoundError:
+        return "not installed"
+
+
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)
 

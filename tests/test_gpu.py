@@ -17,15 +17,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import convscope as cs
 from convscope.errors import UserError
 from convscope.machine import costs
+from convscope.models import build
 from convscope.recipe import ConvNet, Recipe
-from convscope.training import checks, clock, is_out_of_memory, loop, metrics
+from convscope.training import checks, clock, is_out_of_memory, loop, metrics, step
 from convscope.training.checks import check_device, check_precision, trains
 from convscope.training.evaluation import eval_batch
 from convscope.training.metrics import metrics_of
 from convscope.training.muon import muon
+from convscope.training.optimisers import optimiser, set_rate
 from convscope.training.state import load_state, state_of
+from convscope.training.steps import are_graphs_on, is_recordable
 from convscope.training.tensors import to_device
 
 BENCH = Path(__file__).parent.parent / "bench"
@@ -230,7 +234,68 @@ def test_an_epoch_is_timed_by_a_clock_that_waits(
     assert [(row["train_seconds"], row["seconds"]) for row in rows] == [(3.0, 7.0), (5.0, 6.0)]
 
 
+# --- recorded steps
+
+
+def test_what_may_be_recorded() -> None:
+    """Torch's layers and ours, without hooks: a user's layer may decide something in Python."""
+
+    class Own(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    assert is_recordable(build(cs.ConvNet(norm="batch", skip=True, block_depth=2), (3, 8, 8), 10))
+    assert is_recordable(build(cs.Custom("convscope.recipes.strong:network"), (3, 32, 32), 10))
+    assert is_recordable(nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(12, 2)))
+    assert not is_recordable(nn.Sequential(nn.Flatten(), Own()))
+    hooked = nn.Linear(2, 2)
+    hooked.register_forward_hook(lambda *_: None)
+    assert not is_recordable(hooked)
+    hooked = nn.Linear(2, 2)
+    hooked.weight.register_hook(lambda gradient: gradient)
+    assert not is_recordable(hooked)
+
+
+def test_recording_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert are_graphs_on()
+    monkeypatch.setenv("CONVSCOPE_CUDA_GRAPHS", "off")
+    assert not are_graphs_on()
+    monkeypatch.setenv("CONVSCOPE_CUDA_GRAPHS", "no")
+    with pytest.raises(cs.UserError, match="CONVSCOPE_CUDA_GRAPHS = no: not off"):
+        are_graphs_on()
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "muon"])
+def test_a_rate_that_lies_on_the_device_trains_alike(name: Any) -> None:
+    """As recorded steps need it: rates and counts are read and written where they lie."""
+    recipe = cs.Recipe(model=cs.ConvNet(width=4), optimizer=name, weight_decay=0.01)
+    trained = []
+    for on_device in (False, True):
+        net = build(recipe.model, (3, 8, 8), 10)
+        optimizer = optimiser(net, recipe)
+        for group in optimizer.param_groups if on_device else []:
+            group["lr"] = torch.tensor(group["lr"])
+            group["capturable"] = name == "muon"  # torch's own know no capturable CPU
+        rates = [group["lr"] for group in optimizer.param_groups]
+        for i in range(4):
+            set_rate(optimizer, 0.01 * (4 - i))
+            x = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(i))
+            step(net, optimizer, x, torch.arange(8), recipe)
+        assert not on_device or all(
+            group["lr"] is rate for group, rate in zip(optimizer.param_groups, rates, strict=True)
+        )
+        trained.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
+    torch.testing.assert_close(trained[1], trained[0], rtol=1e-4, atol=1e-6)
+
+
 # --- bench/gpu.py
+
+
+BARE = """
+import sys
+MISSING = "altair optuna pandas pooch platformdirs PIL requests rich scipy typer vl_convert".split()
+sys.modules.update(dict.fromkeys(MISSING))  # importing them fails, as where they are missing
+"""
 
 
 @pytest.fixture
@@ -251,7 +316,13 @@ def steps(gpu: ModuleType) -> ModuleType:
 def test_what_a_gpu_is_asked_is_sound(tmp_path: Path, gpu: ModuleType, steps: ModuleType) -> None:
     out = tmp_path / "gpu.jsonl"
     command = [sys.executable, str(BENCH / "gpu.py"), "--device", "cpu", "--quick"]
-    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
+    (tmp_path / "sitecustomize.py").write_text(BARE, encoding="utf-8")
+    done = subprocess.run(
+        [*command, "--out", str(out)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
     results = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert {r["step"]: r["status"] for r in results} == {
         name: "good" for name in gpu.LIMITS if name not in steps.NOT_QUICK

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from convscope import installed_version
 from convscope.cli.comparing import compare
 from convscope.cli.data_sets import data_fetch, data_info, data_list
 from convscope.cli.networks import inspect, probe
@@ -29,9 +30,7 @@ data_app = typer.Typer(
 
 def version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        print(f"convscope {version('convscope')}")
+        print(f"convscope {installed_version()}")
         raise typer.Exit
 
 

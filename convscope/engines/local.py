@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROUND = 1.0  # seconds after which the pool looks whether its workers live, where nothing tells it
 
 # A failed kernel spoils its process: all later calls of CUDA in it fail. A worker ends after that.
-SPOILT = ("CUDA error", "cuDNN error")
+SPOILT = ("CUDA error", "cuDNN error", "graph capture")
 
 PATIENCE = 5.0  # seconds that a worker has to end when asked, before it is killed
 

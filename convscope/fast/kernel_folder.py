@@ -18,8 +18,6 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from convscope.fast.reasons import NotAvailable
 
 KEPT = 6  # builds, the newest
@@ -38,9 +36,17 @@ class Build:
 
 
 def kernel_folder() -> Path:
-    """$CONVSCOPE_KERNELS_FOLDER, or a folder in the user's own cache: never a shared one."""
-    chosen = os.environ.get("CONVSCOPE_KERNELS_FOLDER", "")
-    return Path(chosen) if chosen else user_cache_path("convscope") / "kernels"
+    """$CONVSCOPE_KERNELS_FOLDER, or a folder in the user's own cache: never a shared one.
+
+    Raises NotAvailable where that is not known.
+    """
+    if chosen := os.environ.get("CONVSCOPE_KERNELS_FOLDER", ""):
+        return Path(chosen)
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:  # bench/gpu.py runs where little is installed
+        raise NotAvailable("platformdirs is not installed") from None
+    return user_cache_path("convscope") / "kernels"
 
 
 def opened() -> Path:

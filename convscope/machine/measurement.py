@@ -18,6 +18,7 @@ from convscope.models import build
 from convscope.recipe import ConvNet, Kernels, Layout, Precision, Recipe
 from convscope.training import (
     DTYPES,
+    WARMUP,
     accelerate,
     autocast,
     kernels_have_one_thread,
@@ -25,7 +26,7 @@ from convscope.training import (
     own_settings,
     place,
     seconds_now,
-    step,
+    steps_of,
     why_no_kernels,
 )
 
@@ -43,6 +44,8 @@ TOLERANCE = 0.02
 Way = tuple[Precision, Layout, Kernels]
 
 ROUNDS, WINDOW = 5, 0.05  # seconds
+
+GPU_BURST = 10  # steps between two readings of a clock that waits for the device
 
 # one thread by mistake costs half the speed on two cores, all threads by mistake little
 CLEARLY = 1.1
@@ -65,6 +68,7 @@ def rates_of(device: str, ways: Sequence[tuple[Way, int]], model: ConvNet) -> li
     """`windows`, which leaves the number of threads at the last way's."""
     steps = [stepper(device, model, *way) for way, _ in ways]
     rates: list[list[float]] = [[] for _ in ways]
+    burst = 1 if device == "cpu" else GPU_BURST
     for _ in range(ROUNDS):
         for one_step, (_, threads), seen in zip(steps, ways, rates, strict=True):
             if torch.get_num_threads() != threads:
@@ -72,8 +76,9 @@ def rates_of(device: str, ways: Sequence[tuple[Way, int]], model: ConvNet) -> li
                 one_step()  # its threads start
             count, started = 0, seconds_now(device)
             while (seconds := seconds_now(device) - started) < WINDOW or not count:
-                one_step()
-                count += 1
+                for _ in range(burst):
+                    one_step()
+                count += burst
             seen.append(count * PROBE_BATCH / seconds)
     return rates
 
@@ -92,7 +97,7 @@ def throughput(device: str, way: Way, threads: int) -> float:
 
 def stepper(
     device: str, model: ConvNet, precision: Precision, layout: Layout, kind: Kernels
-) -> Callable[[], float]:
+) -> Callable[[], None]:
     """A training step of a network on a batch of noise, warmed up."""
     recipe = Recipe(model=model, device=device, precision=precision, layout=layout, kernels=kind)
     net = accelerate(place(build(model, (3, 32, 32), 10), recipe), recipe)
@@ -102,10 +107,12 @@ def stepper(
         x = x.contiguous(memory_format=torch.channels_last)
     labels = torch.arange(PROBE_BATCH, device=device) % 10
 
-    def one_step() -> float:
-        return step(net, optimizer, x, labels, recipe).item()
+    take_step = steps_of(net, optimizer, recipe)
 
-    for _ in range(3):
+    def one_step() -> None:
+        take_step(x, labels)
+
+    for _ in range(WARMUP + 1):  # the last is recorded where steps are
         one_step()
     return one_step
 
@@ -154,10 +161,19 @@ def best_numerics(device: str, threads: int | None = None) -> Numerics:
     ]
     if is_accurate(device, "bfloat16"):
         options.append(("bfloat16", "channels_last"))
-    found = fastest(device, [(*option, "library") for option in options], threads)
-    rates = dict(zip(options, found, strict=True))
-    precision, layout = max(rates, key=lambda option: rates[option])
-    measured: dict[str, float] = {f"{p} {form}": round(r) for (p, form), r in rates.items()}
+    ways: list[Way] = [(*option, "library") for option in options]
+    found = fastest(device, ways, threads)
+    measured: dict[str, float] = {
+        f"{p} {form}": round(rate) for (p, form), rate in zip(options, found, strict=True)
+    }
+    if device != "cpu":  # a GPU has bfloat16's units for wide layers: small networks don't tell
+        wide = fastest(device, ways, threads, WIDE_MODEL)
+        of = f", blocks of two convolutions of {WIDE_MODEL.width} filters and more"
+        measured |= {
+            f"{p} {form}{of}": round(r) for (p, form), r in zip(options, wide, strict=True)
+        }
+        found = [a * b for a, b in zip(found, wide, strict=True)]
+    precision, layout = options[found.index(max(found))]
     library = Numerics(precision, layout, "library", measured)
     if device != "cpu":
         return replace(library, why_not="for CPUs only")

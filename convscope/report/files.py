@@ -7,10 +7,10 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from convscope import installed_version
 from convscope.files import write_bytes
 from convscope.recipe import to_json
 from convscope.report.drawing import Drawings
@@ -42,7 +42,7 @@ def results(
     """
     return {
         "schema": SCHEMA,
-        "convscope": version("convscope"),
+        "convscope": installed_version(),
         "sentence": sentence,
         "study": about,
         "damaged": [asdict(one) for one in damaged],

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from convscope.training.job import train_job as train_job
     from convscope.training.loop import fit as fit
     from convscope.training.loop import place as place
-    from convscope.training.loop import step as step
     from convscope.training.main_path import train as train
     from convscope.training.memory import keep_freed_memory as keep_freed_memory
     from convscope.training.metrics import autocast as autocast
@@ -39,6 +38,10 @@ if TYPE_CHECKING:
     from convscope.training.runs import Run as Run
     from convscope.training.state import Row as Row
     from convscope.training.state import State as State
+    from convscope.training.steps import WARMUP as WARMUP
+    from convscope.training.steps import Steps as Steps
+    from convscope.training.steps import step as step
+    from convscope.training.steps import steps_of as steps_of
     from convscope.training.tensors import DTYPES as DTYPES
     from convscope.training.tensors import Tensors as Tensors
     from convscope.training.tensors import derived_seed as derived_seed
@@ -57,7 +60,9 @@ _HOMES = {
     "Run": "runs",
     "RunFolder": "run_folder",
     "State": "state",
+    "Steps": "steps",
     "Tensors": "tensors",
+    "WARMUP": "steps",
     "accelerate": "acceleration",
     "autocast": "metrics",
     "build_kernels_ahead": "acceleration",
@@ -87,7 +92,8 @@ _HOMES = {
     "right_answers": "trained",
     "seconds_now": "clock",
     "small_shape": "checks",
-    "step": "loop",
+    "step": "steps",
+    "steps_of": "steps",
     "stratified_subset": "tensors",
     "switch_off_kernels": "acceleration",
     "to_device": "tensors",

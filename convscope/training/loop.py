@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convscope.errors import UserError
@@ -21,9 +20,9 @@ from convscope.training.caller import seed_generators
 from convscope.training.checks import small_shape
 from convscope.training.clock import seconds_now
 from convscope.training.evaluation import evaluate_splits, evaluate_views
-from convscope.training.metrics import autocast
 from convscope.training.optimisers import learning_rate, optimiser, set_rate
 from convscope.training.state import Row, State, load_state, state_of
+from convscope.training.steps import Steps, steps_of
 from convscope.training.tensors import Tensors, derived_seed
 
 PREPARED = 5000  # images
@@ -58,6 +57,7 @@ def fit(
         raise UserError(f"batch = {recipe.batch}: larger than the {count:,} training images")
     net = accelerate(place(net, recipe).train(), recipe)
     optimizer = optimiser(net, recipe)
+    take_step = steps_of(net, optimizer, recipe)
     if resume is not None:
         load_state(net, optimizer, resume)
     else:
@@ -67,7 +67,7 @@ def fit(
 
     started = seconds_now(recipe.device)
     for epoch in range(resume.epoch + 1 if resume else 1, recipe.epochs + 1):
-        lr = train_epoch(net, optimizer, tensors, recipe, epoch)
+        lr = train_epoch(net, optimizer, take_step, tensors, recipe, epoch)
         if epoch % recipe.evaluate_every and epoch < recipe.epochs:
             continue
         trained = seconds_now(recipe.device) - started
@@ -90,6 +90,7 @@ def fit(
 def train_epoch(
     net: nn.Module,
     optimizer: torch.optim.Optimizer,
+    take_step: Steps,
     tensors: Tensors,
     recipe: Recipe,
     epoch: int,
@@ -115,7 +116,7 @@ def train_epoch(
         x = change(tensors.inputs("train", index), recipe, generator, turned)
         if small:
             x = augment.shrink(x, *small_shape(tensors.in_shape)[1:])
-        step(net, optimizer, x, labels[index], recipe)
+        take_step(x, labels[index])
     return lr
 
 
@@ -138,26 +139,6 @@ def prepare(net: nn.Module, tensors: Tensors) -> None:
         take = getattr(module, "prepare", None)
         if isinstance(module, nn.Module) and callable(take):
             take(tensors.inputs("train", slice(0, PREPARED)))
-
-
-def step(
-    net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, recipe: Recipe
-) -> Tensor:
-    """One update on a prepared batch; returns the loss (of the last part of recipe.micro_batch).
-
-    The loss is computed from logits in float32, for precision float64 in float64.
-    """
-    optimizer.zero_grad(set_to_none=True)
-    parts = math.ceil(len(x) / recipe.micro_batch) if recipe.micro_batch else 1
-    loss = torch.zeros(())
-    for part, target in zip(x.tensor_split(parts), labels.tensor_split(parts), strict=True):
-        with autocast(recipe.device, recipe.precision):
-            out = net(part)
-        out = out if out.dtype == torch.float64 else out.float()
-        loss = F.cross_entropy(out, target, label_smoothing=recipe.label_smoothing)
-        (loss if parts == 1 else loss * (len(part) / len(x))).backward()
-    optimizer.step()
-    return loss
 
 
 def first_mirrored(count: int, recipe: Recipe) -> Tensor | None:

@@ -80,12 +80,16 @@ class Muon(torch.optim.Optimizer):
             weight.mul_(len(weight) ** 0.5 / (weight.norm() + 1e-7))
         else:
             weight.mul_(1 - group["lr"] * group["weight_decay"])
-        weight.add_(update, alpha=-group["lr"])
+        if isinstance(group["lr"], Tensor):
+            weight.sub_(group["lr"] * update)
+        else:
+            weight.add_(update, alpha=-group["lr"])
 
     def move_rest(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
         if not state:
-            state["step"] = torch.zeros(())
+            on_device = group.get("capturable", False)  # where a recorded step counts
+            state["step"] = torch.zeros((), device=weight.device if on_device else "cpu")
             state["exp_avg"], state["exp_avg_sq"] = (
                 torch.zeros_like(weight),
                 torch.zeros_like(weight),
@@ -93,12 +97,14 @@ class Muon(torch.optim.Optimizer):
         state["step"] += 1
         state["exp_avg"].lerp_(gradient, 1 - BETAS[0])
         state["exp_avg_sq"].lerp_(gradient.square(), 1 - BETAS[1])
-        count = float(state["step"])
+        count = state["step"] if group.get("capturable") else float(state["step"])
         mean = state["exp_avg"] / (1 - BETAS[0] ** count)
         spread = (state["exp_avg_sq"] / (1 - BETAS[1] ** count)).sqrt().add_(EPS)
-        weight.mul_(1 - group["lr"] * group["weight_decay"]).addcdiv_(
-            mean, spread, value=-group["lr"]
-        )
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        if isinstance(group["lr"], Tensor):
+            weight.sub_(group["lr"] * mean / spread)
+        else:
+            weight.addcdiv_(mean, spread, value=-group["lr"])
 
 
 def muon(net: nn.Module, lr: float, weight_decay: float, low: bool) -> Muon:

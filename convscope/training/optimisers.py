@@ -49,9 +49,16 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Every group's rate; a group may have a scale of its own."""
+    """Every group's rate; a group may have a scale of its own.
+
+    A rate that lies on a GPU is overwritten there, where recorded steps read it.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = lr * group.get("lr_scale", 1.0)
+        rate = lr * group.get("lr_scale", 1.0)
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

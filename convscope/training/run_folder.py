@@ -273,22 +273,18 @@ def list_runs(root: Path) -> Iterator[Run | UserError]:
 def environment(recipe: Recipe) -> dict[str, Any]:
     """Versions, machine, and what the kernels in use were built by."""
     import platform
-    from importlib.metadata import PackageNotFoundError, version
 
     import torch
 
+    from convscope import installed_version
     from convscope.recipe import REVISION
     from convscope.training.acceleration import kernels_in_use
 
-    try:
-        convscope = version("convscope")
-    except PackageNotFoundError:  # run from a source tree
-        convscope = "not installed"
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "torch": torch.__version__,
-        "convscope": convscope,
+        "convscope": installed_version(),
         "revision": REVISION,
         "kernels": kernels_in_use(recipe),
     }
