@@ -17,39 +17,20 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from calibrate_networks import network_words, rising
 from figures import markdown
-from simulated import Parts, Values, real_parts
+from simulated import Case, Draw, Parts, real_parts
 
 from convscope.statistics.crossed_factors import crossed
-from convscope.statistics.learning_curves import course_of
 from convscope.statistics.run_comparisons import MARGINS, word_on
 from convscope.statistics.verdicts import MARGIN, decided
 
 ERROR = 0.05
 
 PAGE = Path(__file__).parent.parent / "convscope" / "report" / "calibration.md"
-
-Draw = np.random.Generator
-
-
-@dataclass(frozen=True)
-class Case:
-    """A truth, and the word that is watched.
-
-    word: of a verdict; truth: in words; false: whether the word is false there.
-    seeds, images: of the study. happens: simulates one and says whether the word comes out.
-    """
-
-    word: str
-    truth: str
-    false: bool
-    seeds: int
-    images: int
-    happens: Callable[[Draw], bool]
 
 
 def sweep(
@@ -173,53 +154,6 @@ def comparisons(parts: Parts) -> Iterator[Case]:
         )
 
 
-def curve(
-    parts: Parts, truth: list[float], seeds: int, images: int, jitter: float, family: int = 5
-) -> Callable[[Draw], bool]:
-    """Whether a network with these true validation losses is said to overfit.
-
-    jitter: standard deviation of an epoch's loss in each seed.
-    family: other networks of the sweep, which help to know the variance between seeds.
-    """
-
-    alone = Parts(parts.image[[0]], parts.shared[[0]], parts.seed_sd)  # the same at all epochs
-
-    def histories(draw: Draw) -> list[Values]:
-        epochs = alone.study(truth, draw, seeds, images, jitter)
-        return list(np.stack(epochs).swapaxes(0, 1))
-
-    def happens(draw: Draw) -> bool:
-        scatter = math.sqrt(2) * jitter * np.geomspace(0.3, 2.0, family)[:, None]
-        others = draw.normal(0, scatter, (family, seeds)).tolist()
-        return course_of(histories(draw)).turn(others) is not None
-
-    return happens
-
-
-def curves(parts: Parts) -> Iterator[Case]:
-    """Overfitting, over ten epochs."""
-    falling = [2.0, 1.5, 1.2, 1.1, 1.05, 1.02, 1.0, 0.99, 0.985, 0.98]
-    flat = [2.0, 1.5, 1.2, 1.05, *[1.0] * 6]
-    rising = [2.0, 1.5, 1.2, 1.05, 1.0, 1.0, 1.01, 1.02, 1.04, 1.06]
-    for seeds in (2, 3, 5):
-        for images in (1_000, 5_000):
-            for share in (0.5, 2.0):
-                jitter, scatter = share * parts.seed_sd, f"epochs scatter by {share:g} × seeds"
-                for truth, name, false in (
-                    (flat, "flat from epoch 5 on", True),
-                    (falling, "falls to the end", True),
-                    (rising, "rises by 0.06 nats", False),
-                ):
-                    yield Case(
-                        "overfits",
-                        f"{name}; {scatter}",
-                        false,
-                        seeds,
-                        images,
-                        curve(parts, truth, seeds, images, jitter),
-                    )
-
-
 def measured(case: Case, draws: int, number: int) -> float:
     draw = np.random.default_rng([number, case.seeds, case.images])
     return sum(case.happens(draw) for _ in range(draws)) / draws
@@ -247,7 +181,7 @@ def main() -> int:
         f"{100 * parts['accuracy'].seed_sd:.2f} points",
         file=sys.stderr,
     )
-    cases = [*sweeps(loss), *comparisons(parts["accuracy"]), *curves(loss)]
+    cases = [*sweeps(loss), *comparisons(parts["accuracy"]), *rising(loss), *network_words(loss)]
     cases = [case for case in cases if options.only in case.word]
     rows: dict[tuple[str, str, bool], list[tuple[Case, float]]] = {}
     for number, case in enumerate(cases):

@@ -7,6 +7,7 @@ of seeds are then set, so that the truth is known, and the images are drawn anew
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,25 @@ import convscope as cs
 from convscope.training import image_losses, right_answers
 
 Values = NDArray[np.floating]
+
+Draw = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Case:
+    """A truth, and the word that is watched.
+
+    word: of a verdict; truth: in words; false: whether the word is false there.
+    seeds, images: of the study. happens: simulates one and says whether the word comes out.
+    """
+
+    word: str
+    truth: str
+    false: bool
+    seeds: int
+    images: int
+    happens: Callable[[Draw], bool]
+
 
 WIDTHS = (4, 8, 16)
 

@@ -48,7 +48,7 @@ def data(micro: Path) -> Dataset:
     ("train", "fall"),
     [
         ([4.0, 2.0, 1.0], 0.5),
-        ([9.0, 9.0, 4.0, 2.0, 1.0], 0.5),
+        ([9.0, 9.0, 8.0, 4.0, 2.0, 1.0], 0.5),
         ([1.0, 1.0, 1.0], 0.0),
         ([1.0, 2.0, 4.0], -1.0),
         ([2.0, 1.0], None),
@@ -102,7 +102,7 @@ def test_a_rise_is_found_with_the_epoch_where_it_begins() -> None:
     assert course.shown().mean == pytest.approx(0.3, abs=0.03)
     assert course_of_means([one.mean(1).tolist() for one in found], 1e-6).turn() == 3
     alone = course_of(found[:1])
-    assert alone.turn() is None and alone.shown().degrees == 0 and not alone.flat(9.0)
+    assert alone.turn() is None and alone.shown().degrees == 0
 
 
 # --- networks and their verdicts

@@ -33,6 +33,7 @@ from convscope.planning.pilots import (
     rates_table,
     transferred,
     tuned_rates,
+    vertex,
 )
 from convscope.planning.reference import REFERENCES, reference_recipe
 from convscope.planning.requests import Answer, Give, Step, Wait
@@ -173,9 +174,9 @@ def test_the_grid_of_rates_is_extended_where_the_best_lies_at_its_end(
     table = rates_table(found.pilots)
     assert table.rows[0]["chosen"] == pytest.approx(chosen)
     assert (
-        "1 of 1 chosen rates lie" in table.caption
+        "1 of 1 best rates lie" in table.caption
         if chosen in (1.6e-2, 2.5e-4)
-        else "No chosen rate lies" in table.caption
+        else "No best rate lies" in table.caption
     )
 
 
@@ -235,6 +236,27 @@ def test_rates_stay_within_their_bounds_and_failed_pilots_choose_nothing() -> No
         tuned_rates(context, [replace(context.base, model=A)], (1e-3, 2e-3)), lambda _: None
     )
     assert len(asked) == 1 and found.rate(A) == 1e-3 and found.pilots == ()
+
+
+@pytest.mark.parametrize(
+    ("losses", "chosen"),
+    [
+        # pilots of four studies of CIFAR-10, whose lowest losses lie a factor of four apart
+        ({1e-3: 1.411, 2e-3: 1.4105, 4e-3: 1.376, 8e-3: 1.436}, 2.6e-3),
+        ({5e-4: 1.4277, 1e-3: 1.344, 2e-3: 1.3492, 4e-3: 1.3564}, 1.9e-3),
+        ({1e-3: 1.3658, 2e-3: 1.3583, 4e-3: 1.3459, 8e-3: 1.4551}, 2.1e-3),
+        ({1e-3: 1.404, 2e-3: 1.3472, 4e-3: 1.3473}, 2.8e-3),
+        ({1e-3: 1.0, 2e-3: 0.9, 4e-3: 1.0}, 2e-3),
+        ({1e-3: 1.0, 2e-3: 0.98, 4e-3: 1.0, 8e-3: 9.0}, 2e-3),  # what diverges does not bend it
+        ({1e-3: 1.0, 2e-3: 0.9, 4e-3: 0.8}, 4e-3),  # no bottom among them
+        ({1e-3: 1.0, 2e-3: 2.0}, 1e-3),
+        ({1e-3: 1.0}, 1e-3),
+    ],
+)
+def test_a_rate_lies_at_the_bottom_of_a_parabola_through_its_pilots(
+    losses: dict[float, float], chosen: float
+) -> None:
+    assert vertex(losses) == chosen
 
 
 def test_the_smallest_of_capacity_is_read_by_those_that_need_it() -> None:

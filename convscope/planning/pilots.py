@@ -7,6 +7,8 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from convscope.planning.context import Context
 from convscope.planning.epochs import USUAL_WIDTH, training_images
 from convscope.planning.requests import Answer, Request, Step
@@ -19,6 +21,8 @@ MOST_EXTENSIONS = 2
 
 LOWEST_RATE, HIGHEST_RATE = 1e-5, 0.128
 
+NEAR, MUCH_WORSE = 4.1, 1.1  # factors of the best rate, and of its loss, for the parabola
+
 MANY_IMAGES = 20_000  # training images from which on a pilot sees a quarter of them once
 
 
@@ -26,7 +30,7 @@ MANY_IMAGES = 20_000  # training images from which on a pilot sees a quarter of 
 class Tuned:
     """Learning rates from pilots.
 
-    rates: each model's rate with the lowest validation loss.
+    rates: each model's, as its pilots suggest.
     pilots: the runs, failed ones too.
     fallback: the rate of models of which no pilot finished.
     """
@@ -120,7 +124,7 @@ def beyond_the_grid(pilots: Sequence[Run]) -> list[Recipe]:
         tried.setdefault(run.recipe.model, []).append(run.recipe.lr)
         recipes[run.recipe.model] = run.recipe
     more = []
-    for model, best in chosen_rates(pilots).items():
+    for model, best in best_tried(pilots).items():
         if best == min(tried[model]):
             rate = best / 2
         elif best == max(tried[model]):
@@ -132,16 +136,52 @@ def beyond_the_grid(pilots: Sequence[Run]) -> list[Recipe]:
     return more
 
 
-def chosen_rates(pilots: Iterable[Run]) -> dict[Model, float]:
-    """For each network the learning rate with the lowest validation loss of its pilots."""
-    best: dict[Model, tuple[float, float]] = {}
+def losses_by_rate(pilots: Iterable[Run]) -> dict[Model, dict[float, float]]:
+    """For each network the validation loss that each rate led to; failed pilots are left out."""
+    out: dict[Model, dict[float, float]] = {}
     for run in pilots:
-        if run.status != "finished":
-            continue
-        model, loss = run.recipe.model, run.best["val_loss"]
-        if model not in best or loss < best[model][0]:
-            best[model] = (loss, run.recipe.lr)
-    return {model: rate for model, (_, rate) in best.items()}
+        if run.status == "finished":
+            out.setdefault(run.recipe.model, {})[run.recipe.lr] = run.best["val_loss"]
+    return out
+
+
+def best_tried(pilots: Iterable[Run]) -> dict[Model, float]:
+    """For each network the tried rate with the lowest validation loss; of equal ones the first."""
+    return {
+        model: min(losses, key=lambda rate: losses[rate])
+        for model, losses in losses_by_rate(pilots).items()
+    }
+
+
+def chosen_rates(pilots: Iterable[Run]) -> dict[Model, float]:
+    """For each network a learning rate from the losses of its pilots, by `vertex`."""
+    return {model: vertex(losses) for model, losses in losses_by_rate(pilots).items()}
+
+
+def vertex(losses: Mapping[float, float]) -> float:
+    """The rate at the bottom of a parabola through losses against the logarithm of the rate.
+
+    losses: for each rate that was tried. Two digits of the result count.
+
+    A single pilot's loss scatters by about as much as neighbouring rates differ: the lowest one
+    names a rate that is off by a factor of two as often as not, the parabola uses them all. Rates
+    that are far from the best one, or much worse, would bend it and are left out. Where it has no
+    bottom between the rates that it goes through, the best rate tried is chosen.
+    """
+    best = min(losses, key=lambda rate: losses[rate])
+    near = [
+        rate
+        for rate in sorted(losses)
+        if max(rate / best, best / rate) <= NEAR and losses[rate] <= MUCH_WORSE * losses[best]
+    ]
+    if len(near) < 3 or best in (min(losses), max(losses)):
+        return best
+    x = np.log(near)
+    bend, slope, _ = np.polyfit(x - x.mean(), [losses[rate] for rate in near], 2)
+    if bend <= 0:
+        return best
+    bottom = x.mean() - slope / (2 * bend)
+    return float(f"{math.exp(bottom):.2g}") if x[0] < bottom < x[-1] else best
 
 
 def rates_table(pilots: Sequence[Run], labels: Mapping[Model, str] | None = None) -> Table:
@@ -167,15 +207,20 @@ def rates_table(pilots: Sequence[Run], labels: Mapping[Model, str] | None = None
         tried.setdefault(model, []).append(run.recipe.lr)
         row[f"{run.recipe.lr:g}"] = run.best["val_loss"] if run.status == "finished" else None
     at_end = sum(
-        1 for model, rate in chosen.items() if rate in (min(tried[model]), max(tried[model]))
+        1
+        for model, rate in best_tried(pilots).items()
+        if rate in (min(tried[model]), max(tried[model]))
     )
-    caption = "Validation loss after each pilot, a column for each learning rate. "
+    caption = (
+        "Validation loss after each pilot, a column for each learning rate. The chosen rate is at "
+        "the bottom of a parabola through these losses. "
+    )
     if at_end:
         networks = "that network" if at_end == 1 else "these"
         caption += (
-            f"{at_end} of {len(chosen)} chosen rates lie at an end of the grid, "
+            f"{at_end} of {len(chosen)} best rates lie at an end of the grid, "
             f"so a rate beyond it might suit {networks} still better."
         )
     else:
-        caption += "No chosen rate lies at an end of the grid."
+        caption += "No best rate lies at an end of the grid."
     return Table("learning_rates", "Learning rates tried", columns, list(rows.values()), caption)

@@ -125,12 +125,15 @@ class Crossed:
     covariance: k×k, over images, of the configurations' means over seeds.
     residual: k; E_c, the variance of e; NaN for a configuration of one seed.
     images: N.
+    scatter: the variance of one seed's mean that is known from elsewhere, and its degrees of
+        freedom; it takes the place of what the configurations tell about each other.
     """
 
     means: tuple[Values, ...]
     covariance: Values
     residual: Values
     images: int
+    scatter: tuple[float, float] | None = None
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -146,6 +149,9 @@ class Crossed:
         """
         degrees = np.array([n - 1 for n in self.seeds], dtype=float)
         own = np.array([m.var(ddof=1) if len(m) > 1 else math.nan for m in self.means])
+        if self.scatter is not None:
+            most = np.fmax(own, self.scatter[0])
+            return SeedVariance(most, np.full(len(own), self.scatter[1]), pooled=True)
         known = degrees > 0
         if not known.any():
             return SeedVariance(own, degrees, pooled=False)
@@ -187,7 +193,8 @@ class Crossed:
             # the floor that all share is one estimate: the parts are not independent
             parts.append((float(net.sum()), float(degrees.min())))
         total, freedom = summed(parts)
-        known = sum(seeds - 1 for seeds in self.seeds)  # all of them keep it from looking small
+        # all of them keep it from looking small
+        known = self.scatter[1] if self.scatter else sum(seeds - 1 for seeds in self.seeds)
         return difference_of(mean, math.sqrt(total), freedom, count, known)
 
     def difference(self, a: int, b: int) -> Difference:

@@ -3,13 +3,19 @@
 An epoch that is chosen because its loss is the lowest looks lower than it is, and the seeds that
 chose it depend on each other. So a rise is tested from a few earlier epochs that are fixed before,
 each at its share of the error (Bonferroni 1936).
+
+Two seeds alone know little about how seeds scatter. Their curves know more: by how much the seeds
+differ from each other in a different way after each epoch is measured by every epoch (the
+interaction of seeds and epochs). Where the two rises themselves differ by more, that counts.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -24,9 +30,13 @@ from convscope.statistics.crossed_factors import (
 )
 from convscope.statistics.estimation import LEVEL, quantile
 
-SHARE_AT_THE_END = 1 / 4  # of the epochs, over which slopes are taken
+SHARE_AT_THE_END = 1 / 3  # of the epochs, over which slopes are taken
 
-FEWEST = 3  # epochs from which a slope is taken
+FEWEST, USUAL = 3, 4  # evaluated epochs from which a slope is taken, at least and where there are
+
+# A line leaves too little where deviations last for several epochs. With so much more, words on
+# slopes are false in 5 % at most where they decay by 0.6 per epoch, less where they don't last.
+LASTING = 1.5
 
 CANDIDATES = 6  # the most earlier epochs from which a rise is tested
 
@@ -52,17 +62,36 @@ class Course:
     def rise(self, start: int, end: int) -> Crossed:
         """From one evaluated epoch to another (places from 0)."""
         gap = self.values[:, end] - self.values[:, start]
-        if self.sampling is None:
-            return crossed([gap])
-        return scalars([gap[:, 0].tolist()], [self.sampling])
+        found = (
+            crossed([gap])
+            if self.sampling is None
+            else scalars([gap[:, 0].tolist()], [self.sampling])
+        )
+        return replace(found, scatter=self.scatter)
+
+    @functools.cached_property
+    def scatter(self) -> tuple[float, float] | None:
+        """The variance of one seed's rise by the interaction of seeds and epochs; its degrees.
+
+        None of one seed, or of fewer than three epochs.
+        """
+        means = self.values.mean(axis=2)
+        seeds, epochs = means.shape
+        if seeds < 2 or epochs < 3:
+            return None
+        rest = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
+        degrees = (seeds - 1) * (epochs - 1)
+        return 2 * float((rest**2).sum()) / degrees, degrees  # of a difference of two epochs
 
     def rises(self, end: int, family: Sequence[Sequence[float]] = ()) -> dict[int, Difference]:
         """The rise to an epoch from each earlier one that is tried, by place.
 
-        family: the seeds' rises of other configurations, which help to know their variance.
+        family: the seeds' rises of other configurations, which tell about the seeds where this
+            configuration has one alone.
         """
+        others = [] if self.scatter else family
         return {
-            start: joined(self.rise(start, end), family).contrast([1.0])
+            start: joined(self.rise(start, end), others).contrast([1.0])
             for start in candidates(end)
         }
 
@@ -77,9 +106,15 @@ class Course:
         return self.rise(self.lowest(), self.last).means[0].tolist()
 
     def rises_at(self, end: int, family: Sequence[Sequence[float]] = ()) -> bool:
-        """Whether the loss at an epoch lies above that of an earlier one, at 5 % over all."""
-        found = self.rises(end, family).values()
-        return any(one.above(0.0, ERROR / len(found)) for one in found)
+        """Whether the loss at an epoch lies above that of an earlier one, at 5 % over all.
+
+        It does so in each seed.
+        """
+        means, found = self.values.mean(axis=2), self.rises(end, family)
+        return any(
+            one.above(0.0, ERROR / len(found)) and bool((means[:, end] > means[:, start]).all())
+            for start, one in found.items()
+        )
 
     def turn(self, family: Sequence[Sequence[float]] = ()) -> int | None:
         """The first evaluated epoch (place) from which on to the last the loss has risen.
@@ -93,11 +128,6 @@ class Course:
                 break
             first = place
         return first
-
-    def flat(self, bound: float, family: Sequence[Sequence[float]] = ()) -> bool:
-        """Whether the rise to the last epoch is shown to be below `bound`, wherever it begins."""
-        found = self.rises(self.last, family).values()
-        return bool(found) and all(one.below(bound, ERROR) for one in found)
 
     def shown(self, family: Sequence[Sequence[float]] = ()) -> Difference:
         """The rise from `lowest` to the last epoch.
@@ -141,50 +171,94 @@ def course_of_means(curves: Sequence[Sequence[float]], sampling: float) -> Cours
     return Course(np.asarray(curves, dtype=np.float64)[:, :, None], 2 * sampling)
 
 
-def slope_at_the_end(values: Sequence[float], epochs: Sequence[int]) -> float | None:
-    """The least-squares slope per epoch over the last quarter of a curve, at least three epochs.
+@dataclass(frozen=True)
+class Trend:
+    """A straight line through the last epochs of a curve, by least squares.
+
+    slope: per epoch. variance: of the slope, from what the line leaves. last: the variance of the
+        curve's last value, as the line leaves it. degrees: of freedom of both, 1 at least.
+    """
+
+    slope: float
+    variance: float
+    last: float
+    degrees: int
+
+
+def trend_at_the_end(values: Sequence[float], epochs: Sequence[int]) -> Trend | None:
+    """The line over the last third of a curve, at least four evaluated epochs where there are.
 
     values: after each evaluated epoch. epochs: their numbers. None of fewer than three.
     """
     if len(values) < FEWEST:
         return None
-    last = max(FEWEST, math.ceil(SHARE_AT_THE_END * len(values)))
+    last = min(len(values), max(USUAL, math.ceil(SHARE_AT_THE_END * len(values))))
     y, x = np.asarray(values[-last:], dtype=float), np.asarray(epochs[-last:], dtype=float)
-    x = x - x.mean()
-    return float((x * y).sum() / (x**2).sum())
+    x, centred = x - x.mean(), y - y.mean()
+    spread = float((x**2).sum())
+    slope = float((x * y).sum()) / spread
+    left = float(((centred - slope * x) ** 2).sum()) / (last - 2)
+    return Trend(slope, left / spread, left, last - 2)
+
+
+def fall_of(train: Sequence[float], epochs: Sequence[int]) -> Trend | None:
+    """The share by which the training loss falls per epoch at the end, as a trend.
+
+    It is 1 − exp(slope of its logarithm). None of fewer than three epochs, or where a loss is 0.
+    """
+    if not train or min(train) <= 0:
+        return None
+    found = trend_at_the_end(np.log(train).tolist(), epochs)
+    return None if found is None else replace(found, slope=1 - math.exp(found.slope))
 
 
 def fall_per_epoch(train: Sequence[float], epochs: Sequence[int] | None = None) -> float | None:
-    """The share by which the training loss falls per epoch at the end: 1 − exp(slope of its log).
+    """The share by which the training loss falls per epoch at the end.
 
     train: losses after each evaluated epoch.
     epochs: their numbers; None: 1, 2, ….
 
     None of fewer than three epochs, and where a loss is 0.
     """
-    if not train or min(train) <= 0:
-        return None
-    slope = slope_at_the_end(np.log(train).tolist(), epochs or range(1, len(train) + 1))
-    return None if slope is None else 1 - math.exp(slope)
+    found = fall_of(train, epochs or range(1, len(train) + 1))
+    return None if found is None else found.slope
 
 
-def over_seeds(
-    groups: Sequence[Sequence[float | None]], place: int, sampling: float = 0.0
+def over_trends(
+    values: Sequence[Sequence[float]],
+    trends: Sequence[Sequence[Trend | None]],
+    place: int,
+    part: Literal["variance", "last"],
+    sampling: float = 0.0,
 ) -> Difference | None:
+    """The mean over seeds of a figure of one configuration, each taken from the end of a curve.
+
+    values: the seeds' figures of each configuration.
+    trends: the lines through the ends of these curves; None where a curve is too short.
+    place: the configuration.
+    part: what a seed's figure scatters by, as its line leaves it: a slope or a last value.
+    sampling: the variance that the finite set of images leaves in the mean.
+
+    A configuration scatters by more where its seeds' figures do. One seed does not tell how seeds
+    scatter: then the other configurations do. None where a curve is too short.
+    """
+    own = [one for one in trends[place] if one is not None]
+    if len(own) < len(trends[place]):
+        return None
+    if len(own) == 1:
+        return over_seeds(values, place, sampling)
+    left = float(np.mean([getattr(one, part) for one in own]))
+    left *= LASTING if part == "variance" else 1.0
+    scatter = left, sum(one.degrees for one in own)
+    return replace(scalars([values[place]], [sampling]), scatter=scatter).contrast([1.0])
+
+
+def over_seeds(groups: Sequence[Sequence[float]], place: int, sampling: float = 0.0) -> Difference:
     """The mean over seeds of a figure of one configuration; the others tell about the seeds.
 
-    groups: the seeds' figures of each configuration.
+    groups: the seeds' figures of each configuration; of the others, those that are known.
     place: the configuration.
     sampling: the variance that the finite set of images leaves in its mean.
-
-    None where a figure of the configuration is unknown.
     """
-    own = [value for value in groups[place] if value is not None]
-    if len(own) < len(groups[place]):
-        return None
-    others = [
-        [value for value in group if value is not None]
-        for i, group in enumerate(groups)
-        if i != place
-    ]
-    return joined(scalars([own], [sampling]), [group for group in others if group]).contrast([1.0])
+    others = [group for i, group in enumerate(groups) if i != place and group]
+    return joined(scalars([groups[place]], [sampling]), others).contrast([1.0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,20 +20,24 @@ from convscope.statistics.crossed_factors import Difference, difference_of, scal
 from convscope.statistics.learning_curves import (
     ERROR,
     Course,
+    Trend,
     candidates,
     course_of,
     course_of_means,
-    fall_per_epoch,
+    fall_of,
     over_seeds,
-    slope_at_the_end,
+    over_trends,
+    trend_at_the_end,
 )
 from convscope.training import Run
+
+T = TypeVar("T")
 
 FALL = 0.02  # training loss that falls by a larger share per epoch is not converged
 
 SMALL_GAP = 0.10  # of the validation loss
 
-FLAT = 0.02  # nats: a rise, or a fall per epoch, below it does not count
+FLAT = 0.02  # nats per epoch: a validation loss that changes by less at the end is flat
 
 DRAWS = 400
 
@@ -44,7 +49,6 @@ class Signs:
     learned: validation accuracy less that of always naming the commonest class.
     rise: of the validation loss from its minimum to the last epoch, in nats.
     turn: the epoch from which on the validation loss lies above an earlier one with confidence.
-    flat: whether the rise is shown to be below FLAT.
     lower: whether the training loss falls from that minimum to the end.
     fall: the share by which the training loss falls per epoch at the end.
     descent: by how much the validation loss falls per epoch at the end, in nats.
@@ -56,11 +60,10 @@ class Signs:
     learned: Difference
     rise: Difference
     turn: int | None
-    flat: bool
     lower: bool
     fall: Difference | None
     descent: Difference | None
-    gap: Difference
+    gap: Difference | None
     above: Difference
     tried: int = 1
 
@@ -76,9 +79,9 @@ def verdict_of(signs: Signs) -> str:
         return "cannot tell"
     if fall.above(FALL) and descent.above(0.0):
         return "undertrained"
-    if fall.below(FALL) and signs.gap.below(0.0) and signs.above.above(0.0):
+    if fall.below(FALL) and signs.gap and signs.gap.below(0.0) and signs.above.above(0.0):
         return "underfits"
-    if signs.flat and descent.below(FLAT):
+    if descent.below(FLAT) and descent.above(-FLAT):
         return "fits"
     return "cannot tell"
 
@@ -115,8 +118,7 @@ def replicated(signs: Signs, draws: int = DRAWS) -> float | None:
             name: drawn(getattr(signs, name))
             for name in ("learned", "fall", "descent", "gap", "above")
         }
-        flat = rise.below(FLAT)
-        one = replace(signs, rise=rise, turn=turn, flat=flat, **figures)
+        one = replace(signs, rise=rise, turn=turn, **figures)
         same += kind_of_verdict(verdict_of(one)) == word
     return same / draws
 
@@ -171,11 +173,12 @@ def signs_of(family: Sequence[Configuration], best: int, data: Dataset) -> list[
     courses = [course_in(one, len(labels)) for one in family]
     by_seed = [course.by_seed for course in courses]
     accuracies = figures(family, lambda run: run.best["val_accuracy"] - commonest)
-    falls = figures(family, fall_in)
-    descents = figures(family, descent_in)
-    gaps = figures(
-        family, lambda run: (1 - SMALL_GAP) * run.last["val_loss"] - run.last["train_loss"]
-    )
+    falls, descents = figures(family, fall_in), figures(family, descent_in)
+    gaps = figures(family, excess_gap)
+    gap_ends = [
+        [trend_at_the_end(line, epochs_of(run)) for line, run in zip(lines, one.runs, strict=True)]
+        for lines, one in zip(gaps, family, strict=True)
+    ]
     out = []
     for i, one in enumerate(family):
         course, others = courses[i], by_seed[:i] + by_seed[i + 1 :]
@@ -183,18 +186,16 @@ def signs_of(family: Sequence[Configuration], best: int, data: Dataset) -> list[
         p = one.val_accuracy.mean
         images = one.val_last.sampling_se**2 + one.train_last.sampling_se**2
         learned = over_seeds(accuracies, i, p * (1 - p) / len(labels))
-        gap = over_seeds(gaps, i, images)
-        assert learned is not None and gap is not None
+        last_gaps = [[line[-1] for line in lines] for lines in gaps]
         out.append(
             Signs(
                 learned=learned,
                 rise=course.shown(others),
                 turn=None if place is None else one.runs[0].rows[place]["epoch"],
-                flat=course.flat(FLAT, others),
                 lower=train_loss_falls_from_minimum(one),
-                fall=over_seeds(falls, i),
-                descent=over_seeds(descents, i),
-                gap=gap,
+                fall=over_trends(slopes(falls), falls, i, "variance"),
+                descent=over_trends(slopes(descents), descents, i, "variance"),
+                gap=over_trends(last_gaps, gap_ends, i, "last", images),
                 above=train_loss_above(family, i, best),
                 tried=max(1, len(candidates(course.last))),
             )
@@ -202,11 +203,23 @@ def signs_of(family: Sequence[Configuration], best: int, data: Dataset) -> list[
     return out
 
 
-def figures(
-    family: Sequence[Configuration], of: Callable[[Run], float | None]
-) -> list[list[float | None]]:
+def figures(family: Sequence[Configuration], of: Callable[[Run], T]) -> list[list[T]]:
     """A figure of every run, by configuration."""
     return [[of(run) for run in one.runs] for one in family]
+
+
+def slopes(trends: Sequence[Sequence[Trend | None]]) -> list[list[float]]:
+    """The slopes that are known, by configuration."""
+    return [[one.slope for one in group if one is not None] for group in trends]
+
+
+def epochs_of(run: Run) -> list[int]:
+    return [int(row["epoch"]) for row in run.rows]
+
+
+def excess_gap(run: Run) -> list[float]:
+    """After each epoch validation less training loss, less SMALL_GAP of the former."""
+    return [(1 - SMALL_GAP) * row["val_loss"] - row["train_loss"] for row in run.rows]
 
 
 def course_in(one: Configuration, images: int) -> Course:
@@ -218,17 +231,13 @@ def course_in(one: Configuration, images: int) -> Course:
     return course_of_means([[row["val_loss"] for row in run.rows] for run in one.runs], sampling)
 
 
-def fall_in(run: Run) -> float | None:
-    return fall_per_epoch(
-        [row["train_loss"] for row in run.rows], [row["epoch"] for row in run.rows]
-    )
+def fall_in(run: Run) -> Trend | None:
+    return fall_of([row["train_loss"] for row in run.rows], epochs_of(run))
 
 
-def descent_in(run: Run) -> float | None:
-    slope = slope_at_the_end(
-        [row["val_loss"] for row in run.rows], [row["epoch"] for row in run.rows]
-    )
-    return None if slope is None else -slope
+def descent_in(run: Run) -> Trend | None:
+    found = trend_at_the_end([row["val_loss"] for row in run.rows], epochs_of(run))
+    return None if found is None else replace(found, slope=-found.slope)
 
 
 def train_loss_falls_from_minimum(one: Configuration) -> bool:
@@ -244,4 +253,14 @@ def train_loss_above(family: Sequence[Configuration], i: int, best: int) -> Diff
     """
     losses = [[run.last["train_loss"] for run in one.runs] for one in family]
     noise = [one.train_last.sampling_se**2 for one in family]
-    return scalars(losses, noise).difference(i, best)
+    ends = [
+        trend_at_the_end([row["train_loss"] for row in run.rows], epochs_of(run))
+        for one in (family[i], family[best])
+        for run in one.runs
+    ]
+    known = [end for end in ends if end is not None]
+    found = scalars(losses, noise)
+    if len(known) == len(ends) and min(len(family[i].runs), len(family[best].runs)) > 1:
+        scatter = float(np.mean([end.last for end in known])), sum(end.degrees for end in known)
+        found = replace(found, scatter=scatter)
+    return found.difference(i, best)
