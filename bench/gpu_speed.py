@@ -16,6 +16,7 @@ from convscope.models import build
 from convscope.recipes import named
 from convscope.training import Steps, optimiser, place, seconds_now, step, steps_of, to_device
 from convscope.training.loop import prepare
+from convscope.training.steps import GraphSteps
 
 SAME = 1e-3
 
@@ -27,7 +28,7 @@ def speed(name: str) -> Callable[[str, bool], Finding]:
 
     Images per second of steps on one batch of noise: as convscope takes them, with each kernel
     asked for, and by torch.compile. Good where the weights after some steps of the first two kinds
-    differ by no more than SAME, relative to their norm.
+    differ by no more than SAME, relative to their norm, or than twice what a repetition does.
     """
 
     def finding(device: str, quick: bool) -> Finding:
@@ -40,12 +41,17 @@ def speed(name: str) -> Callable[[str, bool], Finding]:
             recipe = replace(recipe, batch=8, micro_batch=None)
         seconds = 0.01 if quick else 1.0
         ours, rate = after_steps(recipe, images, seconds, steps_of)
-        single, without = after_steps(recipe, images, seconds, single_kernels)
-        off = float((ours - single).norm() / single.norm())
-        text = f"{rate:,.0f}/s, asking for every kernel {without:,.0f}/s, {off:.0e} apart"
+        _, without = after_steps(recipe, images, seconds, single_kernels)
+        # the same sums in the same order: what the rates are kept in differs in `single_kernels`
+        one, again = (after_steps(recipe, images, 0.0, never_recorded)[0] for _ in range(2))
+        off, repeated = (float((a - one).norm() / one.norm()) for a in (ours, again))
+        text = (
+            f"{rate:,.0f}/s, asking for every kernel {without:,.0f}/s; weights {off:.0e} apart, "
+            f"of a repetition {repeated:.0e}"
+        )
         for mode in () if quick else ("default", "reduce-overhead"):
             text += f"; torch.compile {mode}: {compiled(recipe, images, mode)}"
-        return found(off <= SAME, text, images_per_second=rate)
+        return found(off <= max(SAME, 2 * repeated), text, images_per_second=rate)
 
     return finding
 
@@ -82,6 +88,13 @@ def made_ready(
 
 def single_kernels(net: nn.Module, optimizer: torch.optim.Optimizer, recipe: cs.Recipe) -> Steps:
     return lambda x, labels: step(net, optimizer, x, labels, recipe)
+
+
+def never_recorded(net: nn.Module, optimizer: torch.optim.Optimizer, recipe: cs.Recipe) -> Steps:
+    take_step = steps_of(net, optimizer, recipe)
+    if isinstance(take_step, GraphSteps):
+        take_step.too_large = True  # as where memory lacks
+    return take_step
 
 
 def compiled(recipe: cs.Recipe, images: Dataset, mode: str) -> str:
