@@ -4,10 +4,10 @@ Everything is decided anew each time: learning rates, the search, verdicts. The 
 
 Command: python bench/replicate.py [--data cifar10] [--preset quick] [--times 5] [--out FOLDER]
 Each study takes as long as `convscope study`; a broken-off one goes on. With `--at-once N` so many
-share the machine, which a GPU has room for. Prints a table of words and how often they agree, writes
-bench/results/replicate.json, and ends with 1 where a chapter's word is the same in fewer than four
-of five, or where two words contradict each other. Of the chapter `best`, which names a network,
-those winners are the same that cannot be told apart on fresh seeds.
+share the machine, which a GPU has room for. Prints a table of words and how often they agree,
+writes bench/results/replicate.json, and ends with 1 where a chapter's word is the same in fewer
+than four of five, or where two words contradict each other. Of the chapter `best`, which names a
+network, those winners are the same that cannot be told apart on fresh seeds.
 """
 
 from __future__ import annotations

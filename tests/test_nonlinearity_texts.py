@@ -106,13 +106,13 @@ BUYS = "nonlinearity buys accuracy"
             {ACTIVATION: 0.745, POOLING: 0.745},
             BUYS,
             "no",
-            "Either suffices: it does as well as both within ± 3 points.",
+            "Either suffices: it does as well as all parts within ± 3 points.",
         ),
         (
             {POOLING: 0.6, ACTIVATION: 0.745},
             BUYS,
             "no",
-            "Max pooling alone suffices: it does as well as both within ± 3 points.",
+            "Max pooling alone suffices: it does as well as all parts within ± 3 points.",
         ),
         (
             {ACTIVATION: 0.5, POOLING: 0.5},
