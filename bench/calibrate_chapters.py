@@ -4,10 +4,11 @@ As bench/calibrate.py, for the verdicts on nonlinearity and on receptive fields:
 known truth, of values by image of real networks, judged by the chapters' own rules. Networks differ
 in how much their seeds scatter, as four studies of `quick` on CIFAR-10 with disjoint seeds found.
 
-Command: python bench/calibrate_chapters.py [--data cifar10] [--draws 400] [--only suffice]
-Prints two tables. Exit code 1 where a word is false in more than 5 % of the studies plus two
-standard errors of the simulation, or where two studies would contradict each other in more than
-0.5 % of cases.
+Command: python bench/calibrate_chapters.py [--data cifar10] [--draws 400] [--only no] [--write]
+Ten minutes on two cores. Prints two tables; with --write it also replaces those in
+convscope/report/calibration_chapters.md, which docs/concepts.md quotes. Exit code 1 where a word is
+false in more than 5 % of the studies plus two standard errors of the simulation, or where two
+studies would contradict each other in more than 0.5 % of cases.
 """
 
 from __future__ import annotations
@@ -87,6 +88,16 @@ NET = Arm(0.521, 0.0057, 0.0096)
 
 # small cascades with GAP: without pooling, with dilation, with pooling
 CASCADES = [Arm(0.348, 0.0181), Arm(0.399, 0.0159), Arm(0.368, 0.0196)]
+
+PAGE = Path(__file__).parent.parent / "convscope" / "report" / "calibration_chapters.md"
+
+HEAD = """\
+The same for the chapters on nonlinearity and on receptive fields, whose networks differ in how much
+their seeds scatter. `python bench/calibrate_chapters.py` repeats it."""
+
+AGAIN = """\
+How often do two studies of `quick` on CIFAR-10, with seeds and learning rates of their own, say the
+same? How often do at least four of five?"""
 
 Decide = Callable[[Draw], str]
 
@@ -227,6 +238,7 @@ def main() -> int:
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--only", default="", help="words that contain this text")
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     parts = real_parts(options.data, Path(__file__).parent / "results" / "calibration")["accuracy"]
     rows: dict[tuple[str, str, bool], list[tuple[Case, float]]] = {}
@@ -237,7 +249,7 @@ def main() -> int:
         rows.setdefault((one.word, one.truth, one.false), []).append((one, rate))
         bad += one.false and rate > most(options.draws)
         print(f"{one.word} | {one.truth} | {one.seeds} seeds | {rate:.3f}", file=sys.stderr)
-    print(table(rows, options.draws))
+    text = table(rows, options.draws)
     body = []
     for number, (name, decide) in enumerate(
         (name, decide)
@@ -257,7 +269,10 @@ def main() -> int:
         body.append([name, told, *(f"{100 * x:.1f}" for x in (same, often, clash))])
     if body:
         head = ["words of", "% of studies", "% two say the same", "% four of five", "% contradict"]
-        print(markdown(head, body))
+        text += f"\n\n{AGAIN}\n\n{markdown(head, body)}"
+    print(text)
+    if options.write and body:
+        PAGE.write_text(f"{HEAD}\n\n{text}\n", encoding="utf-8")
     return 1 if bad else 0
 
 
