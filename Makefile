@@ -63,6 +63,7 @@ bench: $(VENV)/.dev bench/.venv/.frameworks
 
 calibrate: $(VENV)/.core
 	@$(BIN)/python bench/calibrate.py $(ARGS)
+	@$(BIN)/python bench/calibrate_chapters.py $(ARGS)
 
 torture: $(VENV)/.core
 	@$(BIN)/python bench/torture.py $(ARGS)

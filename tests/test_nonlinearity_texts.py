@@ -16,7 +16,7 @@ from driving import Sent
 from convscope import studies
 from convscope.chapters import nonlinearity
 from convscope.chapters.nonlinearity import ACTIVATION, POOLING, kinds_of, removed_from, without
-from convscope.planning.context import Context
+from convscope.planning.context import BudgetFit, Context
 from convscope.planning.requests import Answer, Give, Wait
 from convscope.recipe.networks import ConvNet, Model
 from convscope.recipe.recipe import Recipe
@@ -89,56 +89,60 @@ def runs_of(
 
 
 BUYS = "nonlinearity buys accuracy"
-MOST = f"{BUYS}: either part buys most"
 
 
 @pytest.mark.parametrize(
     ("accuracies", "verdict", "size_helps", "said"),
     [
-        ({}, MOST, "no", "falls from 75.1 % ± 1.0 test accuracy by 33.8 points (32.5 to 35.1)."),
-        ({}, MOST, "no", "Alone, activation buys 28.8 points (27.5 to 30.1) and max pooling buys"),
+        ({}, BUYS, "no", "falls from 75.1 % ± 1.0 test accuracy by 33.8 points (32.5 to 35.1)."),
+        ({}, BUYS, "no", "Alone, activation buys 28.8 points (27.5 to 30.1) and max pooling buys"),
         (
             {},
-            MOST,
+            BUYS,
             "no",
             "A larger linear network does not help, since it stays one affine map: 2 ×",
         ),
         (
             {ACTIVATION: 0.745, POOLING: 0.745},
-            f"{BUYS}: either part suffices",
+            BUYS,
             "no",
-            "either suffices within ± 3 points.",
+            "Either suffices: it does as well as all parts within ± 3 points.",
         ),
         (
             {POOLING: 0.6, ACTIVATION: 0.745},
-            f"{BUYS}: max pooling suffices",
+            BUYS,
             "no",
-            "max pooling alone suffices within ± 3 points.",
+            "Max pooling alone suffices: it does as well as all parts within ± 3 points.",
         ),
         (
             {ACTIVATION: 0.5, POOLING: 0.5},
-            f"{BUYS}: both parts are needed",
+            BUYS,
             "no",
-            "; both are needed.",
+            "Both are needed: taking any out costs more than 3 points.",
         ),
         (
             {ACTIVATION: 0.55, POOLING: 0.72},  # accuracies without these
-            f"{BUYS}: activation is needed",
+            BUYS,
             "no",
-            "; activation is needed.",
+            "Activation is needed: taking any out costs more than 3 points.",
         ),
         (
             {ACTIVATION: 0.728, POOLING: 0.69},
-            MOST,
+            BUYS,
             "no",
-            "; either buys more than half of the whole.",
+            "Each alone buys more than half of the drop.",
         ),
         ({"full": 0.3}, "nonlinearity costs accuracy", "no", "rises from 30.1 %"),
-        ({"full": 0.413}, "cannot tell", "no", "it cannot be told what activation and max pooling"),
-        ({"enlarged": 0.5}, MOST, "yes", "A larger linear network helps here: 2 × the width buys"),
-        ({"enlarged": 0.3}, MOST, "it costs", "does not help: 2 × the width costs 11.2 points"),
-        ({"enlarged": 0.44}, MOST, "yes", "narrowest layer has 6 values, so it reaches a part"),
-        ({"enlarged": 0.423}, MOST, "no", "changes it by 1.1 points"),
+        (
+            {"full": 0.413},
+            "nonlinearity buys at most 3 points",
+            "no",
+            "activation and max pooling buy the network (width 3",
+        ),
+        ({"enlarged": 0.5}, BUYS, "yes", "A larger linear network helps here: 2 × the width buys"),
+        ({"enlarged": 0.3}, BUYS, "it costs", "does not help: 2 × the width costs 11.2 points"),
+        ({"enlarged": 0.44}, BUYS, "yes", "narrowest layer has 6 values, so it reaches a part"),
+        ({"enlarged": 0.423}, BUYS, "no", "changes it by 1.1 points"),
         (
             {"full": 0.1},
             "did not learn",
@@ -155,11 +159,11 @@ def test_the_sentence_says_what_the_accuracies_are(
     assert said in finding.sentence
     assert "On na\\x1bme\\nwith\\x00more" in finding.sentence and len(asked[-1]) == 6 * 3
     assert finding.numbers["network"] == "width 3, depth 2" and finding.numbers["seeds"] == 3
-    assert len(re.findall(r"\.(?= [A-Z])|\.$", finding.sentence)) <= 3
+    assert len(re.findall(r"\.(?= [A-Z])|\.$", finding.sentence)) <= 4
     assert finding.numbers["collapses"] == {} and finding.galleries == []  # no run has weights
     assert finding.numbers["collapse_max_error"] is None
     assert not any(text.startswith("Collapse.") for text in finding.paragraphs)
-    buys = finding.verdict.startswith(BUYS)
+    buys = finding.verdict.startswith("nonlinearity buys")
     assert finding.brief.startswith("nonlinear parts buy ") == buys
 
 
@@ -201,11 +205,26 @@ def test_any_runs_may_be_missing(sent: Sent, known: bool, live: bool) -> None:
         )
 
 
+def test_further_seeds_where_two_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = replace(nonlinearity.PRESETS["quick"], seeds=4)
+    monkeypatch.setitem(nonlinearity.PRESETS, "quick", preset)
+
+    def seeds(context: Context) -> set[int]:
+        return {r.seed for r in nonlinearity.forecast(context) if "test" in r.evaluate}
+
+    two = replace(made_context(2), seeds=(20, 21))
+    assert seeds(two) == {20, 21, 22, 23} and seeds(made_context(5)) == set(range(5))
+    assert seeds(made_context(1)) == {0}  # who asks for one seed gets one
+    assert seeds(replace(two, fit=BudgetFit(seeds=2))) == {20, 21}  # no time for more
+    finding, asked = drive(two, runs_of({}))
+    assert finding.numbers["seeds"] == 4 and len(asked[-1]) == 6 * 4
+
+
 def test_few_test_images_can_not_tell() -> None:
     finding, _ = drive(replace(made_context(), data=made.images(SHAPE, test=50)), runs_of({}))
     assert finding.numbers["size_helps"] == "cannot tell"
     assert "Whether a larger linear network helps cannot be told within" in finding.sentence
-    assert "which of them is needed cannot be told within ± 3 points." in finding.sentence
+    assert "Whether one of them suffices cannot be told within ± 3 points." in finding.sentence
     (why,) = [text for text in finding.paragraphs if text.startswith("Why.")]
     assert "Here 2 linear networks reach 41.3 % to 41.4 % test accuracy, softmax" in why
     assert "Whether they are equivalent to it within ± 3 points cannot be told." in why
@@ -279,7 +298,7 @@ def test_runs_that_did_not_finish_are_no_evidence(bad: str) -> None:
     assert (
         finding.verdict == "cannot tell"
         and finding.numbers["seeds"] == 1
-        and "with one seed per arm the intervals leave out" in finding.sentence
+        and "With one seed per arm the intervals leave out" in finding.sentence
     )
     assert drive(made_context(), runs_of({}, lambda _: bad))[0].numbers == {}
 
@@ -346,9 +365,18 @@ def test_a_rare_verdict_is_said_to_be_rare(monkeypatch: pytest.MonkeyPatch) -> N
     )
     context = replace(made_context(2), data=made.images(SHAPE, test=400))
     finding, _ = drive(context, runs_of({ACTIVATION: 0.72, POOLING: 0.715}))
-    again = finding.numbers["replication"]
-    assert 0 < again <= 1
-    assert ("of cases)" in finding.sentence) == (again < 0.9)
+    again, role = finding.numbers["replication"], finding.numbers["role"]
+    assert again > 0.98 and "The answer would come out again" not in finding.sentence
+    assert 0 < role["replication"] < 0.9 and "a repeated study would say so in" in finding.sentence
+    said = set()
+    for full in (0.45, 0.5):
+        levels = dict.fromkeys(("full", ACTIVATION, POOLING), full)
+        finding, _ = drive(context, runs_of(levels))
+        again = finding.numbers["replication"]
+        rare = f"The answer would come out again in {100 * again:.0f} % of studies of this size."
+        assert (rare in finding.sentence) == (again < 0.9)
+        said.add(again < 0.9)
+    assert said == {True, False}
 
 
 def test_learning_rates_come_from_validation_alone_and_an_arm_has_its_own() -> None:

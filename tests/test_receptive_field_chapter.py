@@ -212,16 +212,27 @@ def steps(model: ConvNet) -> float:
 def test_no_with_the_reasons() -> None:
     finding, _ = drive(made_context(), runs_of(steps))
     assert finding.verdict == "no"
-    first, second, *rest = re.split(r"(?<=\.) (?=[A-Z])", finding.sentence)
-    assert first.startswith("No, on na\\x1bme\\nwith\\x00more one convolution does not do better")
-    assert "36.0 points" in first and "below it" in first
-    assert first.endswith("step by step to a cascade, depth and pooling raise accuracy.")
-    assert second.startswith("Choose FC: at matched parameters")
-    assert "equivalent within ± 2 points, and it takes" in second
-    text = " ".join(rest)
-    assert "a field of 5 instead of 3 pixels a side, with FC, raises test accuracy by" in text
-    assert "with GAP → FC, leaves test accuracy equivalent within ± 2 points (0.0" in text
-    assert "this chapter's own" in text and "it reaches 70.1 %" in text
+    first, figures, why, choice, *rest = re.split(r"(?<=\.) (?=[A-Z])", finding.sentence)
+    assert first == (
+        "No: on na\\x1bme\\nwith\\x00more one convolution does not do better than "
+        "the network of question 1."
+    )
+    assert figures.startswith(
+        "Trained alike, that network (cascade of 3, width 16 → FC) reaches 70.1"
+    )
+    assert "36.0 points" in figures and figures.endswith("below it.")
+    assert why.startswith(
+        "Why: on the way from a single layer to a cascade, depth and pooling raise"
+    )
+    assert choice.startswith("Choose FC: of two single layers at matched parameters (")
+    assert "filters → means of" in choice and "filters → GAP → FC" in choice
+    assert choice.endswith("they are equivalent within ± 2 points.")
+    field, same = rest
+    assert "a field of 5 instead of 3 pixels raises test accuracy by" in field
+    assert field.endswith(" with FC.")
+    assert same.startswith("With GAP → FC it leaves test accuracy equivalent within ± 2 points (0.")
+    (net,) = [one for one in finding.paragraphs if one.startswith("Network of question 1. ")]
+    assert "this chapter's own" in net and "it reaches 70.1 %" in net
     assert finding.brief.startswith("one convolution does worse than the network of question 1")
     assert finding.numbers["question_1"]["every_single_layer_worse"]
     assert finding.numbers["head_choice"]["by"] == "cost"
@@ -229,12 +240,13 @@ def test_no_with_the_reasons() -> None:
 
 def test_yes_and_no_better_and_cannot_tell() -> None:
     better, _ = drive(made_context(), runs_of(lambda m: 0.6 if is_single(m) else 0.3))
-    assert better.verdict == "yes" and better.sentence.startswith("Yes, on ")
-    assert "by 30.0 points" in better.sentence and "depth lowers accuracy" in better.sentence
+    assert better.verdict == "yes" and better.sentence.startswith("Yes: on ")
+    assert "this layer is 30.0 points" in better.sentence and "above it" in better.sentence
+    assert "depth lowers accuracy" in better.sentence
     same, _ = drive(made_context(), runs_of(lambda _: 0.3, lambda _: 1.0))
     assert same.verdict == "no"
-    assert "not better by more than 2 points" in same.sentence
-    assert "no single step to a cascade shows why" in same.sentence
+    assert "no single layer is better by more than 2 points" in same.sentence
+    assert "No single step from a single layer to a cascade shows why" in same.sentence
     near, _ = drive(made_context(), runs_of(lambda m: 0.317 if is_single(m) else 0.3))
     assert near.verdict == "cannot tell" and "differs from it by 1.7 points" in near.sentence
     assert near.brief == "whether one convolution does better than a cascade cannot be told"
@@ -245,9 +257,13 @@ def test_the_head_is_chosen_by_accuracy_where_the_test_tells() -> None:
         return 0.5 if sees_means(model) else 0.7 if model == NET else 0.3
 
     better, _ = drive(made_context(), runs_of(accuracy))
-    assert re.search(r"Choose FC: .* it is better than GAP by 20\.0 points", better.sentence)
+    assert re.search(
+        r"Choose FC: .* FC is better than \d+ filters → GAP → FC by 20\.0 p", better.sentence
+    )
     worse, _ = drive(made_context(), runs_of(lambda m: 0.2 if sees_means(m) else accuracy(m)))
-    assert re.search(r"Choose GAP: .* it is better than FC by 10\.0 points", worse.sentence)
+    assert re.search(
+        r"Choose GAP: .* GAP → FC is better than \d+ filters → means .* by 10\.0 p", worse.sentence
+    )
     assert "about as many" not in worse.sentence
     parameters = worse.numbers["head_choice"]["parameters"]
     assert abs(parameters[0] - parameters[1]) <= receptive_field.NEAR * max(parameters)
@@ -348,7 +364,7 @@ def test_the_network_of_question_1_is_trained_like_the_single_layers() -> None:
     context.given["capacity"] = CapacityResult(model, (run,))
     finding, _ = drive(context, runs_of(lambda m: 0.9 if m == model else steps(m)))
     assert finding.verdict == "no"
-    assert "the smallest as good as the capacity sweep's best" in finding.sentence
+    assert "the smallest as good as the capacity sweep's best" in " ".join(finding.paragraphs)
     assert finding.numbers["choice"]["network"].startswith("one ")
     arm = next(a for a in finding.numbers["arms"] if a["network"].startswith("width 12"))
     assert arm["test_accuracy"] == pytest.approx(0.901)

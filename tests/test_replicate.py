@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -26,11 +27,7 @@ def replicate(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ("plateau", "cannot tell", False),
         ("yes", "no", True),
         ("yes", "cannot tell", False),
-        (
-            "nonlinearity buys accuracy: either part suffices",
-            "nonlinearity buys accuracy: both parts are needed",
-            True,
-        ),
+        ("nonlinearity buys accuracy", "nonlinearity buys at most 3 points", False),
         ("nonlinearity buys accuracy", "nonlinearity costs accuracy", True),
         ("order does not matter", "a difference was found", True),
     ],
@@ -42,16 +39,36 @@ def test_words_that_exclude_each_other(replicate: ModuleType, a: str, b: str, cl
 def test_a_word_is_a_verdict_without_its_figures(replicate: ModuleType) -> None:
     assert replicate.word("plateau from width 8") == "plateau"
     assert replicate.word("cannot tell from 1 seed") == "cannot tell"
-    either, both = (
-        replicate.word(f"nonlinearity buys accuracy: {role}")
-        for role in ("either part suffices", "both parts are needed")
-    )
-    assert either != both
+    assert replicate.word("width 8 (not told apart from 5 others)") == "width 8"
+
+
+def test_parts_that_suffice_and_parts_that_are_needed_contradict(replicate: ModuleType) -> None:
+    either = ("suffice", ("activation", "max pooling"))
+    pooling, both = ("suffice", ("max pooling",)), ("needed", either[1])
+    assert replicate.roles_clash(either, both) and replicate.roles_clash(both, pooling)
+    assert replicate.roles_clash(("needed", ("activation",)), pooling)  # it is not needed then
+    assert not replicate.roles_clash(("needed", ("max pooling",)), pooling)
+    assert not replicate.roles_clash(either, pooling)
+    assert not replicate.roles_clash(either, ("most", either[1]))
+
+
+def tree(verdict: str, chapter: str = "capacity", **numbers: Any) -> dict[str, Any]:
+    return {"chapters": {chapter: {"verdict": verdict, "numbers": numbers}}}
+
+
+def test_winners_are_the_same_where_they_cannot_be_told_apart(replicate: ModuleType) -> None:
+    def winner(name: str, level: float) -> dict[str, Any]:
+        interval = [level - 0.007, level + 0.007]
+        return tree(name, "best", test_accuracy=level, test_accuracy_interval=interval)
+
+    levels = {"a": 0.830, "b": 0.822, "c": 0.826, "d": 0.700}
+    (row,) = replicate.judged([winner(*item) for item in levels.items()])
+    assert row["times"] == 3 and row["words"] == ["a", "b", "c", "d"]
 
 
 def test_agreement_is_counted_and_contradictions_named(replicate: ModuleType) -> None:
     trees = [
-        {"chapters": {"capacity": {"verdict": verdict}}}
+        tree(verdict)
         for verdict in ("plateau from width 8", "plateau from width 16", "still improving at 32")
     ]
     (row,) = replicate.judged(trees)

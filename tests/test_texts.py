@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from torch import nn
@@ -16,12 +17,15 @@ from convscope import data
 from convscope.chapters import best
 from convscope.chapters.best.choice import candidates
 from convscope.chapters.best.winner import confusion_chart, filters, mistakes
+from convscope.chapters.best.words import TEXTS as BEST
+from convscope.chapters.capacity.words import TEXTS as CAPACITY
 from convscope.data.dataset import Dataset
 from convscope.planning import reference
 from convscope.planning.context import Context, Search
 from convscope.planning.requests import Answer, Give, Wait
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Chart, Finding, Gallery
+from convscope.statistics.estimation import Estimate
 from convscope.training.runs import Run
 
 FILES = sorted((Path(convscope.__file__).parent / "chapters").rglob("*.jinja"))
@@ -224,3 +228,14 @@ def test_pictures_of_the_winner(images: Dataset) -> None:
     for channels, words in ((1, "orange positive;"), (3, "in colour around"), (4, "first channel")):
         shown = filters(nn.Conv2d(channels, 2, 3))
         assert shown is not None and words in check(texts_of_part(shown))
+
+
+@pytest.mark.parametrize(("seeds", "said"), [(1, True), (2, False)])
+def test_a_figure_of_one_seed_says_so_in_the_sentence_on_the_study(seeds: int, said: bool) -> None:
+    accuracy = Estimate(0.7, 0.01, 0.68, 0.72, seeds, 0.0, 0.01)
+    one = SimpleNamespace(
+        label="width 4", filters=28, parameters=1_000, test_accuracy=accuracy, model="a"
+    )
+    other = SimpleNamespace(**{**vars(one), "model": "b"})
+    for text in BEST.brief(one, None), CAPACITY.brief(one, one), CAPACITY.brief(other, one):
+        assert ("70.0 % ± 2.0, one seed: ± is of the images alone)" in text) == said

@@ -92,6 +92,16 @@ class Context:
         assert result is None or isinstance(result, BestResult)
         return result
 
+    def at_least(self, wanted: int) -> tuple[int, ...]:
+        """The study's seeds and, where there are fewer than `wanted`, further ones behind them.
+
+        Where a time budget has taken seeds away there are no further ones. Studies whose seeds lie
+        far apart have no seed in common.
+        """
+        missing = wanted - len(self.seeds) if self.fit.seeds is None else 0
+        after = max(self.seeds) + 1
+        return (*self.seeds, *range(after, after + missing))
+
     def _result(self, chapter: str) -> CapacityResult | BestResult | None:
         if chapter not in self.given:
             return None

@@ -9,7 +9,9 @@ from convscope.report.constants import filled
 from convscope.report.glossary import COLUMNS, GLOSSARY, NUMBERS, Entry, entries_of
 
 # written by `make calibrate ARGS=--write`
-CALIBRATION = Path(__file__).with_name("calibration.md")
+CALIBRATION = [
+    Path(__file__).with_name(name) for name in ("calibration.md", "calibration_chapters.md")
+]
 
 HEAD = """\
 <!-- Written by `python -m convscope.report.concepts > docs/concepts.md` from glossary.toml. -->
@@ -31,7 +33,8 @@ def markdown() -> str:
             parts += [f"{wrapped(' '.join(text.split()))}\n" for text in paragraphs]
         items = [wrapped(item(entry), first="- ") for entry in entries_of(section)]
         parts += ["\n".join(items) + "\n"] if items else []
-    parts += [f"## How often a verdict is false\n\n{CALIBRATION.read_text(encoding='utf-8')}"]
+    tables = [path.read_text(encoding="utf-8") for path in CALIBRATION]
+    parts += ["## How often a verdict is false\n", *tables]
     return "\n".join(parts)
 
 

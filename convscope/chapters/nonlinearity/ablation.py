@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -27,6 +27,8 @@ from convscope.statistics import (
     repeated_word,
 )
 
+AT_MOST = f"nonlinearity buys at most {100 * MARGIN:g} points"
+
 
 @dataclass(frozen=True)
 class Ablation:
@@ -34,7 +36,8 @@ class Ablation:
 
     full: the network itself; linear: without all its nonlinear kinds.
     drop: full − linear; its replication is that of the chapter's verdict.
-    factorial: all combinations of kinds; role: what tests say of them (`role_of`).
+    factorial: all combinations of kinds; role: what tests say of them (`role_of`), and
+        role_replication: how often a study of the same size would say so again; None: not known.
     sizes: by factor on the width, the enlarged linear network − the linear network.
     linears: all linear networks of the chapter; softmax: softmax regression.
     against_softmax: each of the linear networks − softmax regression.
@@ -47,6 +50,7 @@ class Ablation:
     drop: Difference
     factorial: Factorial
     role: tuple[str, tuple[str, ...]]
+    role_replication: float | None
     sizes: Mapping[float, Difference]
     linears: list[Configuration]
     softmax: Configuration | None
@@ -57,6 +61,11 @@ class Ablation:
     def learnt(self) -> bool:
         """Whether the complete network beats chance: else nothing is said of its parts."""
         return self.full not in self.at_chance
+
+    @property
+    def at_most(self) -> bool:
+        """Whether no more is shown than that all parts together buy at most the margin."""
+        return verdict_of(self) == AT_MOST
 
     @property
     def size_helps(self) -> str:
@@ -89,18 +98,22 @@ def ablation_of(
     drop = factorial.drop
     assert drop is not None
     learnt = full not in at_chance
-    again = repeated_word(
-        [*by_kinds.values()],
-        lambda found: word_of(replace(factorial, found=found), learnt, speaks),
-        factorial.found,
-    )
+
+    def again(decide: Callable[[Factorial], Any]) -> float | None:
+        return repeated_word(
+            [*by_kinds.values()],
+            lambda found: decide(replace(factorial, found=found)),
+            factorial.found,
+        )
+
     return Ablation(
         base,
         full,
         linear,
-        replace(drop, replication=again),
+        replace(drop, replication=again(lambda one: word_of(one, learnt))),
         factorial,
         role_of(factorial) if speaks else ("", ()),
+        again(role_of) if speaks else None,
         {
             arm.convnet.width / base.width: accuracy_difference(arm, linear, family, MARGIN)
             for arm in members
@@ -117,37 +130,24 @@ def ablation_of(
 
 def verdict_of(ablation: Ablation) -> str:
     """In a few words. With one seed per network nobody can tell."""
-    speaks = all(arm is ablation.linear for arm in ablation.at_chance)
-    return word_of(ablation.factorial, ablation.learnt, speaks)
+    return word_of(ablation.factorial, ablation.learnt)
 
 
-def word_of(factorial: Factorial, learnt: bool, speaks: bool) -> str:
-    """The verdict.
+def word_of(factorial: Factorial, learnt: bool) -> str:
+    """The verdict: does nonlinearity buy accuracy? What each part does is no part of it.
 
-    learnt: whether the complete network beats chance; speaks: whether all arms with parts do.
+    learnt: whether the complete network beats chance.
+
+    "buys accuracy" and "costs accuracy": the 95 % interval of the drop excludes 0. "buys at most":
+    neither, and a one-sided test at 5 % puts the drop below MARGIN. Else nobody can tell.
     """
-    drop, said = factorial.drop, "nonlinearity buys accuracy"
+    drop = factorial.drop
     assert drop is not None
     if not learnt:
         return "did not learn"
-    if not drop.sign():
-        return "cannot tell"
-    if drop.high < 0:
-        return "nonlinearity costs accuracy"
-    word, kinds = role_of(factorial) if speaks else ("", ())
-    every = len(kinds) == len(factorial.kinds)
-    which = " and ".join(kinds)
-    either = "either part" if len(kinds) == 2 else "any part"
-    if word == "suffice":
-        return f"{said}: {either if every else which} suffices"
-    if word == "most" and every:
-        return f"{said}: {either} buys most"
-    if word == "needed":
-        both = "both parts" if len(kinds) == 2 else "all parts"
-        if every:
-            return f"{said}: {both} are needed"
-        return f"{said}: {which} {'is' if len(kinds) == 1 else 'are'} needed"
-    return said
+    if sign := drop.sign():
+        return f"nonlinearity {'buys' if sign > 0 else 'costs'} accuracy"
+    return AT_MOST if drop.below(MARGIN) else "cannot tell"
 
 
 def size_helps(sizes: Mapping[float, Difference]) -> str:
@@ -184,7 +184,12 @@ def numbers_of(
         "softmax_regression_accuracy": softmax.test_accuracy.mean if softmax else None,
         "linear_accuracies": {arm.label: arm.test_accuracy.mean for arm in ablation.linears},
         **effects.numbers_of(ablation.factorial),
-        "role": {"word": word, "kinds": list(kinds), "margin": MARGIN},
+        "role": {
+            "word": word,
+            "kinds": list(kinds),
+            "margin": MARGIN,
+            "replication": ablation.role_replication,
+        },
         "at_chance": [arm.label for arm in ablation.at_chance],
         "against_softmax": {
             label_of(model): judged(found) for model, found in ablation.against_softmax.items()

@@ -34,6 +34,7 @@ from convscope.chapters.nonlinearity.plan import (
     kinds_of,
     recipes_of,
     removed_from,
+    seeds_of,
     without,
 )
 from convscope.chapters.nonlinearity.words import brief_of, no_answer, paragraphs_of, sentence_of
@@ -72,7 +73,7 @@ def chapter(context: Context) -> Chapter:
     recipes = recipes_of(context, bases_of(context))
     tuned = yield from tuned_rates(context, recipes, PRESETS[context.preset].rates)
     wanted = [
-        replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in context.seeds
+        replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in seeds_of(context)
     ]
     answer = yield [Request(wanted, "final")]
     return finding(context, tuned.pilots, answer.of("final"))

@@ -28,13 +28,11 @@ def no_answer(name: str, base: ConvNet, trained: bool) -> str:
 
 def brief_of(ablation: Ablation) -> str:
     """The verdict as a clause."""
-    return TEXTS.brief(
-        ablation.learnt, ablation.drop, *ablation.role, len(ablation.factorial.kinds)
-    )
+    return TEXTS.brief(ablation.learnt, ablation.drop, ablation.at_most, MARGIN)
 
 
 def sentence_of(name: str, ablation: Ablation) -> str:
-    """The verdict in at most three sentences: the drop, what parts buy alone, whether size helps.
+    """The verdict in short sentences: the drop, what parts buy alone, whether size helps.
 
     name: of the data, on one line.
     """
@@ -42,20 +40,29 @@ def sentence_of(name: str, ablation: Ablation) -> str:
     full = ablation.full.test_accuracy
     if not ablation.learnt:
         return TEXTS.at_chance(name, label, full)
-    told = [TEXTS.drop(name, label, kinds, full, ablation.drop, len(kinds) == 1 and full.n == 1)]
+    alone_and_once = len(kinds) == 1 and full.n == 1
+    told = [TEXTS.drop(name, label, kinds, full, ablation.drop, alone_and_once, most_of(ablation))]
+    if (again := ablation.drop.replication) is not None and again < OFTEN:
+        told.append(TEXTS.unsure(again))
     alone = {kind: ablation.factorial.alone(kind) for kind in kinds}
     if len(kinds) > 1 and all(alone.values()):
         seeds = full.n if ablation.drop.tells else 1
-        again, buys = ablation.drop.replication, ablation.drop.low > 0
+        again, buys = ablation.role_replication, ablation.drop.low > 0
         seldom = again if again is not None and again < OFTEN else None
-        told.append(TEXTS.each_alone(alone, *ablation.role, buys, MARGIN, seeds, seldom))
+        told.append(TEXTS.each_alone([TEXTS.told(*item) for item in alone.items()]))
+        told.append(TEXTS.role(*ablation.role, len(kinds), buys, MARGIN, seeds, seldom))
     if len(kinds) == 2 and ablation.drop.sign() > 0:
         for kept, taken in (kinds, kinds[::-1]):
             lost = ablation.factorial.shortfall(kept)
             if lost is not None and lost.sign() < 0:
                 told.append(TEXTS.better_without(taken, lost))
     told += size_told(ablation)
-    return " ".join(told)
+    return " ".join(text for text in told if text)
+
+
+def most_of(ablation: Ablation) -> float | None:
+    """What all parts buy at most, where no more is shown."""
+    return MARGIN if ablation.at_most else None
 
 
 def size_told(ablation: Ablation) -> list[str]:
@@ -134,7 +141,7 @@ def parts_told(ablation: Ablation) -> list[str]:
     out, interaction = [], ablation.factorial.interaction
     if interaction is not None and len(ablation.factorial.kinds) > 1 and ablation.learnt:
         shares = {kind: ablation.factorial.shapley(kind) for kind in ablation.factorial.kinds}
-        known = {kind: share for kind, share in shares.items() if share is not None}
+        known = [TEXTS.share_of(kind, share) for kind, share in shares.items() if share]
         sign = interaction.low > 0, interaction.high < 0
         out.append(TEXTS.interaction(interaction, *(s and interaction.tells for s in sign), known))
     missed = [arm.label for arm in ablation.at_chance if arm is not ablation.full]

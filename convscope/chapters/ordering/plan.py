@@ -87,9 +87,7 @@ def seeds_of(context: Context) -> tuple[int, ...]:
 
     Where a time budget has taken seeds away there are no further ones.
     """
-    wanted = PRESETS[context.preset].seeds if context.fit.seeds is None else 0
-    more = (seed for seed in range(1000) if seed not in context.seeds)
-    return (*context.seeds, *(next(more) for _ in range(wanted - len(context.seeds))))
+    return context.at_least(PRESETS[context.preset].seeds)
 
 
 def with_rates(context: Context, rates: dict[str, float]) -> list[Recipe]:

@@ -30,6 +30,7 @@ from convscope.chapters.receptive_field.plan import (
     network_of_question_1,
     planned_arms,
     recipes_of,
+    seeds_of,
     shared_rate,
 )
 from convscope.chapters.receptive_field.words import (
@@ -62,7 +63,7 @@ def chapter(context: Context) -> Chapter:
     wanted = [
         replace(recipe, lr=rates.get(recipe.model, tuned.rate(recipe.model)), seed=seed)
         for recipe in recipes_of(context, arms.models)
-        for seed in context.seeds
+        for seed in seeds_of(context)
     ]
     answer = yield [Request(wanted, "final")]
     runs, pilots = answer.of("final"), list(tuned.pilots)
@@ -71,7 +72,7 @@ def chapter(context: Context) -> Chapter:
     if net not in arms.models:
         recipes = recipes_of(context, [net])
         tuned = yield from tuned_rates(context, recipes, preset.rates)
-        wanted = [replace(recipes[0], lr=tuned.rate(net), seed=seed) for seed in context.seeds]
+        wanted = [replace(recipes[0], lr=tuned.rate(net), seed=seed) for seed in seeds_of(context)]
         answer = yield [Request(wanted, "final")]
         runs, pilots = runs + answer.of("final"), pilots + list(tuned.pilots)
     return finding(context, arms, pilots, runs)

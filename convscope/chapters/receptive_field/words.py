@@ -76,19 +76,21 @@ def no_answer(name: str) -> str:
 
 
 def sentence_of(context: Context, name: str, told: Evidence) -> str:
-    """The verdict in sentences: the answer with its reason, the head to choose, and the rest."""
+    """The verdict in short sentences: the answer, its figures and reason, the head to choose, and
+    what the field does.
+    """
     question = told.question
-    out = [TEXTS.answer(name, question, *causes_of(told), MARGIN, reason_of(context, question))]
+    out = [TEXTS.answer(name, question, reason_of(context, question))]
+    if question.word != "cannot tell":
+        raising, lowering = causes_of(told)
+        yes = question.word == "yes"
+        out.append(TEXTS.figures(question, MARGIN))
+        out.append(TEXTS.because(lowering, "lower") if yes else TEXTS.because(raising, "raise"))
     if question.replication is not None and question.replication < SURE:
-        out.insert(1, TEXTS.unsure(question.replication))
+        out.append(TEXTS.unsure(question.replication))
     if told.heads is not None:
-        out.insert(1, choice_of(told.heads))
-    out += [TEXTS.field(**step) for step in widest(told.comparisons)]
-    if question.net is not None:
-        net = question.net
-        out.append(TEXTS.network(net.label, net.test_accuracy, told.source))
-    if net_field := deepest(told):
-        out.append(TEXTS.training_of_fields(*net_field))
+        out.append(choice_of(told.heads))
+    out += [TEXTS.field(span, effects) for span, effects in widest(told.comparisons).items()]
     if any(not c.difference.degrees for c in told.comparisons):
         out.append(TEXTS.one_seed())
     return TEXTS.joined(out)
@@ -131,7 +133,11 @@ def choice_of(heads: Heads) -> str:
     if heads.by == "nothing":
         return TEXTS.no_choice([arm.label for arm in (c.a, c.b) if not learned(arm)])
     head = "FC" if heads.chosen.convnet.head == "flatten" else "GAP"
-    return TEXTS.choice(head, heads, c.difference if heads.chosen is c.a else turned(c), MARGIN)
+    difference = c.difference if heads.chosen is c.a else turned(c)
+    layers = (
+        TEXTS.layer(arm.filters, head_text(arm.convnet)) for arm in (heads.chosen, heads.other)
+    )
+    return TEXTS.choice(head, heads, difference, *layers, MARGIN)
 
 
 def turned(c: Comparison) -> Any:
@@ -140,15 +146,20 @@ def turned(c: Comparison) -> Any:
     return replace(d, mean=-d.mean, low=-d.high, high=-d.low)
 
 
-def widest(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """For each head the largest field against the smallest of the course's single layer."""
-    found: dict[str, dict[str, Any]] = {}
+def widest(comparisons: Sequence[Comparison]) -> dict[tuple[int, int], dict[str, str]]:
+    """The largest field against the smallest of the course's single layer, both in pixels: by head
+    what the step does.
+    """
+    found: dict[tuple[int, int], dict[str, str]] = {}
+    seen = set()
     for c in comparisons:
         if c.factor == "field" and is_single(c.a.convnet) and not c.confounded:
-            spans = [2 * arm.convnet.block_dilations[0] + 1 for arm in (c.b, c.a)]
-            step = {"head": c.head, "spans": spans, "effect": effect_of(c)}
-            found.setdefault(c.head, step)
-    return list(found.values())
+            if c.head in seen:
+                continue
+            seen.add(c.head)
+            small, large = (2 * arm.convnet.block_dilations[0] + 1 for arm in (c.b, c.a))
+            found.setdefault((small, large), {})[c.head] = effect_of(c)
+    return found
 
 
 def effect_of(c: Comparison) -> str:
@@ -187,6 +198,9 @@ def paragraphs_of(context: Context, arms: Sequence[Configuration], told: Evidenc
         out.append(TEXTS.failed(failed, len(arms), chance_of(context.data)))
     heads = [c for c in told.comparisons if c.factor == "head"]
     out += [TEXTS.heads(c, effect_of(c)) for c in heads]
+    if (net := told.question.net) is not None:
+        out.append(TEXTS.network(net.label, net.test_accuracy, told.source))
     if any(field.trained for field in told.fields.values()):
-        out.append(TEXTS.effective_fields())
+        deep = deepest(told)
+        out.append(TEXTS.effective_fields(TEXTS.training_of_fields(*deep) if deep else ""))
     return out
