@@ -27,10 +27,11 @@ from convscope.recipe.recipe import Recipe
 from convscope.recipes import NAMED, named
 from convscope.training import augmentation as augment
 from convscope.training.checks import small_shape
-from convscope.training.loop import change, first_mirrored, step
+from convscope.training.loop import change, first_mirrored
 from convscope.training.metrics import Views, autocast
 from convscope.training.muon import ADAM_RATE, ITERATIONS, Muon, orthogonal
 from convscope.training.optimisers import optimiser, set_rate
+from convscope.training.steps import step
 from convscope.training.tensors import to_device
 from convscope.training.trained import network
 
