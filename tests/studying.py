@@ -1,18 +1,59 @@
-"""What tests of whole studies share: running one again, and reading what it wrote."""
+"""What tests of whole studies share: a small preset, running one again, reading what it wrote."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import goldens
+import pytest
+
 from convscope import studies
+from convscope.chapters.convolution.operators import measure_operators
+from convscope.engines.local import LocalEngine
+from convscope.machine.choice import Choice
 from convscope.recipe.recipe import Recipe
+from convscope.statistics import network_verdicts
+from convscope.statistics.replication import replication
 from convscope.studies.watcher import Watcher
 from convscope.training.run_folder import list_runs
 from convscope.training.runs import Run
 
 CHAPTER = ["capacity"]
+
+# How a study would compute if it measured the machine, which tests of their own do.
+CHOICE = Choice("cpu", "float32", "channels_last", 1, 2, {"float32 channels_last": 1000.0})
+
+operators_once = functools.cache(measure_operators)
+
+
+@contextlib.contextmanager
+def tiny() -> Iterator[None]:
+    """The tiny preset of the golden files, where nothing is measured and fewer draws suffice.
+
+    Seconds of runs and the machine's choice are made up. Shares that are estimated by random draws
+    have a tenth of them; the operators of the theory are the same in every study.
+    """
+
+    def choose(_engine: LocalEngine, device: str, workers: int | None) -> Choice:
+        return dataclasses.replace(CHOICE, device=device, workers=workers or CHOICE.workers)
+
+    def timed(_engine: LocalEngine, kinds: Sequence[Recipe]) -> dict[str, tuple[float, float]]:
+        return {kind.id: (1e-4, 1e-4) for kind in kinds}
+
+    with goldens.tiny(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convscope.studies.measuring.choose", choose)
+        patch.setattr("convscope.studies.measuring.timed", timed)
+        patch.setattr("convscope.chapters.convolution.measure_operators", operators_once)
+        patch.setattr("convscope.planning.search_space.SHARE_DRAWS", 100)
+        patch.setattr(replication, "__defaults__", (None, 40, 0))
+        patch.setattr(network_verdicts.replicated, "__defaults__", (40,))
+        yield
 
 
 class Listener(Watcher):
@@ -45,10 +86,10 @@ def stamps(root: Path) -> dict[str, int]:
     }
 
 
-def again(root: Path, cifar_slice: Path, **options: Any) -> tuple[studies.Study, Listener]:
+def again(root: Path, images: Path, **options: Any) -> tuple[studies.Study, Listener]:
     listener = Listener()
     return studies.study(
-        cifar_slice, CHAPTER, out=root, workers=2, watcher=listener, **options
+        images, CHAPTER, out=root, workers=2, watcher=listener, **options
     ), listener
 
 

@@ -324,8 +324,10 @@ def test_it_learns_and_is_recorded_with_and_without_several_views(
 
 
 def test_the_command(cli: Callable[..., Any], class_folder: Path, tmp_path: Path) -> None:
+    options = ("--size", 8, "--epochs", 2, "--kernels", "library", "--precision", "float32")
     answer = cli(
-        "train", class_folder, "--recipe", "strong", "--epochs", 2, "--out", tmp_path, "--json"
+        *("train", class_folder, "--recipe", "strong", *options, "--layout", "channels_last"),
+        *("--threads", 1, "--out", tmp_path, "--json"),
     )
     tree = json.loads(answer.out)
     assert (
