@@ -35,6 +35,23 @@ hypothesis.settings.register_profile("convscope", deadline=None, derandomize=Tru
 hypothesis.settings.load_profile("convscope")
 
 
+# What takes longest begins first: otherwise one of two processes ends long after the other.
+LONGEST = ("examples", "study_faults", "chapters", "golden", "study_again", "twins", "wandb")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {f"test_{name}": i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each process begins with its half of the tests; the one that is ready first takes more."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Measuring a machine, as the command line does, leaves another number of threads behind."""
@@ -164,6 +181,18 @@ def class_folder(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def tiny_preset() -> Iterator[None]:
     with studying.tiny():
+        yield
+
+
+@pytest.fixture
+def kept() -> Iterator[None]:
+    with studying.kept():
+        yield
+
+
+@pytest.fixture
+def few_draws() -> Iterator[None]:
+    with studying.few_draws():
         yield
 
 
@@ -298,12 +327,9 @@ def show(browser: Any) -> Iterator[Callable[[Path], Any]]:
         yield show
 
 
-@pytest.fixture(scope="module")
-def drawings() -> Iterator[Any]:
-    from convscope.report.drawing import Drawings
-
-    with Drawings() as one_process:
-        yield one_process
+@pytest.fixture(scope="session")
+def drawings() -> Any:
+    return studying.KeptDrawings()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import altair
+import jsonschema
 import pytest
 
 from convscope import studies
@@ -81,8 +82,9 @@ def test_every_chart_is_valid_vega_lite(whole: Path) -> None:
         == sum(len(chapter["charts"]) for chapter in results(whole)["chapters"].values())
         > 10
     )
+    schema = jsonschema.Draft7Validator(altair.load_schema())  # ten times as quick as Altair
     for spec in specs:
-        altair.Chart.from_dict(json.loads(spec))  # raises SchemaValidationError
+        schema.validate(json.loads(spec))
 
 
 def test_every_chapter_has_its_answer(whole: Path) -> None:

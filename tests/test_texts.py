@@ -24,6 +24,8 @@ from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Chart, Finding, Gallery
 from convscope.training.runs import Run
 
+pytestmark = pytest.mark.usefixtures("few_draws")  # how sure words are is not tested here
+
 CHAPTERS = Path(convscope.__file__).parent / "chapters"
 FILES = sorted(CHAPTERS.rglob("*.jinja"))
 OWN = [file for file in FILES if file.name == "texts.jinja"]  # a chapter's, not the shared ones
