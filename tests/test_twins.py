@@ -136,7 +136,7 @@ except UserError as error:
     assert "convscope.fast is not installed" in str(error)
 else:
     raise AssertionError("trained by kernels that are not there")
-study = cs.study(images, chapters=["convolution"], preset="quick", seeds=1, out=folder / "study")
+study = cs.study(images, chapters=["convolution"], seeds=1, workers=1, out=folder / "study")
 assert study["convolution"].verdict
 """
 
