@@ -12,9 +12,8 @@ class UserError(ValueError):
 def one_line(text: object, limit: int = 200) -> str:
     """`text` printable on one line: control characters escaped, long texts cut in the middle.
 
-    Args:
-        text: Anything; its `str` is shown.
-        limit: Most characters that are shown whole.
+    text: anything; its `str` is shown.
+    limit: most characters that are shown whole.
     """
     shown = "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
@@ -26,9 +25,8 @@ def one_line(text: object, limit: int = 200) -> str:
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """The end of a message: "; did you mean 'cifar10'?", or "; known: a, b" where none is near.
 
-    Args:
-        word: What the user gave.
-        known: The names that would work.
+    word: what the user gave.
+    known: the names that would work.
     """
     import difflib
 

@@ -95,9 +95,8 @@ def sha256_of(path: Path) -> str:
 def set_aside(path: Path, why: str) -> Path:
     """Rename what cannot be trusted, never to be used, never lost; returns its new path.
 
-    Args:
-        path: A file or a folder.
-        why: The reason, kept in a file beside it that ends in .why.
+    path: a file or a folder.
+    why: the reason, kept in a file beside it that ends in .why.
     """
     aside = path.with_name(f"{path.name}.set-aside-{time.time_ns()}")
     path.rename(aside)
@@ -113,11 +112,10 @@ def write_json(path: Path, value: Any) -> None:
 def write_bytes(path: Path, content: bytes, sync: bool = True) -> None:
     """Write a file whole: whatever happens, it has its old content or its new one.
 
-    Args:
-        path: The file; its folder is there.
-        content: All of its bytes.
-        sync: Wait until the disk has them. Without it, a loss of power may tear the file: for
-            what can be made again.
+    path: the file; its folder is there.
+    content: all of its bytes.
+    sync: wait until the disk has them. Without it, a loss of power may tear the file: for
+        what can be made again.
     """
     part = path.with_name(f"{path.name}.part")
     with part.open("wb") as file:

@@ -1,7 +1,8 @@
 """Numbers as plain English, and the texts that are made with them.
 
 A text is a macro in a Jinja file beside the code that computes its numbers; line breaks and
-indentation in the file are there for its editor only. Numbers come in through filters:
+indentation in the file are there for its editor only. What several files say alike they import, by
+a path from the package's folder. Numbers come in through filters:
 
     {% macro sentence(name, best, seeds) %}
     On {{ name }} the best network is {{ best.label }} ({{ best.parameters | count("parameter") }},
@@ -141,7 +142,10 @@ def environment() -> jinja2.Environment:
     import jinja2
 
     made = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),  # for what files share
     )
     made.filters.update(FILTERS)
     return made

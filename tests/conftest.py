@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import goldens
 import hypothesis
 import numpy as np
 import pytest
+import studying
 import torch
 from filelock import FileLock
 from PIL import Image
@@ -33,6 +33,23 @@ from convscope.training.runs import Run
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("convscope", deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.load_profile("convscope")
+
+
+# What takes longest begins first: otherwise one of two processes ends long after the other.
+LONGEST = ("examples", "study_faults", "chapters", "golden", "study_again", "twins", "wandb")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {f"test_{name}": i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each process begins with its half of the tests; the one that is ready first takes more."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +130,20 @@ def cifar_slice(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
+def small_images(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The slice's images, of each the middle 16×16 pixels: what whole studies are about."""
+
+    def make(path: Path) -> None:
+        with np.load(cifar_slice) as file:
+            arrays = dict(file)
+        for name in ("x_train", "x_test"):
+            arrays[name] = arrays[name][:, 8:24, 8:24]
+        np.savez(path, **arrays)
+
+    return _shared(tmp_path_factory, "small-images.npz", make)
+
+
+@pytest.fixture(scope="session")
 def micro(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The middle 8×8 pixels of 100 training and 20 test images: a run on it takes a blink."""
 
@@ -149,36 +180,55 @@ def class_folder(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def tiny_preset() -> Iterator[None]:
-    with goldens.tiny():
+    with studying.tiny():
         yield
 
 
+@pytest.fixture
+def kept() -> Iterator[None]:
+    with studying.kept():
+        yield
+
+
+@pytest.fixture
+def few_draws() -> Iterator[None]:
+    with studying.few_draws():
+        yield
+
+
+@pytest.fixture
+def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure speeds in one short window each: for tests that don't ask which way is fastest."""
+    monkeypatch.setattr("convscope.machine.measurement.ROUNDS", 1)
+    monkeypatch.setattr("convscope.machine.measurement.WINDOW", 0.001)
+
+
 @pytest.fixture(scope="session")
-def _study_once(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _study_once(small_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from convscope.studies.main_path import study
 
     def make(folder: Path) -> None:
-        with goldens.tiny():
-            study(cifar_slice, ["capacity"], out=folder, workers=2)
+        with studying.tiny():
+            study(small_images, ["capacity"], out=folder, workers=2)
 
     return _shared(tmp_path_factory, "study", make)
 
 
 @pytest.fixture(scope="session")
-def _whole_study(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All six chapters on the slice with tiny presets; not to be changed."""
+def _whole_study(small_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All six chapters on small images with tiny presets; not to be changed."""
     from convscope.studies.main_path import study
 
     def make(folder: Path) -> None:
-        with goldens.tiny():
-            study(cifar_slice, out=folder, workers=2)
+        with studying.tiny():
+            study(small_images, out=folder, workers=2)
 
     return _shared(tmp_path_factory, "whole-study", make)
 
 
 @pytest.fixture
 def finished_study(_study_once: Path, tmp_path: Path) -> Path:
-    """A copy, the test's own, of a study that was trained on the slice with the tiny preset."""
+    """A copy, the test's own, of a study that was trained on small images with the tiny preset."""
     return Path(shutil.copytree(_study_once, tmp_path / "study"))
 
 
@@ -277,12 +327,9 @@ def show(browser: Any) -> Iterator[Callable[[Path], Any]]:
         yield show
 
 
-@pytest.fixture(scope="module")
-def drawings() -> Iterator[Any]:
-    from convscope.report.drawing import Drawings
-
-    with Drawings() as one_process:
-        yield one_process
+@pytest.fixture(scope="session")
+def drawings() -> Any:
+    return studying.KeptDrawings()
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ from convscope.training.main_path import train
 from convscope.training.runs import Run
 from convscope.training.trained import finished_run
 
+pytestmark = pytest.mark.usefixtures("few_draws")  # how sure words are is not tested here
+
 Trainer = Callable[[Recipe], Run | None]
 
 

@@ -28,6 +28,8 @@ from convscope.statistics.scaling_law import Law
 from convscope.training.runs import Run
 from convscope.training.tensors import stratified_subset
 
+pytestmark = pytest.mark.usefixtures("few_draws")  # how sure words are is not tested here
+
 Maker = Callable[..., Run]
 CHANCE = math.log(10)
 

@@ -17,6 +17,8 @@ from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
 from convscope.training.runs import Run
 
+pytestmark = pytest.mark.usefixtures("few_draws")  # how sure words are is not tested here
+
 Maker = Callable[..., Run]
 FALLING = ([2.0, 1.0, 0.5, 0.5], [2.0, 1.1, 0.7, 0.7])
 RISING = ([2.0, 0.8, 0.4, 0.2], [2.0, 0.9, 1.2, 1.5])

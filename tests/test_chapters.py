@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import altair
+import jsonschema
 import pytest
 
 from convscope import studies
@@ -59,21 +60,16 @@ def test_a_chapter_that_fails_loses_nothing_of_the_others(
 
     monkeypatch.setattr("convscope.chapters.ordering.analysis.finding", broken)
     done = cli("report", str(root))
-    study = studies.render(root)
-    assert study.broken == {"ordering": "ZeroDivisionError: no one foresaw this"}
-    assert (
-        study["ordering"].verdict == "failed"
-        and "no one foresaw this" in study["ordering"].sentence
-    )
     tree, before = results(root), results(whole)
+    failed = tree["chapters"]["ordering"]
+    assert failed["verdict"] == "failed" and "no one foresaw this" in failed["sentence"]
     for name in CHAPTERS:
         if name != "ordering":
             assert tree["chapters"][name]["sentence"] == before["chapters"][name]["sentence"]
     assert "no one foresaw this" in (root / "report.html").read_text(encoding="utf-8")
-    assert (
-        done.code == 1
-        and "failed: chapter ordering: ZeroDivisionError: no one foresaw this" in done.err
-    )
+    (line,) = [line for line in done.err.splitlines() if line.startswith("failed: ")]
+    assert done.code == 1
+    assert line == "failed: chapter ordering: ZeroDivisionError: no one foresaw this"
 
 
 def test_every_chart_is_valid_vega_lite(whole: Path) -> None:
@@ -86,8 +82,9 @@ def test_every_chart_is_valid_vega_lite(whole: Path) -> None:
         == sum(len(chapter["charts"]) for chapter in results(whole)["chapters"].values())
         > 10
     )
+    schema = jsonschema.Draft7Validator(altair.load_schema())  # ten times as quick as Altair
     for spec in specs:
-        altair.Chart.from_dict(json.loads(spec))  # raises SchemaValidationError
+        schema.validate(json.loads(spec))
 
 
 def test_every_chapter_has_its_answer(whole: Path) -> None:
@@ -155,11 +152,11 @@ def test_figures_are_those_of_the_runs(whole: Path) -> None:
 
 
 def test_nothing_is_trained_twice_and_a_resumed_study_says_the_same(
-    whole: Path, cifar_slice: Path, tmp_path: Path
+    whole: Path, small_images: Path, tmp_path: Path
 ) -> None:
     root = Path(shutil.copytree(whole, tmp_path / "study"))
     before, listener = results(root), Listener()
-    again = studies.study(cifar_slice, out=root, workers=2, watcher=listener)
+    again = studies.study(small_images, out=root, workers=2, watcher=listener)
     assert listener.trained == [] and set(listener.by_chapter) == set(CHAPTERS)
     assert results(root)["chapters"] == before["chapters"] and again.sentence == before["sentence"]
     shared = [run for run in before["runs"] if len(run["chapters"]) > 1]
@@ -210,8 +207,8 @@ def test_lost_runs_leave_a_report(whole: Path, tmp_path: Path) -> None:
     )
 
 
-def test_a_single_chapter_needs_no_other(cifar_slice: Path, tmp_path: Path) -> None:
-    study = studies.study(cifar_slice, ["ordering"], out=tmp_path / "study", workers=2)
+def test_a_single_chapter_needs_no_other(small_images: Path, tmp_path: Path) -> None:
+    study = studies.study(small_images, ["ordering"], out=tmp_path / "study", workers=2)
     assert (
         list(study) == ["ordering"]
         and study.sentence == study["ordering"].sentence
@@ -220,16 +217,16 @@ def test_a_single_chapter_needs_no_other(cifar_slice: Path, tmp_path: Path) -> N
 
 
 def test_a_budget_is_kept_in_the_study(
-    cifar_slice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("convscope.studies.plan.OVERHEAD", 0.0)
     monkeypatch.setattr("convscope.studies.plan.CHAPTER_OVERHEAD", 0.0)
     first, second = Listener(), Listener()
     studies.study(
-        cifar_slice, ["ordering"], out=tmp_path / "study", workers=2, budget="600s", watcher=first
+        small_images, ["ordering"], out=tmp_path / "study", workers=2, budget="600s", watcher=first
     )
     studies.study(
-        cifar_slice, ["ordering"], out=tmp_path / "study", workers=2, budget="600s", watcher=second
+        small_images, ["ordering"], out=tmp_path / "study", workers=2, budget="600s", watcher=second
     )
     assert first.trained and not second.trained
     kept = json.loads((tmp_path / "study" / "study.json").read_text())

@@ -166,6 +166,7 @@ def test_train_from_a_recipe_file_with_flags_that_change_it(
     )
 
 
+@pytest.mark.usefixtures("short_windows")
 def test_train_measures_what_it_is_not_told(cli: Cli, micro: Path, tmp_path: Path) -> None:
     answer = cli(
         "train",
@@ -323,6 +324,7 @@ def test_data_commands(cli: Cli, cifar_slice: Path, class_folder: Path) -> None:
     assert Path(cli("data", "fetch", class_folder).out.strip()).is_dir()
 
 
+@pytest.mark.usefixtures("short_windows")
 def test_doctor_tells_what_the_machine_can_do(cli: Cli) -> None:
     tree = json.loads(cli("doctor", "--json").out)
     assert (
@@ -354,15 +356,17 @@ def test_a_reader_that_leaves_is_no_error(finished_study: Path) -> None:
     assert done.stdout == "[" and done.stderr == ""
 
 
-def test_sigterm_ends_as_ctrl_c_does(cifar_slice: Path, tmp_path: Path) -> None:
+def test_sigterm_ends_as_ctrl_c_does(micro: Path, tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
         "convscope.cli",
         "train",
-        str(cifar_slice),
+        str(micro),
         "--epochs",
         "1000",
+        "--batch",
+        "30",
         *FAST,
         "--out",
         str(tmp_path),

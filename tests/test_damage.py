@@ -124,8 +124,8 @@ def test_notes_go_to_the_innermost_collection_once() -> None:
     assert (outer, inner) == (["a\\nb", "d"], ["c"])
 
 
-def test_chapters_note_what_they_cannot_read(victim: Run, cifar_slice: Path) -> None:
-    loaded = data.load(cifar_slice)
+def test_chapters_note_what_they_cannot_read(victim: Run, small_images: Path) -> None:
+    loaded = data.load(small_images)
     with missing_evidence() as notes:
         assert map_of(victim, loaded) is None and effective(victim, loaded) is None
     why = f"of run {victim.id}: best.safetensors was altered"

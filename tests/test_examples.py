@@ -119,6 +119,8 @@ def kernel_of_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def test_the_notebook_runs_and_what_it_finds_is_true(kernel_of_this_python: Path) -> None:
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    (cell,) = [cell for cell in notebook.cells if "4_000," in cell.source]
+    cell.source = cell.source.replace("4_000,", "2_400,").replace("2_000,", "500,")  # images
     notebook.cells.append(nbformat.v4.new_code_cell(FACTS))
     place = {"metadata": {"path": str(kernel_of_this_python)}}
     nbclient.NotebookClient(notebook, kernel_name="python3", timeout=900, resources=place).execute()
@@ -131,7 +133,7 @@ def test_the_notebook_runs_and_what_it_finds_is_true(kernel_of_this_python: Path
     said = "".join(o["text"] for o in outputs if o["output_type"] == "stream")
     facts = json.loads(said.splitlines()[-1])
 
-    assert facts["counts"] == [3200, 800, 2000]
+    assert facts["counts"] == [1920, 480, 500]
     assert (
         facts["runs"] == 30 and facts["untouched"] and facts["again"] < 10
     )  # seconds; training takes more than twice as long
@@ -145,7 +147,7 @@ def test_the_notebook_runs_and_what_it_finds_is_true(kernel_of_this_python: Path
     # an affine network is one matrix; a nonlinear one is refused, and the part named
     assert set(facts["collapsed"]) == {"linear", "linear, half as wide", "softmax regression"}
     for error, agreement, rank, checked in facts["collapsed"].values():
-        assert error < 1e-6 and agreement == 1.0 and rank <= 10 and checked == 1000
+        assert error < 1e-6 and agreement == 1.0 and rank <= 10 and checked == 500
     for name, part in (("ReLU alone", "blocks.0.act"), ("max pooling alone", "blocks.0.pool")):
         assert f"“{name}” does not collapse. The part '{part}' stands in the way" in said
 

@@ -67,7 +67,7 @@ def test_metrics() -> None:
     same(goldens.metrics(exact=False), golden("metrics"))
 
 
-@pytest.mark.usefixtures("session_cache")
+@pytest.mark.usefixtures("session_cache", "kept")
 def test_a_study_of_all_chapters() -> None:
     same(goldens.study_results(), golden("study"))
 
@@ -81,7 +81,7 @@ def old_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("study")
 
 
-@pytest.mark.usefixtures("session_cache")
+@pytest.mark.usefixtures("session_cache", "kept")
 def test_a_study_of_an_earlier_version_renders(old_study: Path) -> None:
     from convscope.studies.rendering import render
 
@@ -91,7 +91,7 @@ def test_a_study_of_an_earlier_version_renders(old_study: Path) -> None:
     same(goldens.results_of(old_study), golden("old-study"))
 
 
-@pytest.mark.usefixtures("session_cache")
+@pytest.mark.usefixtures("session_cache", "kept")
 def test_a_study_of_an_earlier_version_resumes(old_study: Path) -> None:
     from convscope.studies.main_path import study
 

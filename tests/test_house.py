@@ -17,6 +17,7 @@ SOURCES = sorted(
     for path in (TOP / folder).rglob("*")
     if path.suffix in {".py", ".c", ".h", ".jinja", ".css", ".js"} and ".venv" not in path.parts
 )
+FOLDERS = sorted({path.parent for path in SOURCES})
 PYTHON = [path for path in SOURCES if path.suffix == ".py"]
 PACKAGES = [path.parent for path in PACKAGE.rglob("__init__.py")]
 
@@ -31,19 +32,24 @@ def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
             yield node
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_lines_and_files_are_short(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    long = [i for i, line in enumerate(lines, 1) if len(line) > COLUMNS]
-    assert not long, f"lines over {COLUMNS} columns: {long}"
-    assert len(lines) <= FILE_LINES, f"{len(lines)} lines"
-
-
-@pytest.mark.parametrize("path", PYTHON, ids=name_of)
-def test_functions_are_short(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    spans = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions(tree)}
-    assert not {name: span for name, span in spans.items() if span > FUNCTION_LINES}
+@pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
+def test_lines_files_and_functions_are_short(folder: Path) -> None:
+    faults = []
+    for path in (path for path in SOURCES if path.parent == folder):
+        text = path.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        faults += [
+            f"{name_of(path)}:{i}: a line over {COLUMNS} columns"
+            for i, line in enumerate(lines, 1)
+            if len(line) > COLUMNS
+        ]
+        if len(lines) > FILE_LINES:
+            faults.append(f"{name_of(path)}: {len(lines)} lines")
+        for node in functions(ast.parse(text)) if path.suffix == ".py" else ():
+            span = (node.end_lineno or 0) - node.lineno + 1
+            if span > FUNCTION_LINES:
+                faults.append(f"{name_of(path)}: {node.name}, {span} lines")
+    assert not faults
 
 
 def test_little_is_kept_from_the_formatter() -> None:

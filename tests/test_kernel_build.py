@@ -65,6 +65,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- without a compiler
 
 
+@pytest.mark.usefixtures("short_windows")
 @pytest.mark.parametrize("path", ["", "/nowhere"])
 def test_without_a_compiler_the_library_is_chosen_and_the_reason_said(
     path: str, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cifar_slice: Path
@@ -99,6 +100,7 @@ def test_a_finished_run_is_read_where_there_is_no_compiler(
         cs.train(replace(recipe, seed=1), tmp_path)
 
 
+@pytest.mark.usefixtures("short_windows")
 def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONVSCOPE_KERNELS", "")
     assert not why_no_kernels("float32", "library")

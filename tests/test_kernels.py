@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import convscope as cs
 from convscope.fast import accelerate, operations, pooling, why_not
-from convscope.machine import measurement as device
+from convscope.machine import measurement
 from convscope.models.building import build
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
@@ -283,10 +283,10 @@ def test_a_run_by_compiled_kernels_is_another_run_with_about_the_same_result(
 
 @needs_compiler
 def test_kernels_that_answer_wrongly_are_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert device.agrees("bfloat16", "compiled") and device.agrees("float32", "compiled")
+    assert measurement.agrees("bfloat16", "compiled") and measurement.agrees("float32", "compiled")
     monkeypatch.setattr(
         operations.Flatten,
         "backward",
         staticmethod(lambda ctx, g: torch.zeros(ctx.shape, dtype=g.dtype)),
     )
-    assert not device.agrees("float32", "compiled")
+    assert not measurement.agrees("float32", "compiled")

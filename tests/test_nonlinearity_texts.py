@@ -23,6 +23,8 @@ from convscope.recipe.recipe import Recipe
 from convscope.report.findings import BestResult, CapacityResult, Finding
 from convscope.training.runs import Run
 
+pytestmark = pytest.mark.usefixtures("few_draws")  # how sure words are is not tested here
+
 SMALL, SHAPE = ConvNet(3, 2, hidden=(6,)), (3, 8, 8)
 
 

@@ -26,6 +26,8 @@ from convscope.statistics.crossed_factors import difference_of
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 
+pytestmark = pytest.mark.usefixtures("few_draws")  # how sure words are is not tested here
+
 ORDERS: tuple[Any, ...] = ("reversed", "random", "channel-last")
 
 

@@ -27,10 +27,11 @@ from convscope.recipe.recipe import Recipe
 from convscope.recipes import NAMED, named
 from convscope.training import augmentation as augment
 from convscope.training.checks import small_shape
-from convscope.training.loop import change, first_mirrored, step
+from convscope.training.loop import change, first_mirrored
 from convscope.training.metrics import Views, autocast
 from convscope.training.muon import ADAM_RATE, ITERATIONS, Muon, orthogonal
 from convscope.training.optimisers import optimiser, set_rate
+from convscope.training.steps import step
 from convscope.training.tensors import to_device
 from convscope.training.trained import network
 
@@ -323,8 +324,10 @@ def test_it_learns_and_is_recorded_with_and_without_several_views(
 
 
 def test_the_command(cli: Callable[..., Any], class_folder: Path, tmp_path: Path) -> None:
+    options = ("--size", 8, "--epochs", 2, "--kernels", "library", "--precision", "float32")
     answer = cli(
-        "train", class_folder, "--recipe", "strong", "--epochs", 2, "--out", tmp_path, "--json"
+        *("train", class_folder, "--recipe", "strong", *options, "--layout", "channels_last"),
+        *("--threads", 1, "--out", tmp_path, "--json"),
     )
     tree = json.loads(answer.out)
     assert (

@@ -81,14 +81,14 @@ def test_a_study_leaves_its_files(finished_study: Path) -> None:
     )
 
 
-def test_results_json_has_the_promised_form(finished_study: Path, cifar_slice: Path) -> None:
+def test_results_json_has_the_promised_form(finished_study: Path, small_images: Path) -> None:
     tree = results(finished_study)
     assert (
         set(tree) == {"schema", "convscope", "sentence", "study", "damaged", "chapters", "runs"}
         and tree["schema"] == 1
     )
     assert {"data", "data_hash", "preset", "command", "seconds", "machine"} <= set(tree["study"])
-    assert (tree["study"]["data"], tree["study"]["preset"]) == (cifar_slice.name, "quick")
+    assert (tree["study"]["data"], tree["study"]["preset"]) == (small_images.name, "quick")
     assert tree["study"]["images"] == {"train": 1080, "val": 120, "test": 400}
     (chapter,) = tree["chapters"].values()
     assert set(chapter) >= {"question", "verdict", "sentence", "numbers", "tables", "charts"}
@@ -233,7 +233,7 @@ def test_charts_are_valid_pictures(finished_study: Path) -> None:
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_written(
-    cifar_slice: Path,
+    small_images: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     options: dict[str, Any],
@@ -241,14 +241,14 @@ def test_wrong_options_are_refused_before_anything_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
-        studies.study(cifar_slice, **options)
+        studies.study(small_images, **options)
     assert part in str(error.value) and str(error.value).isprintable()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_folder_is_named_after_the_data(cifar_slice: Path, tmp_path: Path) -> None:
-    loaded = data.load(cifar_slice)
-    assert study_path(loaded, "quick", None) == Path("runs") / f"{cifar_slice.name}-quick"
+def test_the_folder_is_named_after_the_data(small_images: Path, tmp_path: Path) -> None:
+    loaded = data.load(small_images)
+    assert study_path(loaded, "quick", None) == Path("runs") / f"{small_images.name}-quick"
     odd = dataclasses.replace(loaded, name="../a b/ü\n..")
     assert study_path(odd, "full", None) == Path("runs/a-b-ü-full")
     assert study_path(dataclasses.replace(loaded, name=".."), "full", None) == Path(

@@ -25,10 +25,10 @@ pytestmark = pytest.mark.usefixtures("tiny_preset")
 
 
 def test_running_again_trains_nothing_and_says_the_same(
-    finished_study: Path, cifar_slice: Path
+    finished_study: Path, small_images: Path
 ) -> None:
     before, known = stamps(finished_study), results(finished_study)
-    study, listener = again(finished_study, cifar_slice)
+    study, listener = again(finished_study, small_images)
     assert stamps(finished_study) == before and listener.trained == []
     tree = results(finished_study)
     assert (tree["chapters"], tree["sentence"], tree["runs"]) == (
@@ -54,15 +54,15 @@ def test_rendering_writes_the_same_numbers(finished_study: Path) -> None:
 
 
 def test_a_study_that_was_moved_goes_on(
-    finished_study: Path, cifar_slice: Path, tmp_path: Path
+    finished_study: Path, small_images: Path, tmp_path: Path
 ) -> None:
     moved = finished_study.rename(tmp_path / "elsewhere")
-    assert again(moved, cifar_slice)[1].trained == []
+    assert again(moved, small_images)[1].trained == []
 
 
-def test_more_seeds_train_only_what_is_new(finished_study: Path, cifar_slice: Path) -> None:
+def test_more_seeds_train_only_what_is_new(finished_study: Path, small_images: Path) -> None:
     before = stamps(finished_study)
-    study, listener = again(finished_study, cifar_slice, seeds=3)
+    study, listener = again(finished_study, small_images, seeds=3)
     assert len(listener.trained) == 4 and {stamps(finished_study)[name] for name in before} == set(
         before.values()
     )
@@ -70,7 +70,7 @@ def test_more_seeds_train_only_what_is_new(finished_study: Path, cifar_slice: Pa
 
 
 def test_an_altered_run_is_set_aside_and_made_again(
-    finished_study: Path, cifar_slice: Path
+    finished_study: Path, small_images: Path
 ) -> None:
     known = results(finished_study)
     before = runs_of(finished_study)
@@ -84,7 +84,7 @@ def test_an_altered_run_is_set_aside_and_made_again(
         for name, stamp in stamps(finished_study).items()
         if not any(victim in name for victim in victims)
     }
-    study, listener = again(finished_study, cifar_slice)
+    study, listener = again(finished_study, small_images)
     for victim, name in zip(victims, ("result.json", "best.safetensors"), strict=True):
         (line,) = [line for line in listener.said if victim in line and "set aside" in line]
         assert f"{name} was altered" in line
@@ -183,7 +183,7 @@ def test_an_altered_study_json_is_refused_in_one_line(
 
 @pytest.mark.parametrize("threads", [None, 3])
 def test_an_altered_study_json_costs_no_run_silently(
-    finished_study: Path, cifar_slice: Path, threads: int | None
+    finished_study: Path, small_images: Path, threads: int | None
 ) -> None:
     """The number of threads is part of every recipe: another one trains all of them again.
 
@@ -194,7 +194,7 @@ def test_an_altered_study_json_costs_no_run_silently(
         json.dumps(edit(json.loads(path.read_text()), "choice", "threads", value=threads))
     )
     try:
-        _, listener = again(finished_study, cifar_slice)
+        _, listener = again(finished_study, small_images)
         assert listener.trained == [] or any("study.json" in line for line in listener.said)
     except UserError as error:
         assert "study.json" in str(error) and str(error).isprintable()

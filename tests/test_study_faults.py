@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("tiny_preset")
 # --- two at once, and failures
 
 
-def test_a_second_launcher_is_sent_away(finished_study: Path, cifar_slice: Path) -> None:
+def test_a_second_launcher_is_sent_away(finished_study: Path, small_images: Path) -> None:
     code = f"""
 import sys
 from filelock import FileLock
@@ -48,7 +48,7 @@ with FileLock({str(finished_study / ".lock")!r}):
     ) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
         for call in (
-            lambda: again(finished_study, cifar_slice),
+            lambda: again(finished_study, small_images),
             lambda: studies.render(finished_study),
         ):
             with pytest.raises(UserError, match="another convscope is working there") as error:
@@ -56,12 +56,12 @@ with FileLock({str(finished_study / ".lock")!r}):
             assert str(finished_study) in str(error.value)
         assert {path: path.read_bytes() for path in known} == known
         holder.kill()
-    assert again(finished_study, cifar_slice)[1].trained == []  # the lock died with its owner
+    assert again(finished_study, small_images)[1].trained == []  # the lock died with its owner
 
 
 def test_a_killed_worker_fails_its_run_only(
     finished_study: Path,
-    cifar_slice: Path,
+    small_images: Path,
     cli: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -83,7 +83,7 @@ def test_a_killed_worker_fails_its_run_only(
     monkeypatch.setattr(screen, "watcher", Killer)
     arguments = (
         "study",
-        cifar_slice,
+        small_images,
         "--chapters",
         "capacity",
         "--out",

@@ -11,6 +11,7 @@ from convscope.machine.costs import Costs, cost_kind
 from convscope.planning.requests import Request
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
+from convscope.studies.main_path import IMPORTED
 from convscope.studies.sweep import Sweep
 from convscope.studies.watcher import Watcher
 
@@ -35,7 +36,7 @@ def test_pilots_first_then_chapter_after_chapter_the_longest_first(
     )
     pilot, shared = replace(base, seed=4, evaluate=("val",)), replace(base, seed=5)
     order = Order()
-    with LocalEngine(1) as engine:
+    with LocalEngine(1, IMPORTED, copied=True) as engine:
         kind = cost_kind(base)
         sweep = Sweep(
             engine, tmp_path / "runs", Costs(loaded, {kind.id: (1e-3, 1e-4)}, [kind]), order

@@ -28,7 +28,11 @@ from convscope.report.findings import Chart, Finding, Gallery
 from convscope.statistics.estimation import Estimate
 from convscope.training.runs import Run
 
-FILES = sorted((Path(convscope.__file__).parent / "chapters").rglob("*.jinja"))
+pytestmark = pytest.mark.usefixtures("few_draws")  # how sure words are is not tested here
+
+CHAPTERS = Path(convscope.__file__).parent / "chapters"
+FILES = sorted(CHAPTERS.rglob("*.jinja"))
+OWN = [file for file in FILES if file.name == "texts.jinja"]  # a chapter's, not the shared ones
 MOST_WORDS = 45
 FLAWS = re.compile(
     r"  |\n"  # two spaces, a line break
@@ -42,7 +46,7 @@ FLAWS = re.compile(
 # every macro has a use, every use a macro
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.parent.name)
+@pytest.mark.parametrize("file", OWN, ids=lambda file: file.parent.name)
 def test_every_macro_is_used_and_every_text_is_there(file: Path) -> None:
     texts = file.read_text(encoding="utf-8")
     code = "".join(path.read_text(encoding="utf-8") for path in file.parent.glob("*.py"))
@@ -55,6 +59,18 @@ def test_every_macro_is_used_and_every_text_is_there(file: Path) -> None:
         asked |= {series + end for end in re.findall(r'"(\w+)"', code)} & set(macros)
     unused = set(macros) - asked - within
     assert not unused, f"no one uses {unused}"
+
+
+def test_every_shared_piece_is_used_where_it_is_imported() -> None:
+    shared = (CHAPTERS / "pieces.jinja").read_text(encoding="utf-8")
+    imported: set[str] = set()
+    for file in OWN:
+        texts = file.read_text(encoding="utf-8")
+        for line in re.findall(r"{% from \"chapters/pieces.jinja\" import (.+) %}", texts):
+            names = set(line.split(", "))
+            assert names <= set(re.findall(r"\b(\w+)\(", texts)), file
+            imported |= names
+    assert imported == set(re.findall(r"{%-? macro (\w+)\(", shared))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.parent.name)

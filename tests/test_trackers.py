@@ -183,6 +183,7 @@ def test_a_study_with_a_broken_tracker_has_all_its_runs(
     """The sweep itself, in real worker processes; every call of the tracker fails."""
     from convscope.engines.local import LocalEngine
     from convscope.machine.costs import Costs
+    from convscope.studies.main_path import IMPORTED
     from convscope.studies.sweep import run_all
 
     monkeypatch.setattr(Memory, "broken", "started")
@@ -192,6 +193,9 @@ def test_a_study_with_a_broken_tracker_has_all_its_runs(
         for w in (2, 3)
     ]
     noted = Noted()
-    with LocalEngine(1) as engine, tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher:
+    with (
+        LocalEngine(1, IMPORTED, copied=True) as engine,
+        tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher,
+    ):
         runs = run_all(engine, recipes, tmp_path / "runs", Costs(loaded, {}, []), watcher)
     assert [run.status for run in runs] == ["finished", "finished"] and len(noted.said) == 1

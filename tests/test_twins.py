@@ -122,33 +122,33 @@ from convscope.errors import UserError
 from convscope.machine import best_numerics
 from convscope.training import why_no_kernels
 
-folder = Path(sys.argv[1])
+folder, images = Path(sys.argv[1]), sys.argv[2]
 assert Path(cs.__file__).parent == folder / "convscope", cs.__file__
 assert not (folder / "convscope" / "fast").exists()
 assert why_no_kernels("float32") == "convscope.fast is not installed"
 best = best_numerics("cpu")
 assert (best.kernels, best.why_not) == ("library", "convscope.fast is not installed"), best
-recipe = cs.Recipe(data="shapes", model=cs.ConvNet(width=2, depth=2), epochs=1, limit=200)
+recipe = cs.Recipe(data=images, model=cs.ConvNet(width=2, depth=2), epochs=1, batch=30)
 assert cs.train(recipe, folder / "runs").status == "finished"
 try:
-    cs.train(cs.Recipe(data="shapes", kernels="compiled"), folder / "runs")
+    cs.train(cs.Recipe(data=images, kernels="compiled"), folder / "runs")
 except UserError as error:
     assert "convscope.fast is not installed" in str(error)
 else:
     raise AssertionError("trained by kernels that are not there")
-study = cs.study("shapes", chapters=["convolution"], preset="quick", seeds=1, out=folder / "study")
+study = cs.study(images, chapters=["convolution"], seeds=1, workers=1, out=folder / "study")
 assert study["convolution"].verdict
 """
 
 
-def test_without_the_annex_everything_else_works(tmp_path: Path) -> None:
+def test_without_the_annex_everything_else_works(micro: Path, tmp_path: Path) -> None:
     package = Path(convscope.__file__).parent
     leave = shutil.ignore_patterns("fast", "__pycache__")
     shutil.copytree(package, tmp_path / "convscope", ignore=leave)
     # without site (-S), since an editable installation finds the source tree's annex
     paths = os.pathsep.join((str(tmp_path), str(Path(torch.__file__).parents[1])))
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-S", "-c", WITHOUT, str(tmp_path)]
+    command = [sys.executable, "-S", "-c", WITHOUT, str(tmp_path), str(micro)]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

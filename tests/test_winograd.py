@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import convscope as cs
 from convscope.errors import UserError
 from convscope.fast import accelerate, convolutions, shared_library, why_not
-from convscope.machine import measurement as device
+from convscope.machine import measurement
 from convscope.models.building import build
 from convscope.planning.reference import reference_model
 from convscope.recipe.networks import ConvNet
@@ -228,23 +228,25 @@ def test_a_run_by_it_learns_as_one_by_the_library(cifar_slice: Path, tmp_path: P
 
 
 @needs_winograd
+@pytest.mark.usefixtures("short_windows")
 def test_it_is_not_chosen_where_it_answers_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert device.agrees("bfloat16", "winograd")
+    assert measurement.agrees("bfloat16", "winograd")
     right = convolutions.by_winograd
     monkeypatch.setattr(
         convolutions,
         "by_winograd",
         lambda x, weight, bias, backward: 1.2 * right(x, weight, bias, backward),
     )
-    assert not device.agrees("bfloat16", "winograd")
-    assert device.best_numerics("cpu").kernels != "winograd"
+    assert not measurement.agrees("bfloat16", "winograd")
+    assert measurement.best_numerics("cpu").kernels != "winograd"
 
 
+@pytest.mark.usefixtures("short_windows")
 def test_without_the_processor_for_it(
     monkeypatch: pytest.MonkeyPatch, cifar_slice: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(shared_library, "has_winograd", lambda _dtype: False)
-    assert device.best_numerics("cpu").kernels in ("library", "compiled")
+    assert measurement.best_numerics("cpu").kernels in ("library", "compiled")
     with pytest.raises(
         UserError,
         match=r"kernels = winograd: .* AVX-512 BF16; kernels = library needs nothing",

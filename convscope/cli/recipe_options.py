@@ -48,10 +48,9 @@ def recipe_options() -> Iterable[inspect.Parameter]:
 def option_of(field: dataclasses.Field[Any], hint: Any, described: str) -> inspect.Parameter:
     """One field as an option.
 
-    Args:
-        field: The field.
-        hint: Its type.
-        described: The sentence that explains it.
+    field: the field.
+    hint: its type.
+    described: the sentence that explains it.
     """
     option = typer.Option(help=with_values(described, hint), show_default=default_of(field))
     return inspect.Parameter(

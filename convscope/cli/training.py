@@ -75,9 +75,8 @@ def train(
 def starting_point(source: str | None, given: dict[str, Any]) -> tuple[Recipe, Dataset | None]:
     """The recipe that the options change, and the data where they had to be loaded for it.
 
-    Args:
-        source: What --recipe names: a file, a named recipe, or None for the default recipe.
-        given: The fields that options give.
+    source: what --recipe names: a file, a named recipe, or None for the default recipe.
+    given: the fields that options give.
     """
     if source is None:
         return Recipe(), None
@@ -94,10 +93,9 @@ def starting_point(source: str | None, given: dict[str, Any]) -> tuple[Recipe, D
 def measured(recipe: Recipe, given: Collection[str]) -> Recipe:
     """The recipe with the fastest precision, layout, kernels and threads of this machine.
 
-    Args:
-        recipe: With the device that is measured.
-        given: Fields that stay. The first three are measured together: where one of them is given
-            and is not the fastest, the other two stay as well, at defaults that suit each other.
+    recipe: with the device that is measured.
+    given: fields that stay. The first three are measured together: where one of them is given
+        and is not the fastest, the other two stay as well, at defaults that suit each other.
     """
     from convscope.machine import Numerics, best_numerics, best_threads
 

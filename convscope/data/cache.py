@@ -58,10 +58,9 @@ def cached(
 ) -> tuple[Path, Stored, list[str]]:
     """A data set's folder in the cache, what it holds, and remarks on a damaged copy.
 
-    Args:
-        key: The folder's name; it changes when the content does.
-        make: Makes the content in a workspace, called where the cache lacks it or is damaged.
-        verify: Whether the files' hash is checked, not only their sizes and headers.
+    key: the folder's name; it changes when the content does.
+    make: makes the content in a workspace, called where the cache lacks it or is damaged.
+    verify: whether the files' hash is checked, not only their sizes and headers.
 
     Raises UserError where the cache cannot be written.
     """
@@ -121,10 +120,9 @@ def _one_line_errors(root: Path) -> Iterator[None]:
 def write_cached(target: Path, content: Content, workspace: Path) -> None:
     """Write the cache form aside, sync it to the disk and rename it into place.
 
-    Args:
-        target: The folder; where another process was first, its content stays.
-        content: What is written.
-        workspace: A folder on the same disk, the caller's to delete.
+    target: the folder; where another process was first, its content stays.
+    content: what is written.
+    workspace: a folder on the same disk, the caller's to delete.
     """
     folder = workspace / "cache"
     folder.mkdir()
@@ -161,9 +159,8 @@ def write_cached(target: Path, content: Content, workspace: Path) -> None:
 def open_cached(folder: Path, verify: bool) -> Stored:
     """meta.json and the memory-mapped arrays, copied where they are written to.
 
-    Args:
-        folder: The data set's folder in the cache.
-        verify: Whether the files' hash is checked, not only their sizes and headers.
+    folder: the data set's folder in the cache.
+    verify: whether the files' hash is checked, not only their sizes and headers.
 
     Raises Damaged where they are not what was written.
     """

@@ -20,12 +20,11 @@ Splits = dict[str, Pair]
 class Content:
     """A data set on its way into the cache.
 
-    Attributes:
-        splits: "train", and where the data have them "val" and "test".
-        classes: Their names, in the order of the labels.
-        source: Where the data came from, in words.
-        licence: Under which terms.
-        notes: Sentences to show to the user, without the full stop.
+    splits: "train", and where the data have them "val" and "test".
+    classes: their names, in the order of the labels.
+    source: where the data came from, in words.
+    licence: under which terms.
+    notes: sentences to show to the user, without the full stop.
     """
 
     splits: Splits

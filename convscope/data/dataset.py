@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 class Split:
     """Images with their labels; memory-mapped where it is a whole stored split.
 
-    Attributes:
-        images: uint8, N×C×H×W, stored as N×H×W×C.
-        labels: int64, N, each a class from 0.
+    images: uint8, N×C×H×W, stored as N×H×W×C.
+    labels: int64, N, each a class from 0.
     """
 
     images: torch.Tensor
@@ -35,17 +34,16 @@ class Split:
 class Dataset:
     """Three splits and where they came from.
 
-    Attributes:
-        name: What it is called in reports.
-        train: Training images.
-        val: Validation images; there may be none.
-        test: Test images.
-        classes: Names of the classes, in the order of the labels.
-        hash: SHA-256 of shapes, classes, pixels and labels as stored.
-        source: Where the data came from, in words.
-        licence: Under which terms.
-        notes: Sentences to show to the user, without the full stop.
-        held_out: (val, split_seed) that `load` was given; None for data made by hand.
+    name: what it is called in reports.
+    train: training images.
+    val: validation images; there may be none.
+    test: test images.
+    classes: names of the classes, in the order of the labels.
+    hash: SHA-256 of shapes, classes, pixels and labels as stored.
+    source: where the data came from, in words.
+    licence: under which terms.
+    notes: sentences to show to the user, without the full stop.
+    held_out: (val, split_seed) that `load` was given; None for data made by hand.
     """
 
     name: str
@@ -84,16 +82,15 @@ class Dataset:
 class DataInfo:
     """What is in a data set.
 
-    Attributes:
-        name: What it is called.
-        classes: Names of the classes, in the order of the labels.
-        counts: Split -> images.
-        balance: Split -> images of each class.
-        test_duplicates: Test images whose pixels are also those of a training or validation image.
-        train_duplicates: Training images whose pixels are those of an earlier training image.
-        mean: Of the training pixels in [0, 1], one per channel.
-        std: Their population standard deviation, one per channel.
-        near: What a search for near-duplicates found; empty where there was none.
+    name: what it is called.
+    classes: names of the classes, in the order of the labels.
+    counts: split -> images.
+    balance: split -> images of each class.
+    test_duplicates: test images whose pixels are also those of a training or validation image.
+    train_duplicates: training images whose pixels are those of an earlier training image.
+    mean: of the training pixels in [0, 1], one per channel.
+    std: their population standard deviation, one per channel.
+    near: what a search for near-duplicates found; empty where there was none.
     """
 
     name: str
@@ -131,9 +128,8 @@ class DataInfo:
 def info(data: Dataset, *, near: bool = False) -> DataInfo:
     """Count images, classes and exact duplicates, and measure the training pixels.
 
-    Args:
-        data: Three splits.
-        near: Whether near-duplicates are searched, too; for CIFAR-10 that takes some seconds.
+    data: three splits.
+    near: whether near-duplicates are searched, too; for CIFAR-10 that takes some seconds.
     """
     from convscope.data.alike import near_duplicates
 

@@ -43,10 +43,9 @@ def read_images(
 ) -> tuple[dict[str, Pair], tuple[str, ...]]:
     """Decode a listed folder: split -> (uint8 N×H×W×C, labels), and notes.
 
-    Args:
-        listing: The folder.
-        size: Side of the images in pixels; None chooses it from the images.
-        progress: Called with what is done, how much of it, and of how much.
+    listing: the folder.
+    size: side of the images in pixels; None chooses it from the images.
+    progress: called with what is done, how much of it, and of how much.
 
     Raises UserError that names the bad files together, and where the images would not fit into
     free memory.

@@ -27,11 +27,10 @@ class SourceFailed(Exception):
 def download(url: str, md5: str, workspace: Path, progress: Progress | None) -> Path:
     """The file at `url`, in the workspace.
 
-    Args:
-        url: Where it is.
-        md5: Its MD5.
-        workspace: A folder.
-        progress: Called with what is done, bytes so far, and bytes in all.
+    url: where it is.
+    md5: its MD5.
+    workspace: a folder.
+    progress: called with what is done, bytes so far, and bytes in all.
 
     Raises SourceFailed for another MD5, and what requests raises.
     """
@@ -87,13 +86,12 @@ def npm_pack(
 ) -> Path:
     """A package's archive by the `npm` client; npm's own cache stays in the workspace too.
 
-    Args:
-        package: As name@version.
-        sha256: The archive's SHA-256.
-        size: Its bytes, for the progress.
-        workspace: A folder.
-        progress: Called with what is done, bytes so far, and bytes in all.
-        limit_seconds: After so many seconds npm is ended.
+    package: as name@version.
+    sha256: the archive's SHA-256.
+    size: its bytes, for the progress.
+    workspace: a folder.
+    progress: called with what is done, bytes so far, and bytes in all.
+    limit_seconds: after so many seconds npm is ended.
 
     Raises SourceFailed where there is no npm, it fails or takes too long, or the hash differs.
     """
@@ -157,10 +155,9 @@ def _bytes_below(folder: Path) -> int:
 def members(archive: Path, names: Iterable[str], limit: int) -> dict[str, bytes]:
     """The named members of a .tar.gz, read without unpacking.
 
-    Args:
-        archive: The file.
-        names: Of the members.
-        limit: Most bytes of a member.
+    archive: the file.
+    names: of the members.
+    limit: most bytes of a member.
 
     Raises SourceFailed for a member that is missing, no regular file or larger.
     """

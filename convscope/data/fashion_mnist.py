@@ -57,9 +57,8 @@ def read_idx(path: Path, limit: int = 100_000_000) -> NDArray[np.uint8]:
     Four bytes 0, 0, 8, number of dimensions, then big-endian sizes, then values. Source:
     yann.lecun.com/exdb/mnist, "the IDX file format".
 
-    Args:
-        path: The file.
-        limit: Most bytes that are unpacked.
+    path: the file.
+    limit: most bytes that are unpacked.
 
     Raises SourceFailed for anything else.
     """

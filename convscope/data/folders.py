@@ -35,12 +35,11 @@ NUM_NAMED = 5  # items named in a message
 class File:
     """An image file.
 
-    Attributes:
-        path: Where it is.
-        shown: Relative to the root, printable.
-        split: train, val or test.
-        label: Number of its class.
-        status: Why it cannot be read, as far as the listing tells; "" where nothing is known.
+    path: where it is.
+    shown: relative to the root, printable.
+    split: train, val or test.
+    label: number of its class.
+    status: why it cannot be read, as far as the listing tells; "" where nothing is known.
     """
 
     path: Path
@@ -54,12 +53,11 @@ class File:
 class Listing:
     """What a folder holds.
 
-    Attributes:
-        root: The folder.
-        files: Its images, in order of their names' bytes.
-        classes: Names of the classes, in the order of the labels.
-        notes: What was skipped, a sentence.
-        signature: Changes when a path, a size or a time of modification does.
+    root: the folder.
+    files: its images, in order of their names' bytes.
+    classes: names of the classes, in the order of the labels.
+    notes: what was skipped, a sentence.
+    signature: changes when a path, a size or a time of modification does.
     """
 
     root: Path

@@ -28,16 +28,15 @@ class DataUnavailable(UserError):
 class Known:
     """A data set that has a name.
 
-    Attributes:
-        description: What it is, in a line.
-        licence: Under which terms.
-        classes: Their names, in the order of the labels.
-        side: Of the images, in pixels.
-        hashes: Split -> SHA-256 of the pixels as N×H×W×C, and of the labels as uint8.
-        sources: Name -> function (workspace, progress) that gets the splits, in the order to try.
-        remedy: What the user can do where no source can be used.
-        notes: What is known of it that every figure on it is to be read with: sentences, without
-            the full stop.
+    description: what it is, in a line.
+    licence: under which terms.
+    classes: their names, in the order of the labels.
+    side: of the images, in pixels.
+    hashes: split -> SHA-256 of the pixels as N×H×W×C, and of the labels as uint8.
+    sources: name -> function (workspace, progress) that gets the splits, in the order to try.
+    remedy: what the user can do where no source can be used.
+    notes: what is known of it that every figure on it is to be read with: sentences, without
+        the full stop.
     """
 
     description: str
@@ -53,10 +52,9 @@ class Known:
 def get(name: str, workspace: Path, progress: Progress | None) -> tuple[Splits, str]:
     """A known data set's splits and the source that gave them.
 
-    Args:
-        name: One of KNOWN.
-        workspace: A folder for downloads, the caller's to delete.
-        progress: Called with what is done, how much of it, and of how much.
+    name: one of KNOWN.
+    workspace: a folder for downloads, the caller's to delete.
+    progress: called with what is done, how much of it, and of how much.
 
     Raises DataUnavailable with the reason of every source.
     """

@@ -27,16 +27,15 @@ def load(
 ) -> Dataset:
     """A data set, from the cache or brought there first.
 
-    Args:
-        name_or_path: A known name (see `names`), a folder of images or an .npz file. A name wins
-            over a folder of that name: write ./name for the folder.
-        val: Share of the training images held out for validation, the same share of each class,
-            from 0 to 0.9. Data with a validation set of their own keep it.
-        split_seed: Draws the images that are held out, from 0 to 2⁶³ - 1.
-        size: Side in pixels of the images of a folder; None chooses it from the images.
-        progress: Called with what is done, how much of it, and of how much (None: not known).
-        verify: Whether the cached files' hash is checked; False is for a process whose parent has
-            just done it.
+    name_or_path: a known name (see `names`), a folder of images or an .npz file. A name wins
+        over a folder of that name: write ./name for the folder.
+    val: share of the training images held out for validation, the same share of each class,
+        from 0 to 0.9. Data with a validation set of their own keep it.
+    split_seed: draws the images that are held out, from 0 to 2⁶³ - 1.
+    size: side in pixels of the images of a folder; None chooses it from the images.
+    progress: called with what is done, how much of it, and of how much (None: not known).
+    verify: whether the cached files' hash is checked; False is for a process whose parent has
+        just done it.
 
     Raises UserError, and DataUnavailable where no source of a known set can be used.
     """
@@ -69,10 +68,9 @@ def fetch(
 ) -> Path:
     """Make sure that the cache holds the data set, whole and checked; returns its folder.
 
-    Args:
-        name_or_path: As for `load`.
-        size: As for `load`.
-        progress: As for `load`.
+    name_or_path: as for `load`.
+    size: as for `load`.
+    progress: as for `load`.
 
     Raises what `load` raises.
     """

@@ -10,10 +10,9 @@ from convscope.errors import UserError
 def refuse_what_does_not_fit(needed: int, what: str, remedy: str) -> None:
     """UserError where `needed` bytes are more than this machine has free.
 
-    Args:
-        needed: Bytes.
-        what: What would take them, up to the verb: "/pets: 20 images of 20×20×3 take".
-        remedy: What the user can do.
+    needed: bytes.
+    what: what would take them, up to the verb: "/pets: 20 images of 20×20×3 take".
+    remedy: what the user can do.
     """
     free = free_memory()
     if free is not None and needed > free:

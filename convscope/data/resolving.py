@@ -23,12 +23,11 @@ OWN = "the user's own data"  # their licence
 class Request:
     """What the user asked for.
 
-    Attributes:
-        key: The folder's name in the cache; it changes when the content does.
-        name: What the data set is called in reports.
-        make: Makes the content.
-        shown: What the user gave, printable.
-        notes: What is known of the data, as sentences without the full stop.
+    key: the folder's name in the cache; it changes when the content does.
+    name: what the data set is called in reports.
+    make: makes the content.
+    shown: what the user gave, printable.
+    notes: what is known of the data, as sentences without the full stop.
     """
 
     key: str
@@ -50,9 +49,8 @@ def names() -> dict[str, str]:
 def resolve(name_or_path: str | Path, size: int | None) -> Request:
     """What `load` was asked for. Raises UserError where there is no such thing.
 
-    Args:
-        name_or_path: A known name, a folder of images or an .npz file.
-        size: Side in pixels of the images of a folder; None chooses it from the images.
+    name_or_path: a known name, a folder of images or an .npz file.
+    size: side in pixels of the images of a folder; None chooses it from the images.
     """
     whole = isinstance(size, int) and not isinstance(size, bool)
     if size is not None and (not whole or not 1 <= size <= 4096):

@@ -55,10 +55,9 @@ def generate(num: int, seed: int = 0, split: int = 0) -> tuple[NDArray[np.uint8]
 
     A longer set starts with the images of a shorter one only where both are multiples of 10.
 
-    Args:
-        num: Number of images.
-        seed: Draws everything.
-        split: Separates streams of one seed: 0 is training, 1 is test.
+    num: number of images.
+    seed: draws everything.
+    split: separates streams of one seed: 0 is training, 1 is test.
 
     Returns uint8 N×32×32×3 and int64 N.
     """

@@ -22,11 +22,10 @@ def hold_out(
 
     The counts of the classes are rounded by the largest remainder; each class keeps a row.
 
-    Args:
-        labels: A class from 0 for each row.
-        share: Of each class, from 0 to 1.
-        seed: Draws the rows.
-        num_classes: Number of classes.
+    labels: a class from 0 for each row.
+    share: of each class, from 0 to 1.
+    seed: draws the rows.
+    num_classes: number of classes.
     """
     rows = [np.flatnonzero(labels == label) for label in range(num_classes)]
     quotas = [share * len(r) for r in rows]

@@ -7,10 +7,10 @@ import re
 
 
 def described_fields(cls: type) -> dict[str, str]:
-    """Field -> its sentence in the `Attributes` of the class's docstring; {} without docstrings.
+    """Field -> its sentence in the class's docstring ("name: text"); {} without docstrings.
 
     Python drops docstrings when it runs with -OO.
     """
-    _, _, attributes = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", attributes, flags=re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
+    text = inspect.cleandoc(cls.__doc__ or "")
+    entries = re.findall(r"^(\w+): (.*(?:\n {4}.*)*)", text, flags=re.MULTILINE)
+    return {name: " ".join((said[0].upper() + said[1:]).split()) for name, said in entries}

@@ -27,30 +27,29 @@ class ConvNet:
     activation between them, and the classifier. Raises UserError for a value of another type, out
     of range or that does not go with another one.
 
-    Attributes:
-        width: Filters of each convolution in the first block.
-        depth: Number of blocks.
-        block_depth: Convolutions of each block.
-        growth: Block d, counted from 0, has round(width · growth^d) filters in each convolution.
-        kernel: Side of the kernels in pixels, odd.
-        activation: The nonlinear function after each convolution and hidden layer.
-        pool: How a block halves its feature map: max or average pooling, a stride, or not at all.
-        pool_sizes: Pooling size of each block; empty is 2 everywhere, 1 where pool is none.
-        norm: Normalisation after each convolution; affine is batch normalisation's scale and bias
-            without its statistics.
-        skip: In blocks of two or more convolutions, add the output of the first activation to the
-            input of the last one.
-        head: flatten, or gap: global average pooling.
-        hidden: Sizes of the fully connected layers before the classifier.
-        order: Order of the flattened vector; random is drawn once, the same for all images,
-            per-sample anew for each image.
-        pixels: Order of the input's pixels; random is drawn once, the same for all images.
-        stem: whiten puts a fixed 2×2 convolution before the blocks that decorrelates patches of
-            the training images.
-        pool_at: Pool at the end of a block, or behind its first convolution, so that the others
-            work on the smaller map.
-        dilations: Distance in pixels between neighbouring taps of each block's kernels; empty is
-            1 everywhere.
+    width: filters of each convolution in the first block.
+    depth: number of blocks.
+    block_depth: convolutions of each block.
+    growth: block d, counted from 0, has round(width · growth^d) filters in each convolution.
+    kernel: side of the kernels in pixels, odd.
+    activation: the nonlinear function after each convolution and hidden layer.
+    pool: how a block halves its feature map: max or average pooling, a stride, or not at all.
+    pool_sizes: pooling size of each block; empty is 2 everywhere, 1 where pool is none.
+    norm: normalisation after each convolution; affine is batch normalisation's scale and bias
+        without its statistics.
+    skip: in blocks of two or more convolutions, add the output of the first activation to the
+        input of the last one.
+    head: flatten, or gap: global average pooling.
+    hidden: sizes of the fully connected layers before the classifier.
+    order: order of the flattened vector; random is drawn once, the same for all images,
+        per-sample anew for each image.
+    pixels: order of the input's pixels; random is drawn once, the same for all images.
+    stem: whiten puts a fixed 2×2 convolution before the blocks that decorrelates patches of
+        the training images.
+    pool_at: pool at the end of a block, or behind its first convolution, so that the others
+        work on the smaller map.
+    dilations: distance in pixels between neighbouring taps of each block's kernels; empty is
+        1 everywhere.
     """
 
     width: int = 32
@@ -140,9 +139,8 @@ class Custom:
 
     Raises UserError for another form of the factory and for arguments that JSON cannot hold.
 
-    Attributes:
-        factory: As package.module:factory.
-        arguments: Keyword arguments, JSON values.
+    factory: as package.module:factory.
+    arguments: keyword arguments, JSON values.
     """
 
     factory: str

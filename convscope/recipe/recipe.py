@@ -53,52 +53,51 @@ class Recipe:
 
     Raises UserError for a value of another type or out of range.
 
-    Attributes:
-        data: A known data set's name, a folder of images or an .npz file.
-        model: The network.
-        epochs: Passes over the training images.
-        seed: Draws the initial weights, the order of the images, their augmentation and, without
-            a noise_seed, the labels' noise.
-        data_hash: SHA-256 of the data set's content; filled in when the data are loaded.
-        size: Side in pixels of the images of a folder; without it, chosen from the images.
-        val: Share of the training images held out for validation; with 0 the last epoch is the
-            best.
-        split_seed: Draws the images that are held out for validation.
-        limit: Train on so many images, the same share of each class; without it, on all.
-        subset_seed: Draws the images of limit, so that a smaller limit takes a part of what a
-            larger one takes; without it, split_seed draws them.
-        label_noise: Share of the training labels replaced, once, by a class drawn from all K, so
-            that a share of label_noise · (1 − 1/K) is wrong; with noise_seed, by a wrong class.
-        noise_seed: Draws the labels' noise, from the wrong classes only, so that all of
-            label_noise is wrong; an image has the same label in every subset.
-        batch: Images per optimiser step.
-        optimizer: The optimiser.
-        lr: Learning rate, the highest of the schedule.
-        momentum: Nesterov momentum of sgd; the other optimisers ignore it.
-        weight_decay: Decay of the weights, not of biases and normalisation: decoupled for adamw and
-            muon, an L2 penalty otherwise.
-        schedule: How the learning rate changes over the steps.
-        label_smoothing: Share of each label that is spread over all classes.
-        crop: Random translation by up to so many pixels, reflected at the border.
-        flip: Mirror each training image at random.
-        cutout: Side in pixels of a random square set to the mean; 0 is none.
-        micro_batch: Sum the gradients of a batch over parts of so many images; without it, whole
-            batches.
-        alternate: With flip, mirror each image in every other epoch instead of at random.
-        small_share: Share of the epochs, the first ones, on images of 3/4 of the side.
-        evaluate: Splits that are evaluated after each epoch.
-        evaluate_every: Evaluate after every epoch of so many, and after the last one; the best
-            epoch is one of these.
-        train_sample: Evaluate so many of the training images, the same share of each class;
-            without it, all.
-        views: Views of each image whose logits are averaged after the last epoch, beside the
-            plain figures.
-        device: Where the network is trained: cpu, cuda:N or mps.
-        precision: Floating-point type of the network's arithmetic.
-        layout: Memory layout of the feature maps.
-        threads: Threads of the CPU.
-        kernels: The library's operations, compiled kernels around the convolutions, or Winograd's
-            convolutions too.
+    data: a known data set's name, a folder of images or an .npz file.
+    model: the network.
+    epochs: passes over the training images.
+    seed: draws the initial weights, the order of the images, their augmentation and, without
+        a noise_seed, the labels' noise.
+    data_hash: SHA-256 of the data set's content; filled in when the data are loaded.
+    size: side in pixels of the images of a folder; without it, chosen from the images.
+    val: share of the training images held out for validation; with 0 the last epoch is the
+        best.
+    split_seed: draws the images that are held out for validation.
+    limit: train on so many images, the same share of each class; without it, on all.
+    subset_seed: draws the images of limit, so that a smaller limit takes a part of what a
+        larger one takes; without it, split_seed draws them.
+    label_noise: share of the training labels replaced, once, by a class drawn from all K, so
+        that a share of label_noise · (1 − 1/K) is wrong; with noise_seed, by a wrong class.
+    noise_seed: draws the labels' noise, from the wrong classes only, so that all of
+        label_noise is wrong; an image has the same label in every subset.
+    batch: images per optimiser step.
+    optimizer: the optimiser.
+    lr: learning rate, the highest of the schedule.
+    momentum: Nesterov momentum of sgd; the other optimisers ignore it.
+    weight_decay: decay of the weights, not of biases and normalisation: decoupled for adamw and
+        muon, an L2 penalty otherwise.
+    schedule: how the learning rate changes over the steps.
+    label_smoothing: share of each label that is spread over all classes.
+    crop: random translation by up to so many pixels, reflected at the border.
+    flip: mirror each training image at random.
+    cutout: side in pixels of a random square set to the mean; 0 is none.
+    micro_batch: sum the gradients of a batch over parts of so many images; without it, whole
+        batches.
+    alternate: with flip, mirror each image in every other epoch instead of at random.
+    small_share: share of the epochs, the first ones, on images of 3/4 of the side.
+    evaluate: splits that are evaluated after each epoch.
+    evaluate_every: evaluate after every epoch of so many, and after the last one; the best
+        epoch is one of these.
+    train_sample: evaluate so many of the training images, the same share of each class;
+        without it, all.
+    views: views of each image whose logits are averaged after the last epoch, beside the
+        plain figures.
+    device: where the network is trained: cpu, cuda:N or mps.
+    precision: floating-point type of the network's arithmetic.
+    layout: memory layout of the feature maps.
+    threads: threads of the CPU.
+    kernels: the library's operations, compiled kernels around the convolutions, or Winograd's
+        convolutions too.
     """
 
     data: str = "cifar10"

@@ -100,13 +100,12 @@ def paragraphs_of(
 ) -> list[str]:
     """How this was found.
 
-    Args:
-        context: of the study.
-        ablation: the comparisons.
-        measured: the network's parts.
-        done: the affine maps of linear networks, by run.
-        optimum: of softmax regression's training loss, where it was computed.
-        runs: all runs of the arms, those that did not finish too.
+    context: of the study.
+    ablation: the comparisons.
+    measured: the network's parts.
+    done: the affine maps of linear networks, by run.
+    optimum: of softmax regression's training loss, where it was computed.
+    runs: all runs of the arms, those that did not finish too.
     """
     base, full, data = ablation.base, ablation.full, context.data
     recipe = full.recipe

@@ -55,7 +55,7 @@ def orders_table(
     more = (
         ("difference", "accuracy − natural order", "percent"),
         ("half", "± of it", "percent"),
-        ("verdict", TEXTS.within(MARGIN), "text"),
+        ("verdict", TEXTS.verdict_heading(MARGIN), "text"),
     )
     title = "Orders, trained from scratch"
     seeds = max(arm.test_accuracy.n for arm in arms.values())

@@ -33,14 +33,13 @@ def sentence_of(
 ) -> str:
     """The verdict in sentences: what is proved, what the experiment shows, and what it lacks.
 
-    Args:
-        name: of the data, on one line.
-        largest: relative difference of losses or weights under a fixed order; None where that
-            was not computed.
-        shown: what the networks that were trained from scratch show.
-        arms: by kind, the natural order among them.
-        differences: of test accuracy from the natural order, by kind.
-        chance: the test accuracy of always naming the most frequent class.
+    name: of the data, on one line.
+    largest: relative difference of losses or weights under a fixed order; None where that
+        was not computed.
+    shown: what the networks that were trained from scratch show.
+    arms: by kind, the natural order among them.
+    differences: of test accuracy from the natural order, by kind.
+    chance: the test accuracy of always naming the most frequent class.
     """
     clauses = [
         TEXTS.not_checked() if largest is None else TEXTS.exact(largest <= EXACT, largest, STEPS)

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from convscope.machine import measurement as device
+from convscope.machine import measurement
 
 FLOAT32 = ("float32", "contiguous", "library")
 
 
 def test_windows_are_taken_in_turns_each_with_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "WINDOW", 0.0)  # one step each
+    monkeypatch.setattr(measurement, "WINDOW", 0.0)  # one step each
     seen: list[int] = []
-    stepper = device.stepper
+    stepper = measurement.stepper
 
     def noted(*arguments: Any) -> Any:
         one_step = stepper(*arguments)
@@ -27,12 +27,14 @@ def test_windows_are_taken_in_turns_each_with_its_threads(monkeypatch: pytest.Mo
 
         return with_note
 
-    monkeypatch.setattr(device, "stepper", noted)
+    monkeypatch.setattr(measurement, "stepper", noted)
     torch.set_num_threads(1)
-    rates = device.windows("cpu", [(FLOAT32, 1), (FLOAT32, 2)])
-    assert [len(of_way) for of_way in rates] == [device.ROUNDS] * 2 and min(map(min, rates)) > 0
+    rates = measurement.windows("cpu", [(FLOAT32, 1), (FLOAT32, 2)])
+    assert [len(of_way) for of_way in rates] == [measurement.ROUNDS] * 2 and min(
+        map(min, rates)
+    ) > 0
     assert seen == (
-        [1, 2, 2] + [1, 1, 2, 2] * (device.ROUNDS - 1)
+        [1, 2, 2] + [1, 1, 2, 2] * (measurement.ROUNDS - 1)
     )  # the first step after a change is not timed
 
 
@@ -55,17 +57,17 @@ def test_windows_are_taken_in_turns_each_with_its_threads(monkeypatch: pytest.Mo
 def test_one_thread_only_where_it_is_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, one: list[float], two: list[float], chosen: int
 ) -> None:
-    def windows(_device: str, ways: Sequence[tuple[device.Way, int]]) -> list[list[float]]:
+    def windows(_device: str, ways: Sequence[tuple[measurement.Way, int]]) -> list[list[float]]:
         assert [threads for _, threads in ways] == [1, 2]
         return [one, two]
 
-    monkeypatch.setattr(device, "windows", windows)
-    monkeypatch.setattr(device, "cores", lambda: 2)
-    assert device.best_threads("cpu", device.Numerics(*FLOAT32, measured={})) == chosen
+    monkeypatch.setattr(measurement, "windows", windows)
+    monkeypatch.setattr(measurement, "cores", lambda: 2)
+    assert measurement.best_threads("cpu", measurement.Numerics(*FLOAT32, measured={})) == chosen
 
 
 def test_one_core_and_other_devices_have_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    numerics = device.Numerics(*FLOAT32, measured={})
-    assert device.best_threads("cuda", numerics) == 1
-    monkeypatch.setattr(device, "cores", lambda: 1)
-    assert device.best_threads("cpu", numerics) == 1
+    numerics = measurement.Numerics(*FLOAT32, measured={})
+    assert measurement.best_threads("cuda", numerics) == 1
+    monkeypatch.setattr(measurement, "cores", lambda: 1)
+    assert measurement.best_threads("cpu", numerics) == 1

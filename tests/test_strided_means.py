@@ -10,7 +10,7 @@ from hypothesis import given
 from torch import Tensor
 
 from convscope.fast import accelerate, strided_means, why_not
-from convscope.machine import measurement as device
+from convscope.machine import measurement
 from convscope.models.building import build
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
@@ -87,10 +87,10 @@ def test_only_where_nothing_nonlinear_lies_between(
         ),
     )
     exact, library = (
-        device.gradient(model, precision, "library") for precision in ("float32", "bfloat16")
+        measurement.gradient(model, precision, "library") for precision in ("float32", "bfloat16")
     )
     assert not calls
-    found = device.gradient(model, "bfloat16", "compiled")
+    found = measurement.gradient(model, "bfloat16", "compiled")
     assert len(calls) == blocks
     assert (found - exact).norm() <= 1.5 * (library - exact).norm() + 1e-3 * exact.norm()
 

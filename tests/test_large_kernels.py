@@ -12,7 +12,7 @@ from hypothesis import given
 from torch import Tensor, nn
 
 from convscope.fast import accelerate, large_kernels, why_not
-from convscope.machine import measurement as device
+from convscope.machine import measurement
 from convscope.models.building import build
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
@@ -101,10 +101,10 @@ def test_a_network_of_the_receptive_field_chapter(
             calls.append(1) or original(*given)
         ),
     )
-    exact = device.gradient(model, "float32", "library")
-    library = device.gradient(model, "bfloat16", "library")
+    exact = measurement.gradient(model, "float32", "library")
+    library = measurement.gradient(model, "bfloat16", "library")
     assert not calls
-    found = device.gradient(model, "bfloat16", "compiled")
+    found = measurement.gradient(model, "bfloat16", "compiled")
     assert calls == [1]
     assert (found - exact).norm() <= 1.5 * (library - exact).norm() + 1e-3 * exact.norm()
 

@@ -34,7 +34,7 @@ def test_a_chapter_costs_what_was_forecast_or_what_it_asks_for() -> None:
 @pytest.mark.usefixtures("tiny_preset")
 def test_a_study_ends_when_all_that_was_asked_for_is_done(
     finished_study: Path,
-    cifar_slice: Path,
+    small_images: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -43,7 +43,7 @@ def test_a_study_ends_when_all_that_was_asked_for_is_done(
         shutil.rmtree(finished_study / "runs" / run["id"])
     monkeypatch.setattr(screen, "LINE_EVERY", 0.0)
     lines = screen.Lines()
-    studies.study(cifar_slice, ["capacity"], out=finished_study, workers=2, watcher=lines)
+    studies.study(small_images, ["capacity"], out=finished_study, workers=2, watcher=lines)
     assert lines.clock.done == pytest.approx(
         lines.clock.total
     ) and lines.clock.share == pytest.approx(1)
