@@ -16,6 +16,7 @@ from studying import CHAPTER, is_pilot, results, runs_of
 
 from convscope import data, studies
 from convscope.errors import UserError
+from convscope.planning.pilots import vertex
 from convscope.recipe.networks import ConvNet, Model
 from convscope.recipe.reading import recipe_from_json
 from convscope.studies.folder import study_path
@@ -147,11 +148,11 @@ def test_the_plan_is_the_presets(finished_study: Path) -> None:
     best: dict[Model, float] = {}
     for model in {run.recipe.model for run in pilots}:
         tried = {run.recipe.lr: run.best["val_loss"] for run in pilots if run.recipe.model == model}
-        best[model] = min(tried, key=lambda rate: tried[rate])
+        best[model] = vertex(tried)
     assert {(m.width, m.depth) for m in best if isinstance(m, ConvNet)} == {(4, 1), (8, 2)}
     for model in set(
         models
-    ):  # each with the rate that was best in its pilots, or one scaled by the root of the width
+    ):  # each with the rate that its pilots suggest, or one scaled by the root of the width
         rates = {run.recipe.lr for run in sweep if run.recipe.model == model}
         assert len(rates) == 1
         if model in best:
