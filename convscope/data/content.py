@@ -26,6 +26,7 @@ class Content:
         source: Where the data came from, in words.
         licence: Under which terms.
         notes: Sentences to show to the user, without the full stop.
+        groups: A number for each training image; no group may be in two splits. None: no groups.
     """
 
     splits: Splits
@@ -33,6 +34,7 @@ class Content:
     source: str
     licence: str
     notes: tuple[str, ...] = ()
+    groups: NDArray[np.int64] | None = None
 
 
 # makes the content in a folder that is the caller's to delete

@@ -59,6 +59,8 @@ class StudyRequest:
     workers: int | None
     val: float
     size: int | None
+    columns: str | None
+    group_by: str | None
     budget: float | None
     search: Search
     track: str | None
@@ -78,6 +80,8 @@ def study(
     workers: int | None = None,
     val: float = 0.1,
     size: int | None = None,
+    columns: str | None = None,
+    group_by: str | None = None,
     budget: str | float | None = None,
     search: Search | None = None,
     track: str | None = None,
@@ -88,7 +92,7 @@ def study(
 
     Running again goes on where it stopped.
 
-    data: a known name, a folder of images or an .npz file; None takes cifar10, or the built-in
+    data: a known name, or images of one's own, as for `load`; None takes cifar10, or the built-in
         `shapes` where cifar10 cannot be had.
     chapters: their names; None: all.
     preset: quick, standard or full.
@@ -99,6 +103,8 @@ def study(
     workers: processes that train; None: as many as are fastest here.
     val: the share of training images that is held out for validation.
     size: pixels of a side to which images are resized; None: as they are.
+    columns: the columns of a table where their names are not the usual ones, as for `load`.
+    group_by: what keeps images of a group in one split, as for `load`.
     budget: a time into which the preset is made to fit ("10m", "1h30m", "90s" or seconds): fewer
         epochs and trials, then fewer seeds, then fewer training images.
     search: how the chapter `best` searches.
@@ -120,6 +126,8 @@ def study(
         workers=workers,
         val=val,
         size=size,
+        columns=columns,
+        group_by=group_by,
         budget=None if budget is None else parse_budget(budget),
         search=search or Search(),
         track=track,
@@ -181,7 +189,7 @@ def open_study(
     # workers start and import what they need while the data are fetched and read
     workers = asked.workers or (cores() if on_cpu else 1)
     engine = stack.enter_context(LocalEngine(workers, IMPORTED, copied=on_cpu))
-    loaded, fallback = load(asked.data, asked.val, asked.size, watcher)
+    loaded, fallback = load(asked, watcher)
     for split, images in (("validation", loaded.val), ("test", loaded.test)):
         if len(images) == 0:
             raise UserError(
@@ -196,15 +204,26 @@ def open_study(
     return engine, folder, loaded, replace(asked, fallback=fallback)
 
 
-def load(name: str | None, val: float, size: int | None, watcher: Watcher) -> tuple[Dataset, str]:
+def load(asked: StudyRequest, watcher: Watcher) -> tuple[Dataset, str]:
     """The images, and why they are not those that one would expect, or an empty text."""
-    if name is not None:
-        return datasets.load(name, val=val, size=size, progress=watcher.step), ""
+
+    def images(name: str) -> Dataset:
+        return datasets.load(
+            name,
+            val=asked.val,
+            size=asked.size,
+            columns=asked.columns,
+            group_by=asked.group_by,
+            progress=watcher.step,
+        )
+
+    if asked.data is not None:
+        return images(asked.data), ""
     try:
-        return datasets.load(FALLBACK[0], val=val, size=size, progress=watcher.step), ""
+        return images(FALLBACK[0]), ""
     except datasets.DataUnavailable as error:
         watcher.say(f"{error}; going on with the built-in data set {FALLBACK[1]!r}")
-        return datasets.load(FALLBACK[1], val=val, size=size, progress=watcher.step), str(error)
+        return images(FALLBACK[1]), str(error)
 
 
 def measure(
@@ -221,6 +240,8 @@ def measure(
         data_hash=loaded.hash,
         val=asked.val,
         size=asked.size,
+        columns=asked.columns,
+        group_by=asked.group_by,
         batch=min(BATCH, max(1, len(loaded.train) // 8)),
     )
     context = Context(
@@ -315,6 +336,8 @@ def command_of(asked: StudyRequest, data: str) -> str:
         "--workers": (asked.workers, None),
         "--val": (asked.val, 0.1),
         "--size": (asked.size, None),
+        "--columns": (asked.columns, None),
+        "--group-by": (asked.group_by, None),
         "--budget": (None if asked.budget is None else f"{asked.budget:g}s", None),
         "--sampler": (asked.search.sampler, search.sampler),
         "--trials": (asked.search.trials, search.trials),
