@@ -173,8 +173,8 @@ def _from_table(
     archive.unpack({name: folder / name}, None)
     table = read_table(folder / name, f"{one_line(folder)}/{one_line(name)}")
 
-    def look(path: str) -> tuple[str, str] | None:
-        member = _member_of(path, folder)
+    def look(place: str, name: str) -> tuple[str, str] | None:
+        member = _member_of(Path(place, name), folder)
         if member not in archive.sizes:
             return None
         size = archive.sizes[member]
@@ -182,15 +182,15 @@ def _from_table(
 
     place = folder / posixpath.dirname(name)
     listed = list_rows(table, place, options, look)
-    wanted = {_member_of(os.fspath(file.path), folder): file.path for file in listed.listing.files}
+    wanted = {_member_of(file.path, folder): file.path for file in listed.listing.files}
     archive.unpack(wanted, progress)
     return listed, ()
 
 
-def _member_of(path: str, folder: Path) -> str:
+def _member_of(path: Path, folder: Path) -> str:
     """The member that a path below the folder stands for; "" for a path elsewhere."""
-    start = os.fspath(folder) + os.sep
-    return path[len(start) :].replace(os.sep, "/") if path.startswith(start) else ""
+    place, start = os.fspath(path), os.fspath(folder) + os.sep
+    return place[len(start) :].replace(os.sep, "/") if place.startswith(start) else ""
 
 
 def _from_folder(

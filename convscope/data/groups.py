@@ -24,7 +24,7 @@ PARENT, PREFIX = "parent", "prefix"
 
 KEPT = 2  # images of each class that stay, at least
 
-EXCHANGES = 200_000  # pairs that are tried, at most
+EXCHANGES = 30_000  # pairs that are tried, at most
 
 ROUNDS = 10  # of adding and giving back, at most
 
@@ -44,24 +44,23 @@ def groups_by_place(listing: Listing, by: str) -> tuple[str, ...]:
     images of several classes. `prefix` adds the file's name up to its last number.
     """
     found = []
+    root = listing.root.as_posix().rstrip("/") + "/"
     for file in listing.files:
-        path = (
-            PurePosixPath(file.path.relative_to(listing.root).as_posix())
-            if (file.path.is_relative_to(listing.root))
-            else PurePosixPath(file.path.as_posix())
-        )
-        name = str(_below_class(path, listing.classes[file.label]).parent)
-        found.append(f"{name}/{number_of(path.stem)[0]}" if by == PREFIX else name)
+        name = listing.classes[file.label]
+        below = _below_class(file.path.as_posix().removeprefix(root), name)
+        folder, _, last = below.rpartition("/")
+        if by == PREFIX:
+            found.append(f"{folder}/{number_of(PurePosixPath(last).stem)[0]}")
+        else:
+            found.append(folder or name)
     return tuple(found)
 
 
-def _below_class(path: PurePosixPath, name: str) -> PurePosixPath:
+def _below_class(path: str, name: str) -> str:
     """A relative path without the folder of its class and of its split, where it has these."""
-    parts, wanted = path.parts, PurePosixPath(name).parts
-    for start in (0, 1):
-        if parts[start : start + len(wanted)] == wanted and len(parts) > start + len(wanted):
-            rest = parts[start + len(wanted) :]
-            return PurePosixPath(*rest) if len(rest) > 1 else PurePosixPath(name, *rest)
+    for start in (path, path.partition("/")[2]):
+        if start.startswith(f"{name}/"):
+            return start[len(name) + 1 :]
     return path
 
 
@@ -147,6 +146,9 @@ class _Search:
             self.move(inside)
             for outside in able:
                 tries += 1
+                if tries > EXCHANGES:
+                    self.move(inside)
+                    return
                 if outside in self.held or outside == inside:
                     continue
                 if before + self.change(outside) < -1e-9 and self.leaves_enough(outside):
@@ -154,8 +156,6 @@ class _Search:
                     break
             else:
                 self.move(inside)
-            if tries > EXCHANGES:
-                return
 
     def moved_if_nearer(self, group: int) -> bool:
         """Move a group where that helps; whether it did. The last one stays held out."""

@@ -88,9 +88,11 @@ def find_embedded(path: Path, options: Options) -> Embedded | None:
 def files_below(folder: Path) -> list[Path]:
     """The parquet and arrow files of a folder that is a data set of such; [] for other folders."""
     tops = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    if any(entry.suffix.lower() in SUFFIXES for entry in tops if entry.is_file()):
-        return [entry for entry in tops if entry.suffix.lower() in SUFFIXES]
-    places = [entry for entry in tops if entry.is_dir() and _is_place(entry.name)]
+    folders = [entry for entry in tops if entry.is_dir()]
+    places = [entry for entry in folders if _is_place(entry.name)]
+    here = [entry for entry in tops if entry.suffix.lower() in SUFFIXES and entry not in folders]
+    if here and len(places) == len(folders):  # others may be class folders, with a table beside
+        return here
     return sorted(
         file for place in places for file in place.iterdir() if file.suffix.lower() in SUFFIXES
     )

@@ -11,7 +11,7 @@ from convscope.data.decoding import read_images
 from convscope.data.folders import Listing, scan
 from convscope.data.groups import PARENT, PREFIX, check_groups, groups_by_place, numbered
 from convscope.data.sequences import sign_of_sequences
-from convscope.data.table_listing import Look, list_table, look_on_disk
+from convscope.data.table_listing import Disk, Look, list_table
 from convscope.data.tables import Table, is_table, read_table
 from convscope.errors import UserError, one_line
 
@@ -111,8 +111,10 @@ def list_file(path: Path, options: Options) -> Listed:
     return list_rows(read_table(path, one_line(path)), path.parent, options)
 
 
-def list_rows(table: Table, folder: Path, options: Options, look: Look = look_on_disk) -> Listed:
-    """The images that a table's rows name, relative to a folder; look: whether they are there."""
+def list_rows(table: Table, folder: Path, options: Options, look: Look | None = None) -> Listed:
+    """The images that a table's rows name, relative to a folder; look: whether they are there;
+    None looks on the disk.
+    """
     asked, by = parse_columns(options.columns), options.group_by
     by_place = by in (PARENT, PREFIX) and by not in table.header
     if by is not None and not by_place:
@@ -125,7 +127,7 @@ def list_rows(table: Table, folder: Path, options: Options, look: Look = look_on
             raise UserError(f"group_by = {one_line(by)!r}: columns names another group; say one")
     elif by_place:
         asked["group"] = ""
-    listing, groups = list_table(table, asked, folder, look)
+    listing, groups = list_table(table, asked, folder, look or Disk())
     if by_place and by is not None:
         groups = groups_by_place(listing, by)
     return Listed(listing, groups, "a table of image files")

@@ -44,6 +44,8 @@ class Archive(ABC):
         self.most = max(ALWAYS_ALLOWED, MOST_RATIO * path.stat().st_size)
         with self.faults_told():
             self.list_members()
+        for name in self.folders & set(self.sizes):
+            raise self.refusal(name, "is a file and a folder")
 
     @abstractmethod
     def list_members(self) -> None:

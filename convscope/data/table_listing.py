@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import os
 import re
 import stat
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +23,9 @@ NO_LABEL = {"", "nan", "<na>", "null", "?"}  # in lower case
 
 TRIED = 50  # first rows by which the column of paths is chosen
 
-# of a path: what is wrong with the file ("" for nothing) and its stamp; None where it is missing
-Look = Callable[[str], tuple[str, str] | None]
+# of a folder and a name in it: what is wrong with the file ("" for nothing) and its stamp; None
+# where it is missing
+Look = Callable[[str, str], tuple[str, str] | None]
 
 
 class Row(NamedTuple):
@@ -66,6 +69,13 @@ def list_table(
 
     Raises UserError where nothing is left, a class is alone, or a file is in two splits.
     """
+    with _no_garbage_collection():
+        return _list_table(table, asked, folder, look)
+
+
+def _list_table(
+    table: Table, asked: dict[str, str], folder: Path, look: Look
+) -> tuple[Listing, tuple[str, ...] | None]:
     told = Told(notes=list(table.notes))
     columns = _choose(table, asked, folder, look)
     rows, columns = _rows(table, columns, told)
@@ -79,7 +89,13 @@ def list_table(
     for row in (row for row, strange in zip(rows, unknown, strict=True) if strange):
         told.out(f"of {row.split} images whose class no training image has", row.label)
     listed = [
-        File(Path(path), one_line(row.path, 80), row.split, number[row.label], status)
+        File(
+            path,
+            row.path if _is_short(row.path) else one_line(row.path, 80),
+            row.split,
+            number[row.label],
+            status,
+        )
         for (row, (path, status)), strange in zip(files, unknown, strict=True)
         if not strange
     ]
@@ -91,14 +107,30 @@ def list_table(
     return Listing(folder, tuple(listed), classes, notes, signature), groups
 
 
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Many rows make no garbage; looking for it, again and again, takes longer than all else."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _is_short(text: str) -> bool:
+    return len(text) <= 80 and text.isprintable()
+
+
 def _choose(table: Table, asked: dict[str, str], folder: Path, look: Look) -> Columns:
     """The columns; among usual names of the path, the first whose files are there."""
     columns = choose_columns(table.header, asked, table.shown)
     if "path" in columns.found:
         used = {columns.label, columns.split, columns.group}
         for name in usual(table.header, "path"):
-            first = (folder / _plain(text) for text in table[name][:TRIED])
-            if name not in used and any(look(os.path.normpath(path)) is not None for path in first):
+            first = (_full(_plain(text), folder, {}) for text in table[name][:TRIED])
+            if name not in used and any(look(*os.path.split(path)) is not None for path in first):
                 columns = replace(columns, path=name)
                 break
     if "label" in columns.found:
@@ -198,8 +230,9 @@ def _distinct(rows: list[Row], folder: Path, told: Told, shown: str) -> dict[str
     """Full path -> its row, in the table's order; UserError for a file in two splits."""
     kept: dict[str, Row] = {}
     disagree: set[str] = set()
+    folders: dict[str, str] = {}
     for row in rows:
-        path = os.path.normpath(folder / row.path) if row.path else ""
+        path = _full(row.path, folder, folders)
         first = kept.setdefault(path, row)
         if first is row:
             continue
@@ -220,18 +253,28 @@ def _distinct(rows: list[Row], folder: Path, told: Told, shown: str) -> dict[str
     return kept
 
 
+def _full(path: str, folder: Path, folders: dict[str, str]) -> str:
+    """The full path without "." and ".."; `folders` keeps those of the folders, for speed."""
+    head, slash, name = path.rpartition("/")
+    if name in ("", ".", "..") or os.sep != "/":
+        return os.path.normpath(folder / path) if path else ""
+    if head not in folders:
+        folders[head] = os.path.normpath(folder / (head + slash))
+    return f"{folders[head]}/{name}"
+
+
 def _existing(
     kept: dict[str, Row], told: Told, table: Table, columns: Columns, look: Look
-) -> tuple[list[tuple[Row, tuple[str, str]]], list[str]]:
+) -> tuple[list[tuple[Row, tuple[Path, str]]], list[str]]:
     """Each row whose file is there with (path, what is wrong with it), and the files' stamps."""
-    files: list[tuple[Row, tuple[str, str]]] = []
+    files: list[tuple[Row, tuple[Path, str]]] = []
     stamps: list[str] = []
     for path, row in kept.items():
-        seen = look(path)
+        seen = look(*os.path.split(path))
         if seen is None:
             told.out("whose files are missing", row.path)
         else:
-            files.append((row, (path, seen[0])))
+            files.append((row, (Path(path), seen[0])))
             stamps.append(seen[1])
     if files:
         return files, stamps
@@ -255,22 +298,43 @@ def _remedy(table: Table, column: str, first: str) -> str:
     places = sorted(entry for entry in folder.iterdir() if entry.is_dir())[:TRIED]
     for place in (folder, *places):
         for ending in ("", ".jpg", ".jpeg", ".png", ".JPG", ".tif", ".bmp"):
-            if look_on_disk(os.fspath(place / f"{first}{ending}")) is not None:
+            path = os.path.normpath(place / f"{first}{ending}")
+            if Disk()(*os.path.split(path)) is not None:
                 inside = "" if place == folder else f"{one_line(place.name)}/"
                 return f"say --columns 'path={inside}{{{column}}}{ending}'"
     return fits
 
 
-def look_on_disk(path: str) -> tuple[str, str] | None:
-    """What is wrong with a file, or "", and its stamp; None where it is missing."""
-    try:
-        info = Path(path).stat()
-    except PermissionError:
-        return "permission denied", "-"
-    except (OSError, ValueError):  # the latter for a zero byte in the path
-        return None
-    status = "" if stat.S_ISREG(info.st_mode) else "not a regular file"
-    return status or ("" if info.st_size else "empty file"), f"{info.st_size} {info.st_mtime_ns}"
+class Disk:
+    """Looks at files on the disk, each folder listed once: faster than file by file."""
+
+    def __init__(self) -> None:
+        self.folders: dict[str, dict[str, os.DirEntry[str]] | None] = {}
+
+    def __call__(self, folder: str, name: str) -> tuple[str, str] | None:
+        """What is wrong with a file, or "", and its stamp; None where it is missing."""
+        if folder not in self.folders:
+            self.folders[folder] = self.entries(folder)
+        entry = self.folders[folder].get(name)
+        try:
+            # a name in other letters may be there, too, and a folder that cannot be listed
+            info = entry.stat() if entry is not None else Path(folder, name).stat()
+        except PermissionError:
+            return "permission denied", "-"
+        except (OSError, ValueError):  # the latter for a zero byte in the path
+            return None if entry is None else ("a link that leads nowhere or in a loop", "-")
+        stamp = f"{info.st_size} {info.st_mtime_ns}"
+        if not stat.S_ISREG(info.st_mode):
+            return "not a regular file", stamp
+        return ("" if info.st_size else "empty file"), stamp
+
+    def entries(self, folder: str) -> dict[str, os.DirEntry[str]]:
+        """The entries of a folder by name; {} where they cannot be listed."""
+        try:
+            with os.scandir(folder or ".") as entries:
+                return {entry.name: entry for entry in entries}
+        except (OSError, ValueError):  # as above
+            return {}
 
 
 def _classes(rows: Sequence[Row], shown: str) -> tuple[str, ...]:
