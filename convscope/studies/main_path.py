@@ -88,12 +88,9 @@ def study(
     watcher: Watcher | None = None,
     command: str | None = None,
 ) -> Study:
-    """Answer the chapters' questions for a set of images, and write the report to a folder.
+    """Answer the chapters' questions on images and report; again, it goes on where it stopped.
 
-    Running again goes on where it stopped.
-
-    data: a known name, or images of one's own, as for `load`; None takes cifar10, or the built-in
-        `shapes` where cifar10 cannot be had.
+    data: a known name or own images, as for `load`; None: cifar10, or `shapes` in its place.
     chapters: their names; None: all.
     preset: quick, standard or full.
     seeds: for each configuration; None: the preset's number.
@@ -102,9 +99,7 @@ def study(
     device: cpu, cuda, …; auto: the best one.
     workers: processes that train; None: as many as are fastest here.
     val: the share of training images that is held out for validation.
-    size: pixels of a side to which images are resized; None: as they are.
-    columns: the columns of a table where their names are not the usual ones, as for `load`.
-    group_by: what keeps images of a group in one split, as for `load`.
+    size, columns, group_by: how images of one's own are read, as for `load`.
     budget: a time into which the preset is made to fit ("10m", "1h30m", "90s" or seconds): fewer
         epochs and trials, then fewer seeds, then fewer training images.
     search: how the chapter `best` searches.
@@ -112,8 +107,7 @@ def study(
     watcher: sees the study go by.
     command: the command that the report quotes; None: the one that corresponds to the arguments.
 
-    Raises UserError for input that cannot work, and KeyboardInterrupt after the report of what is
-    there has been written.
+    Raises UserError for what cannot work, KeyboardInterrupt after reporting what is there.
     """
     asked = StudyRequest(
         data=None if data is None else str(data),
