@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,6 +166,19 @@ def test_names_and_near_duplicates_that_suggest_sequences_are_warned_of(
     seen = str(data.load(tmp_path / "seen"))
     assert "of images with numbers in a row that are nearly the same (0% of other pairs" in seen
     assert "--group-by" in seen
+
+
+def test_the_command_line_takes_columns_and_groups(patients: Path, cli: Callable[..., Any]) -> None:
+    for i, line in enumerate((patients / "t.csv").read_text().splitlines()):
+        with open(patients / "u.csv", "a") as file:
+            file.write(f"{'who,what,doctor' if i == 0 else ','.join(line.split(',')[:3])}\n")
+    options = ("--columns", "path=who,label=what", "--group-by", "doctor")
+    answer = cli("data", "info", patients / "u.csv", *options)
+    assert answer.code == 0 and "2 of 10 groups" in answer.out, answer.err
+    for command in (("data", "info"), ("data", "fetch"), ("study",), ("train",)):
+        answer = cli(*command, patients / "u.csv", "--columns", "path=no,label=what")
+        assert answer.code == 2 and answer.err.count("\n") == 1, answer.err
+        assert "has no column 'no' for the path; its columns are 'who', 'what'" in answer.err
 
 
 def test_a_random_split_of_frames_is_optimistic(tmp_path: Path, cache: Path) -> None:
