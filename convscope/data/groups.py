@@ -8,7 +8,6 @@ given back and exchanged until nothing comes nearer. The distance is the sum ove
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import PurePosixPath
@@ -33,8 +32,9 @@ Ints = NDArray[np.int64]
 
 def number_of(stem: str) -> tuple[str, str]:
     """A file name without its ending as what comes before its last number, and that number."""
-    found = re.fullmatch(r"(.*?)[\W_]*(\d+)", stem)
-    return (found[1], found[2]) if found else (stem, "")
+    before = stem.rstrip("0123456789")
+    number = stem[len(before) :]
+    return (before.rstrip("-_. ~#()[]") if number else stem), number
 
 
 def groups_by_place(listing: Listing, by: str) -> tuple[str, ...]:
