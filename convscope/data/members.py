@@ -113,7 +113,7 @@ class Archive(ABC):
         self.check_size(total)
         if not wanted:
             return
-        free = shutil.disk_usage(self.path.parent if progress is None else _there(wanted)).free
+        free = shutil.disk_usage(_there(wanted)).free
         if total > free:
             raise UserError(
                 f"{self.shown}: unpacks to {total / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of disk "
