@@ -16,7 +16,7 @@ from PIL import Image
 from pixels import arrays, image_file, refused
 
 from convscope import data
-from convscope.data import memory, resolving
+from convscope.data import listed, memory
 from convscope.errors import UserError
 
 
@@ -48,7 +48,7 @@ def test_an_unchanged_folder_is_decoded_once(root: Path, monkeypatch: pytest.Mon
     calls: list[tuple[str, int, int | None]] = []
     first = data.load(root, progress=lambda *call: calls.append(call))
     assert calls[-1] == ("decoding", 20, 20) and ("reading headers", 20, 20) in calls
-    monkeypatch.setattr(resolving, "read_images", lambda *arguments: pytest.fail("decoded twice"))
+    monkeypatch.setattr(listed, "read_images", lambda *arguments: pytest.fail("decoded twice"))
     assert data.load(root).hash == first.hash and data.load(root).notes == first.notes
     monkeypatch.undo()
     monkeypatch.setenv("CONVSCOPE_CACHE", str(root.parent / "cache"))

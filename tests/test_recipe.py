@@ -191,6 +191,8 @@ def test_every_field_counts() -> None:
         "evaluate_every": 2,
         "subset_seed": 3,
         "noise_seed": 4,
+        "columns": "path=file",
+        "group_by": "parent",
     }
     assert set(changes) == set(vars(Recipe()))
     ids = {replace(Recipe(), **{name: value}).id for name, value in changes.items()}

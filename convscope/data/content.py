@@ -25,6 +25,7 @@ class Content:
     source: where the data came from, in words.
     licence: under which terms.
     notes: sentences to show to the user, without the full stop.
+    groups: a number for each training image; no group may be in two splits. None: no groups.
     """
 
     splits: Splits
@@ -32,6 +33,7 @@ class Content:
     source: str
     licence: str
     notes: tuple[str, ...] = ()
+    groups: NDArray[np.int64] | None = None
 
 
 # makes the content in a folder that is the caller's to delete

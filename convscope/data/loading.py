@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from convscope.data.cache import Stored, cached
+from convscope.data.cache import Stored, cached, open_groups
 from convscope.data.content import Content, Pair, Progress
 from convscope.data.dataset import Dataset, Split
+from convscope.data.groups import hold_out_groups, no_group_left, told
 from convscope.data.resolving import Request, resolve
 from convscope.data.splitting import hold_out, with_test
 from convscope.errors import UserError, one_line
@@ -22,17 +24,25 @@ def load(
     val: float = 0.1,
     split_seed: int = 0,
     size: int | None = None,
+    columns: str | None = None,
+    group_by: str | None = None,
     progress: Progress | None = None,
     verify: bool = True,
 ) -> Dataset:
     """A data set, from the cache or brought there first.
 
-    name_or_path: a known name (see `names`), a folder of images or an .npz file. A name wins
-        over a folder of that name: write ./name for the folder.
+    name_or_path: a known name (see `names`), a folder of images, a table of image files
+        (.csv, .tsv, .parquet), an archive with one of these (.zip, .tar, .tar.gz), images in
+        parquet or arrow files, hf:OWNER/NAME, or an .npz file. A name wins over a folder of
+        that name: write ./name for the folder.
     val: share of the training images held out for validation, the same share of each class,
         from 0 to 0.9. Data with a validation set of their own keep it.
     split_seed: draws the images that are held out, from 0 to 2⁶³ - 1.
     size: side in pixels of the images of a folder; None chooses it from the images.
+    columns: the columns of a table where their names are not the usual ones, as
+        "path=file,label=kind,split=part,group=patient"; split= or group= leaves a column out.
+    group_by: images of a group stay in one split: a column of the table, "parent" (the
+        folder of the image) or "prefix" (its name up to the last number).
     progress: called with what is done, how much of it, and of how much (None: not known).
     verify: whether the cached files' hash is checked; False is for a process whose parent has
         just done it.
@@ -40,10 +50,16 @@ def load(
     Raises UserError, and DataUnavailable where no source of a known set can be used.
     """
     _check_split(val, split_seed)
-    request = resolve(name_or_path, size)
-    _, (meta, stored), remarks = _cached(request, progress, verify)
+    request = resolve(name_or_path, size, columns, group_by)
+    folder, (meta, stored), remarks = _cached(request, progress, verify)
     classes = tuple(meta["classes"])
-    kept, held, said = _with_validation(stored, val, split_seed, len(classes))
+    groups = open_groups(folder, meta)
+    if groups is None:
+        kept, held, said = _with_validation(stored, val, split_seed, len(classes))
+    else:
+        kept, held, said = _with_group_validation(
+            request.shown, stored, groups, val, split_seed, classes
+        )
     _check_counts(request.shown, kept, classes)
     train, valid, test = (
         Split(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels))
@@ -64,17 +80,25 @@ def load(
 
 
 def fetch(
-    name_or_path: str | Path, *, size: int | None = None, progress: Progress | None = None
+    name_or_path: str | Path,
+    *,
+    size: int | None = None,
+    columns: str | None = None,
+    group_by: str | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Make sure that the cache holds the data set, whole and checked; returns its folder.
 
     name_or_path: as for `load`.
     size: as for `load`.
+    columns: as for `load`.
+    group_by: as for `load`.
     progress: as for `load`.
 
     Raises what `load` raises.
     """
-    return _cached(resolve(name_or_path, size), progress, verify=True)[0]
+    request = resolve(name_or_path, size, columns, group_by)
+    return _cached(request, progress, verify=True)[0]
 
 
 def _cached(
@@ -113,6 +137,27 @@ def _with_validation(
         count = f"{len(kept)} training images"
         notes.append(f"val = {val:g} of {count} is less than one: no validation set")
     return (images[kept], labels[kept]), (images[held], labels[held]), notes
+
+
+def _with_group_validation(
+    shown: str,
+    stored: dict[str, Pair],
+    groups: NDArray[np.int64],
+    val: float,
+    split_seed: int,
+    classes: tuple[str, ...],
+) -> tuple[Pair, Pair, list[str]]:
+    """As `_with_validation`, of whole groups."""
+    if "val" in stored or not val:
+        return _with_validation(stored, val, split_seed, len(classes))
+    images, labels = stored["train"]
+    share = Fraction(str(val))
+    kept, held = hold_out_groups(labels, groups, share, split_seed, len(classes))
+    if not len(held):
+        what = f"a validation set (val = {val:g})"
+        raise no_group_left(shown, what, len(np.unique(groups)))
+    note = told(labels, groups, held, classes, "the validation set")
+    return (images[kept], labels[kept]), (images[held], labels[held]), [note]
 
 
 def _check_counts(shown: str, kept: Pair, classes: tuple[str, ...]) -> None:

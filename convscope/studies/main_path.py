@@ -59,6 +59,8 @@ class StudyRequest:
     workers: int | None
     val: float
     size: int | None
+    columns: str | None
+    group_by: str | None
     budget: float | None
     search: Search
     track: str | None
@@ -78,18 +80,17 @@ def study(
     workers: int | None = None,
     val: float = 0.1,
     size: int | None = None,
+    columns: str | None = None,
+    group_by: str | None = None,
     budget: str | float | None = None,
     search: Search | None = None,
     track: str | None = None,
     watcher: Watcher | None = None,
     command: str | None = None,
 ) -> Study:
-    """Answer the chapters' questions for a set of images, and write the report to a folder.
+    """Answer the chapters' questions on images and report; again, it goes on where it stopped.
 
-    Running again goes on where it stopped.
-
-    data: a known name, a folder of images or an .npz file; None takes cifar10, or the built-in
-        `shapes` where cifar10 cannot be had.
+    data: a known name or own images, as for `load`; None: cifar10, or `shapes` in its place.
     chapters: their names; None: all.
     preset: quick, standard or full.
     seeds: for each configuration; None: the preset's number.
@@ -98,7 +99,7 @@ def study(
     device: cpu, cuda, …; auto: the best one.
     workers: processes that train; None: as many as are fastest here.
     val: the share of training images that is held out for validation.
-    size: pixels of a side to which images are resized; None: as they are.
+    size, columns, group_by: how images of one's own are read, as for `load`.
     budget: a time into which the preset is made to fit ("10m", "1h30m", "90s" or seconds): fewer
         epochs and trials, then fewer seeds, then fewer training images.
     search: how the chapter `best` searches.
@@ -106,8 +107,7 @@ def study(
     watcher: sees the study go by.
     command: the command that the report quotes; None: the one that corresponds to the arguments.
 
-    Raises UserError for input that cannot work, and KeyboardInterrupt after the report of what is
-    there has been written.
+    Raises UserError for what cannot work, KeyboardInterrupt after reporting what is there.
     """
     asked = StudyRequest(
         data=None if data is None else str(data),
@@ -120,6 +120,8 @@ def study(
         workers=workers,
         val=val,
         size=size,
+        columns=columns,
+        group_by=group_by,
         budget=None if budget is None else parse_budget(budget),
         search=search or Search(),
         track=track,
@@ -181,7 +183,7 @@ def open_study(
     # workers start and import what they need while the data are fetched and read
     workers = asked.workers or (cores() if on_cpu else 1)
     engine = stack.enter_context(LocalEngine(workers, IMPORTED, copied=on_cpu))
-    loaded, fallback = load(asked.data, asked.val, asked.size, watcher)
+    loaded, fallback = load(asked, watcher)
     for split, images in (("validation", loaded.val), ("test", loaded.test)):
         if len(images) == 0:
             raise UserError(
@@ -196,15 +198,26 @@ def open_study(
     return engine, folder, loaded, replace(asked, fallback=fallback)
 
 
-def load(name: str | None, val: float, size: int | None, watcher: Watcher) -> tuple[Dataset, str]:
+def load(asked: StudyRequest, watcher: Watcher) -> tuple[Dataset, str]:
     """The images, and why they are not those that one would expect, or an empty text."""
-    if name is not None:
-        return datasets.load(name, val=val, size=size, progress=watcher.step), ""
+
+    def images(name: str) -> Dataset:
+        return datasets.load(
+            name,
+            val=asked.val,
+            size=asked.size,
+            columns=asked.columns,
+            group_by=asked.group_by,
+            progress=watcher.step,
+        )
+
+    if asked.data is not None:
+        return images(asked.data), ""
     try:
-        return datasets.load(FALLBACK[0], val=val, size=size, progress=watcher.step), ""
+        return images(FALLBACK[0]), ""
     except datasets.DataUnavailable as error:
         watcher.say(f"{error}; going on with the built-in data set {FALLBACK[1]!r}")
-        return datasets.load(FALLBACK[1], val=val, size=size, progress=watcher.step), str(error)
+        return images(FALLBACK[1]), str(error)
 
 
 def measure(
@@ -221,6 +234,8 @@ def measure(
         data_hash=loaded.hash,
         val=asked.val,
         size=asked.size,
+        columns=asked.columns,
+        group_by=asked.group_by,
         batch=min(BATCH, max(1, len(loaded.train) // 8)),
     )
     context = Context(
@@ -315,6 +330,8 @@ def command_of(asked: StudyRequest, data: str) -> str:
         "--workers": (asked.workers, None),
         "--val": (asked.val, 0.1),
         "--size": (asked.size, None),
+        "--columns": (asked.columns, None),
+        "--group-by": (asked.group_by, None),
         "--budget": (None if asked.budget is None else f"{asked.budget:g}s", None),
         "--sampler": (asked.search.sampler, search.sampler),
         "--trials": (asked.search.trials, search.trials),

@@ -154,6 +154,8 @@ def tensors_key(recipe: Recipe) -> tuple[object, ...]:
         recipe.data,
         recipe.data_hash,
         recipe.size,
+        recipe.columns,
+        recipe.group_by,
         recipe.val,
         recipe.split_seed,
         recipe.limit,
