@@ -70,7 +70,9 @@ def test_info_counts_duplicates(tmp_path: Path, cache: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"x_train": np.zeros((30, 8, 8), np.float32)}, "x_train is float32; store uint8"),
+        ({"x_train": np.full((30, 8, 8), np.nan, np.float32)}, "not finite; store uint8"),
+        ({"x_train": np.zeros((30, 8, 8), "U1")}, "x_train is <U1; store uint8"),
+        ({"y_train": np.ones((30, 3), np.int64)}, "y_train has 3 labels for each image"),
         ({"x_train": np.zeros((30, 8, 8, 9), np.uint8)}, "has shape"),
         ({"y_train": np.zeros(29, np.int64)}, "30 images in x_train and 29 labels"),
         ({"y_train": np.full(30, -1)}, "whole numbers from 0"),

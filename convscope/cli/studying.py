@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convscope.cli.options import Data, Device, Json, Kernels, Size, Track, restrict_kernels
+from convscope.cli.options import (
+    Classes,
+    Data,
+    Device,
+    Json,
+    Kernels,
+    Resize,
+    Size,
+    Track,
+    restrict_kernels,
+)
 from convscope.cli.printing import say, typed
 from convscope.errors import one_line
 
@@ -51,6 +61,8 @@ def study(
     kernels: Kernels = None,
     val: Val = 0.1,
     size: Size = None,
+    resize: Resize = "crop",
+    classes: Classes = "folders",
     budget: Budget = None,
     sampler: Sampler = "tpe",
     trials: Trials = None,
@@ -82,6 +94,8 @@ def study(
             workers=workers,
             val=val,
             size=size,
+            resize=resize,
+            classes=classes,
             budget=budget,
             search=Search(sampler, trials, minutes),
             track=track,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from convscope.data.known import DataUnavailable as DataUnavailable
     from convscope.data.loading import fetch as fetch
     from convscope.data.loading import load as load
+    from convscope.data.resolving import check_reading as check_reading
     from convscope.data.resolving import names as names
 
 _HOMES = {
@@ -24,6 +25,7 @@ _HOMES = {
     "NearDuplicates": "alike",
     "Split": "dataset",
     "cache_folder": "cache",
+    "check_reading": "resolving",
     "fetch": "loading",
     "info": "dataset",
     "load": "loading",

@@ -14,7 +14,10 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ from convscope.errors import UserError, one_line
 from convscope.files import parse_json, sync_folder
 
 FORMAT = 1  # of the cache; another number is another folder
+
+_PARTS = 4  # of an array, summed at once
 
 SPLITS = ("train", "val", "test")
 
@@ -144,6 +149,8 @@ def write_cached(target: Path, content: Content, workspace: Path) -> None:
         "licence": content.licence,
         "notes": list(content.notes),
         "files": sizes,
+        "crc32": _crcs(content.splits),
+        "preview": content.preview and asdict(content.preview),
     }
     with open(folder / "meta.json", "w", encoding="utf-8") as file:
         json.dump(meta | {"checksum": _checksum(meta)}, file, indent=1)
@@ -176,7 +183,7 @@ def open_cached(folder: Path, verify: bool) -> Stored:
         for split in SPLITS:
             if f"{split}_images.npy" in meta["files"]:
                 splits[split] = _open_split(folder, split, meta["files"])
-        if verify and _digest(splits, tuple(meta["classes"])) != meta["hash"]:
+        if verify and not _as_written(meta, splits):
             raise Damaged("its hash differs")
     except UNREADABLE as error:
         raise Damaged(one_line(f"{type(error).__name__}: {error}", 80)) from error
@@ -193,6 +200,29 @@ def _open_split(folder: Path, split: str, sizes: dict[str, int]) -> Any:
     if not types or images.ndim != 4 or labels.shape != images.shape[:1]:
         raise Damaged(f"the {split} files have another header")
     return images, labels
+
+
+def _as_written(meta: Mapping[str, Any], splits: Splits) -> bool:
+    """Whether the arrays hold what was written.
+
+    The checksums, which find what a disk may do, take a third of the hash's time.
+    """
+    if "crc32" in meta:
+        return _crcs(splits) == meta["crc32"]
+    return _digest(splits, tuple(meta["classes"])) == meta["hash"]  # written by version 0.1.0
+
+
+def _crcs(splits: Splits) -> dict[str, list[int]]:
+    """Split -> CRC-32 of its images and labels, in parts that several threads compute."""
+    parts = {
+        split: [part for array in pair for part in np.array_split(array.reshape(-1), _PARTS)]
+        for split, pair in splits.items()
+    }
+    with ThreadPoolExecutor(_PARTS) as pool:
+        return {
+            split: list(pool.map(lambda part: zlib.crc32(part.data.cast("B")), some))
+            for split, some in parts.items()
+        }
 
 
 def _digest(splits: Splits, classes: tuple[str, ...]) -> str:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from convscope.data.preview import Preview
 
 Progress = Callable[[str, int, int | None], None]  # what is done, how much of it, of how much
 
@@ -26,6 +30,7 @@ class Content:
         source: Where the data came from, in words.
         licence: Under which terms.
         notes: Sentences to show to the user, without the full stop.
+        preview: What the files were, where the source tells.
     """
 
     splits: Splits
@@ -33,6 +38,7 @@ class Content:
     source: str
     licence: str
     notes: tuple[str, ...] = ()
+    preview: Preview | None = None
 
 
 # makes the content in a folder that is the caller's to delete

@@ -1,13 +1,13 @@
 """What a folder of images holds, before any image is opened: classes, files and their faults.
 
-A folder is root/CLASS/images or root/{train,val,test}/CLASS/images. Images that differ in size
-become squares when they are decoded: the shorter side is resized to `size` with antialiasing, the
-centre is kept. Without a `size` it is the median of the images' shorter sides, rounded down to a
-multiple of 4, from 16 to 64; images that are all one square of at most 64 pixels stay as they are.
+A folder is root/CLASS/images or root/{train,val,test}/CLASS/images. Images in folders of a class
+folder count to the class, or with "nested" each folder that holds images is a class. Images that
+differ in size become squares when they are decoded. Without a `size` it is the median of the
+images' shorter sides, rounded down to a multiple of 4, from 16 to 64; images that are all one
+square of at most 64 pixels stay as they are.
 """
 
-# os.path returns False where pathlib raises (permissions, loops, names too long)
-# ruff: noqa: PTH110, PTH112
+# ruff: noqa: PTH118 - names of folders are texts, as the system lists them
 
 from __future__ import annotations
 
@@ -16,163 +16,147 @@ import os
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from convscope.data.layout import class_folders, layout_of, notes_on_nesting
+from convscope.data.listing import (
+    EMPTY,
+    FORMAT,
+    OTHER,
+    SUFFIXES,
+    UNREAD,
+    File,
+    Listing,
+    Skips,
+    ending,
+    is_image,
+    quoted,
+    shown_name,
+    text_of,
+)
+from convscope.data.tree import Tree
 from convscope.errors import UserError, one_line
+from convscope.words import listed
 
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-
-SUFFIXES = {
-    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp"),
-    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
-}
-
-NUM_NAMED = 5  # items named in a message
+Classes = Literal["folders", "nested"]  # what a class is: a class folder, or each folder below too
 
 
-@dataclass(frozen=True)
-class File:
-    """An image file.
+@dataclass
+class _Scan:
+    """A scan on its way: what was listed and what was skipped."""
 
-    Attributes:
-        path: Where it is.
-        shown: Relative to the root, printable.
-        split: train, val or test.
-        label: Number of its class.
-        status: Why it cannot be read, as far as the listing tells; "" where nothing is known.
-    """
+    root: str
+    tree: Tree = field(default_factory=Tree)
+    skips: Skips = field(init=False)
 
-    path: Path
-    shown: str
-    split: str
-    label: int
+    def __post_init__(self) -> None:
+        self.skips = Skips(self.root)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An image file on its way: its folder below the split's folder, name, fault, stamp."""
+
+    folder: str
+    path: str
     status: str
+    stamp: str
 
 
-@dataclass(frozen=True)
-class Listing:
-    """What a folder holds.
-
-    Attributes:
-        root: The folder.
-        files: Its images, in order of their names' bytes.
-        classes: Names of the classes, in the order of the labels.
-        notes: What was skipped, a sentence.
-        signature: Changes when a path, a size or a time of modification does.
-    """
-
-    root: Path
-    files: tuple[File, ...]
-    classes: tuple[str, ...]
-    notes: tuple[str, ...]
-    signature: str
-
-
-def scan(root: Path) -> Listing:
+def scan(root: Path, classes: Classes = "folders") -> Listing:
     """List a folder of images.
 
-    Raises UserError for a folder that has no two classes with images, or whose splits have
-    different classes.
-    """
-    skipped: list[str] = []
-    folders = _split_folders(root, skipped)
-    names = {split: _class_names(root, folder, skipped) for split, folder in folders.items()}
-    classes = names["train"]
-    _check_same_classes(root, names)
-    _check_class_names(root, classes)
+    Args:
+        root: The folder.
+        classes: "folders": a class is a folder of the root or of a split; "nested": each folder
+            that holds images is a class, named by its path, as a/b.
 
+    Raises UserError for a folder that has no two classes with images, whose splits have different
+    classes, or whose names can be read in two ways.
+    """
+    scan = _Scan(str(root))
+    layout = layout_of(scan.root, scan.tree, scan.skips)
+    nested = classes == "nested"
+    tops = {
+        split: class_folders(scan.root, folder, scan.tree, scan.skips)
+        for split, folder in layout.folders.items()
+    }
+    if not nested:
+        _check_same_classes(root, tops)
+        _check_class_names(root, tops["train"], scan)
+    found = {
+        split: [one for name in tops[split] for one in _walk(scan, folder, name, ())]
+        for split, folder in layout.folders.items()
+    }
+    names = tops
+    if nested:
+        names = {split: _holding(found[split]) for split in found}
+        _without_images(scan, layout.folders, tops, found)
+        _check_same_classes(root, names)
+        _check_class_names(root, names["train"], scan)
+    numbers = {name: label for label, name in enumerate(names["train"])}
     files: list[File] = []
     signature = hashlib.sha256()
-    for split, folder in folders.items():
-        for label, name in enumerate(classes):
-            for path, status, stamp in _walk(root, folder / name, skipped, ()):
-                relative = os.fsencode(path.relative_to(root))
-                signature.update(b"%d:%s %s\n" % (len(relative), relative, stamp.encode()))
-                files.append(File(path, _relative(path, root), split, label, status))
-    _check_counts(root, files, classes, folders)
-    notes = ()
-    if skipped:
-        named = quoted(sorted(skipped))
-        notes = (f"skipped {len(skipped)} hidden or non-image entries: {named}",)
-    texts = tuple(_text(name) for name in classes)
-    return Listing(root, tuple(files), texts, notes, signature.hexdigest())
-
-
-def quoted(items: Iterable[str]) -> str:
-    """As "'a', 'b'", and after a few of them "and 4 more"."""
-    items = list(items)
-    more = f" and {len(items) - NUM_NAMED} more" if len(items) > NUM_NAMED else ""
-    return ", ".join(repr(one_line(item, 80)) for item in items[:NUM_NAMED]) + more
-
-
-def _split_folders(root: Path, skipped: list[str]) -> dict[str, Path]:
-    """Split -> its folder of classes; the root itself where it has no folders of splits."""
-    tops = _entries(root, root, [])
-    folders = [entry for entry in tops if os.path.isdir(entry.path)]
-    splits = sorted(entry.name for entry in folders if _is_split(root, entry))
-    if not splits or len(splits) != len(folders):
-        return {"train": root}
-    found: dict[str, Path] = {}
-    for name in splits:
-        split = SPLITS[name.lower()]
-        if split in found:
-            raise UserError(
-                f"{one_line(root)}: {found[split].name} and {name} are both {split} folders; "
-                "keep one"
-            )
-        found[split] = root / name
-    if "train" not in found:
-        raise UserError(
-            f"{one_line(root)}: has {', '.join(splits)} but no train folder; add train/CLASS/images"
-        )
-    skipped += [_relative(entry.path, root) for entry in tops if not os.path.isdir(entry.path)]
-    return found
-
-
-def _is_split(root: Path, entry: os.DirEntry[str]) -> bool:
-    """Whether a folder is named for a split and holds folders."""
-    return entry.name.lower() in SPLITS and any(
-        os.path.isdir(below.path) for below in _entries(root, Path(entry.path), [])
+    for split in layout.folders:
+        for one in found[split]:
+            relative = one.path[len(scan.root.rstrip(os.sep)) + 1 :]
+            encoded = os.fsencode(relative)
+            signature.update(b"%d:%s %s\n" % (len(encoded), encoded, one.stamp.encode()))
+            label = numbers[one.folder if nested else one.folder.split(os.sep, 1)[0]]
+            files.append(File(Path(one.path), shown_name(relative), split, label, one.status))
+    _check_counts(root, files, names["train"], layout.folders)
+    skipped = scan.skips.summary()
+    notes = (*layout.notes, *(() if nested else _on_nesting(scan, layout.folders, tops)))
+    rule = _rule(scan.root, layout.folders, len(names["train"]), nested)
+    return Listing(
+        root,
+        tuple(files),
+        tuple(text_of(name) for name in names["train"]),
+        (*notes, *map(str, skipped)),
+        signature.hexdigest(),
+        rule,
+        skipped,
     )
 
 
-def _entries(root: Path, folder: Path, skipped: list[str]) -> list[os.DirEntry[str]]:
-    """The entries of a folder in order of their names' bytes; hidden ones are `skipped`."""
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
-    except OSError as error:
-        raise UserError(
-            f"{one_line(folder)}: cannot be listed ({error.strerror}); "
-            "make it readable or move it away"
-        ) from None
-    shown = [
-        entry for entry in found if not entry.name.startswith(".") and entry.name != "__MACOSX"
+def _rule(root: str, folders: dict[str, str], num_classes: int, nested: bool) -> str:
+    """How the folders were read: "3 classes in train/ and test/"."""
+    kind = "nested folders as classes" if nested else "classes"
+    if list(folders.values()) == [root]:
+        return f"{num_classes} {kind}, no folders of splits"
+    names = {split: shown_name(os.path.relpath(path, root)) for split, path in folders.items()}
+    said = [
+        f"{name}/" if name.lower() == split else f"{name}/ ({split})"
+        for split, name in names.items()
     ]
-    skipped += [_relative(entry.path, root) for entry in found if entry not in shown]
-    for entry in shown:
-        if entry.is_symlink() and not _is_image(entry.name) and not os.path.exists(entry.path):
-            raise UserError(
-                f"{one_line(entry.path)}: a link that leads nowhere or in a loop; remove it"
-            )
-    return shown
+    return f"{num_classes} {kind} in {listed(said)}"
 
 
-def _class_names(root: Path, folder: Path, skipped: list[str]) -> tuple[str, ...]:
-    """The names of the folders in a folder of classes; files beside them are `skipped`."""
-    entries = _entries(root, folder, skipped)
-    classes = tuple(entry.name for entry in entries if os.path.isdir(entry.path))
-    loose = [entry for entry in entries if not os.path.isdir(entry.path)]
-    if not classes:
-        images = sum(_is_image(entry.name) for entry in loose)
-        held = f"holds {images} images and" if images else "is empty:"
-        raise UserError(
-            f"{one_line(folder)}: {held} no class folders; "
-            "put the images of each class in a folder of its own, CLASS/image.png"
-        )
-    skipped += [_relative(entry.path, root) for entry in loose]
-    return classes
+def _on_nesting(
+    scan: _Scan, folders: dict[str, str], tops: dict[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    return notes_on_nesting(folders["train"], tops["train"], scan.tree)
+
+
+def _holding(found: list[_Found]) -> tuple[str, ...]:
+    """The folders that hold images, in order of their names' bytes."""
+    return tuple(sorted({one.folder for one in found}, key=os.fsencode))
+
+
+def _without_images(
+    scan: _Scan,
+    folders: dict[str, str],
+    tops: dict[str, tuple[str, ...]],
+    found: dict[str, list[_Found]],
+) -> None:
+    """Skip class folders without a single image: nested, they are no classes."""
+    for split, names in tops.items():
+        holding = {one.folder.split(os.sep, 1)[0] for one in found[split]}
+        for name in names:
+            if name not in holding:
+                scan.skips.add(os.path.join(folders[split], name), EMPTY)
 
 
 def _check_same_classes(root: Path, names: dict[str, tuple[str, ...]]) -> None:
@@ -182,7 +166,7 @@ def _check_same_classes(root: Path, names: dict[str, tuple[str, ...]]) -> None:
         if others != classes:
             ours, theirs = sorted(set(classes) - set(others)), sorted(set(others) - set(classes))
             parts = "; ".join(
-                f"{where} alone has {quoted(map(_text, only))}"
+                f"{where} alone has {quoted(map(text_of, only))}"
                 for where, only in (("train", ours), (split, theirs))
                 if only
             )
@@ -192,18 +176,25 @@ def _check_same_classes(root: Path, names: dict[str, tuple[str, ...]]) -> None:
             )
 
 
-def _check_class_names(root: Path, classes: tuple[str, ...]) -> None:
-    """UserError where there is one class alone, or two that some systems take for one."""
-    if len(classes) == 1:
+def _check_class_names(root: Path, classes: tuple[str, ...], scan: _Scan) -> None:
+    """UserError where there are not two classes, or two that some systems take for one."""
+    if len(classes) < 2:
+        name = classes[0] if classes else ""
+        below = scan.tree.peek(os.path.join(scan.root, name)).folders
+        more = ""
+        if name and len(below) > 1:
+            more = f", or give {one_line(root / name)} if its folders are the classes"
         raise UserError(
-            f"{one_line(root)}: one class alone, {one_line(_text(classes[0]))!r}; "
-            "a classifier needs two or more class folders"
+            f"{one_line(root)}: one class alone, {one_line(text_of(name))!r}; "
+            f"a classifier needs two or more class folders{more}"
+            if name
+            else f"{one_line(root)}: no folder with images; a classifier needs two or more"
         )
     seen: dict[str, str] = {}
     for name in classes:
         key = unicodedata.normalize("NFC", name).casefold()
         if key in seen:
-            pair = f"{one_line(_text(seen[key]))!r} and {one_line(_text(name))!r}"
+            pair = f"{one_line(text_of(seen[key]))!r} and {one_line(text_of(name))!r}"
             raise UserError(
                 f"{one_line(root)}: classes {pair} differ by case or accent encoding only; "
                 "merge or rename one"
@@ -230,7 +221,9 @@ def _check_counts(
     present = {(file.split, file.label) for file in files}
     remedy = "add some or remove the folder"
     for split in splits:
-        empty = [_text(name) for label, name in enumerate(classes) if (split, label) not in present]
+        empty = [
+            text_of(name) for label, name in enumerate(classes) if (split, label) not in present
+        ]
         if empty and split == "train":
             raise UserError(f"{shown}: no images in class {quoted(empty)}; {remedy}")
         if len(empty) == len(classes):
@@ -238,42 +231,38 @@ def _check_counts(
 
 
 def _walk(
-    root: Path, folder: Path, skipped: list[str], above: tuple[tuple[int, int], ...]
-) -> Iterator[tuple[Path, str, str]]:
-    """Each image file below a class folder, what is wrong with it (or ""), and its stamp."""
-    info = folder.stat()
+    scan: _Scan, above: str, folder: str, ancestors: tuple[tuple[int, int], ...]
+) -> Iterator[_Found]:
+    """Each image file below a class folder.
+
+    above: the folder of the class folders; folder: below it; ancestors: guards against loops.
+    """
+    here_path = os.path.join(above, folder)
+    info = os.stat(here_path)  # noqa: PTH116
     here = (info.st_dev, info.st_ino)
-    if here in above:
+    if here in ancestors:
         raise UserError(
-            f"{one_line(folder)}: a link that leads back to a folder above it; remove it"
+            f"{one_line(here_path)}: a link that leads back to a folder above it; remove it"
         )
-    for entry in _entries(root, folder, skipped):
-        path = folder / entry.name
+    look = scan.tree.used(here_path, scan.skips, below=True)
+    pending = sorted(
+        [(name, None) for name in look.folders] + [(entry.name, entry) for entry in look.files],
+        key=lambda one: os.fsencode(one[0]),
+    )
+    for name, entry in pending:
+        if entry is None:
+            yield from _walk(scan, above, os.path.join(folder, name), (*ancestors, here))
+            continue
+        path = os.path.join(here_path, name)
+        if not is_image(name):
+            scan.skips.add(path, FORMAT if ending(name) in UNREAD else OTHER)
+            continue
         try:
             info = entry.stat()
         except OSError:
             link = "a link that leads nowhere or in a loop"
-            yield path, link if entry.is_symlink() else "cannot be read", "-"
+            yield _Found(folder, path, link if entry.is_symlink() else "cannot be read", "-")
             continue
-        if stat.S_ISDIR(info.st_mode):
-            yield from _walk(root, path, skipped, (*above, here))
-        elif not _is_image(entry.name):
-            skipped.append(_relative(path, root))
-        else:
-            status = "" if stat.S_ISREG(info.st_mode) else "not a regular file"
-            status = status or ("empty file" if info.st_size == 0 else "")
-            yield path, status, f"{info.st_size} {info.st_mtime_ns}"
-
-
-def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES
-
-
-def _relative(path: Path | str, root: Path) -> str:
-    """The path below the root, printable."""
-    return one_line(_text(os.path.relpath(path, root)), 80)
-
-
-def _text(name: str) -> str:
-    """A file name as text that UTF-8 can hold: bytes that are not UTF-8 become \\xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+        status = "" if stat.S_ISREG(info.st_mode) else "not a regular file"
+        status = status or ("empty file" if info.st_size == 0 else "")
+        yield _Found(folder, path, status, f"{info.st_size} {info.st_mtime_ns}")

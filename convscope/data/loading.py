@@ -11,6 +11,7 @@ import torch
 from convscope.data.cache import Stored, cached
 from convscope.data.content import Content, Pair, Progress
 from convscope.data.dataset import Dataset, Split
+from convscope.data.preview import Preview
 from convscope.data.resolving import Request, resolve
 from convscope.data.splitting import hold_out, with_test
 from convscope.errors import UserError, one_line
@@ -22,6 +23,8 @@ def load(
     val: float = 0.1,
     split_seed: int = 0,
     size: int | None = None,
+    resize: str = "crop",
+    classes: str = "folders",
     progress: Progress | None = None,
     verify: bool = True,
 ) -> Dataset:
@@ -34,6 +37,10 @@ def load(
             from 0 to 0.9. Data with a validation set of their own keep it.
         split_seed: Draws the images that are held out, from 0 to 2⁶³ - 1.
         size: Side in pixels of the images of a folder; None chooses it from the images.
+        resize: What becomes of images that are not square: "crop" keeps the centre, "squash"
+            changes the aspect ratio, "pad" adds black bars.
+        classes: "folders": the images below a class folder belong to it; "nested": each folder
+            that holds images is a class, named by its path, as a/b.
         progress: Called with what is done, how much of it, and of how much (None: not known).
         verify: Whether the cached files' hash is checked; False is for a process whose parent has
             just done it.
@@ -41,11 +48,11 @@ def load(
     Raises UserError, and DataUnavailable where no source of a known set can be used.
     """
     _check_split(val, split_seed)
-    request = resolve(name_or_path, size)
+    request = resolve(name_or_path, size, resize, classes)
     _, (meta, stored), remarks = _cached(request, progress, verify)
-    classes = tuple(meta["classes"])
-    kept, held, said = _with_validation(stored, val, split_seed, len(classes))
-    _check_counts(request.shown, kept, classes)
+    names = tuple(meta["classes"])
+    kept, held, said = _with_validation(stored, val, split_seed, len(names))
+    _check_counts(request.shown, kept, names)
     train, valid, test = (
         Split(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels))
         for images, labels in (kept, held, stored["test"])
@@ -55,28 +62,36 @@ def load(
         train,
         valid,
         test,
-        classes,
+        names,
         hash=meta["hash"],
         source=meta["source"],
         licence=meta["licence"],
         notes=(*request.notes, *meta["notes"], *remarks, *said),
         held_out=(float(val), split_seed),
+        preview=Preview.from_json(meta["preview"]) if meta.get("preview") else None,
     )
 
 
 def fetch(
-    name_or_path: str | Path, *, size: int | None = None, progress: Progress | None = None
+    name_or_path: str | Path,
+    *,
+    size: int | None = None,
+    resize: str = "crop",
+    classes: str = "folders",
+    progress: Progress | None = None,
 ) -> Path:
     """Make sure that the cache holds the data set, whole and checked; returns its folder.
 
     Args:
         name_or_path: As for `load`.
         size: As for `load`.
+        resize: As for `load`.
+        classes: As for `load`.
         progress: As for `load`.
 
     Raises what `load` raises.
     """
-    return _cached(resolve(name_or_path, size), progress, verify=True)[0]
+    return _cached(resolve(name_or_path, size, resize, classes), progress, verify=True)[0]
 
 
 def _cached(

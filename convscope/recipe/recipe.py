@@ -61,6 +61,10 @@ class Recipe:
             a noise_seed, the labels' noise.
         data_hash: SHA-256 of the data set's content; filled in when the data are loaded.
         size: Side in pixels of the images of a folder; without it, chosen from the images.
+        resize: What becomes of images of a folder that are not square: crop keeps the centre,
+            squash changes the aspect ratio, pad adds black bars.
+        classes: Which folders of images are classes: with nested, each folder that holds images;
+            else those of the root or of a split, with all images below.
         val: Share of the training images held out for validation; with 0 the last epoch is the
             best.
         split_seed: Draws the images that are held out for validation.
@@ -108,6 +112,8 @@ class Recipe:
     # data
     data_hash: str = ""
     size: int | None = None
+    resize: Literal["crop", "squash", "pad"] = field(default="crop", metadata=ADDED)
+    classes: Literal["folders", "nested"] = field(default="folders", metadata=ADDED)
     val: float = 0.1
     split_seed: int = 0
     limit: int | None = None

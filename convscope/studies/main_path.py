@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 from convscope import data as datasets
-from convscope.data import Dataset, NearDuplicates, near_duplicates
+from convscope.data import Dataset, NearDuplicates, check_reading, near_duplicates
 from convscope.engines import LocalEngine
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.machine import Costs, cores, resolve, this_machine
@@ -64,6 +65,8 @@ class StudyRequest:
     track: str | None
     command: str | None
     fallback: str = ""
+    resize: str = "crop"
+    classes: str = "folders"
 
 
 def study(
@@ -78,6 +81,8 @@ def study(
     workers: int | None = None,
     val: float = 0.1,
     size: int | None = None,
+    resize: str = "crop",
+    classes: str = "folders",
     budget: str | float | None = None,
     search: Search | None = None,
     track: str | None = None,
@@ -99,6 +104,8 @@ def study(
     workers: processes that train; None: as many as are fastest here.
     val: the share of training images that is held out for validation.
     size: pixels of a side to which images are resized; None: as they are.
+    resize: what becomes of images that are not square: crop, squash or pad.
+    classes: "nested": each folder that holds images is a class.
     budget: a time into which the preset is made to fit ("10m", "1h30m", "90s" or seconds): fewer
         epochs and trials, then fewer seeds, then fewer training images.
     search: how the chapter `best` searches.
@@ -120,6 +127,8 @@ def study(
         workers=workers,
         val=val,
         size=size,
+        resize=resize,
+        classes=classes,
         budget=None if budget is None else parse_budget(budget),
         search=search or Search(),
         track=track,
@@ -167,6 +176,7 @@ def check(asked: StudyRequest) -> None:
         )
     if not 0.01 <= asked.val <= 0.9:
         raise UserError(f"val = {asked.val}: from 0.01 to 0.9; a study chooses by validation")
+    check_reading(asked.resize, asked.classes)
     check_search(asked.search)
     if asked.track is not None:
         check_tracker(asked.track)
@@ -181,7 +191,7 @@ def open_study(
     # workers start and import what they need while the data are fetched and read
     workers = asked.workers or (cores() if on_cpu else 1)
     engine = stack.enter_context(LocalEngine(workers, IMPORTED, copied=on_cpu))
-    loaded, fallback = load(asked.data, asked.val, asked.size, watcher)
+    loaded, fallback = load(asked, watcher)
     for split, images in (("validation", loaded.val), ("test", loaded.test)):
         if len(images) == 0:
             raise UserError(
@@ -196,15 +206,26 @@ def open_study(
     return engine, folder, loaded, replace(asked, fallback=fallback)
 
 
-def load(name: str | None, val: float, size: int | None, watcher: Watcher) -> tuple[Dataset, str]:
+def load(asked: StudyRequest, watcher: Watcher) -> tuple[Dataset, str]:
     """The images, and why they are not those that one would expect, or an empty text."""
-    if name is not None:
-        return datasets.load(name, val=val, size=size, progress=watcher.step), ""
+
+    def loaded(name: str) -> Dataset:
+        return datasets.load(
+            name,
+            val=asked.val,
+            size=asked.size,
+            resize=asked.resize,
+            classes=asked.classes,
+            progress=watcher.step,
+        )
+
+    if asked.data is not None:
+        return loaded(asked.data), ""
     try:
-        return datasets.load(FALLBACK[0], val=val, size=size, progress=watcher.step), ""
+        return loaded(FALLBACK[0]), ""
     except datasets.DataUnavailable as error:
         watcher.say(f"{error}; going on with the built-in data set {FALLBACK[1]!r}")
-        return datasets.load(FALLBACK[1], val=val, size=size, progress=watcher.step), str(error)
+        return loaded(FALLBACK[1]), str(error)
 
 
 def measure(
@@ -221,6 +242,8 @@ def measure(
         data_hash=loaded.hash,
         val=asked.val,
         size=asked.size,
+        resize=cast(Any, asked.resize),  # `check` knows that it is one of the values
+        classes=cast(Any, asked.classes),
         batch=min(BATCH, max(1, len(loaded.train) // 8)),
     )
     context = Context(
@@ -238,6 +261,8 @@ def measure(
         f"{loaded.name}: {len(loaded.train):,} training, {len(loaded.val):,} validation, "
         f"{len(loaded.test):,} test images"
     )
+    for line in loaded.said:
+        watcher.say(line)
     for note in notes_of(context):
         watcher.say(note)
     return context, measured_costs(folder, engine, loaded, forecast(context), watcher)
@@ -315,6 +340,8 @@ def command_of(asked: StudyRequest, data: str) -> str:
         "--workers": (asked.workers, None),
         "--val": (asked.val, 0.1),
         "--size": (asked.size, None),
+        "--resize": (asked.resize, "crop"),
+        "--classes": (asked.classes, "folders"),
         "--budget": (None if asked.budget is None else f"{asked.budget:g}s", None),
         "--sampler": (asked.search.sampler, search.sampler),
         "--trials": (asked.search.trials, search.trials),
