@@ -15,28 +15,26 @@ import hashlib
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from convscope.data.layout import class_folders, layout_of, notes_on_nesting
 from convscope.data.listing import (
     EMPTY,
-    FORMAT,
-    OTHER,
     SUFFIXES,
-    UNREAD,
     File,
     Listing,
+    Skipped,
     Skips,
-    ending,
     is_image,
     quoted,
     shown_name,
     text_of,
+    why_loose,
 )
-from convscope.data.tree import Tree
+from convscope.data.tree import Tree, in_order
 from convscope.errors import UserError, one_line
 from convscope.words import listed
 
@@ -55,8 +53,7 @@ class _Scan:
         self.skips = Skips(self.root)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(NamedTuple):
     """An image file on its way: its folder below the split's folder, name, fault, stamp."""
 
     folder: str
@@ -65,7 +62,55 @@ class _Found:
     stamp: str
 
 
-def scan(root: Path, classes: Classes = "folders") -> Listing:
+@dataclass(frozen=True)
+class Survey:
+    """What a folder holds, as texts: enough to know whether it has changed.
+
+    Attributes:
+        root: The folder.
+        found: Split -> its images.
+        nested: Whether each folder that holds images is a class.
+        names: Names of the classes, in the order of the labels.
+        notes: What is to be said of it.
+        rule: How the folders were read.
+        skipped: What was left out.
+    """
+
+    root: Path
+    found: dict[str, list[_Found]]
+    nested: bool
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+    rule: str
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def signature(self) -> str:
+        """Changes when a path, a size or a time of modification does."""
+        start = _start(str(self.root))
+        lines = [f"{one.path[start:]}\0{one.stamp}" for part in self.found.values() for one in part]
+        return hashlib.sha256(os.fsencode("\0".join([*self.found, *lines]))).hexdigest()
+
+    def listing(self) -> Listing:
+        """The images as files with labels."""
+        start = _start(str(self.root))
+        numbers = {name: label for label, name in enumerate(self.names)}
+        files = tuple(
+            File(
+                Path(one.path),
+                shown_name(one.path[start:]),
+                split,
+                numbers[one.folder if self.nested else _top(one.folder)],
+                one.status,
+            )
+            for split, part in self.found.items()
+            for one in part
+        )
+        texts = tuple(text_of(name) for name in self.names)
+        return Listing(self.root, files, texts, self.notes, self.signature, self.rule, self.skipped)
+
+
+def survey(root: Path, classes: Classes = "folders") -> Survey:
     """List a folder of images.
 
     Args:
@@ -96,29 +141,23 @@ def scan(root: Path, classes: Classes = "folders") -> Listing:
         _without_images(scan, layout.folders, tops, found)
         _check_same_classes(root, names)
         _check_class_names(root, names["train"], scan)
-    numbers = {name: label for label, name in enumerate(names["train"])}
-    files: list[File] = []
-    signature = hashlib.sha256()
-    for split in layout.folders:
-        for one in found[split]:
-            relative = one.path[len(scan.root.rstrip(os.sep)) + 1 :]
-            encoded = os.fsencode(relative)
-            signature.update(b"%d:%s %s\n" % (len(encoded), encoded, one.stamp.encode()))
-            label = numbers[one.folder if nested else one.folder.split(os.sep, 1)[0]]
-            files.append(File(Path(one.path), shown_name(relative), split, label, one.status))
-    _check_counts(root, files, names["train"], layout.folders)
+    notes = layout.notes
+    if not nested:
+        notes += notes_on_nesting(layout.folders["train"], tops["train"], scan.tree)
+    _check_counts(root, found, names["train"], nested)
     skipped = scan.skips.summary()
-    notes = (*layout.notes, *(() if nested else _on_nesting(scan, layout.folders, tops)))
     rule = _rule(scan.root, layout.folders, len(names["train"]), nested)
-    return Listing(
-        root,
-        tuple(files),
-        tuple(text_of(name) for name in names["train"]),
-        (*notes, *map(str, skipped)),
-        signature.hexdigest(),
-        rule,
-        skipped,
-    )
+    return Survey(root, found, nested, names["train"], (*notes, *map(str, skipped)), rule, skipped)
+
+
+def _start(root: str) -> int:
+    """Where the path below the root begins in a path."""
+    return len(root.rstrip(os.sep)) + 1
+
+
+def _top(folder: str) -> str:
+    """The class folder of a folder below it."""
+    return folder.split(os.sep, 1)[0]
 
 
 def _rule(root: str, folders: dict[str, str], num_classes: int, nested: bool) -> str:
@@ -134,12 +173,6 @@ def _rule(root: str, folders: dict[str, str], num_classes: int, nested: bool) ->
     return f"{num_classes} {kind} in {listed(said)}"
 
 
-def _on_nesting(
-    scan: _Scan, folders: dict[str, str], tops: dict[str, tuple[str, ...]]
-) -> tuple[str, ...]:
-    return notes_on_nesting(folders["train"], tops["train"], scan.tree)
-
-
 def _holding(found: list[_Found]) -> tuple[str, ...]:
     """The folders that hold images, in order of their names' bytes."""
     return tuple(sorted({one.folder for one in found}, key=os.fsencode))
@@ -153,7 +186,7 @@ def _without_images(
 ) -> None:
     """Skip class folders without a single image: nested, they are no classes."""
     for split, names in tops.items():
-        holding = {one.folder.split(os.sep, 1)[0] for one in found[split]}
+        holding = {_top(one.folder) for one in found[split]}
         for name in names:
             if name not in holding:
                 scan.skips.add(os.path.join(folders[split], name), EMPTY)
@@ -203,12 +236,11 @@ def _check_class_names(root: Path, classes: tuple[str, ...], scan: _Scan) -> Non
 
 
 def _check_counts(
-    root: Path, files: list[File], classes: tuple[str, ...], splits: Iterable[str]
+    root: Path, found: dict[str, list[_Found]], classes: tuple[str, ...], nested: bool
 ) -> None:
     """UserError where images are missing."""
-    shown = one_line(root)
-    num_train = sum(file.split == "train" for file in files)
-    if not files:
+    shown, num_train = one_line(root), len(found["train"])
+    if not any(found.values()):
         endings = " ".join(sorted(SUFFIXES))
         raise UserError(
             f"{shown}: no images in its {len(classes)} class folders; known endings: {endings}"
@@ -218,12 +250,10 @@ def _check_counts(
             f"{shown}: fewer images ({num_train}) than classes ({len(classes)}); "
             "each class needs at least two"
         )
-    present = {(file.split, file.label) for file in files}
     remedy = "add some or remove the folder"
-    for split in splits:
-        empty = [
-            text_of(name) for label, name in enumerate(classes) if (split, label) not in present
-        ]
+    for split, files in found.items():
+        present = {one.folder if nested else _top(one.folder) for one in files}
+        empty = [text_of(name) for name in classes if name not in present]
         if empty and split == "train":
             raise UserError(f"{shown}: no images in class {quoted(empty)}; {remedy}")
         if len(empty) == len(classes):
@@ -245,17 +275,17 @@ def _walk(
             f"{one_line(here_path)}: a link that leads back to a folder above it; remove it"
         )
     look = scan.tree.used(here_path, scan.skips, below=True)
-    pending = sorted(
-        [(name, None) for name in look.folders] + [(entry.name, entry) for entry in look.files],
-        key=lambda one: os.fsencode(one[0]),
-    )
-    for name, entry in pending:
-        if entry is None:
-            yield from _walk(scan, above, os.path.join(folder, name), (*ancestors, here))
+    entries: list[str | os.DirEntry[str]] = [*look.files]
+    if look.folders:
+        named = dict(zip(look.folders, look.folders, strict=True))
+        entries = in_order(named | {entry.name: entry for entry in look.files})
+    for entry in entries:
+        if isinstance(entry, str):
+            yield from _walk(scan, above, os.path.join(folder, entry), (*ancestors, here))
             continue
-        path = os.path.join(here_path, name)
+        name, path = entry.name, f"{here_path}{os.sep}{entry.name}"
         if not is_image(name):
-            scan.skips.add(path, FORMAT if ending(name) in UNREAD else OTHER)
+            scan.skips.add(path, why_loose(name))
             continue
         try:
             info = entry.stat()

@@ -9,8 +9,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from convscope.data.listing import BESIDE, COPY, EMPTY, OTHER, UNLABELLED, Skips, quoted, text_of
-from convscope.data.tree import Look, Tree
+from convscope.data.listing import (
+    BESIDE,
+    COPY,
+    EMPTY,
+    UNLABELLED,
+    Skips,
+    quoted,
+    text_of,
+    why_loose,
+)
+from convscope.data.tree import THUMBNAILS, Look, Tree
 from convscope.errors import UserError, one_line
 from convscope.words import listed
 
@@ -97,6 +106,7 @@ def layout_of(root: str, tree: Tree, skips: Skips) -> Layout:
         )
     _refuse_flat_splits(root, tree, top, splits)
     _refuse_one_level_down(root, tree, top)
+    _refuse_folds(root, tree, top)
     notes = tuple(
         f"{_slash(one.name)} is taken as a class, since it holds images and no class folders"
         for one in splits
@@ -140,7 +150,7 @@ def _with_splits(
             flat = tree.peek(path).images if of_split else 0
             skips.add(path, UNLABELLED if flat else EMPTY if of_split else BESIDE)
     for entry in top.files:
-        skips.add(entry.path, OTHER)
+        skips.add(entry.path, why_loose(entry.name))
     for split, path in folders.items():
         inner = tree.peek(path).folders
         if len(inner) == 1 and inner[0] == os.path.basename(path):  # seg_train/seg_train/CLASS
@@ -206,6 +216,18 @@ def _refuse_one_level_down(root: str, tree: Tree, top: Look) -> None:
                 )
 
 
+def _refuse_folds(root: str, tree: Tree, top: Look) -> None:
+    """UserError where the folders are numbered parts of the data, each with the classes inside."""
+    folds = [
+        name for name in top.folders if re.fullmatch(r"(?i)(fold|split|part|cv|k)[-_ ]?\d+", name)
+    ]
+    if len(folds) > 1 and all(tree.peek(os.path.join(root, name)).folders for name in folds):
+        raise UserError(
+            f"{one_line(root)}: {quoted(folds)} are parts of the data, not classes; "
+            "name them train, val and test, or put the class folders on top"
+        )
+
+
 def class_folders(root: str, folder: str, tree: Tree, skips: Skips) -> tuple[str, ...]:
     """The names of the class folders in a folder; what else is there is skipped.
 
@@ -220,7 +242,7 @@ def class_folders(root: str, folder: str, tree: Tree, skips: Skips) -> tuple[str
             "put the images of each class in a folder of its own, CLASS/image.png"
         )
     for entry in look.files:
-        skips.add(entry.path, OTHER)
+        skips.add(entry.path, why_loose(entry.name))
     classes = []
     for name in look.folders:
         path = os.path.join(folder, name)
@@ -237,7 +259,14 @@ def class_folders(root: str, folder: str, tree: Tree, skips: Skips) -> tuple[str
 
 def notes_on_nesting(folder: str, classes: tuple[str, ...], tree: Tree) -> tuple[str, ...]:
     """What is to be said where class folders hold folders whose images count to the class."""
-    deep = {name: tree.peek(os.path.join(folder, name)).folders for name in classes}
+    deep = {
+        name: [
+            below
+            for below in tree.peek(os.path.join(folder, name)).folders
+            if below.lower() not in THUMBNAILS
+        ]
+        for name in classes
+    }
     holding = [name for name, below in deep.items() if below]
     if not holding:
         return ()
@@ -245,6 +274,10 @@ def notes_on_nesting(folder: str, classes: tuple[str, ...], tree: Tree) -> tuple
     if of_splits:
         said = f"the splits {quoted(sorted(map(text_of, of_splits)))} inside class folders"
         return (f"{said} are not used: their images are pooled; put splits above the classes",)
+    first = deep[classes[0]]
+    if len(first) > 1 and all(below == first for below in deep.values()):
+        said = f"each class folder holds the same folders {quoted(map(text_of, first))}"
+        return (f"{said}: their images are pooled; if these are the classes, put them on top",)
     example = f"{text_of(holding[0])}/{text_of(deep[holding[0]][0])}"
     said = f"images in folders of a class folder count to the class, as {example!r}"
     return (f"{said}; --classes nested makes such a folder a class of its own",)

@@ -1,8 +1,5 @@
 """What a listing of images holds: its files, its classes, and what was skipped and why."""
 
-# os.path works on texts, some times faster than pathlib on objects
-# ruff: noqa: PTH122
-
 from __future__ import annotations
 
 import os
@@ -33,7 +30,7 @@ FORMAT = "in a format that is not read"
 OTHER = "not an image"
 BESIDE = "neither a split nor a class"
 COPY = "a copy of the folders beside it"
-UNLABELLED = "images without class folders"
+UNLABELLED = "images without a class folder"
 EMPTY = "without images"
 
 
@@ -139,9 +136,16 @@ def is_image(name: str) -> bool:
     return ending(name) in SUFFIXES
 
 
+def why_loose(name: str) -> str:
+    """Why a file beside class folders, or one that is no image, is skipped."""
+    if is_image(name):
+        return UNLABELLED
+    return FORMAT if ending(name) in UNREAD else OTHER
+
+
 def ending(name: str) -> str:
     """The ending of a file's name in lower case, with its dot; "" where there is none."""
-    return os.path.splitext(name)[1].lower()
+    return name[name.rfind(".") :].lower() if "." in name else ""
 
 
 def relative(path: str | Path, root: str | Path) -> str:

@@ -12,7 +12,7 @@ from convscope.data import shapes
 from convscope.data.cache import expanded
 from convscope.data.content import Content, Maker, Progress
 from convscope.data.decoding import READING, read_images
-from convscope.data.folders import Classes, scan
+from convscope.data.folders import Classes, survey
 from convscope.data.known import KNOWN, get
 from convscope.data.npz import read_npz
 from convscope.data.pixels import Resize
@@ -176,16 +176,17 @@ def _folder(
     how: size, resize and classes.
     """
     size, resize, classes = how
-    listing = scan(path, classes)
+    seen = survey(path, classes)
 
     def make(workspace: Path, progress: Progress | None) -> Content:
+        listing = seen.listing()
         found = read_images(listing, size, progress, resize)
         notes = (*listing.notes, *found.notes)
         return Content(
             found.splits, listing.classes, "a folder of images", OWN, notes, found.preview
         )
 
-    key = _key("folder", resolved, listing.signature, str(how), str(READING))
+    key = _key("folder", resolved, seen.signature, str(how), str(READING))
     return Request(key, name, make, shown)
 
 

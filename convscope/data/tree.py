@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TypeVar
 
 from convscope.data.listing import HIDDEN, SYSTEM, Skips, is_image
 from convscope.errors import UserError, one_line
+
+Named = TypeVar("Named")
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,16 @@ def why_junk(name: str) -> str:
     return HIDDEN if name.startswith(".") else ""
 
 
+def in_order(named: dict[str, Named]) -> list[Named]:
+    """The values in order of the bytes of their names."""
+    ascii_names = "".join(named).isascii()  # whose order is that of their bytes
+    return [named[name] for name in sorted(named, key=None if ascii_names else os.fsencode)]
+
+
 def _look(folder: str) -> Look:
     """List a folder. Raises OSError."""
     with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        found = in_order({entry.name: entry for entry in entries})
     folders: list[str] = []
     files: list[os.DirEntry[str]] = []
     junk: list[tuple[str, str]] = []
