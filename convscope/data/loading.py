@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +70,7 @@ def load(
         licence=meta["licence"],
         notes=(*request.notes, *meta["notes"], *remarks, *said),
         held_out=(float(val), split_seed),
-        preview=Preview.from_json(meta["preview"]) if meta.get("preview") else None,
+        preview=_preview(meta, request),
     )
 
 
@@ -101,6 +103,14 @@ def _cached(
         return with_test(request.make(workspace, progress))
 
     return cached(request.key, make, verify)
+
+
+def _preview(meta: dict[str, Any], request: Request) -> Preview | None:
+    """What the files were; how the folders are read and what is skipped is that of now."""
+    if not meta.get("preview"):
+        return None
+    stored = Preview.from_json(meta["preview"])
+    return replace(stored, rule=request.rule, skipped=request.skipped) if request.rule else stored
 
 
 def _check_split(val: float, split_seed: int) -> None:

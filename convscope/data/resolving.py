@@ -14,6 +14,7 @@ from convscope.data.content import Content, Maker, Progress
 from convscope.data.decoding import READING, read_images
 from convscope.data.folders import Classes, survey
 from convscope.data.known import KNOWN, get
+from convscope.data.listing import Skipped, text_of
 from convscope.data.npz import read_npz
 from convscope.data.pixels import Resize
 from convscope.errors import UserError, did_you_mean, one_line
@@ -32,6 +33,8 @@ class Request:
         make: Makes the content.
         shown: What the user gave, printable.
         notes: What is known of the data, as sentences without the full stop.
+        rule: How folders were read now, "" where the data are no folder.
+        skipped: What was left out now.
     """
 
     key: str
@@ -39,6 +42,8 @@ class Request:
     make: Maker
     shown: str
     notes: tuple[str, ...] = ()
+    rule: str = ""
+    skipped: tuple[Skipped, ...] = ()
 
 
 def names() -> dict[str, str]:
@@ -179,15 +184,19 @@ def _folder(
     seen = survey(path, classes)
 
     def make(workspace: Path, progress: Progress | None) -> Content:
-        listing = seen.listing()
-        found = read_images(listing, size, progress, resize)
-        notes = (*listing.notes, *found.notes)
+        found = read_images(seen.listing(), size, progress, resize)
         return Content(
-            found.splits, listing.classes, "a folder of images", OWN, notes, found.preview
+            found.splits,
+            tuple(map(text_of, seen.names)),
+            "a folder of images",
+            OWN,
+            found.notes,
+            found.preview,
         )
 
     key = _key("folder", resolved, seen.signature, str(how), str(READING))
-    return Request(key, name, make, shown)
+    # what is skipped may change while the images stay: it is said anew each time
+    return Request(key, name, make, shown, seen.notes, seen.rule, seen.skipped)
 
 
 def _key(kind: str, path: Path, *parts: str) -> str:
