@@ -6,7 +6,7 @@ The rule, for all images of a data set together, so that equal values stay equal
    fewest bits, 8 at least, that hold the largest value: 12 bits make 4,095 white.
 2. Floating-point values from 0 to 1 make 1 white; those from 0 to 255, with one of 128 or more,
    make 255 white. Other values are stretched from the least to the greatest.
-3. Where the middle 99.8 % of the values take less than a quarter of a range of rule 1 above 9 bits
+3. Where the middle 99 % of the values take less than a quarter of a range of rule 1 above 9 bits
    or of the last range of rule 2, they are stretched alone, and what lies beyond is cut.
 """
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from convscope.errors import UserError
 
 WHITE = 65_535  # of 16 bits
-MIDDLE = (0.001, 0.999)  # quantiles
+MIDDLE = (0.005, 0.995)  # quantiles
 LEAST_SHARE = 0.25  # of the range: 64 of 256 levels
 SAMPLED = 1 << 22  # values of a data set, for the quantiles
 LEAST_SAMPLED = 64  # of an image
@@ -128,7 +128,7 @@ def _narrowed(scale: Scale, extents: Sequence[Extent], held: str) -> Scale:
         low, high = float(int(low)), float(int(high))
     if not 0 < high - low < LEAST_SHARE * (scale.high - scale.low):
         return scale
-    middle = f"99.8 % of them lie from {_number(low)} to {_number(high)}"
+    middle = f"99 % of them lie from {_number(low)} to {_number(high)}"
     return Scale(low, high, f"{held}; {middle}: these are stretched to 0 … 255, the others cut")
 
 
