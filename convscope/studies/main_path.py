@@ -91,10 +91,7 @@ def study(
 ) -> Study:
     """Answer the chapters' questions for a set of images, and write the report to a folder.
 
-    Running again goes on where it stopped.
-
-    data: a known name, a folder of images or an .npz file; None takes cifar10, or the built-in
-        `shapes` where cifar10 cannot be had.
+    data: as for `load`; None takes cifar10, or the built-in `shapes` where it cannot be had.
     chapters: their names; None: all.
     preset: quick, standard or full.
     seeds: for each configuration; None: the preset's number.
@@ -104,17 +101,14 @@ def study(
     workers: processes that train; None: as many as are fastest here.
     val: the share of training images that is held out for validation.
     size: pixels of a side to which images are resized; None: as they are.
-    resize: what becomes of images that are not square: crop, squash or pad.
-    classes: "nested": each folder that holds images is a class.
+    resize, classes: how a folder of images is read, as for `load`.
     budget: a time into which the preset is made to fit ("10m", "1h30m", "90s" or seconds): fewer
         epochs and trials, then fewer seeds, then fewer training images.
     search: how the chapter `best` searches.
-    track: a tracker ("wandb") that mirrors every run.
-    watcher: sees the study go by.
+    track, watcher: a tracker ("wandb") mirrors every run; a watcher sees the study go by.
     command: the command that the report quotes; None: the one that corresponds to the arguments.
 
-    Raises UserError for input that cannot work, and KeyboardInterrupt after the report of what is
-    there has been written.
+    Running again goes on where it stopped. Raises UserError for input that cannot work.
     """
     asked = StudyRequest(
         data=None if data is None else str(data),
@@ -138,7 +132,10 @@ def study(
 
 
 def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
-    """Check, open, measure, plan, drive, save. Raises as `study`."""
+    """Check, open, measure, plan, drive, save.
+
+    Raises UserError, and KeyboardInterrupt after the report of what is there has been written.
+    """
     started = time.perf_counter()
     check(asked)
     with ExitStack() as stack:
