@@ -26,6 +26,8 @@ GIVEN: dict[str, tuple[list[str], Any]] = {
     "epochs": (["--epochs", "2"], 2),
     "seed": (["--seed", "3"], 3),
     "size": (["--size", "8"], 8),
+    "resize": (["--resize", "pad"], "pad"),
+    "classes": (["--classes", "nested"], "nested"),
     "val": (["--val", "0.2"], 0.2),
     "split_seed": (["--split-seed", "4"], 4),
     "limit": (["--limit", "60"], 60),
@@ -91,7 +93,7 @@ def test_a_value_that_is_given_arrives_in_the_recipe(
     name: str, cli: Cli, micro: Path, class_folder: Path, tmp_path: Path
 ) -> None:
     typed, value = GIVEN[name]
-    data = class_folder if name == "size" else micro
+    data = class_folder if name in ("size", "resize", "classes") else micro
     model = ("--model", "convnet,width=2,depth=1,head=gap", "--epochs", "1", "--batch", "20")
     recipe = recipe_of(cli("train", data, *model, *FAST, *typed, "--out", tmp_path, "--json"))
     assert getattr(recipe, name) == value
