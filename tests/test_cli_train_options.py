@@ -28,6 +28,8 @@ GIVEN: dict[str, tuple[list[str], Any]] = {
     "size": (["--size", "8"], 8),
     "columns": (["--columns", "path=file,label=kind"], "path=file,label=kind"),
     "group_by": (["--group-by", "who"], "who"),
+    "resize": (["--resize", "pad"], "pad"),
+    "classes": (["--classes", "nested"], "nested"),
     "val": (["--val", "0.2"], 0.2),
     "split_seed": (["--split-seed", "4"], 4),
     "limit": (["--limit", "60"], 60),
@@ -103,7 +105,7 @@ def test_a_value_that_is_given_arrives_in_the_recipe(
     name: str, cli: Cli, micro: Path, class_folder: Path, tmp_path: Path
 ) -> None:
     typed, value = GIVEN[name]
-    data = class_folder if name == "size" else micro
+    data = class_folder if name in ("size", "resize", "classes") else micro
     if name in ("columns", "group_by"):
         data = tabled(class_folder, tmp_path / "table.csv")
     model = ("--model", "convnet,width=2,depth=1,head=gap", "--epochs", "1", "--batch", "20")

@@ -77,10 +77,10 @@ def test_hidden_and_other_files_are_skipped_and_said(root: Path) -> None:
     (root / "cat" / ".#lock").symlink_to("nobody@nowhere")
     pets = data.load(root)
     assert pets.classes == ("cat", "dog")
-    assert "skipped 5 hidden or non-image entries" in pets.notes[0]
-    assert all(
-        name in pets.notes[0]
-        for name in (".ipynb_checkpoints", "cat/.hidden.png", "cat/notes.txt", "README.md")
+    assert pets.notes[:3] == (
+        "skipped 2 entries (hidden): 'cat/.#lock', 'cat/.hidden.png'",
+        "skipped 1 entry (made by a system, such as thumbnails): '.ipynb_checkpoints'",
+        "skipped 2 entries (not an image): 'README.md', 'cat/notes.txt'",
     )
 
 
@@ -192,7 +192,7 @@ def test_folders_without_two_full_classes_arerefused(root: Path, tmp_path: Path)
         (tmp_path / "few" / name).mkdir()
     refused(tmp_path / "few", "fewer images (1) than classes (3)")
     image_file(tmp_path / "test-only" / "test" / "a" / "0.png")
-    refused(tmp_path / "test-only", "has test but no train folder")
+    refused(tmp_path / "test-only", "test/ holds class folders but there is no train folder")
     refused(tmp_path / "flat" / "a.png", "not a folder")
 
 

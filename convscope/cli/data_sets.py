@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convscope.cli.options import Columns, GroupBy, Json, NamedData, Size
+from convscope.cli.options import Classes, Columns, GroupBy, Json, NamedData, Resize, Size
 from convscope.cli.printing import show
 
 
@@ -15,14 +15,27 @@ def data_list(as_json: Json = False) -> None:
 
 
 def data_fetch(
-    data: NamedData, size: Size = None, columns: Columns = None, group_by: GroupBy = None
+    data: NamedData,
+    size: Size = None,
+    columns: Columns = None,
+    group_by: GroupBy = None,
+    resize: Resize = "crop",
+    classes: Classes = "folders",
 ) -> None:
     """Bring a data set into the cache, checked."""
     from convscope.data import fetch
     from convscope.studies import Lines
 
-    step = Lines().step
-    print(fetch(data, size=size, columns=columns, group_by=group_by, progress=step))
+    folder = fetch(
+        data,
+        size=size,
+        columns=columns,
+        group_by=group_by,
+        resize=resize,
+        classes=classes,
+        progress=Lines().step,
+    )
+    print(folder)
 
 
 def data_info(
@@ -30,13 +43,22 @@ def data_info(
     size: Size = None,
     columns: Columns = None,
     group_by: GroupBy = None,
+    resize: Resize = "crop",
+    classes: Classes = "folders",
     as_json: Json = False,
 ) -> None:
-    """Counts, class balance, duplicates, near-duplicates, mean and standard deviation."""
+    """Files, sizes, what was skipped; classes and their counts, duplicates, mean, deviation."""
     from convscope.data import info, load
     from convscope.studies import Lines
 
-    step = Lines().step
-    loaded = load(data, size=size, columns=columns, group_by=group_by, progress=step)
+    loaded = load(
+        data,
+        size=size,
+        columns=columns,
+        group_by=group_by,
+        resize=resize,
+        classes=classes,
+        progress=Lines().step,
+    )
     found = info(loaded, near=True)
     show(f"{loaded}\n\n{found}", as_json, found.to_json())

@@ -52,6 +52,20 @@ GroupBy = Annotated[
         show_default="a table's column of groups",
     ),
 ]
+Resize = Annotated[
+    str,
+    typer.Option(
+        help="What becomes of images of a folder that are not square: crop keeps the centre, "
+        "squash changes the aspect ratio, pad adds black bars."
+    ),
+]
+Classes = Annotated[
+    str,
+    typer.Option(
+        help="folders: a class is a folder of the root or of a split; "
+        "nested: each folder that holds images is a class, as a/b."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Kernels = Annotated[
     str | None,

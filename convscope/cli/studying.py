@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convscope.cli.options import (
+    Classes,
     Columns,
     Data,
     Device,
     GroupBy,
     Json,
     Kernels,
+    Resize,
     Size,
     Track,
     restrict_kernels,
@@ -63,6 +65,8 @@ def study(
     size: Size = None,
     columns: Columns = None,
     group_by: GroupBy = None,
+    resize: Resize = "crop",
+    classes: Classes = "folders",
     budget: Budget = None,
     sampler: Sampler = "tpe",
     trials: Trials = None,
@@ -96,12 +100,19 @@ def study(
             size=size,
             columns=columns,
             group_by=group_by,
+            resize=resize,
+            classes=classes,
             budget=budget,
             search=Search(sampler, trials, minutes),
             track=track,
             watcher=watcher,
             command=typed(),
         )
+    _tell(result, as_json)
+
+
+def _tell(result: Study, as_json: bool) -> None:
+    """Print what came out; exit with 1 where a run failed."""
     for run in result.failed:
         say(f"failed: run {run.id}: {one_line(run.message)}")
     if as_json:

@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from convscope.data.content import Content, Progress
-from convscope.data.folders import SPLITS, SUFFIXES, quoted, scan
-from convscope.data.groups import groups_by_place
-from convscope.data.listed import Listed, Options, list_rows
+from convscope.data.folders import survey
+from convscope.data.layout import SPLITS
+from convscope.data.listed import Listed, Options, list_rows, list_survey
+from convscope.data.listing import SUFFIXES, quoted
 from convscope.data.members import Archive, TarArchive, ZipArchive
 from convscope.data.tables import TABLE_SUFFIXES, parse_table, read_table
 from convscope.errors import UserError, one_line
@@ -64,7 +65,7 @@ def list_archive(
             listed, notes = _from_folder(archive, root, folder, options, progress)
         listing = replace(listed.listing, root=path, notes=(*listed.listing.notes, *notes))
         source = listed.source.replace("a ", "an archive with a ", 1)
-        return Listed(listing, listed.groups, source).content(shown, options.size, progress)
+        return Listed(listing, listed.groups, source).content(shown, options, progress)
 
 
 @contextlib.contextmanager
@@ -212,12 +213,9 @@ def _from_folder(
         if name.startswith(inside) and not any(map(is_hidden, relative.parts)):
             (folder / relative).mkdir(parents=True, exist_ok=True)
     archive.unpack(wanted, progress)
-    listing = scan(folder)
-    groups = None
-    if options.group_by is not None:
-        groups = groups_by_place(listing, options.place())
+    listing = survey(folder, options.nesting).listing()
     notes = (f"skipped {_counted(skipped)} of the archive: {quoted(sorted(skipped))}",)
-    return Listed(listing, groups, "a folder of images"), notes if skipped else ()
+    return list_survey(listing, options), notes if skipped else ()
 
 
 def _counted(items: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from convscope.data.folders import quoted
+from convscope.data.listing import quoted
 from convscope.errors import UserError, one_line
 
 USUAL = {  # role -> names, in lower case with _ between words, the most telling first

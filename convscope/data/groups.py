@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from convscope.data.folders import Listing, quoted
+from convscope.data.listing import Listing, quoted
 from convscope.errors import UserError, one_line
 
 PARENT, PREFIX = "parent", "prefix"

@@ -19,10 +19,10 @@ from urllib.parse import quote
 
 from convscope.data.content import Content, Progress
 from convscope.data.downloads import CONNECT_SECONDS, READ_SECONDS
-from convscope.data.folders import quoted
 from convscope.data.hugging_face import find_embedded, read_embedded
 from convscope.data.known import DataUnavailable
 from convscope.data.listed import Options
+from convscope.data.listing import quoted
 from convscope.data.parquet import arrow
 from convscope.errors import UserError, one_line
 

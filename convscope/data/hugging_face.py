@@ -17,8 +17,9 @@ from typing import Any
 
 from convscope.data.columns import parse_columns, usual
 from convscope.data.content import Content, Progress
-from convscope.data.folders import SPLITS, File, Listing, quoted
+from convscope.data.layout import SPLITS
 from convscope.data.listed import Listed, Options
+from convscope.data.listing import File, Listing, quoted
 from convscope.data.parquet import features_of, holds_images, rows_of, schema_of
 from convscope.data.table_listing import NO_LABEL, Told, in_order
 from convscope.errors import UserError, one_line
@@ -183,6 +184,7 @@ def read_embedded(
     Raises UserError where a class is alone, and for bad images.
     """
     told, rows, shown = Told(), _Rows(), one_line(found.root)
+    options.refuse_classes(shown, "parquet or arrow files")
     place = workspace / "rows"
     columns = [found.image, found.label, *([found.group] if found.group else [])]
     for split, files in found.files.items():
@@ -225,7 +227,7 @@ def read_embedded(
     read += f", group = {one_line(found.group)}" if found.group else ""
     listing = Listing(found.root, tuple(listed), classes, (read, *told.sentences()), "")
     return Listed(listing, groups, "images in parquet or arrow files").content(
-        shown, options.size, progress
+        shown, options, progress
     )
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast, get_args
 
 from convscope.data.columns import parse_columns
 from convscope.data.content import Content, Progress
-from convscope.data.decoding import read_images
-from convscope.data.folders import Listing, scan
+from convscope.data.decoding import READING, read_images
+from convscope.data.folders import Classes
 from convscope.data.groups import PARENT, PREFIX, check_groups, groups_by_place, numbered
+from convscope.data.listing import Listing
+from convscope.data.pixels import Resize
 from convscope.data.sequences import sign_of_sequences
 from convscope.data.table_listing import Disk, Look, list_table
 from convscope.data.tables import Table, is_table, read_table
 from convscope.errors import UserError, one_line
+from convscope.words import listed
 
 OWN = "the user's own data"  # their licence
 
@@ -25,11 +29,15 @@ class Options:
     size: side in pixels; None chooses it from the images.
     columns: role=column of a table, joined by commas; None finds them by name.
     group_by: a column, "parent" or "prefix"; None takes a table's column of groups.
+    resize: what becomes of images that are not square: crop, squash or pad.
+    classes: which folders are classes: folders or nested.
     """
 
     size: int | None = None
     columns: str | None = None
     group_by: str | None = None
+    resize: str = "crop"
+    classes: str = "folders"
 
     def check(self) -> None:
         """UserError for what is no option."""
@@ -38,15 +46,49 @@ class Options:
             if value is not None and (not isinstance(value, str) or not value.strip()):
                 raise UserError(f"{name} = {one_line(value)!r}: must be a text that is not empty")
         parse_columns(self.columns)
+        for name, known in (("resize", get_args(Resize)), ("classes", get_args(Classes))):
+            given = getattr(self, name)
+            if given not in known:
+                raise UserError(f"{name} = {one_line(given)!r}: must be {listed(known, 'or')}")
+        size = self.size
+        whole = isinstance(size, int) and not isinstance(size, bool)
+        if size is not None and (not whole or not 1 <= size <= 4096):
+            raise UserError(
+                f"size = {one_line(size)}: must be a whole number from 1 to 4,096 pixels"
+            )
+
+    @property
+    def resizing(self) -> Resize:
+        """`resize`, which `check` knows to be one of its values."""
+        return cast(Resize, self.resize)
+
+    @property
+    def nesting(self) -> Classes:
+        """`classes`, which `check` knows to be one of its values."""
+        return cast(Classes, self.classes)
 
     def refuse_for(self, shown: str, what: str) -> None:
-        """UserError where columns or groups are asked of data that have none."""
+        """UserError where an option is given that these data have no use for."""
+        self.refuse_classes(shown, what)
+        if self.resize != "crop":
+            raise UserError(
+                f"resize = {self.resize}: {shown} has no use for it, being {what}; "
+                "resize is for image files"
+            )
         for name in ("columns", "group_by"):
             if getattr(self, name) is not None:
                 raise UserError(
                     f"{name} = {one_line(getattr(self, name))!r}: {shown} is {what}; "
                     f"{name} is for tables" + (" and folders" if name == "group_by" else "")
                 )
+
+    def refuse_classes(self, shown: str, what: str) -> None:
+        """UserError where nested classes are asked of data that are no folders of images."""
+        if self.classes != "folders":
+            raise UserError(
+                f"classes = {self.classes}: {shown} has no use for it, being {what}; "
+                "classes is for folders of images"
+            )
 
     def place(self) -> str:
         """ "parent" or "prefix", which is all that folders can be grouped by; else a UserError."""
@@ -58,9 +100,10 @@ class Options:
         )
 
     def keys(self) -> tuple[str, ...]:
-        """What the cache's key needs beside the size; empty without options."""
+        """What the cache's key needs beside the size: how files are read, and the options."""
         given = {"columns": self.columns, "group_by": self.group_by}
-        return tuple(f"{name}={value}" for name, value in given.items() if value is not None)
+        options = (f"{name}={value}" for name, value in given.items() if value is not None)
+        return (str(READING), self.resize, self.classes, *options)
 
 
 @dataclass(frozen=True)
@@ -71,34 +114,36 @@ class Listed:
     groups: tuple[str, ...] | None
     source: str
 
-    def content(self, shown: str, size: int | None, progress: Progress | None) -> Content:
+    def content(self, shown: str, options: Options, progress: Progress | None) -> Content:
         """Decode them. Raises UserError for bad files and for groups in two splits."""
         listing, groups = self.listing, self.groups
+        listing = replace(listing, rule=listing.rule or self.source)
         if groups is not None:
             check_groups(listing, groups, shown)
-        splits, notes = read_images(listing, size, progress)
-        notes = (*listing.notes, *notes)
+        found = read_images(listing, options.size, progress, options.resizing)
+        splits, notes, own = found.splits, (*listing.notes, *found.notes), None
         train = [row for row, file in enumerate(listing.files) if file.split == "train"]
         if groups is not None:
             own = numbered([groups[row] for row in train])
             assert len(own) == len(splits["train"][1])
-            return Content(splits, listing.classes, self.source, OWN, notes, own)
-        if {"val", "test"} - set(splits):  # something is drawn at random
+        elif {"val", "test"} - set(splits):  # something is drawn at random
             files = [listing.files[row] for row in train]
             sign = sign_of_sequences(files, splits["train"][0])
             notes = (*notes, sign) if sign else notes
-        return Content(splits, listing.classes, self.source, OWN, notes)
+        return Content(splits, listing.classes, self.source, OWN, notes, own, found.preview)
 
 
-def list_folder(path: Path, options: Options) -> Listed:
-    """A folder of class folders, or with `columns` the one table in it."""
-    if options.columns is not None:
-        tables = sorted(entry for entry in path.iterdir() if is_table(entry))
-        if len(tables) != 1:
-            found = f"{len(tables)} tables" if tables else "no table"
-            raise UserError(f"{one_line(path)}: has {found}; give the path of one for columns")
-        return list_file(tables[0], options)
-    listing = scan(path)
+def table_of(path: Path, options: Options) -> Listed:
+    """The images that the one table of a folder names, for `columns`."""
+    tables = sorted(entry for entry in path.iterdir() if is_table(entry))
+    if len(tables) != 1:
+        found = f"{len(tables)} tables" if tables else "no table"
+        raise UserError(f"{one_line(path)}: has {found}; give the path of one for columns")
+    return list_file(tables[0], options)
+
+
+def list_survey(listing: Listing, options: Options) -> Listed:
+    """The images of class folders, grouped by their places where that is asked."""
     groups = None
     if options.group_by is not None:
         groups = groups_by_place(listing, options.place())
@@ -114,6 +159,7 @@ def list_rows(table: Table, folder: Path, options: Options, look: Look | None = 
     """The images that a table's rows name, relative to a folder; look: whether they are there;
     None looks on the disk.
     """
+    options.refuse_classes(table.shown, "a table")
     asked, by = parse_columns(options.columns), options.group_by
     by_place = by in (PARENT, PREFIX) and by not in table.header
     if by is not None and not by_place:

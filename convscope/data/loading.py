@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,8 @@ from convscope.data.cache import Stored, cached, open_groups
 from convscope.data.content import Content, Pair, Progress
 from convscope.data.dataset import Dataset, Split
 from convscope.data.groups import hold_out_groups, no_group_left, told
+from convscope.data.listed import Options
+from convscope.data.preview import Preview
 from convscope.data.resolving import Request, resolve
 from convscope.data.splitting import hold_out, with_test
 from convscope.errors import UserError, one_line
@@ -26,6 +30,8 @@ def load(
     size: int | None = None,
     columns: str | None = None,
     group_by: str | None = None,
+    resize: str = "crop",
+    classes: str = "folders",
     progress: Progress | None = None,
     verify: bool = True,
 ) -> Dataset:
@@ -43,6 +49,10 @@ def load(
         "path=file,label=kind,split=part,group=patient"; split= or group= leaves a column out.
     group_by: images of a group stay in one split: a column of the table, "parent" (the
         folder of the image) or "prefix" (its name up to the last number).
+    resize: what becomes of images that are not square: "crop" keeps the centre, "squash"
+        changes the aspect ratio, "pad" adds black bars.
+    classes: "folders": the images below a class folder belong to it; "nested": each folder
+        that holds images is a class, named by its path, as a/b.
     progress: called with what is done, how much of it, and of how much (None: not known).
     verify: whether the cached files' hash is checked; False is for a process whose parent has
         just done it.
@@ -50,17 +60,17 @@ def load(
     Raises UserError, and DataUnavailable where no source of a known set can be used.
     """
     _check_split(val, split_seed)
-    request = resolve(name_or_path, size, columns, group_by)
+    request = resolve(name_or_path, Options(size, columns, group_by, resize, classes))
     folder, (meta, stored), remarks = _cached(request, progress, verify)
-    classes = tuple(meta["classes"])
+    names = tuple(meta["classes"])
     groups = open_groups(folder, meta)
     if groups is None:
-        kept, held, said = _with_validation(stored, val, split_seed, len(classes))
+        kept, held, said = _with_validation(stored, val, split_seed, len(names))
     else:
         kept, held, said = _with_group_validation(
-            request.shown, stored, groups, val, split_seed, classes
+            request.shown, stored, groups, val, split_seed, names
         )
-    _check_counts(request.shown, kept, classes)
+    _check_counts(request.shown, kept, names)
     train, valid, test = (
         Split(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels))
         for images, labels in (kept, held, stored["test"])
@@ -70,12 +80,13 @@ def load(
         train,
         valid,
         test,
-        classes,
+        names,
         hash=meta["hash"],
         source=meta["source"],
         licence=meta["licence"],
         notes=(*request.notes, *meta["notes"], *remarks, *said),
         held_out=(float(val), split_seed),
+        preview=_preview(meta, request),
     )
 
 
@@ -85,6 +96,8 @@ def fetch(
     size: int | None = None,
     columns: str | None = None,
     group_by: str | None = None,
+    resize: str = "crop",
+    classes: str = "folders",
     progress: Progress | None = None,
 ) -> Path:
     """Make sure that the cache holds the data set, whole and checked; returns its folder.
@@ -93,11 +106,13 @@ def fetch(
     size: as for `load`.
     columns: as for `load`.
     group_by: as for `load`.
+    resize: as for `load`.
+    classes: as for `load`.
     progress: as for `load`.
 
     Raises what `load` raises.
     """
-    request = resolve(name_or_path, size, columns, group_by)
+    request = resolve(name_or_path, Options(size, columns, group_by, resize, classes))
     return _cached(request, progress, verify=True)[0]
 
 
@@ -108,6 +123,14 @@ def _cached(
         return with_test(request.make(workspace, progress))
 
     return cached(request.key, make, verify)
+
+
+def _preview(meta: dict[str, Any], request: Request) -> Preview | None:
+    """What the files were; how the folders are read and what is skipped is that of now."""
+    if not meta.get("preview"):
+        return None
+    stored = Preview.from_json(meta["preview"])
+    return replace(stored, rule=request.rule, skipped=request.skipped) if request.rule else stored
 
 
 def _check_split(val: float, split_seed: int) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convscope.data import shapes
 from convscope.data.archives import inside_archive, list_archive
 from convscope.data.cache import expanded
 from convscope.data.content import Content, Maker, Progress
+from convscope.data.folders import survey
 from convscope.data.hub import PREFIX, parse_hub_name, read_hub
 from convscope.data.hugging_face import SUFFIXES as EMBEDDED
 from convscope.data.hugging_face import Embedded, find_embedded, read_embedded
 from convscope.data.known import KNOWN, get
-from convscope.data.listed import OWN, Listed, Options, list_file, list_folder
+from convscope.data.listed import OWN, Listed, Options, list_file, list_survey, table_of
+from convscope.data.listing import Skipped
 from convscope.data.npz import read_npz
 from convscope.data.tables import is_table
 from convscope.errors import UserError, did_you_mean, one_line
@@ -30,6 +32,8 @@ class Request:
     make: makes the content.
     shown: what the user gave, printable.
     notes: what is known of the data, as sentences without the full stop.
+    rule: how folders were read now, "" where the data are no folder.
+    skipped: what was left out now.
     """
 
     key: str
@@ -37,6 +41,8 @@ class Request:
     make: Maker
     shown: str
     notes: tuple[str, ...] = ()
+    rule: str = ""
+    skipped: tuple[Skipped, ...] = ()
 
 
 def names() -> dict[str, str]:
@@ -48,24 +54,14 @@ def names() -> dict[str, str]:
     }
 
 
-def resolve(
-    name_or_path: str | Path,
-    size: int | None,
-    columns: str | None = None,
-    group_by: str | None = None,
-) -> Request:
+def resolve(name_or_path: str | Path, options: Options) -> Request:
     """What `load` was asked for. Raises UserError where there is no such thing.
 
     name_or_path: as for `load`.
-    size: side in pixels of the images of a folder; None chooses it from the images.
-    columns: role=column of a table, joined by commas.
-    group_by: a column of a table, "parent" or "prefix".
+    options: how the user's own images are read.
     """
-    options = Options(size, columns, group_by)
     options.check()
-    whole = isinstance(size, int) and not isinstance(size, bool)
-    if size is not None and (not whole or not 1 <= size <= 4096):
-        raise UserError(f"size = {one_line(size)}: must be a whole number from 1 to 4,096 pixels")
+    size = options.size
     given, shown = str(name_or_path), one_line(name_or_path)
     if given in names():
         options.refuse_for(shown, "a known data set")
@@ -83,7 +79,9 @@ def resolve(
         if embedded is not None:
             return _embedded(embedded, resolved, name, options, shown)
     if path.is_dir():
-        return _listed("folder", list_folder(path, options), resolved, name, options, shown)
+        if options.columns is not None:
+            return _listed("folder", table_of(path, options), resolved, name, options, shown)
+        return _folder(path, resolved, name, options, shown)
     if is_table(path) and path.is_file():
         return _listed("table", list_file(path, options), resolved, name, options, shown)
     if path.suffix.lower() != ".npz" or not path.is_file():
@@ -100,8 +98,8 @@ def resolve(
         )
 
     def make(workspace: Path, progress: Progress | None) -> Content:
-        splits, classes = read_npz(path)
-        return Content(splits, classes, f"the file {one_line(name)}", OWN)
+        splits, named, notes = read_npz(path)
+        return Content(splits, named, f"the file {one_line(name)}", OWN, notes)
 
     return Request(_key("npz", resolved, f"{info.st_size} {info.st_mtime_ns}"), name, make, shown)
 
@@ -156,7 +154,7 @@ def _listed(
     """Image files that are listed now, and decoded when the content is made."""
 
     def make(workspace: Path, progress: Progress | None) -> Content:
-        return listed.content(shown, options.size, progress)
+        return listed.content(shown, options, progress)
 
     parts = (listed.listing.signature, str(options.size), *options.keys())
     return Request(_key(kind, resolved, *parts), name, make, shown)
@@ -194,6 +192,21 @@ def _archive(path: Path, inner: str, options: Options, shown: str) -> Request:
     key = _key("archive", resolved, stamp, str(options.size), *options.keys())
     name = os.fsencode(resolved.name).decode("utf-8", "backslashreplace")
     return Request(key, f"{name}/{inner}" if inner else name, make, shown)
+
+
+def _folder(path: Path, resolved: Path, name: str, options: Options, shown: str) -> Request:
+    """A folder of images, listed now and decoded when it is made."""
+    if options.group_by is not None:
+        options.place()
+    seen = survey(path, options.nesting)
+
+    def make(workspace: Path, progress: Progress | None) -> Content:
+        # what is skipped may change while the images stay: it is said anew each time
+        listing = replace(seen.listing(), notes=())
+        return list_survey(listing, options).content(shown, options, progress)
+
+    key = _key("folder", resolved, seen.signature, str(options.size), *options.keys())
+    return Request(key, name, make, shown, seen.notes, seen.rule, seen.skipped)
 
 
 def _key(kind: str, path: Path, *parts: str) -> str:

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from convscope.data.alike import ALIKE, LEAST_SIDE, likenesses
-from convscope.data.folders import File
 from convscope.data.groups import number_of
+from convscope.data.listing import File
 from convscope.errors import one_line
 
 WORDS = re.compile(

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convscope.data.columns import FIELD, Columns, choose_columns, usual
-from convscope.data.folders import SPLITS, File, Listing, quoted
+from convscope.data.layout import SPLITS
+from convscope.data.listing import File, Listing, quoted
 from convscope.data.tables import Table
 from convscope.errors import UserError, one_line
 
@@ -308,7 +309,7 @@ class Disk:
     """Looks at files on the disk, each folder listed once: faster than file by file."""
 
     def __init__(self) -> None:
-        self.folders: dict[str, dict[str, os.DirEntry[str]] | None] = {}
+        self.folders: dict[str, dict[str, os.DirEntry[str]]] = {}
 
     def __call__(self, folder: str, name: str) -> tuple[str, str] | None:
         """What is wrong with a file, or "", and its stamp; None where it is missing."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from convscope.data.folders import SUFFIXES
+from convscope.data.listing import SUFFIXES
 from convscope.data.memory import refuse_what_does_not_fit
 from convscope.errors import UserError, one_line
 

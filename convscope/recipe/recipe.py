@@ -64,6 +64,10 @@ class Recipe:
         path=file,label=kind,split=part,group=patient.
     group_by: keep images together that belong together: by a column of the table, by parent
         (the image's folder) or by prefix (its name up to the last number).
+    resize: what becomes of images of a folder that are not square: crop keeps the centre,
+        squash changes the aspect ratio, pad adds black bars.
+    classes: which folders of images are classes: with nested, each folder that holds images;
+        else those of the root or of a split, with all images below.
     val: share of the training images held out for validation; with 0 the last epoch is the
         best.
     split_seed: draws the images that are held out for validation.
@@ -113,6 +117,8 @@ class Recipe:
     size: int | None = None
     columns: str | None = field(default=None, metadata=ADDED)
     group_by: str | None = field(default=None, metadata=ADDED)
+    resize: Literal["crop", "squash", "pad"] = field(default="crop", metadata=ADDED)
+    classes: Literal["folders", "nested"] = field(default="folders", metadata=ADDED)
     val: float = 0.1
     split_seed: int = 0
     limit: int | None = None

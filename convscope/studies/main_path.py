@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 from convscope import data as datasets
-from convscope.data import Dataset, NearDuplicates, near_duplicates
+from convscope.data import Dataset, NearDuplicates, Options, near_duplicates
 from convscope.engines import LocalEngine
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.machine import Costs, cores, resolve, this_machine
@@ -66,6 +67,8 @@ class StudyRequest:
     track: str | None
     command: str | None
     fallback: str = ""
+    resize: str = "crop"
+    classes: str = "folders"
 
 
 def study(
@@ -82,6 +85,8 @@ def study(
     size: int | None = None,
     columns: str | None = None,
     group_by: str | None = None,
+    resize: str = "crop",
+    classes: str = "folders",
     budget: str | float | None = None,
     search: Search | None = None,
     track: str | None = None,
@@ -99,12 +104,11 @@ def study(
     device: cpu, cuda, …; auto: the best one.
     workers: processes that train; None: as many as are fastest here.
     val: the share of training images that is held out for validation.
-    size, columns, group_by: how images of one's own are read, as for `load`.
+    size, columns, group_by, resize, classes: how one's own images are read, as for `load`.
     budget: a time into which the preset is made to fit ("10m", "1h30m", "90s" or seconds): fewer
         epochs and trials, then fewer seeds, then fewer training images.
     search: how the chapter `best` searches.
-    track: a tracker ("wandb") that mirrors every run.
-    watcher: sees the study go by.
+    track, watcher: a tracker ("wandb") mirrors every run; a watcher sees the study go by.
     command: the command that the report quotes; None: the one that corresponds to the arguments.
 
     Raises UserError for what cannot work, KeyboardInterrupt after reporting what is there.
@@ -122,6 +126,8 @@ def study(
         size=size,
         columns=columns,
         group_by=group_by,
+        resize=resize,
+        classes=classes,
         budget=None if budget is None else parse_budget(budget),
         search=search or Search(),
         track=track,
@@ -131,7 +137,10 @@ def study(
 
 
 def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
-    """Check, open, measure, plan, drive, save. Raises as `study`."""
+    """Check, open, measure, plan, drive, save.
+
+    Raises UserError, and KeyboardInterrupt after the report of what is there has been written.
+    """
     started = time.perf_counter()
     check(asked)
     with ExitStack() as stack:
@@ -169,6 +178,7 @@ def check(asked: StudyRequest) -> None:
         )
     if not 0.01 <= asked.val <= 0.9:
         raise UserError(f"val = {asked.val}: from 0.01 to 0.9; a study chooses by validation")
+    Options(asked.size, asked.columns, asked.group_by, asked.resize, asked.classes).check()
     check_search(asked.search)
     if asked.track is not None:
         check_tracker(asked.track)
@@ -208,6 +218,8 @@ def load(asked: StudyRequest, watcher: Watcher) -> tuple[Dataset, str]:
             size=asked.size,
             columns=asked.columns,
             group_by=asked.group_by,
+            resize=asked.resize,
+            classes=asked.classes,
             progress=watcher.step,
         )
 
@@ -236,6 +248,8 @@ def measure(
         size=asked.size,
         columns=asked.columns,
         group_by=asked.group_by,
+        resize=cast(Any, asked.resize),  # `check` knows that it is one of the values
+        classes=cast(Any, asked.classes),
         batch=min(BATCH, max(1, len(loaded.train) // 8)),
     )
     context = Context(
@@ -253,6 +267,8 @@ def measure(
         f"{loaded.name}: {len(loaded.train):,} training, {len(loaded.val):,} validation, "
         f"{len(loaded.test):,} test images"
     )
+    for line in loaded.said:
+        watcher.say(line)
     for note in notes_of(context):
         watcher.say(note)
     return context, measured_costs(folder, engine, loaded, forecast(context), watcher)
@@ -332,6 +348,8 @@ def command_of(asked: StudyRequest, data: str) -> str:
         "--size": (asked.size, None),
         "--columns": (asked.columns, None),
         "--group-by": (asked.group_by, None),
+        "--resize": (asked.resize, "crop"),
+        "--classes": (asked.classes, "folders"),
         "--budget": (None if asked.budget is None else f"{asked.budget:g}s", None),
         "--sampler": (asked.search.sampler, search.sampler),
         "--trials": (asked.search.trials, search.trials),

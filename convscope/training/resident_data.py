@@ -25,6 +25,8 @@ def dataset_of(recipe: Recipe, verify: bool = True) -> Dataset:
         size=recipe.size,
         columns=recipe.columns,
         group_by=recipe.group_by,
+        resize=recipe.resize,
+        classes=recipe.classes,
         verify=verify,
     )
 
