@@ -26,6 +26,10 @@ GIVEN: dict[str, tuple[list[str], Any]] = {
     "epochs": (["--epochs", "2"], 2),
     "seed": (["--seed", "3"], 3),
     "size": (["--size", "8"], 8),
+    "columns": (["--columns", "path=file,label=kind"], "path=file,label=kind"),
+    "group_by": (["--group-by", "who"], "who"),
+    "resize": (["--resize", "pad"], "pad"),
+    "classes": (["--classes", "nested"], "nested"),
     "val": (["--val", "0.2"], 0.2),
     "split_seed": (["--split-seed", "4"], 4),
     "limit": (["--limit", "60"], 60),
@@ -55,6 +59,16 @@ GIVEN: dict[str, tuple[list[str], Any]] = {
     "threads": (["--threads", "2"], 2),
     "kernels": (["--kernels", "library"], "library"),
 }
+
+
+def tabled(folder: Path, path: Path) -> Path:
+    """A table of a folder's images, six in each group."""
+    images = sorted(folder.rglob("*.png"))
+    rows = [
+        f"{file},{file.parent.name},{file.parent.name},{int(file.stem) // 6}" for file in images
+    ]
+    path.write_text("\n".join(["file,kind,label,who", *rows]))
+    return path
 
 
 def recipe_of(answer: Any) -> Recipe:
@@ -91,7 +105,9 @@ def test_a_value_that_is_given_arrives_in_the_recipe(
     name: str, cli: Cli, micro: Path, class_folder: Path, tmp_path: Path
 ) -> None:
     typed, value = GIVEN[name]
-    data = class_folder if name == "size" else micro
+    data = class_folder if name in ("size", "resize", "classes") else micro
+    if name in ("columns", "group_by"):
+        data = tabled(class_folder, tmp_path / "table.csv")
     model = ("--model", "convnet,width=2,depth=1,head=gap", "--epochs", "1", "--batch", "20")
     recipe = recipe_of(cli("train", data, *model, *FAST, *typed, "--out", tmp_path, "--json"))
     assert getattr(recipe, name) == value

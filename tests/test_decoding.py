@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,16 @@ from PIL import Image
 from pixels import image_file
 
 from convscope import data
+from convscope.data.decoding import RULES
+from convscope.errors import UserError
 
 
 def _decoded(
-    tmp_path: Path, save: Callable[[Path], object], ending: str = ".png", size: int | None = None
+    tmp_path: Path,
+    save: Callable[[Path], object],
+    ending: str = ".png",
+    size: int | None = None,
+    resize: str = "crop",
 ) -> np.ndarray:
     """The image as H×W×C, decoded as one of a folder of its like."""
     for name in ("a", "b"):
@@ -22,7 +29,12 @@ def _decoded(
             path = tmp_path / "kinds" / name / f"{i}{ending}"
             path.parent.mkdir(parents=True, exist_ok=True)
             save(path)
-    return data.load(tmp_path / "kinds", size=size).train.images[0].permute(1, 2, 0).numpy()
+    return (
+        data.load(tmp_path / "kinds", size=size, resize=resize)
+        .train.images[0]
+        .permute(1, 2, 0)
+        .numpy()
+    )
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path, cache: Path) -> None:
@@ -117,3 +129,105 @@ def test_resizing_keeps_the_centre_and_antialiases(tmp_path: Path, cache: Path) 
     )  # a fine checkerboard: grey when antialiased
     decoded = _decoded(tmp_path, lambda path: Image.fromarray(pixels).save(path), size=16)
     assert decoded.shape == (16, 16, 3) and abs(decoded.astype(int) - 127).max() < 20
+
+
+def test_the_rule_of_resizing(tmp_path: Path, cache: Path) -> None:
+    pixels = np.zeros((32, 96, 3), np.uint8)
+    pixels[:, :32], pixels[:, 32:64], pixels[:, 64:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    for name in "ab":
+        for i in range(4):
+            (tmp_path / "d" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "d" / name / f"{i}.png")
+    found = {rule: data.load(tmp_path / "d", size=32, resize=rule) for rule in RULES}
+    first = {rule: d.train.images[0].permute(1, 2, 0).numpy() for rule, d in found.items()}
+    assert (first["crop"] == (0, 255, 0)).all()
+    assert first["squash"][16, [4, 16, 28]].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    assert first["pad"][:10].max() == 0 and first["pad"][22:].max() == 0
+    assert first["pad"][16, [4, 16, 28]].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    for rule, words in RULES.items():
+        assert f"resized the images to 32×32 ({words}): they were 96×32" in found[rule].notes[0]
+    assert len({d.hash for d in found.values()}) == 3
+    assert data.load(tmp_path / "d", size=32).hash == found["crop"].hash
+    with pytest.raises(UserError, match="resize = 'fit': must be crop, squash or pad"):
+        data.load(tmp_path / "d", resize="fit")
+    with pytest.raises(UserError, match="resize = pad: shapes has no use for it"):
+        data.load("shapes", resize="pad")
+
+
+def test_rotated_photographs_are_padded_upright(tmp_path: Path, cache: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored on its side
+    pixels = np.full((16, 32), 255, np.uint8)
+    decoded = _decoded(
+        tmp_path, lambda path: Image.fromarray(pixels).save(path, exif=exif), resize="pad"
+    )[..., 0]
+    assert decoded.shape == (16, 16) and decoded[:, 8].min() > 250 and decoded[:, :3].max() < 5
+
+
+def _frames(path: Path) -> None:
+    """Red, then green."""
+    first, second = (Image.new("RGB", (20, 20), colour) for colour in ("red", "green"))
+    first.save(path, save_all=True, append_images=[second], duration=40, lossless=True)
+
+
+@pytest.mark.parametrize(
+    ("ending", "format"),
+    [(".gif", "GIF"), (".webp", "WEBP"), (".png", "PNG"), (".tiff", "TIFF")],
+)
+def test_the_first_of_several_frames_is_read_and_said(
+    tmp_path: Path, cache: Path, ending: str, format: str
+) -> None:
+    assert _decoded(tmp_path, _frames, ending)[5, 5].tolist() == [255, 0, 0]
+    notes = data.load(tmp_path / "kinds").notes
+    assert notes[0] == f"8 files hold several frames or pages ({format}): the first one is read"
+
+
+def test_the_first_picture_of_an_mpo_file_is_read(tmp_path: Path, cache: Path) -> None:
+    def save(path: Path) -> None:
+        first, second = (Image.new("RGB", (20, 20), colour) for colour in ("red", "green"))
+        first.save(path, "MPO", save_all=True, append_images=[second])
+
+    assert abs(_decoded(tmp_path, save, ".jpg")[5, 5].astype(int) - (254, 0, 0)).max() < 3
+    assert "several frames or pages (MPO)" in data.load(tmp_path / "kinds").notes[0]
+
+
+def test_a_palette_with_shades_of_transparency_is_laid_on_white(
+    tmp_path: Path, cache: Path
+) -> None:
+    image = Image.new("P", (20, 20), 1)
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    half = _decoded(tmp_path, lambda path: image.save(path, transparency=bytes([255, 128])))
+    assert half[3, 3].tolist() == pytest.approx([255, 127, 127], abs=1)
+
+
+def test_grey_and_colour_together_have_three_channels(tmp_path: Path, cache: Path) -> None:
+    for i in range(4):
+        image_file(tmp_path / "d" / "a" / f"{i}.png")
+        image_file(tmp_path / "d" / "b" / f"{i}.webp", mode="L", lossless=True)
+        image_file(tmp_path / "d" / "b" / f"{i}.png", mode="L")
+    found = data.load(tmp_path / "d", val=0)
+    assert found.in_shape == (3, 20, 20) and found.preview is not None
+    assert found.notes[0] == "4 of 12 images are grey: their three channels are equal"
+    grey = found.train.images[found.train.labels == 1]
+    assert bool((grey[:, 0] == grey[:, 2]).all())
+    assert found.preview.formats == {"PNG": 8, "WEBP": 4}
+
+
+def test_a_preview_says_what_the_files_are(tmp_path: Path, cache: Path) -> None:
+    for i, size in enumerate([(30, 50), (30, 50), (70, 39), (200, 100)]):
+        image_file(tmp_path / "d" / "a" / f"{i}.png", size)
+        image_file(tmp_path / "d" / "b" / f"{i}.jpg", size)
+    (tmp_path / "d" / "a" / "labels.csv").write_text("x")
+    info = data.info(data.load(tmp_path / "d"))
+    lines = str(info).splitlines()
+    assert lines[1:6] == [
+        "read as: 2 classes, no folders of splits",
+        "formats: 4 PNG, 4 JPEG",
+        "pixels: 8 RGB",
+        "sizes: 4 30×50, 2 70×39, 2 200×100; from 30×50 to 200×100",
+        "resized the images to 36×36 (shorter side, centre kept): they were 30×50 to 200×100",
+    ]
+    assert lines[6] == "skipped 1 entry (not an image): 'a/labels.csv'"
+    tree = json.loads(json.dumps(info.to_json()))
+    assert tree["preview"]["sizes"] == {"30×50": 4, "70×39": 2, "200×100": 2}
+    assert tree["preview"]["skipped"][0]["why"] == "not an image"

@@ -16,7 +16,7 @@ from PIL import Image
 from pixels import arrays, image_file, refused
 
 from convscope import data
-from convscope.data import memory, resolving
+from convscope.data import listed, memory
 from convscope.errors import UserError
 
 
@@ -48,7 +48,7 @@ def test_an_unchanged_folder_is_decoded_once(root: Path, monkeypatch: pytest.Mon
     calls: list[tuple[str, int, int | None]] = []
     first = data.load(root, progress=lambda *call: calls.append(call))
     assert calls[-1] == ("decoding", 20, 20) and ("reading headers", 20, 20) in calls
-    monkeypatch.setattr(resolving, "read_images", lambda *arguments: pytest.fail("decoded twice"))
+    monkeypatch.setattr(listed, "read_images", lambda *arguments: pytest.fail("decoded twice"))
     assert data.load(root).hash == first.hash and data.load(root).notes == first.notes
     monkeypatch.undo()
     monkeypatch.setenv("CONVSCOPE_CACHE", str(root.parent / "cache"))
@@ -77,10 +77,10 @@ def test_hidden_and_other_files_are_skipped_and_said(root: Path) -> None:
     (root / "cat" / ".#lock").symlink_to("nobody@nowhere")
     pets = data.load(root)
     assert pets.classes == ("cat", "dog")
-    assert "skipped 5 hidden or non-image entries" in pets.notes[0]
-    assert all(
-        name in pets.notes[0]
-        for name in (".ipynb_checkpoints", "cat/.hidden.png", "cat/notes.txt", "README.md")
+    assert pets.notes[:3] == (
+        "skipped 2 entries (hidden): 'cat/.#lock', 'cat/.hidden.png'",
+        "skipped 1 entry (made by a system, such as thumbnails): '.ipynb_checkpoints'",
+        "skipped 2 entries (not an image): 'README.md', 'cat/notes.txt'",
     )
 
 
@@ -192,7 +192,7 @@ def test_folders_without_two_full_classes_arerefused(root: Path, tmp_path: Path)
         (tmp_path / "few" / name).mkdir()
     refused(tmp_path / "few", "fewer images (1) than classes (3)")
     image_file(tmp_path / "test-only" / "test" / "a" / "0.png")
-    refused(tmp_path / "test-only", "has test but no train folder")
+    refused(tmp_path / "test-only", "test/ holds class folders but there is no train folder")
     refused(tmp_path / "flat" / "a.png", "not a folder")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,9 @@ def test_info_counts_duplicates(tmp_path: Path, cache: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"x_train": np.zeros((30, 8, 8), np.float32)}, "x_train is float32; store uint8"),
+        ({"x_train": np.full((30, 8, 8), np.nan, np.float32)}, "not finite; store uint8"),
+        ({"x_train": np.zeros((30, 8, 8), "U1")}, "x_train is <U1; store uint8"),
+        ({"y_train": np.ones((30, 3), np.int64)}, "y_train has 3 labels for each image"),
         ({"x_train": np.zeros((30, 8, 8, 9), np.uint8)}, "has shape"),
         ({"y_train": np.zeros(29, np.int64)}, "30 images in x_train and 29 labels"),
         ({"y_train": np.full(30, -1)}, "whole numbers from 0"),
@@ -113,3 +116,85 @@ def test_files_that_are_not_npz_arerefused(
     np.savez(path, x_train=images, y_train=labels)
     monkeypatch.setattr(memory, "free_memory", lambda: 1_000)
     refused(path, "of memory are free")
+
+
+@pytest.mark.parametrize(
+    ("names", "sizes"),
+    [
+        ("train_images train_labels val_images val_labels test_images test_labels", (30, 9, 6)),
+        ("X_train Y_train X_val Y_val X_test Y_test", (30, 9, 6)),
+        ("trainX trainY validX validY testX testY", (30, 9, 6)),
+        ("train_x train_y dev_x dev_y test_x test_y", (30, 9, 6)),
+        ("images_train labels_train images_valid labels_valid images_test labels_test", (30, 9, 6)),
+        ("train_data train_target val_data val_target test_data test_target", (30, 9, 6)),
+        ("x y", (24, 0, 6)),
+        ("data target", (24, 0, 6)),
+        ("arr_0 arr_1", (24, 0, 6)),
+    ],
+)
+def test_names_of_arrays_as_they_occur(
+    tmp_path: Path, cache: Path, names: str, sizes: tuple[int, ...]
+) -> None:
+    images, labels = _arrays_of(30, (8, 8))
+    counts = (30, 30, 9, 9, 6, 6)
+    arrays = {
+        name: (labels[:n, None] if i % 2 else images[:n]).astype(np.uint8)
+        for i, (name, n) in enumerate(zip(names.split(), counts, strict=False))
+    }
+    np.savez(tmp_path / "d.npz", **arrays)
+    found = data.load(tmp_path / "d.npz", val=0)
+    assert found.in_shape == (1, 8, 8) and found.classes == ("0", "1", "2")
+    assert (len(found.train), len(found.val), len(found.test)) == sizes
+    first, second = names.split()[:2]
+    usual = first in ("train_images", "x_train", "images")
+    assert usual or f"{first} with {second}" in found.notes[0]
+
+
+def test_arrays_that_are_not_used_are_said_and_doubtful_ones_refused(
+    tmp_path: Path, cache: Path
+) -> None:
+    images, labels = _arrays_of(30, (8, 8))
+    path = tmp_path / "d.npz"
+    np.savez(path, x_train=images, y_train=labels, x_test=images[:3], masks=images)
+    assert data.load(path).notes[0] == "arrays that are not used: 'masks', 'x_test'"
+    np.savez(path, X_train=images, train_data=images, y_train=labels)
+    refused(path, "'X_train', 'train_data' may all be the train images; keep one")
+    np.savez(path, x_train=images, train_images=images + 1, y_train=labels)
+    assert np.array_equal(arrays(data.load(path, val=0).train)[0][0, ..., 0], images[0])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda images: images / np.float32(255), ""),
+        (lambda images: images.astype(np.float64), "values from 0 to 255: 255 is white"),
+        (lambda images: images.astype(np.int64), "read as 8 bits, 255 is white"),
+        (lambda images: images.astype(np.uint16) * 16, "read as 12 bits, 4,095 is white"),
+        (lambda images: images / np.float32(127.5) - 1, "from -1 to 1: stretched to 0 … 255"),
+    ],
+)
+def test_numbers_of_other_types_become_bytes(
+    tmp_path: Path, cache: Path, make: Callable[[np.ndarray], np.ndarray], said: str
+) -> None:
+    images, labels = _arrays_of(30, (9, 8))
+    images[0, 0, :2] = 0, 255
+    np.savez(
+        tmp_path / "d.npz",
+        x_train=make(images),
+        y_train=labels,
+        x_test=make(images[:6]),
+        y_test=labels[:6],
+    )
+    found = data.load(tmp_path / "d.npz", val=0)
+    assert abs(arrays(found.train)[0][..., 0].astype(int) - images).max() <= (1 if said else 0)
+    assert found.notes == () if not said else said in found.notes[0]
+
+
+def test_bits_and_labels_of_ones(tmp_path: Path, cache: Path) -> None:
+    images, labels = _arrays_of(30, (8, 8))
+    np.savez(tmp_path / "d.npz", x=images > 127, y=np.eye(3)[labels])
+    found = data.load(tmp_path / "d.npz", val=0)
+    pixels, kept = arrays(found.train, found.test)
+    assert set(np.unique(pixels)) == {0, 255} and np.bincount(kept).tolist() == [10, 10, 10]
+    np.savez(tmp_path / "d.npz", x_train=images / 255, y_train=labels, x_test=images, y_test=labels)
+    refused(tmp_path / "d.npz", "images are float64 and uint8; give all one type")

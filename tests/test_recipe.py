@@ -75,6 +75,8 @@ recipes = st.builds(
     epochs=st.integers(1, 1_000_000),
     seed=st.integers(0, 2**63 - 1),
     size=st.none() | st.integers(1, 4096),
+    resize=st.sampled_from(["crop", "squash", "pad"]),
+    classes=st.sampled_from(["folders", "nested"]),
     val=st.floats(0.0, 0.9),
     limit=st.none() | st.integers(1, 2**40),
     label_noise=st.floats(0.0, 1.0),
@@ -163,6 +165,8 @@ def test_every_field_counts() -> None:
         "seed": 1,
         "data_hash": "a",
         "size": 32,
+        "resize": "pad",
+        "classes": "nested",
         "val": 0.2,
         "split_seed": 1,
         "limit": 10,
@@ -191,6 +195,8 @@ def test_every_field_counts() -> None:
         "evaluate_every": 2,
         "subset_seed": 3,
         "noise_seed": 4,
+        "columns": "path=file",
+        "group_by": "parent",
     }
     assert set(changes) == set(vars(Recipe()))
     ids = {replace(Recipe(), **{name: value}).id for name, value in changes.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convscope.cli.options import Json, NamedData, Size
+from convscope.cli.options import Classes, Columns, GroupBy, Json, NamedData, Resize, Size
 from convscope.cli.printing import show
 
 
@@ -14,19 +14,51 @@ def data_list(as_json: Json = False) -> None:
     show("\n".join(f"{name:<14}  {line}" for name, line in known.items()), as_json, known)
 
 
-def data_fetch(data: NamedData, size: Size = None) -> None:
+def data_fetch(
+    data: NamedData,
+    size: Size = None,
+    columns: Columns = None,
+    group_by: GroupBy = None,
+    resize: Resize = "crop",
+    classes: Classes = "folders",
+) -> None:
     """Bring a data set into the cache, checked."""
     from convscope.data import fetch
     from convscope.studies import Lines
 
-    print(fetch(data, size=size, progress=Lines().step))
+    folder = fetch(
+        data,
+        size=size,
+        columns=columns,
+        group_by=group_by,
+        resize=resize,
+        classes=classes,
+        progress=Lines().step,
+    )
+    print(folder)
 
 
-def data_info(data: NamedData, size: Size = None, as_json: Json = False) -> None:
-    """Counts, class balance, duplicates, near-duplicates, mean and standard deviation."""
+def data_info(
+    data: NamedData,
+    size: Size = None,
+    columns: Columns = None,
+    group_by: GroupBy = None,
+    resize: Resize = "crop",
+    classes: Classes = "folders",
+    as_json: Json = False,
+) -> None:
+    """Files, sizes, what was skipped; classes and their counts, duplicates, mean, deviation."""
     from convscope.data import info, load
     from convscope.studies import Lines
 
-    loaded = load(data, size=size, progress=Lines().step)
+    loaded = load(
+        data,
+        size=size,
+        columns=columns,
+        group_by=group_by,
+        resize=resize,
+        classes=classes,
+        progress=Lines().step,
+    )
     found = info(loaded, near=True)
     show(f"{loaded}\n\n{found}", as_json, found.to_json())

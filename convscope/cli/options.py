@@ -12,11 +12,18 @@ from convscope.errors import UserError, one_line
 Data = Annotated[
     str | None,
     typer.Argument(
-        help="cifar10, fashion-mnist, shapes, a folder of images or an .npz file.",
+        help="cifar10, fashion-mnist, shapes, or own images: a folder, a table (.csv, .tsv, "
+        ".parquet), an archive (.zip, .tar.gz), hf:OWNER/NAME or an .npz file.",
         show_default="cifar10",
     ),
 ]
-NamedData = Annotated[str, typer.Argument(help="A known name, a folder of images or an .npz file.")]
+NamedData = Annotated[
+    str,
+    typer.Argument(
+        help="A known name, or own images: a folder, a table (.csv, .tsv, .parquet), an archive "
+        "(.zip, .tar.gz), hf:OWNER/NAME or an .npz file."
+    ),
+]
 Model = Annotated[
     str,
     typer.Argument(
@@ -27,6 +34,36 @@ Size = Annotated[
     int | None,
     typer.Option(
         help="Side in pixels of the images of a folder.", show_default="chosen from the images"
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of a table whose names are not the usual ones: "
+        "path=file,label=kind,split=part,group=patient.",
+        show_default="found by their usual names",
+    ),
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        help="Keep images together that belong together: a column of the table, parent (the "
+        "image's folder) or prefix (its name up to the last number).",
+        show_default="a table's column of groups",
+    ),
+]
+Resize = Annotated[
+    str,
+    typer.Option(
+        help="What becomes of images of a folder that are not square: crop keeps the centre, "
+        "squash changes the aspect ratio, pad adds black bars."
+    ),
+]
+Classes = Annotated[
+    str,
+    typer.Option(
+        help="folders: a class is a folder of the root or of a split; "
+        "nested: each folder that holds images is a class, as a/b."
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convscope.cli.options import Data, Device, Json, Kernels, Size, Track, restrict_kernels
+from convscope.cli.options import (
+    Classes,
+    Columns,
+    Data,
+    Device,
+    GroupBy,
+    Json,
+    Kernels,
+    Resize,
+    Size,
+    Track,
+    restrict_kernels,
+)
 from convscope.cli.printing import say, typed
 from convscope.errors import one_line
 
@@ -51,6 +63,10 @@ def study(
     kernels: Kernels = None,
     val: Val = 0.1,
     size: Size = None,
+    columns: Columns = None,
+    group_by: GroupBy = None,
+    resize: Resize = "crop",
+    classes: Classes = "folders",
     budget: Budget = None,
     sampler: Sampler = "tpe",
     trials: Trials = None,
@@ -82,12 +98,21 @@ def study(
             workers=workers,
             val=val,
             size=size,
+            columns=columns,
+            group_by=group_by,
+            resize=resize,
+            classes=classes,
             budget=budget,
             search=Search(sampler, trials, minutes),
             track=track,
             watcher=watcher,
             command=typed(),
         )
+    _tell(result, as_json)
+
+
+def _tell(result: Study, as_json: bool) -> None:
+    """Print what came out; exit with 1 where a run failed."""
     for run in result.failed:
         say(f"failed: run {run.id}: {one_line(run.message)}")
     if as_json:

@@ -65,6 +65,7 @@ def train(
         changed = replace(changed, device=check_device(device or "auto"))
     if not from_file:
         changed = measured(changed, given)
+    loaded = said_first(changed, loaded)
     run = trackers.train_tracked(changed, out, track, data=loaded, log=print_epoch, say=say)
     tree = {"id": run.id, "path": str(run.path), "status": run.status}
     show(run, as_json, {**tree, "size": run.size, "rows": run.rows})
@@ -88,6 +89,16 @@ def starting_point(source: str | None, given: dict[str, Any]) -> tuple[Recipe, D
         replace(named(source, 1), **given)
     )  # its data do not depend on their number
     return named(source, min(given.get("limit", len(loaded.train)), len(loaded.train))), loaded
+
+
+def said_first(recipe: Recipe, loaded: Dataset | None) -> Dataset:
+    """The recipe's data; how files were read is said before anything is trained."""
+    from convscope.training import dataset_of
+
+    data = loaded or dataset_of(recipe)
+    for line in data.said:
+        say(line)
+    return data
 
 
 def measured(recipe: Recipe, given: Collection[str]) -> Recipe:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from convscope.data.dataset import Split as Split
     from convscope.data.dataset import info as info
     from convscope.data.known import DataUnavailable as DataUnavailable
+    from convscope.data.listed import Options as Options
     from convscope.data.loading import fetch as fetch
     from convscope.data.loading import load as load
     from convscope.data.resolving import names as names
@@ -24,6 +25,7 @@ _HOMES = {
     "NearDuplicates": "alike",
     "Split": "dataset",
     "cache_folder": "cache",
+    "Options": "listed",
     "fetch": "loading",
     "info": "dataset",
     "load": "loading",

@@ -1,7 +1,7 @@
 """The cache of data sets: one memory-mapped form with hashes, shared by all processes.
 
-The form is a folder: {train,val,test}_images.npy (uint8 N×H×W×C), …_labels.npy (int64 N) and
-meta.json.
+The form is a folder: {train,val,test}_images.npy (uint8 N×H×W×C), …_labels.npy (int64 N),
+meta.json, and train_groups.npy (int64 N) where the training images have groups.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convscope.data.content import Content, Splits
 from convscope.errors import UserError, one_line
@@ -26,7 +30,11 @@ from convscope.files import parse_json, sync_folder
 
 FORMAT = 1  # of the cache; another number is another folder
 
+_PARTS = 4  # of an array, summed at once
+
 SPLITS = ("train", "val", "test")
+
+GROUPS = "train_groups.npy"
 
 LEFT_OVER_AFTER = 86_400  # seconds until the workspace of a process that was killed is removed
 
@@ -126,22 +134,24 @@ def write_cached(target: Path, content: Content, workspace: Path) -> None:
     """
     folder = workspace / "cache"
     folder.mkdir()
-    sizes = {}
-    for split, pair in content.splits.items():
-        for kind, array in zip(("images", "labels"), pair, strict=True):
-            with open(folder / f"{split}_{kind}.npy", "wb") as file:
-                np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-                sizes[f"{split}_{kind}.npy"] = file.tell()
+    arrays = {
+        f"{split}_{kind}.npy": array
+        for split, pair in content.splits.items()
+        for kind, array in zip(("images", "labels"), pair, strict=True)
+    }
+    if content.groups is not None:
+        arrays[GROUPS] = content.groups
+    sizes = {name: _write_array(folder / name, array) for name, array in arrays.items()}
     meta = {
         "format": FORMAT,
         "classes": list(content.classes),
-        "hash": _digest(content.splits, content.classes),
+        "hash": _digest(content.splits, content.classes, content.groups),
         "source": content.source,
         "licence": content.licence,
         "notes": list(content.notes),
         "files": sizes,
+        "crc32": _crcs(content.splits, content.groups),
+        "preview": content.preview and asdict(content.preview),
     }
     with open(folder / "meta.json", "w", encoding="utf-8") as file:
         json.dump(meta | {"checksum": _checksum(meta)}, file, indent=1)
@@ -154,6 +164,15 @@ def write_cached(target: Path, content: Content, workspace: Path) -> None:
         if not target.exists():
             raise
     sync_folder(target.parent)
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> int:
+    """Write an array and sync it to the disk; returns the file's size."""
+    with open(path, "wb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
 
 
 def open_cached(folder: Path, verify: bool) -> Stored:
@@ -173,7 +192,10 @@ def open_cached(folder: Path, verify: bool) -> Stored:
         for split in SPLITS:
             if f"{split}_images.npy" in meta["files"]:
                 splits[split] = _open_split(folder, split, meta["files"])
-        if verify and _digest(splits, tuple(meta["classes"])) != meta["hash"]:
+        groups = open_groups(folder, meta)
+        if groups is not None and len(groups) != len(splits["train"][1]):
+            raise Damaged("the groups are not as many as the training images")
+        if verify and not _as_written(meta, splits, groups):
             raise Damaged("its hash differs")
     except UNREADABLE as error:
         raise Damaged(one_line(f"{type(error).__name__}: {error}", 80)) from error
@@ -192,11 +214,60 @@ def _open_split(folder: Path, split: str, sizes: dict[str, int]) -> Any:
     return images, labels
 
 
-def _digest(splits: Splits, classes: tuple[str, ...]) -> str:
-    """SHA-256 of shapes, classes, pixels and labels."""
+def open_groups(folder: Path, meta: dict[str, Any]) -> NDArray[np.int64] | None:
+    """The group of each training image; None where the data have none.
+
+    folder: the data set's folder in the cache.
+    meta: of that folder.
+
+    Raises Damaged where they are not what was written.
+    """
+    if GROUPS not in meta["files"]:
+        return None
+    path = folder / GROUPS
+    if path.stat().st_size != meta["files"][GROUPS]:
+        raise Damaged(f"{GROUPS} has another size")
+    groups = np.load(path, allow_pickle=False)
+    if groups.dtype != np.int64 or groups.ndim != 1:
+        raise Damaged(f"{GROUPS} has another header")
+    return groups
+
+
+def _as_written(meta: Mapping[str, Any], splits: Splits, groups: NDArray[np.int64] | None) -> bool:
+    """Whether the arrays hold what was written.
+
+    The checksums, which find what a disk may do, take a third of the hash's time.
+    """
+    if "crc32" in meta:
+        return _crcs(splits, groups) == meta["crc32"]
+    return _digest(splits, tuple(meta["classes"]), groups) == meta["hash"]  # of version 0.1.0
+
+
+def _crcs(splits: Splits, groups: NDArray[np.int64] | None) -> dict[str, list[int]]:
+    """Split -> CRC-32 of its images and labels, in parts that several threads compute.
+
+    The groups, where there are such, are a part of their own.
+    """
+    arrays: dict[str, tuple[NDArray[Any], ...]] = {**splits}
+    if groups is not None:
+        arrays["groups"] = (groups,)
+    parts = {
+        name: [part for array in some for part in np.array_split(array.reshape(-1), _PARTS)]
+        for name, some in arrays.items()
+    }
+    with ThreadPoolExecutor(_PARTS) as pool:
+        return {
+            name: list(pool.map(lambda part: zlib.crc32(part.data.cast("B")), some))
+            for name, some in parts.items()
+        }
+
+
+def _digest(splits: Splits, classes: tuple[str, ...], groups: NDArray[np.int64] | None) -> str:
+    """SHA-256 of shapes, classes, pixels, labels and groups, where there are such."""
     shapes = {split: splits[split][0].shape for split in SPLITS if split in splits}
     digest = hashlib.sha256(json.dumps([list(classes), shapes]).encode())
-    for array in (array for split in SPLITS if split in splits for array in splits[split]):
+    arrays = [array for split in SPLITS if split in splits for array in splits[split]]
+    for array in arrays if groups is None else [*arrays, groups]:
         digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data.cast("B"))
     return digest.hexdigest()
 

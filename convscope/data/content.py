@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from convscope.data.preview import Preview
 
 Progress = Callable[[str, int, int | None], None]  # what is done, how much of it, of how much
 
@@ -25,6 +29,8 @@ class Content:
     source: where the data came from, in words.
     licence: under which terms.
     notes: sentences to show to the user, without the full stop.
+    groups: a number for each training image; no group may be in two splits. None: no groups.
+    preview: what the files were, where the source tells.
     """
 
     splits: Splits
@@ -32,6 +38,8 @@ class Content:
     source: str
     licence: str
     notes: tuple[str, ...] = ()
+    groups: NDArray[np.int64] | None = None
+    preview: Preview | None = None
 
 
 # makes the content in a folder that is the caller's to delete

@@ -13,6 +13,7 @@ from convscope.errors import one_line
 
 if TYPE_CHECKING:
     from convscope.data.alike import NearDuplicates
+    from convscope.data.preview import Preview
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Dataset:
     licence: under which terms.
     notes: sentences to show to the user, without the full stop.
     held_out: (val, split_seed) that `load` was given; None for data made by hand.
+    preview: what the files were, where the source tells.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Dataset:
     licence: str
     notes: tuple[str, ...]
     held_out: tuple[float, int] | None = None
+    preview: Preview | None = None
 
     @property
     def in_shape(self) -> tuple[int, int, int]:
@@ -66,6 +69,11 @@ class Dataset:
     @property
     def num_classes(self) -> int:
         return len(self.classes)
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """How the files were read and what was skipped: to be said before training."""
+        return () if self.preview is None else (f"read as {self.preview.rule}", *self.notes)
 
     def __str__(self) -> str:
         channels, height, width = self.in_shape
@@ -91,6 +99,7 @@ class DataInfo:
     mean: of the training pixels in [0, 1], one per channel.
     std: their population standard deviation, one per channel.
     near: what a search for near-duplicates found; empty where there was none.
+    preview: what the files were, where the source tells.
     """
 
     name: str
@@ -102,6 +111,7 @@ class DataInfo:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     near: tuple[NearDuplicates, ...] = ()
+    preview: Preview | None = None
 
     def __str__(self) -> str:
         rows = [("class", *self.counts)]
@@ -118,7 +128,8 @@ class DataInfo:
             f"{self.test_duplicates:,} test images are in train or val"
         )
         near = [f"near-duplicates: {found}" for found in self.near]
-        return "\n".join([one_line(self.name), *lines, "", duplicates, *near])
+        before = [] if self.preview is None else [str(self.preview), ""]
+        return "\n".join([one_line(self.name), *before, *lines, "", duplicates, *near])
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values."""
@@ -168,4 +179,5 @@ def info(data: Dataset, *, near: bool = False) -> DataInfo:
         mean=tuple(mean.tolist()),
         std=tuple(std.tolist()),
         near=near_duplicates(data) if near else (),
+        preview=data.preview,
     )

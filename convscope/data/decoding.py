@@ -4,48 +4,58 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convscope.data.content import Pair, Progress
-from convscope.data.folders import NUM_NAMED, File, Listing
+from convscope.data.depth import Extent, Scale, extent_of, scale_of
+from convscope.data.listing import NUM_NAMED, File, Listing
 from convscope.data.memory import refuse_what_does_not_fit
+from convscope.data.pixels import Header, Resize, decode, fault_of, read_header, read_values
+from convscope.data.preview import Preview, preview_of
 from convscope.errors import UserError, one_line
-
-if TYPE_CHECKING:
-    import PIL.Image
-
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # decoders that run no other program
-
-GREY = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
-
-MAX_PIXELS = 50_000_000
 
 MIN_SIDE, MAX_SIDE = 16, 64  # of the side that is chosen from the images
 
-EXIF_ORIENTATION = 0x0112
+AT_ONCE = 32  # files that a thread takes
+
+READING = 2  # revision of the way from files to pixels: another one is decoded anew
+
+RULES = {  # of resizing -> in words
+    "crop": "shorter side, centre kept",
+    "squash": "both sides, aspect ratios change",
+    "pad": "longer side, black bars",
+}
 
 
 @dataclass(frozen=True)
-class _Header:
-    width: int
-    height: int
-    grey: bool
+class Images:
+    """What was decoded.
+
+    splits: split -> (uint8 N×H×W×C, labels).
+    notes: what is to be said of it, sentences without the full stop.
+    preview: what the files were.
+    """
+
+    splits: dict[str, Pair]
+    notes: tuple[str, ...]
+    preview: Preview
 
 
 def read_images(
-    listing: Listing, size: int | None, progress: Progress | None
-) -> tuple[dict[str, Pair], tuple[str, ...]]:
-    """Decode a listed folder: split -> (uint8 N×H×W×C, labels), and notes.
+    listing: Listing, size: int | None, progress: Progress | None, resize: Resize = "crop"
+) -> Images:
+    """Decode listed images.
 
-    listing: the folder.
+    listing: the images.
     size: side of the images in pixels; None chooses it from the images.
     progress: called with what is done, how much of it, and of how much.
+    resize: what becomes of images that are not square.
 
     Raises UserError that names the bad files together, and where the images would not fit into
     free memory.
@@ -59,27 +69,48 @@ def read_images(
         warnings.simplefilter("ignore")
         headers = _read_headers(listing, bad, progress)
         side, resized = _choose_side(list(headers.values()), size)
-        decoded = _decode_all(listing, headers, side, bad, progress)
+        scales = _scales(headers, bad, progress)
+        decoded = _decode_all(listing, headers, side, bad, progress, resize, scales)
     if bad:
         raise UserError(_bad_files(listing, bad))
+    if resized:
+        resized = f"resized the images to {side}×{side} ({RULES[resize]}): {resized}"
     splits: dict[str, Pair] = {}
     for split in {file.split: None for file in listing.files}:
         rows = np.array([file.split == split for file in listing.files])
         labels = np.array([file.label for file in listing.files], np.int64)
         splits[split] = (decoded if rows.all() else decoded[rows], labels[rows])
-    if not resized:
-        return splits, ()
-    note = f"resized the images to {side}×{side} (shorter side, centre kept): {resized}"
-    return splits, (note,)
+    found = list(headers.values())
+    notes = (*_notes(found), *(scale.said for scale in scales.values()), resized)
+    preview = preview_of(listing.rule, found, resized, listing.skipped)
+    return Images(splits, tuple(note for note in notes if note), preview)
+
+
+def _notes(headers: Sequence[Header]) -> tuple[str, ...]:
+    """What is to be said of frames and of grey images among colours."""
+    several = [header.format for header in headers if header.several]
+    grey = sum(header.grey for header in headers)
+    notes = []
+    if several:
+        formats = ", ".join(sorted(set(several)))
+        one = len(several) == 1
+        said = f"{len(several):,} file{' holds' if one else 's hold'} several frames or pages"
+        notes.append(f"{said} ({formats}): the first one is read")
+    if 0 < grey < len(headers):
+        notes.append(
+            f"{grey:,} of {len(headers):,} images are grey: their three channels are equal"
+        )
+    return tuple(notes)
 
 
 def _read_headers(
     listing: Listing, bad: dict[File, str], progress: Progress | None
-) -> dict[File, _Header]:
+) -> dict[File, Header]:
     """The headers of the readable files; `bad` is told of the others."""
     readable = [file for file in listing.files if not file.status]
-    headers: dict[File, _Header] = {}
-    read = _parallel(_read_header, readable, "reading headers", progress)
+    headers: dict[File, Header] = {}
+    paths = [file.path for file in readable]
+    read = _parallel(read_header, paths, "reading headers", progress)
     for file, header in zip(readable, read, strict=True):
         if isinstance(header, str):
             bad[file] = header
@@ -88,12 +119,40 @@ def _read_headers(
     return headers
 
 
+def _scales(
+    headers: Mapping[File, Header], bad: dict[File, str], progress: Progress | None
+) -> dict[str, Scale]:
+    """Depth -> the range of its values in all images; `bad` is told of faults."""
+    wide = [(file, header) for file, header in headers.items() if header.depth]
+
+    def extent(job: tuple[File, Header]) -> Extent | str:
+        values = read_values(job[0].path)
+        try:
+            return values if isinstance(values, str) else extent_of(values, len(wide), job[1].bits)
+        except UserError as error:
+            return fault_of(error)
+
+    extents: dict[str, list[Extent]] = {}
+    for (file, header), found in zip(
+        wide, _parallel(extent, wide, "reading ranges", progress), strict=True
+    ):
+        if isinstance(found, str):
+            bad[file] = found
+        else:
+            extents.setdefault(header.depth, []).append(found)
+    return {
+        depth: scale_of(found, f"{len(found):,} {depth} images") for depth, found in extents.items()
+    }
+
+
 def _decode_all(
     listing: Listing,
-    headers: dict[File, _Header],
+    headers: Mapping[File, Header],
     side: int,
     bad: dict[File, str],
     progress: Progress | None,
+    resize: Resize,
+    scales: Mapping[str, Scale],
 ) -> NDArray[np.uint8]:
     """All images as uint8 N×side×side×C, C = 1 where all are grey; `bad` is told of faults."""
     channels = 1 if all(header.grey for header in headers.values()) else 3
@@ -104,11 +163,13 @@ def _decode_all(
     )
     decoded = np.empty((len(headers), side, side, channels), np.uint8)
 
-    def decode(job: tuple[int, File]) -> str:
-        return _decode(job[1], decoded[job[0]])
+    def one(job: tuple[int, File]) -> str:
+        return decode(job[1].path, decoded[job[0]], resize, scales)
 
-    faults = _parallel(decode, list(enumerate(headers)), "decoding", progress)
-    bad |= {file: fault for file, fault in zip(headers, faults, strict=True) if fault}
+    faults = _parallel(one, list(enumerate(headers)), "decoding", progress)
+    for file, fault in zip(headers, faults, strict=True):
+        if fault:
+            bad.setdefault(file, fault)
     return decoded
 
 
@@ -123,7 +184,7 @@ def _bad_files(listing: Listing, bad: dict[File, str]) -> str:
     )
 
 
-def _choose_side(headers: list[_Header], size: int | None) -> tuple[int, str]:
+def _choose_side(headers: list[Header], size: int | None) -> tuple[int, str]:
     """The side of the squares, and what was resized ("" if all images have this size)."""
     if not headers:
         return size or MIN_SIDE, ""
@@ -145,103 +206,17 @@ def _parallel(
 ) -> list[Any]:
     """work(job) for each job, in order, on a few threads: Pillow releases Python's lock."""
     results: list[Any] = []
+
+    def some(part: list[Any]) -> list[Any]:
+        return [work(job) for job in part]
+
+    parts = [jobs[start : start + AT_ONCE] for start in range(0, len(jobs), AT_ONCE)]
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
-        for result in pool.map(work, jobs):
-            results.append(result)
+        for done in pool.map(some, parts):
+            results += done
             if progress is not None:
                 progress(description, len(results), len(jobs))
     finally:
         pool.shutdown(cancel_futures=True)
     return results
-
-
-def _read_header(file: File) -> _Header | str:
-    """Width, height and greyness, or what is wrong with the file."""
-    from PIL import Image
-
-    try:
-        with Image.open(file.path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return f"{image.width}×{image.height}, over {MAX_PIXELS // 1_000_000} megapixels"
-            if image.width < 1 or image.height < 1:
-                return "no pixels"
-            return _Header(image.width, image.height, image.mode in GREY)
-    except Exception as error:  # Pillow's decoders raise whatever the bytes lead them to
-        return _fault(error)
-
-
-def _decode(file: File, target: NDArray[np.uint8]) -> str:
-    """Fill target (side×side×C) with the image; "" or what is wrong with the file."""
-    from PIL import Image, ImageOps
-
-    side, channels = target.shape[0], target.shape[2]
-    try:
-        with Image.open(file.path, formats=FORMATS) as opened:
-            if max(opened.size) >= 4 * side:  # decode JPEG at a half, quarter or eighth
-                opened.draft(None, (2 * side, 2 * side))
-            opened.load()
-            image = _to_mode(opened, channels)
-            if image.size != (side, side):
-                edge = min(image.size)
-                left, top = (image.width - edge) / 2, (image.height - edge) / 2
-                box = (left, top, left + edge, top + edge)
-                image = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
-            orientation = _orientation(opened)
-            if orientation in range(2, 9):
-                image.getexif()[EXIF_ORIENTATION] = orientation
-                image = ImageOps.exif_transpose(image)
-            target[:] = np.asarray(image, np.uint8).reshape(side, side, channels)
-            return ""
-    except Exception as error:  # as above
-        return _fault(error)
-
-
-def _orientation(image: PIL.Image.Image) -> object:
-    """EXIF's number from 1 to 8; 1, upright, where the metadata cannot be read."""
-    try:
-        return image.getexif().get(EXIF_ORIENTATION, 1)
-    except Exception:  # as above; the pixels are good all the same
-        return 1
-
-
-def _to_mode(image: PIL.Image.Image, channels: int) -> PIL.Image.Image:
-    """8 bits, 1 or 3 channels: 16 bits scaled, transparency laid on white, all else converted."""
-    from PIL import Image
-
-    mode = "L" if channels == 1 else "RGB"
-    if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(_to_bytes(np.asarray(image)))
-    elif image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert(mode)
-
-
-def _to_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """16-bit integers scaled so that 65,535 becomes 255; floating point from 0 to 1."""
-    if values.dtype.kind == "f":
-        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-            raise UserError("floating-point values outside 0 to 1")
-        return np.rint(values * 255).astype(np.uint8)
-    wide = values.astype(np.int64)
-    if wide.min() < 0 or wide.max() > 65_535:
-        raise UserError("more than 16 bits per channel")
-    return ((wide * 255 + 32_767) // 65_535).astype(np.uint8)
-
-
-def _fault(error: Exception) -> str:
-    """What is wrong with an image file, from what its decoder raised."""
-    from PIL import Image, UnidentifiedImageError
-
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, PermissionError):
-        return "permission denied"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"over {MAX_PIXELS // 1_000_000} megapixels"
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image of a known format"
-    if isinstance(error, OSError) and error.errno:
-        return one_line(error.strerror, 60)
-    return "truncated" if "truncated" in str(error).lower() else f"damaged: {one_line(error, 60)}"

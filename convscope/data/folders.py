@@ -1,13 +1,13 @@
 """What a folder of images holds, before any image is opened: classes, files and their faults.
 
-A folder is root/CLASS/images or root/{train,val,test}/CLASS/images. Images that differ in size
-become squares when they are decoded: the shorter side is resized to `size` with antialiasing, the
-centre is kept. Without a `size` it is the median of the images' shorter sides, rounded down to a
-multiple of 4, from 16 to 64; images that are all one square of at most 64 pixels stay as they are.
+A folder is root/CLASS/images or root/{train,val,test}/CLASS/images. Images in folders of a class
+folder count to the class, or with "nested" each folder that holds images is a class. Images that
+differ in size become squares when they are decoded. Without a `size` it is the median of the
+images' shorter sides, rounded down to a multiple of 4, from 16 to 64; images that are all one
+square of at most 64 pixels stay as they are.
 """
 
-# os.path returns False where pathlib raises (permissions, loops, names too long)
-# ruff: noqa: PTH110, PTH112
+# ruff: noqa: PTH118 - names of folders are texts, as the system lists them
 
 from __future__ import annotations
 
@@ -15,162 +15,179 @@ import hashlib
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, NamedTuple
 
+from convscope.data.layout import class_folders, layout_of, notes_on_nesting
+from convscope.data.listing import (
+    EMPTY,
+    SUFFIXES,
+    File,
+    Listing,
+    Skipped,
+    Skips,
+    is_image,
+    quoted,
+    shown_name,
+    text_of,
+    why_loose,
+)
+from convscope.data.tree import Tree, in_order
 from convscope.errors import UserError, one_line
+from convscope.words import listed
 
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-
-SUFFIXES = {
-    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp"),
-    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
-}
-
-NUM_NAMED = 5  # items named in a message
+Classes = Literal["folders", "nested"]  # what a class is: a class folder, or each folder below too
 
 
-@dataclass(frozen=True)
-class File:
-    """An image file.
+@dataclass
+class _Scan:
+    """A scan on its way: what was listed and what was skipped."""
 
-    path: where it is.
-    shown: relative to the root, printable.
-    split: train, val or test.
-    label: number of its class.
-    status: why it cannot be read, as far as the listing tells; "" where nothing is known.
-    """
+    root: str
+    tree: Tree = field(default_factory=Tree)
+    skips: Skips = field(init=False)
 
-    path: Path
-    shown: str
-    split: str
-    label: int
+    def __post_init__(self) -> None:
+        self.skips = Skips(self.root)
+
+
+class _Found(NamedTuple):
+    """An image file on its way: its folder below the split's folder, name, fault, stamp."""
+
+    folder: str
+    path: str
     status: str
+    stamp: str
 
 
 @dataclass(frozen=True)
-class Listing:
-    """What a folder holds.
+class Survey:
+    """What a folder holds, as texts: enough to know whether it has changed.
 
     root: the folder.
-    files: its images, in order of their names' bytes.
-    classes: names of the classes, in the order of the labels.
-    notes: what was skipped, a sentence.
-    signature: changes when a path, a size or a time of modification does.
+    found: split -> its images.
+    nested: whether each folder that holds images is a class.
+    names: names of the classes, in the order of the labels.
+    notes: what is to be said of it.
+    rule: how the folders were read.
+    skipped: what was left out.
     """
 
     root: Path
-    files: tuple[File, ...]
-    classes: tuple[str, ...]
+    found: dict[str, list[_Found]]
+    nested: bool
+    names: tuple[str, ...]
     notes: tuple[str, ...]
-    signature: str
+    rule: str
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def signature(self) -> str:
+        """Changes when a path, a size or a time of modification does."""
+        start = _start(str(self.root))
+        lines = [f"{one.path[start:]}\0{one.stamp}" for part in self.found.values() for one in part]
+        return hashlib.sha256(os.fsencode("\0".join([*self.found, *lines]))).hexdigest()
+
+    def listing(self) -> Listing:
+        """The images as files with labels."""
+        start = _start(str(self.root))
+        numbers = {name: label for label, name in enumerate(self.names)}
+        files = tuple(
+            File(
+                Path(one.path),
+                shown_name(one.path[start:]),
+                split,
+                numbers[one.folder if self.nested else _top(one.folder)],
+                one.status,
+            )
+            for split, part in self.found.items()
+            for one in part
+        )
+        texts = tuple(text_of(name) for name in self.names)
+        return Listing(self.root, files, texts, self.notes, self.signature, self.rule, self.skipped)
 
 
-def scan(root: Path) -> Listing:
+def survey(root: Path, classes: Classes = "folders") -> Survey:
     """List a folder of images.
 
-    Raises UserError for a folder that has no two classes with images, or whose splits have
-    different classes.
+    root: the folder.
+    classes: "folders": a class is a folder of the root or of a split; "nested": each folder
+        that holds images is a class, named by its path, as a/b.
+
+    Raises UserError for a folder that has no two classes with images, whose splits have different
+    classes, or whose names can be read in two ways.
     """
-    skipped: list[str] = []
-    folders = _split_folders(root, skipped)
-    names = {split: _class_names(root, folder, skipped) for split, folder in folders.items()}
-    classes = names["train"]
-    _check_same_classes(root, names)
-    _check_class_names(root, classes)
-
-    files: list[File] = []
-    signature = hashlib.sha256()
-    for split, folder in folders.items():
-        for label, name in enumerate(classes):
-            for path, status, stamp in _walk(root, folder / name, skipped, ()):
-                relative = os.fsencode(path.relative_to(root))
-                signature.update(b"%d:%s %s\n" % (len(relative), relative, stamp.encode()))
-                files.append(File(path, _relative(path, root), split, label, status))
-    _check_counts(root, files, classes, folders)
-    notes = ()
-    if skipped:
-        named = quoted(sorted(skipped))
-        notes = (f"skipped {len(skipped)} hidden or non-image entries: {named}",)
-    texts = tuple(_text(name) for name in classes)
-    return Listing(root, tuple(files), texts, notes, signature.hexdigest())
-
-
-def quoted(items: Iterable[str]) -> str:
-    """As "'a', 'b'", and after a few of them "and 4 more"."""
-    items = list(items)
-    more = f" and {len(items) - NUM_NAMED} more" if len(items) > NUM_NAMED else ""
-    return ", ".join(repr(one_line(item, 80)) for item in items[:NUM_NAMED]) + more
+    scan = _Scan(str(root))
+    layout = layout_of(scan.root, scan.tree, scan.skips)
+    nested = classes == "nested"
+    tops = {
+        split: class_folders(scan.root, folder, scan.tree, scan.skips)
+        for split, folder in layout.folders.items()
+    }
+    if not nested:
+        _check_same_classes(root, tops)
+        _check_class_names(root, tops["train"], scan)
+    found = {
+        split: [one for name in tops[split] for one in _walk(scan, folder, name, ())]
+        for split, folder in layout.folders.items()
+    }
+    names = tops
+    if nested:
+        names = {split: _holding(found[split]) for split in found}
+        _without_images(scan, layout.folders, tops, found)
+        _check_same_classes(root, names)
+        _check_class_names(root, names["train"], scan)
+    notes = layout.notes
+    if not nested:
+        notes += notes_on_nesting(layout.folders["train"], tops["train"], scan.tree)
+    _check_counts(root, found, names["train"], nested)
+    skipped = scan.skips.summary()
+    rule = _rule(scan.root, layout.folders, len(names["train"]), nested)
+    return Survey(root, found, nested, names["train"], (*notes, *map(str, skipped)), rule, skipped)
 
 
-def _split_folders(root: Path, skipped: list[str]) -> dict[str, Path]:
-    """Split -> its folder of classes; the root itself where it has no folders of splits."""
-    tops = _entries(root, root, [])
-    folders = [entry for entry in tops if os.path.isdir(entry.path)]
-    splits = sorted(entry.name for entry in folders if _is_split(root, entry))
-    if not splits or len(splits) != len(folders):
-        return {"train": root}
-    found: dict[str, Path] = {}
-    for name in splits:
-        split = SPLITS[name.lower()]
-        if split in found:
-            raise UserError(
-                f"{one_line(root)}: {found[split].name} and {name} are both {split} folders; "
-                "keep one"
-            )
-        found[split] = root / name
-    if "train" not in found:
-        raise UserError(
-            f"{one_line(root)}: has {', '.join(splits)} but no train folder; add train/CLASS/images"
-        )
-    skipped += [_relative(entry.path, root) for entry in tops if not os.path.isdir(entry.path)]
-    return found
+def _start(root: str) -> int:
+    """Where the path below the root begins in a path."""
+    return len(root.rstrip(os.sep)) + 1
 
 
-def _is_split(root: Path, entry: os.DirEntry[str]) -> bool:
-    """Whether a folder is named for a split and holds folders."""
-    return entry.name.lower() in SPLITS and any(
-        os.path.isdir(below.path) for below in _entries(root, Path(entry.path), [])
-    )
+def _top(folder: str) -> str:
+    """The class folder of a folder below it."""
+    return folder.split(os.sep, 1)[0]
 
 
-def _entries(root: Path, folder: Path, skipped: list[str]) -> list[os.DirEntry[str]]:
-    """The entries of a folder in order of their names' bytes; hidden ones are `skipped`."""
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
-    except OSError as error:
-        raise UserError(
-            f"{one_line(folder)}: cannot be listed ({error.strerror}); "
-            "make it readable or move it away"
-        ) from None
-    shown = [
-        entry for entry in found if not entry.name.startswith(".") and entry.name != "__MACOSX"
+def _rule(root: str, folders: dict[str, str], num_classes: int, nested: bool) -> str:
+    """How the folders were read: "3 classes in train/ and test/"."""
+    kind = "nested folders as classes" if nested else "classes"
+    if list(folders.values()) == [root]:
+        return f"{num_classes} {kind}, no folders of splits"
+    names = {split: shown_name(os.path.relpath(path, root)) for split, path in folders.items()}
+    said = [
+        f"{name}/" if name.lower() == split else f"{name}/ ({split})"
+        for split, name in names.items()
     ]
-    skipped += [_relative(entry.path, root) for entry in found if entry not in shown]
-    for entry in shown:
-        if entry.is_symlink() and not _is_image(entry.name) and not os.path.exists(entry.path):
-            raise UserError(
-                f"{one_line(entry.path)}: a link that leads nowhere or in a loop; remove it"
-            )
-    return shown
+    return f"{num_classes} {kind} in {listed(said)}"
 
 
-def _class_names(root: Path, folder: Path, skipped: list[str]) -> tuple[str, ...]:
-    """The names of the folders in a folder of classes; files beside them are `skipped`."""
-    entries = _entries(root, folder, skipped)
-    classes = tuple(entry.name for entry in entries if os.path.isdir(entry.path))
-    loose = [entry for entry in entries if not os.path.isdir(entry.path)]
-    if not classes:
-        images = sum(_is_image(entry.name) for entry in loose)
-        held = f"holds {images} images and" if images else "is empty:"
-        raise UserError(
-            f"{one_line(folder)}: {held} no class folders; "
-            "put the images of each class in a folder of its own, CLASS/image.png"
-        )
-    skipped += [_relative(entry.path, root) for entry in loose]
-    return classes
+def _holding(found: list[_Found]) -> tuple[str, ...]:
+    """The folders that hold images, in order of their names' bytes."""
+    return tuple(sorted({one.folder for one in found}, key=os.fsencode))
+
+
+def _without_images(
+    scan: _Scan,
+    folders: dict[str, str],
+    tops: dict[str, tuple[str, ...]],
+    found: dict[str, list[_Found]],
+) -> None:
+    """Skip class folders without a single image: nested, they are no classes."""
+    for split, names in tops.items():
+        holding = {_top(one.folder) for one in found[split]}
+        for name in names:
+            if name not in holding:
+                scan.skips.add(os.path.join(folders[split], name), EMPTY)
 
 
 def _check_same_classes(root: Path, names: dict[str, tuple[str, ...]]) -> None:
@@ -180,7 +197,7 @@ def _check_same_classes(root: Path, names: dict[str, tuple[str, ...]]) -> None:
         if others != classes:
             ours, theirs = sorted(set(classes) - set(others)), sorted(set(others) - set(classes))
             parts = "; ".join(
-                f"{where} alone has {quoted(map(_text, only))}"
+                f"{where} alone has {quoted(map(text_of, only))}"
                 for where, only in (("train", ours), (split, theirs))
                 if only
             )
@@ -190,18 +207,25 @@ def _check_same_classes(root: Path, names: dict[str, tuple[str, ...]]) -> None:
             )
 
 
-def _check_class_names(root: Path, classes: tuple[str, ...]) -> None:
-    """UserError where there is one class alone, or two that some systems take for one."""
-    if len(classes) == 1:
+def _check_class_names(root: Path, classes: tuple[str, ...], scan: _Scan) -> None:
+    """UserError where there are not two classes, or two that some systems take for one."""
+    if len(classes) < 2:
+        name = classes[0] if classes else ""
+        below = scan.tree.peek(os.path.join(scan.root, name)).folders
+        more = ""
+        if name and len(below) > 1:
+            more = f", or give {one_line(root / name)} if its folders are the classes"
         raise UserError(
-            f"{one_line(root)}: one class alone, {one_line(_text(classes[0]))!r}; "
-            "a classifier needs two or more class folders"
+            f"{one_line(root)}: one class alone, {one_line(text_of(name))!r}; "
+            f"a classifier needs two or more class folders{more}"
+            if name
+            else f"{one_line(root)}: no folder with images; a classifier needs two or more"
         )
     seen: dict[str, str] = {}
     for name in classes:
         key = unicodedata.normalize("NFC", name).casefold()
         if key in seen:
-            pair = f"{one_line(_text(seen[key]))!r} and {one_line(_text(name))!r}"
+            pair = f"{one_line(text_of(seen[key]))!r} and {one_line(text_of(name))!r}"
             raise UserError(
                 f"{one_line(root)}: classes {pair} differ by case or accent encoding only; "
                 "merge or rename one"
@@ -210,12 +234,11 @@ def _check_class_names(root: Path, classes: tuple[str, ...]) -> None:
 
 
 def _check_counts(
-    root: Path, files: list[File], classes: tuple[str, ...], splits: Iterable[str]
+    root: Path, found: dict[str, list[_Found]], classes: tuple[str, ...], nested: bool
 ) -> None:
     """UserError where images are missing."""
-    shown = one_line(root)
-    num_train = sum(file.split == "train" for file in files)
-    if not files:
+    shown, num_train = one_line(root), len(found["train"])
+    if not any(found.values()):
         endings = " ".join(sorted(SUFFIXES))
         raise UserError(
             f"{shown}: no images in its {len(classes)} class folders; known endings: {endings}"
@@ -225,10 +248,10 @@ def _check_counts(
             f"{shown}: fewer images ({num_train}) than classes ({len(classes)}); "
             "each class needs at least two"
         )
-    present = {(file.split, file.label) for file in files}
     remedy = "add some or remove the folder"
-    for split in splits:
-        empty = [_text(name) for label, name in enumerate(classes) if (split, label) not in present]
+    for split, files in found.items():
+        present = {one.folder if nested else _top(one.folder) for one in files}
+        empty = [text_of(name) for name in classes if name not in present]
         if empty and split == "train":
             raise UserError(f"{shown}: no images in class {quoted(empty)}; {remedy}")
         if len(empty) == len(classes):
@@ -236,42 +259,38 @@ def _check_counts(
 
 
 def _walk(
-    root: Path, folder: Path, skipped: list[str], above: tuple[tuple[int, int], ...]
-) -> Iterator[tuple[Path, str, str]]:
-    """Each image file below a class folder, what is wrong with it (or ""), and its stamp."""
-    info = folder.stat()
+    scan: _Scan, above: str, folder: str, ancestors: tuple[tuple[int, int], ...]
+) -> Iterator[_Found]:
+    """Each image file below a class folder.
+
+    above: the folder of the class folders; folder: below it; ancestors: guards against loops.
+    """
+    here_path = os.path.join(above, folder)
+    info = os.stat(here_path)  # noqa: PTH116
     here = (info.st_dev, info.st_ino)
-    if here in above:
+    if here in ancestors:
         raise UserError(
-            f"{one_line(folder)}: a link that leads back to a folder above it; remove it"
+            f"{one_line(here_path)}: a link that leads back to a folder above it; remove it"
         )
-    for entry in _entries(root, folder, skipped):
-        path = folder / entry.name
+    look = scan.tree.used(here_path, scan.skips, below=True)
+    entries: list[str | os.DirEntry[str]] = [*look.files]
+    if look.folders:
+        named = dict(zip(look.folders, look.folders, strict=True))
+        entries = in_order(named | {entry.name: entry for entry in look.files})
+    for entry in entries:
+        if isinstance(entry, str):
+            yield from _walk(scan, above, os.path.join(folder, entry), (*ancestors, here))
+            continue
+        name, path = entry.name, f"{here_path}{os.sep}{entry.name}"
+        if not is_image(name):
+            scan.skips.add(path, why_loose(name))
+            continue
         try:
             info = entry.stat()
         except OSError:
             link = "a link that leads nowhere or in a loop"
-            yield path, link if entry.is_symlink() else "cannot be read", "-"
+            yield _Found(folder, path, link if entry.is_symlink() else "cannot be read", "-")
             continue
-        if stat.S_ISDIR(info.st_mode):
-            yield from _walk(root, path, skipped, (*above, here))
-        elif not _is_image(entry.name):
-            skipped.append(_relative(path, root))
-        else:
-            status = "" if stat.S_ISREG(info.st_mode) else "not a regular file"
-            status = status or ("empty file" if info.st_size == 0 else "")
-            yield path, status, f"{info.st_size} {info.st_mtime_ns}"
-
-
-def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES
-
-
-def _relative(path: Path | str, root: Path) -> str:
-    """The path below the root, printable."""
-    return one_line(_text(os.path.relpath(path, root)), 80)
-
-
-def _text(name: str) -> str:
-    """A file name as text that UTF-8 can hold: bytes that are not UTF-8 become \\xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+        status = "" if stat.S_ISREG(info.st_mode) else "not a regular file"
+        status = status or ("empty file" if info.st_size == 0 else "")
+        yield _Found(folder, path, status, f"{info.st_size} {info.st_mtime_ns}")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from convscope.data.cache import Stored, cached
+from convscope.data.cache import Stored, cached, open_groups
 from convscope.data.content import Content, Pair, Progress
 from convscope.data.dataset import Dataset, Split
+from convscope.data.groups import hold_out_groups, no_group_left, told
+from convscope.data.listed import Options
+from convscope.data.preview import Preview
 from convscope.data.resolving import Request, resolve
 from convscope.data.splitting import hold_out, with_test
 from convscope.errors import UserError, one_line
@@ -22,17 +28,31 @@ def load(
     val: float = 0.1,
     split_seed: int = 0,
     size: int | None = None,
+    columns: str | None = None,
+    group_by: str | None = None,
+    resize: str = "crop",
+    classes: str = "folders",
     progress: Progress | None = None,
     verify: bool = True,
 ) -> Dataset:
     """A data set, from the cache or brought there first.
 
-    name_or_path: a known name (see `names`), a folder of images or an .npz file. A name wins
-        over a folder of that name: write ./name for the folder.
+    name_or_path: a known name (see `names`), a folder of images, a table of image files
+        (.csv, .tsv, .parquet), an archive with one of these (.zip, .tar, .tar.gz), images in
+        parquet or arrow files, hf:OWNER/NAME, or an .npz file. A name wins over a folder of
+        that name: write ./name for the folder.
     val: share of the training images held out for validation, the same share of each class,
         from 0 to 0.9. Data with a validation set of their own keep it.
     split_seed: draws the images that are held out, from 0 to 2⁶³ - 1.
     size: side in pixels of the images of a folder; None chooses it from the images.
+    columns: the columns of a table where their names are not the usual ones, as
+        "path=file,label=kind,split=part,group=patient"; split= or group= leaves a column out.
+    group_by: images of a group stay in one split: a column of the table, "parent" (the
+        folder of the image) or "prefix" (its name up to the last number).
+    resize: what becomes of images that are not square: "crop" keeps the centre, "squash"
+        changes the aspect ratio, "pad" adds black bars.
+    classes: "folders": the images below a class folder belong to it; "nested": each folder
+        that holds images is a class, named by its path, as a/b.
     progress: called with what is done, how much of it, and of how much (None: not known).
     verify: whether the cached files' hash is checked; False is for a process whose parent has
         just done it.
@@ -40,11 +60,17 @@ def load(
     Raises UserError, and DataUnavailable where no source of a known set can be used.
     """
     _check_split(val, split_seed)
-    request = resolve(name_or_path, size)
-    _, (meta, stored), remarks = _cached(request, progress, verify)
-    classes = tuple(meta["classes"])
-    kept, held, said = _with_validation(stored, val, split_seed, len(classes))
-    _check_counts(request.shown, kept, classes)
+    request = resolve(name_or_path, Options(size, columns, group_by, resize, classes))
+    folder, (meta, stored), remarks = _cached(request, progress, verify)
+    names = tuple(meta["classes"])
+    groups = open_groups(folder, meta)
+    if groups is None:
+        kept, held, said = _with_validation(stored, val, split_seed, len(names))
+    else:
+        kept, held, said = _with_group_validation(
+            request.shown, stored, groups, val, split_seed, names
+        )
+    _check_counts(request.shown, kept, names)
     train, valid, test = (
         Split(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels))
         for images, labels in (kept, held, stored["test"])
@@ -54,27 +80,40 @@ def load(
         train,
         valid,
         test,
-        classes,
+        names,
         hash=meta["hash"],
         source=meta["source"],
         licence=meta["licence"],
         notes=(*request.notes, *meta["notes"], *remarks, *said),
         held_out=(float(val), split_seed),
+        preview=_preview(meta, request),
     )
 
 
 def fetch(
-    name_or_path: str | Path, *, size: int | None = None, progress: Progress | None = None
+    name_or_path: str | Path,
+    *,
+    size: int | None = None,
+    columns: str | None = None,
+    group_by: str | None = None,
+    resize: str = "crop",
+    classes: str = "folders",
+    progress: Progress | None = None,
 ) -> Path:
     """Make sure that the cache holds the data set, whole and checked; returns its folder.
 
     name_or_path: as for `load`.
     size: as for `load`.
+    columns: as for `load`.
+    group_by: as for `load`.
+    resize: as for `load`.
+    classes: as for `load`.
     progress: as for `load`.
 
     Raises what `load` raises.
     """
-    return _cached(resolve(name_or_path, size), progress, verify=True)[0]
+    request = resolve(name_or_path, Options(size, columns, group_by, resize, classes))
+    return _cached(request, progress, verify=True)[0]
 
 
 def _cached(
@@ -84,6 +123,14 @@ def _cached(
         return with_test(request.make(workspace, progress))
 
     return cached(request.key, make, verify)
+
+
+def _preview(meta: dict[str, Any], request: Request) -> Preview | None:
+    """What the files were; how the folders are read and what is skipped is that of now."""
+    if not meta.get("preview"):
+        return None
+    stored = Preview.from_json(meta["preview"])
+    return replace(stored, rule=request.rule, skipped=request.skipped) if request.rule else stored
 
 
 def _check_split(val: float, split_seed: int) -> None:
@@ -113,6 +160,27 @@ def _with_validation(
         count = f"{len(kept)} training images"
         notes.append(f"val = {val:g} of {count} is less than one: no validation set")
     return (images[kept], labels[kept]), (images[held], labels[held]), notes
+
+
+def _with_group_validation(
+    shown: str,
+    stored: dict[str, Pair],
+    groups: NDArray[np.int64],
+    val: float,
+    split_seed: int,
+    classes: tuple[str, ...],
+) -> tuple[Pair, Pair, list[str]]:
+    """As `_with_validation`, of whole groups."""
+    if "val" in stored or not val:
+        return _with_validation(stored, val, split_seed, len(classes))
+    images, labels = stored["train"]
+    share = Fraction(str(val))
+    kept, held = hold_out_groups(labels, groups, share, split_seed, len(classes))
+    if not len(held):
+        what = f"a validation set (val = {val:g})"
+        raise no_group_left(shown, what, len(np.unique(groups)))
+    note = told(labels, groups, held, classes, "the validation set")
+    return (images[kept], labels[kept]), (images[held], labels[held]), [note]
 
 
 def _check_counts(shown: str, kept: Pair, classes: tuple[str, ...]) -> None:

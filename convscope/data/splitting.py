@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from convscope.data.content import Content
+from convscope.data.groups import hold_out_groups, in_order, no_group_left, told
 from convscope.errors import UserError
 
 TEST_SHARE, TEST_SEED = Fraction(1, 5), 0  # of data without a test set of their own
@@ -53,8 +54,10 @@ def with_test(content: Content) -> Content:
     if "test" in content.splits:
         return content
     images, labels = content.splits["train"]
-    kept, held = hold_out(labels, TEST_SHARE, TEST_SEED, len(content.classes))
     share = f"{float(TEST_SHARE):.0%}"
+    if content.groups is not None:
+        return _with_test_groups(content, content.groups)
+    kept, held = hold_out(labels, TEST_SHARE, TEST_SEED, len(content.classes))
     if not len(held):
         raise UserError(
             f"{len(labels)} images are too few to hold out {share} as a test set; "
@@ -69,3 +72,18 @@ def with_test(content: Content) -> Content:
         "is held out as one, by a fixed seed"
     )
     return replace(content, splits=splits, notes=(*content.notes, note))
+
+
+def _with_test_groups(content: Content, groups: NDArray[np.int64]) -> Content:
+    """The content with whole groups of its training images as a test set."""
+    images, labels = content.splits["train"]
+    kept, held = hold_out_groups(labels, groups, TEST_SHARE, TEST_SEED, len(content.classes))
+    if not len(held):
+        raise no_group_left("the data", "a test set", len(np.unique(groups)))
+    splits = content.splits | {
+        "train": (images[kept], labels[kept]),
+        "test": (images[held], labels[held]),
+    }
+    note = f"no test set was given: {told(labels, groups, held, content.classes, 'one')}"
+    notes = (*content.notes, f"{note}, by a fixed seed")
+    return replace(content, splits=splits, notes=notes, groups=in_order(groups[kept]))

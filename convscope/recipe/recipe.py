@@ -53,13 +53,21 @@ class Recipe:
 
     Raises UserError for a value of another type or out of range.
 
-    data: a known data set's name, a folder of images or an .npz file.
+    data: a known data set's name, or a folder, table, archive or .npz file of images.
     model: the network.
     epochs: passes over the training images.
     seed: draws the initial weights, the order of the images, their augmentation and, without
         a noise_seed, the labels' noise.
     data_hash: SHA-256 of the data set's content; filled in when the data are loaded.
     size: side in pixels of the images of a folder; without it, chosen from the images.
+    columns: columns of a table whose names are not the usual ones, as
+        path=file,label=kind,split=part,group=patient.
+    group_by: keep images together that belong together: by a column of the table, by parent
+        (the image's folder) or by prefix (its name up to the last number).
+    resize: what becomes of images of a folder that are not square: crop keeps the centre,
+        squash changes the aspect ratio, pad adds black bars.
+    classes: which folders of images are classes: with nested, each folder that holds images;
+        else those of the root or of a split, with all images below.
     val: share of the training images held out for validation; with 0 the last epoch is the
         best.
     split_seed: draws the images that are held out for validation.
@@ -107,6 +115,10 @@ class Recipe:
     # data
     data_hash: str = ""
     size: int | None = None
+    columns: str | None = field(default=None, metadata=ADDED)
+    group_by: str | None = field(default=None, metadata=ADDED)
+    resize: Literal["crop", "squash", "pad"] = field(default="crop", metadata=ADDED)
+    classes: Literal["folders", "nested"] = field(default="folders", metadata=ADDED)
     val: float = 0.1
     split_seed: int = 0
     limit: int | None = None

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 from convscope import data as datasets
-from convscope.data import Dataset, NearDuplicates, near_duplicates
+from convscope.data import Dataset, NearDuplicates, Options, near_duplicates
 from convscope.engines import LocalEngine
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.machine import Costs, cores, resolve, this_machine
@@ -59,11 +60,15 @@ class StudyRequest:
     workers: int | None
     val: float
     size: int | None
+    columns: str | None
+    group_by: str | None
     budget: float | None
     search: Search
     track: str | None
     command: str | None
     fallback: str = ""
+    resize: str = "crop"
+    classes: str = "folders"
 
 
 def study(
@@ -78,18 +83,19 @@ def study(
     workers: int | None = None,
     val: float = 0.1,
     size: int | None = None,
+    columns: str | None = None,
+    group_by: str | None = None,
+    resize: str = "crop",
+    classes: str = "folders",
     budget: str | float | None = None,
     search: Search | None = None,
     track: str | None = None,
     watcher: Watcher | None = None,
     command: str | None = None,
 ) -> Study:
-    """Answer the chapters' questions for a set of images, and write the report to a folder.
+    """Answer the chapters' questions on images and report; again, it goes on where it stopped.
 
-    Running again goes on where it stopped.
-
-    data: a known name, a folder of images or an .npz file; None takes cifar10, or the built-in
-        `shapes` where cifar10 cannot be had.
+    data: a known name or own images, as for `load`; None: cifar10, or `shapes` in its place.
     chapters: their names; None: all.
     preset: quick, standard or full.
     seeds: for each configuration; None: the preset's number.
@@ -98,16 +104,14 @@ def study(
     device: cpu, cuda, …; auto: the best one.
     workers: processes that train; None: as many as are fastest here.
     val: the share of training images that is held out for validation.
-    size: pixels of a side to which images are resized; None: as they are.
+    size, columns, group_by, resize, classes: how one's own images are read, as for `load`.
     budget: a time into which the preset is made to fit ("10m", "1h30m", "90s" or seconds): fewer
         epochs and trials, then fewer seeds, then fewer training images.
     search: how the chapter `best` searches.
-    track: a tracker ("wandb") that mirrors every run.
-    watcher: sees the study go by.
+    track, watcher: a tracker ("wandb") mirrors every run; a watcher sees the study go by.
     command: the command that the report quotes; None: the one that corresponds to the arguments.
 
-    Raises UserError for input that cannot work, and KeyboardInterrupt after the report of what is
-    there has been written.
+    Raises UserError for what cannot work, KeyboardInterrupt after reporting what is there.
     """
     asked = StudyRequest(
         data=None if data is None else str(data),
@@ -120,6 +124,10 @@ def study(
         workers=workers,
         val=val,
         size=size,
+        columns=columns,
+        group_by=group_by,
+        resize=resize,
+        classes=classes,
         budget=None if budget is None else parse_budget(budget),
         search=search or Search(),
         track=track,
@@ -129,7 +137,10 @@ def study(
 
 
 def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
-    """Check, open, measure, plan, drive, save. Raises as `study`."""
+    """Check, open, measure, plan, drive, save.
+
+    Raises UserError, and KeyboardInterrupt after the report of what is there has been written.
+    """
     started = time.perf_counter()
     check(asked)
     with ExitStack() as stack:
@@ -167,6 +178,7 @@ def check(asked: StudyRequest) -> None:
         )
     if not 0.01 <= asked.val <= 0.9:
         raise UserError(f"val = {asked.val}: from 0.01 to 0.9; a study chooses by validation")
+    Options(asked.size, asked.columns, asked.group_by, asked.resize, asked.classes).check()
     check_search(asked.search)
     if asked.track is not None:
         check_tracker(asked.track)
@@ -181,7 +193,7 @@ def open_study(
     # workers start and import what they need while the data are fetched and read
     workers = asked.workers or (cores() if on_cpu else 1)
     engine = stack.enter_context(LocalEngine(workers, IMPORTED, copied=on_cpu))
-    loaded, fallback = load(asked.data, asked.val, asked.size, watcher)
+    loaded, fallback = load(asked, watcher)
     for split, images in (("validation", loaded.val), ("test", loaded.test)):
         if len(images) == 0:
             raise UserError(
@@ -196,15 +208,28 @@ def open_study(
     return engine, folder, loaded, replace(asked, fallback=fallback)
 
 
-def load(name: str | None, val: float, size: int | None, watcher: Watcher) -> tuple[Dataset, str]:
+def load(asked: StudyRequest, watcher: Watcher) -> tuple[Dataset, str]:
     """The images, and why they are not those that one would expect, or an empty text."""
-    if name is not None:
-        return datasets.load(name, val=val, size=size, progress=watcher.step), ""
+
+    def images(name: str) -> Dataset:
+        return datasets.load(
+            name,
+            val=asked.val,
+            size=asked.size,
+            columns=asked.columns,
+            group_by=asked.group_by,
+            resize=asked.resize,
+            classes=asked.classes,
+            progress=watcher.step,
+        )
+
+    if asked.data is not None:
+        return images(asked.data), ""
     try:
-        return datasets.load(FALLBACK[0], val=val, size=size, progress=watcher.step), ""
+        return images(FALLBACK[0]), ""
     except datasets.DataUnavailable as error:
         watcher.say(f"{error}; going on with the built-in data set {FALLBACK[1]!r}")
-        return datasets.load(FALLBACK[1], val=val, size=size, progress=watcher.step), str(error)
+        return images(FALLBACK[1]), str(error)
 
 
 def measure(
@@ -221,6 +246,10 @@ def measure(
         data_hash=loaded.hash,
         val=asked.val,
         size=asked.size,
+        columns=asked.columns,
+        group_by=asked.group_by,
+        resize=cast(Any, asked.resize),  # `check` knows that it is one of the values
+        classes=cast(Any, asked.classes),
         batch=min(BATCH, max(1, len(loaded.train) // 8)),
     )
     context = Context(
@@ -238,6 +267,8 @@ def measure(
         f"{loaded.name}: {len(loaded.train):,} training, {len(loaded.val):,} validation, "
         f"{len(loaded.test):,} test images"
     )
+    for line in loaded.said:
+        watcher.say(line)
     for note in notes_of(context):
         watcher.say(note)
     return context, measured_costs(folder, engine, loaded, forecast(context), watcher)
@@ -315,6 +346,10 @@ def command_of(asked: StudyRequest, data: str) -> str:
         "--workers": (asked.workers, None),
         "--val": (asked.val, 0.1),
         "--size": (asked.size, None),
+        "--columns": (asked.columns, None),
+        "--group-by": (asked.group_by, None),
+        "--resize": (asked.resize, "crop"),
+        "--classes": (asked.classes, "folders"),
         "--budget": (None if asked.budget is None else f"{asked.budget:g}s", None),
         "--sampler": (asked.search.sampler, search.sampler),
         "--trials": (asked.search.trials, search.trials),

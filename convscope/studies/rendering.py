@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from convscope import data as datasets
 from convscope.errors import UserError, one_line
 from convscope.planning import Context
 from convscope.report import Drawings, Finding
@@ -15,6 +14,7 @@ from convscope.studies.plan import PRESETS, chosen_chapters
 from convscope.studies.study_json import About, Plan
 from convscope.studies.watcher import Watcher
 from convscope.studies.writing import Study, save
+from convscope.training import dataset_of
 
 
 def render(root: Path, watcher: Watcher | None = None) -> Study:
@@ -87,7 +87,7 @@ def whole(folder: StudyFolder) -> tuple[About, Plan]:
 def context_of(folder: StudyFolder, about: About, plan: Plan) -> Context:
     """What the chapters planned with. Raises UserError where the images have changed."""
     base = plan.base
-    loaded = datasets.load(base.data, val=base.val, size=base.size)
+    loaded = dataset_of(base)
     if loaded.hash != base.data_hash:
         raise UserError(
             f"study {one_line(folder.root)}: the data {one_line(base.data)!r} "

@@ -19,7 +19,15 @@ def dataset_of(recipe: Recipe, verify: bool = True) -> Dataset:
     verify: hash the cached files, which a parent process may have done just now.
     """
     return load(
-        recipe.data, val=recipe.val, split_seed=recipe.split_seed, size=recipe.size, verify=verify
+        recipe.data,
+        val=recipe.val,
+        split_seed=recipe.split_seed,
+        size=recipe.size,
+        columns=recipe.columns,
+        group_by=recipe.group_by,
+        resize=recipe.resize,
+        classes=recipe.classes,
+        verify=verify,
     )
 
 

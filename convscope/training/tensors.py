@@ -153,7 +153,8 @@ def tensors_key(recipe: Recipe) -> tuple[object, ...]:
     data = (
         recipe.data,
         recipe.data_hash,
-        recipe.size,
+        (recipe.size, recipe.resize, recipe.classes),
+        (recipe.columns, recipe.group_by),
         recipe.val,
         recipe.split_seed,
         recipe.limit,

@@ -1,0 +1,274 @@
+"""One image file: what its header says, and its pixels as bytes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convscope.data.depth import Scale
+from convscope.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # decoders that run no other program
+
+GREY = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+
+ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+
+MAX_PIXELS = 50_000_000
+
+EXIF_ORIENTATION = 0x0112
+BITS_PER_SAMPLE = 258  # of TIFF
+
+Resize = Literal["crop", "squash", "pad"]
+
+KINDS = {  # mode -> in words
+    "1": "black and white",
+    "L": "grey",
+    "LA": "grey with transparency",
+    "P": "palette",
+    "PA": "palette with transparency",
+    "RGBA": "RGB with transparency",
+    "I": "grey, 32 bits",
+    "F": "grey, floating point",
+}
+
+# what the unpacker of 16 bits is called that takes the other byte of each value
+SWAPPED = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of an image before it is decoded.
+
+    width: in pixels, as stored.
+    height: in pixels, as stored.
+    grey: whether it has one channel.
+    format: as PNG.
+    kind: its pixels in words.
+    several: whether it holds more than one frame or page.
+    depth: which values need a scale: "" for none, else "grey", "floating-point" or "RGB".
+    bits: how many the file says that a value has; 0 where it says nothing.
+    """
+
+    width: int
+    height: int
+    grey: bool
+    format: str
+    kind: str
+    several: bool
+    depth: str
+    bits: int
+
+
+def read_header(path: Path) -> Header | str:
+    """The header of an image file, or what is wrong with the file."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return f"{image.width}×{image.height}, over {MAX_PIXELS // 1_000_000} megapixels"
+            if image.width < 1 or image.height < 1:
+                return "no pixels"
+            mode, depth = image.mode, _depth_of(image)
+            kind = KINDS.get(mode, mode)
+            if depth and mode != "F" and mode != "I":
+                kind = f"{depth}, 16 bits"
+            elif mode in ("P", "L", "RGB") and "transparency" in image.info:
+                kind += " with transparency"
+            return Header(
+                *image.size,
+                mode in GREY,
+                str(image.format),
+                kind,
+                _holds_several(image),
+                depth,
+                _stated_bits(image) if depth else 0,
+            )
+    except Exception as error:  # Pillow's decoders raise whatever the bytes lead them to
+        return fault_of(error)
+
+
+def read_values(path: Path) -> NDArray[Any] | str:
+    """The values of an image with more than 8 bits, alpha left out, or what is wrong with it."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return _values(image)[..., :3] if _depth_of(image) == "RGB" else np.asarray(image)
+    except Exception as error:  # as above
+        return fault_of(error)
+
+
+def decode(
+    path: Path, target: NDArray[np.uint8], resize: Resize, scales: Mapping[str, Scale]
+) -> str:
+    """Fill target (side×side×C) with an image; "" or what is wrong with the file.
+
+    path: the file.
+    target: c is 1 or 3.
+    resize: what becomes of images that are not square.
+    scales: depth of the header -> its scale.
+    """
+    from PIL import Image, ImageOps
+
+    side, channels = target.shape[0], target.shape[2]
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            if max(opened.size) >= 4 * side:  # decode JPEG at a half, quarter or eighth
+                opened.draft(None, (2 * side, 2 * side))
+            depth = _depth_of(opened)
+            if depth and depth in scales:
+                image = _scaled(opened, depth, scales[depth])
+            else:
+                opened.load()
+                image = opened
+            image = resized(_to_mode(image, channels), side, resize)
+            orientation = _orientation(opened)
+            if orientation in range(2, 9):
+                image.getexif()[EXIF_ORIENTATION] = orientation
+                image = ImageOps.exif_transpose(image)
+            target[:] = np.asarray(image, np.uint8).reshape(side, side, channels)
+            return ""
+    except Exception as error:  # as above
+        return fault_of(error)
+
+
+def resized(image: PIL.Image.Image, side: int, resize: Resize) -> PIL.Image.Image:
+    """The image as a square of this side.
+
+    crop: the shorter side is resized to the square's, the centre is kept. squash: both sides are
+    resized, the aspect ratio changes. pad: the longer side is resized, black bars fill the rest.
+    """
+    from PIL import Image
+
+    width, height = image.size
+    if (width, height) == (side, side):
+        return image
+    if resize == "pad" and width != height:
+        scale = side / max(width, height)
+        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+        square = Image.new(image.mode, (side, side))
+        corner = ((side - inner[0]) // 2, (side - inner[1]) // 2)
+        square.paste(image.resize(inner, Image.Resampling.BICUBIC), corner)
+        return square
+    edge = min(width, height)
+    left, top = (width - edge) / 2, (height - edge) / 2
+    box = (0, 0, width, height) if resize == "squash" else (left, top, left + edge, top + edge)
+    return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+
+
+def _holds_several(image: PIL.Image.Image) -> bool:
+    """Whether there is more than one frame or page, as far as can be read."""
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a later frame is damaged; the first one may be good
+        return True
+
+
+def _depth_of(image: PIL.Image.Image) -> str:
+    """Which of the scales the values need; "" for 8 bits or fewer."""
+    if image.mode.startswith("I"):
+        return "grey"
+    if image.mode == "F":
+        return "floating-point"
+    return "RGB" if image.mode in ("RGB", "RGBA") and _wide_tiles(image) else ""
+
+
+def _wide_tiles(image: PIL.Image.Image) -> bool:
+    """Whether colours are stored with 16 bits, of which Pillow keeps the upper 8."""
+    modes = [_raw_mode(tile) for tile in image.tile]  # pyright: ignore[reportAttributeAccessIssue]
+    return bool(modes) and all(
+        mode.startswith("RGB") and mode.rpartition(";")[2] in SWAPPED for mode in modes
+    )
+
+
+def _raw_mode(tile: Any) -> str:
+    """The name of the unpacker that a tile of Pillow is read with."""
+    raw = tile[3] if isinstance(tile[3], str) else tile[3][0] if tile[3] else ""
+    return str(raw)
+
+
+def _values(image: PIL.Image.Image) -> NDArray[np.uint16]:
+    """All 16 bits of the colours: the image is read twice, for the upper and the lower bytes."""
+    from PIL import Image
+
+    with Image.open(image.filename, formats=FORMATS) as other:  # pyright: ignore
+        tiles = []
+        for tile in list[Any](other.tile):
+            start, _, order = _raw_mode(tile).rpartition(";")
+            raw = f"{start};{SWAPPED[order]}"
+            given = (raw, *tile[3][1:]) if isinstance(tile[3], tuple) else raw
+            tiles.append(tile._replace(args=given))
+        other.tile = tiles
+        lower = np.asarray(other)
+    return np.asarray(image).astype(np.uint16) * np.uint16(256) + lower
+
+
+def _scaled(image: PIL.Image.Image, depth: str, scale: Scale) -> PIL.Image.Image:
+    """The image with its values as bytes."""
+    from PIL import Image
+
+    if depth != "RGB":
+        return Image.fromarray(scale.to_bytes(np.asarray(image)))
+    if (scale.low, scale.high) == (0, 65_535):  # the upper bytes, which Pillow keeps
+        image.load()
+        return image
+    values = _values(image)
+    pixels = scale.to_bytes(values[..., :3])
+    if image.mode == "RGBA":
+        pixels = np.dstack([pixels, (values[..., 3] >> 8).astype(np.uint8)])
+    return Image.fromarray(pixels)
+
+
+def _stated_bits(image: PIL.Image.Image) -> int:
+    """How many bits a value has by the header of a TIFF file; 0 elsewhere."""
+    try:
+        return int(image.tag_v2[BITS_PER_SAMPLE][0])  # pyright: ignore[reportAttributeAccessIssue]
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+        return 0
+
+
+def _orientation(image: PIL.Image.Image) -> object:
+    """EXIF's number from 1 to 8; 1, upright, where the metadata cannot be read."""
+    try:
+        return image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # as above; the pixels are good all the same
+        return 1
+
+
+def _to_mode(image: PIL.Image.Image, channels: int) -> PIL.Image.Image:
+    """8 bits, 1 or 3 channels: transparency is laid on white, all else converted."""
+    from PIL import Image
+
+    if image.mode in ALPHA or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def fault_of(error: Exception) -> str:
+    """What is wrong with an image file, from what its decoder raised."""
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"over {MAX_PIXELS // 1_000_000} megapixels"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image of a known format"
+    if isinstance(error, OSError) and error.errno:
+        return one_line(os.strerror(error.errno), 60)
+    return "truncated" if "truncated" in str(error).lower() else f"damaged: {one_line(error, 60)}"

@@ -1,0 +1,390 @@
+"""Rows of a table become a list of image files: what is kept, what is left out and why."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from convscope.data.columns import FIELD, Columns, choose_columns, usual
+from convscope.data.layout import SPLITS
+from convscope.data.listing import File, Listing, quoted
+from convscope.data.tables import Table
+from convscope.errors import UserError, one_line
+
+NO_LABEL = {"", "nan", "<na>", "null", "?"}  # in lower case
+
+TRIED = 50  # first rows by which the column of paths is chosen
+
+# of a folder and a name in it: what is wrong with the file ("" for nothing) and its stamp; None
+# where it is missing
+Look = Callable[[str, str], tuple[str, str] | None]
+
+
+class Row(NamedTuple):
+    """A row of a table, as texts without spaces around them; split is train, val or test."""
+
+    path: str
+    label: str
+    split: str
+    group: str
+
+
+@dataclass
+class Told:
+    """What was left out: why -> what, for the notes."""
+
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def out(self, why: str, what: str) -> None:
+        self.left_out.setdefault(why, []).append(what)
+
+    def sentences(self) -> tuple[str, ...]:
+        """The notes, and one on what was left out."""
+        parts = [
+            f"{len(items):,} {'row' if len(items) == 1 else 'rows'} {why} ({quoted(items)})"
+            for why, items in self.left_out.items()
+        ]
+        return (*self.notes, f"left out {'; '.join(parts)}") if parts else tuple(self.notes)
+
+
+def list_table(
+    table: Table, asked: dict[str, str], folder: Path, look: Look
+) -> tuple[Listing, tuple[str, ...] | None]:
+    """The image files that a table names, and the group of each where it has groups.
+
+    table: the table.
+    asked: role -> column, as of `parse_columns`; other columns are found by name.
+    folder: where relative paths start.
+    look: tells whether a file is there.
+
+    Raises UserError where nothing is left, a class is alone, or a file is in two splits.
+    """
+    with _no_garbage_collection():
+        return _list_table(table, asked, folder, look)
+
+
+def _list_table(
+    table: Table, asked: dict[str, str], folder: Path, look: Look
+) -> tuple[Listing, tuple[str, ...] | None]:
+    told = Told(notes=list(table.notes))
+    columns = _choose(table, asked, folder, look)
+    rows, columns = _rows(table, columns, told)
+    rows = [row for row in rows if _labelled(row, told)]
+    kept = _distinct(rows, folder, told, table.shown)
+    files, stamps = _existing(kept, told, table, columns, look)
+    rows = [row for row, _ in files]
+    classes = _classes(rows, table.shown)
+    number = {name: label for label, name in enumerate(classes)}
+    unknown = [row.label not in number for row in rows]
+    for row in (row for row, strange in zip(rows, unknown, strict=True) if strange):
+        told.out(f"of {row.split} images whose class no training image has", row.label)
+    listed = [
+        File(
+            path,
+            row.path if _is_short(row.path) else one_line(row.path, 80),
+            row.split,
+            number[row.label],
+            status,
+        )
+        for (row, (path, status)), strange in zip(files, unknown, strict=True)
+        if not strange
+    ]
+    known = [row for row in rows if row.label in number]
+    groups = _groups(known, columns, told)
+    read = f"read from the table {one_line(Path(table.shown).name)}: {columns}"
+    notes = (read, *told.sentences())
+    signature = _signature([(*row, stamp) for row, stamp in zip(rows, stamps, strict=True)])
+    return Listing(folder, tuple(listed), classes, notes, signature), groups
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Many rows make no garbage; looking for it, again and again, takes longer than all else."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _is_short(text: str) -> bool:
+    return len(text) <= 80 and text.isprintable()
+
+
+def _choose(table: Table, asked: dict[str, str], folder: Path, look: Look) -> Columns:
+    """The columns; among usual names of the path, the first whose files are there."""
+    columns = choose_columns(table.header, asked, table.shown)
+    if "path" in columns.found:
+        used = {columns.label, columns.split, columns.group}
+        for name in usual(table.header, "path"):
+            first = (_full(_plain(text), folder, {}) for text in table[name][:TRIED])
+            if name not in used and any(look(*os.path.split(path)) is not None for path in first):
+                columns = replace(columns, path=name)
+                break
+    if "label" in columns.found:
+        _check_one_meaning(table, columns)
+    return columns
+
+
+def _check_one_meaning(table: Table, columns: Columns) -> None:
+    """UserError where two columns look like labels and cut the images differently."""
+    ours = table[columns.label]
+    used = {columns.path, columns.split, columns.group, columns.label}
+    for name in usual(table.header, "label"):
+        if name in used:
+            continue
+        pairs = len(set(zip(ours, table[name], strict=True)))
+        if not pairs == len(set(ours)) == len(set(table[name])):
+            raise UserError(
+                f"{table.shown}: {one_line(columns.label)!r} and {one_line(name)!r} both look "
+                f"like the labels and differ; say --columns label={one_line(columns.label)} "
+                "or the other one"
+            )
+
+
+def _rows(table: Table, columns: Columns, told: Told) -> tuple[list[Row], Columns]:
+    """The rows with a split, and the columns without one of splits that has none."""
+    paths = _paths(table, columns.path)
+    labels = _tidy_numbers([text.strip() for text in table[columns.label]])
+    groups = [""] * len(table) if columns.group is None else map(str.strip, table[columns.group])
+    if columns.split is None:
+        splits: Iterable[str] = ["train"] * len(table)
+    else:
+        given = [text.strip() for text in table[columns.split]]
+        known = {text: SPLITS.get(text.lower(), "") for text in set(given)}
+        splits = [known[text] for text in given]
+        if not any(known.values()):
+            if "split" not in columns.found:
+                raise UserError(
+                    f"{table.shown}: column {one_line(columns.split)!r} holds "
+                    f"{quoted(sorted(known))}; a split is train, val or test"
+                )
+            told.notes.append(
+                f"column {one_line(columns.split)!r} names no split (train, val, test) "
+                "and is not used"
+            )
+            return _rows(table, replace(columns, split=None), told)
+        for text, split in zip(given, splits, strict=True):
+            if not split:
+                told.out("of no known split", text)
+        if "train" not in known.values():
+            raise UserError(
+                f"{table.shown}: column {one_line(columns.split)!r} holds "
+                f"{quoted(sorted(known))} and no train"
+            )
+    made = zip(paths, labels, splits, groups, strict=True)
+    return [Row(*cells) for cells in made if cells[2]], columns
+
+
+def _paths(table: Table, given: str) -> list[str]:
+    """The paths of the rows: a column, or a text with columns in braces."""
+    if given in table.header:
+        return [_plain(text) for text in table[given]]
+    names = FIELD.findall(given)
+    if not names:
+        raise UserError(
+            f"{table.shown}: has no column {one_line(given)!r}; its columns are "
+            f"{quoted(table.header)}; put columns of a longer path in braces, images/{{id}}.jpg"
+        )
+    cells = zip(*(table[name] for name in names), strict=True)
+    pieces = FIELD.split(given)[::2]
+    return [
+        "".join(p + c.strip() for p, c in zip(pieces, (*row, ""), strict=True)) for row in cells
+    ]
+
+
+def _plain(text: str) -> str:
+    """A path without spaces around it; one written on Windows gets slashes where it has none."""
+    text = text.strip()
+    return text.replace("\\", "/") if "\\" in text and "/" not in text else text
+
+
+def _tidy_numbers(labels: list[str]) -> list[str]:
+    """Whole numbers that pandas wrote as 3.0, beside an empty cell, become 3."""
+    numbers = {text for text in labels if text.lower() not in NO_LABEL}
+    if numbers and all(re.fullmatch(r"-?\d+\.0", text) for text in numbers):
+        return [text.removesuffix(".0") for text in labels]
+    return labels
+
+
+def _labelled(row: Row, told: Told) -> bool:
+    if row.label.lower() not in NO_LABEL and row.label != "-1":
+        return True
+    told.out("without a label", row.path)
+    return False
+
+
+def _distinct(rows: list[Row], folder: Path, told: Told, shown: str) -> dict[str, Row]:
+    """Full path -> its row, in the table's order; UserError for a file in two splits."""
+    kept: dict[str, Row] = {}
+    disagree: set[str] = set()
+    folders: dict[str, str] = {}
+    for row in rows:
+        path = _full(row.path, folder, folders)
+        first = kept.setdefault(path, row)
+        if first is row:
+            continue
+        if first.split != row.split:
+            raise UserError(
+                f"{shown}: {one_line(row.path, 80)!r} is in {first.split} and {row.split}; keep one"
+            )
+        if first.label != row.label or first.group != row.group:
+            disagree.add(path)
+            told.out("of files with two labels or groups", row.path)
+        else:
+            told.out("that repeat another one", row.path)
+    for path in sorted(disagree):
+        told.out("of files with two labels or groups", kept.pop(path).path)
+    if "" in kept:
+        told.out("without a path", "line")
+        del kept[""]
+    return kept
+
+
+def _full(path: str, folder: Path, folders: dict[str, str]) -> str:
+    """The full path without "." and ".."; `folders` keeps those of the folders, for speed."""
+    head, slash, name = path.rpartition("/")
+    if name in ("", ".", "..") or os.sep != "/":
+        return os.path.normpath(folder / path) if path else ""
+    if head not in folders:
+        folders[head] = os.path.normpath(folder / (head + slash))
+    return f"{folders[head]}/{name}"
+
+
+def _existing(
+    kept: dict[str, Row], told: Told, table: Table, columns: Columns, look: Look
+) -> tuple[list[tuple[Row, tuple[Path, str]]], list[str]]:
+    """Each row whose file is there with (path, what is wrong with it), and the files' stamps."""
+    files: list[tuple[Row, tuple[Path, str]]] = []
+    stamps: list[str] = []
+    for path, row in kept.items():
+        seen = look(*os.path.split(path))
+        if seen is None:
+            told.out("whose files are missing", row.path)
+        else:
+            files.append((row, (Path(path), seen[0])))
+            stamps.append(seen[1])
+    if files:
+        return files, stamps
+    if not told.left_out.get("whose files are missing"):
+        why = "; ".join(told.sentences()) or "no rows"
+        raise UserError(f"{table.shown}: no row is left: {why}")
+    first = told.left_out["whose files are missing"][0]
+    raise UserError(
+        f"{table.shown}: none of its files is there, the first is {one_line(first, 80)!r}; paths "
+        f"are relative to the table and read from column {one_line(columns.path, 60)!r}; "
+        f"{_remedy(table, columns.path, first)}"
+    )
+
+
+def _remedy(table: Table, column: str, first: str) -> str:
+    """What would find the first file: a folder beside the table, another ending, or both."""
+    folder = Path(table.shown).parent
+    fits = f"say --columns 'path=FOLDER/{{{column}}}.jpg' with a folder and an ending that fit"
+    if column not in table.header or not folder.is_dir():
+        return fits
+    places = sorted(entry for entry in folder.iterdir() if entry.is_dir())[:TRIED]
+    for place in (folder, *places):
+        for ending in ("", ".jpg", ".jpeg", ".png", ".JPG", ".tif", ".bmp"):
+            path = os.path.normpath(place / f"{first}{ending}")
+            if Disk()(*os.path.split(path)) is not None:
+                inside = "" if place == folder else f"{one_line(place.name)}/"
+                return f"say --columns 'path={inside}{{{column}}}{ending}'"
+    return fits
+
+
+class Disk:
+    """Looks at files on the disk, each folder listed once: faster than file by file."""
+
+    def __init__(self) -> None:
+        self.folders: dict[str, dict[str, os.DirEntry[str]]] = {}
+
+    def __call__(self, folder: str, name: str) -> tuple[str, str] | None:
+        """What is wrong with a file, or "", and its stamp; None where it is missing."""
+        if folder not in self.folders:
+            self.folders[folder] = self.entries(folder)
+        entry = self.folders[folder].get(name)
+        try:
+            # a name in other letters may be there, too, and a folder that cannot be listed
+            info = entry.stat() if entry is not None else Path(folder, name).stat()
+        except PermissionError:
+            return "permission denied", "-"
+        except (OSError, ValueError):  # the latter for a zero byte in the path
+            return None if entry is None else ("a link that leads nowhere or in a loop", "-")
+        stamp = f"{info.st_size} {info.st_mtime_ns}"
+        if not stat.S_ISREG(info.st_mode):
+            return "not a regular file", stamp
+        return ("" if info.st_size else "empty file"), stamp
+
+    def entries(self, folder: str) -> dict[str, os.DirEntry[str]]:
+        """The entries of a folder by name; {} where they cannot be listed."""
+        try:
+            with os.scandir(folder or ".") as entries:
+                return {entry.name: entry for entry in entries}
+        except (OSError, ValueError):  # as above
+            return {}
+
+
+def _classes(rows: Sequence[Row], shown: str) -> tuple[str, ...]:
+    """The labels of the training rows: numbers by value, texts by their bytes."""
+    found = {row.label for row in rows if row.split == "train"}
+    if len(found) < 2:
+        raise UserError(
+            f"{shown}: the training images have one class alone, {quoted(found)}; "
+            "a classifier needs two or more"
+            if found
+            else f"{shown}: no training image is left; add rows of the split train"
+        )
+    seen: dict[str, str] = {}
+    for name in sorted(found):
+        key = unicodedata.normalize("NFC", name).casefold()
+        if key in seen:
+            raise UserError(
+                f"{shown}: labels {one_line(seen[key])!r} and {one_line(name)!r} differ by case or "
+                "accent encoding only; write them alike"
+            )
+        seen[key] = name
+    return in_order(found)
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Whole numbers by their values, other names by their bytes."""
+    names = list(names)
+    if all(re.fullmatch(r"-?\d{1,18}", name) for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names, key=lambda name: name.encode("utf-8", "surrogatepass")))
+
+
+def _groups(rows: Sequence[Row], columns: Columns, told: Told) -> tuple[str, ...] | None:
+    """The group of each row; a row without one is a group of its own."""
+    if columns.group is None:
+        return None
+    alone = sum(not row.group for row in rows)
+    if alone == len(rows):
+        return None
+    if alone:
+        told.notes.append(f"{alone:,} images have no {one_line(columns.group)}: each is a group")
+    if columns.others:
+        told.notes.append(
+            f"groups are read from {one_line(columns.group)!r}; {quoted(columns.others)} "
+            "could be groups, too: choose by --group-by"
+        )
+    return tuple(row.group or f"\0{place}" for place, row in enumerate(rows))
+
+
+def _signature(rows: Iterable[tuple[str, ...]]) -> str:
+    """A hash that changes when a row or a file's size or time of modification does."""
+    content = "\n".join(map(repr, rows))
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()

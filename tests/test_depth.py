@@ -1,0 +1,146 @@
+"""Values of more than 8 bits: which range becomes 0 … 255, in files and in arrays."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pixels import refused
+
+from convscope import data
+from convscope.data.depth import Scale, extent_of, scale_of
+
+GREY = np.linspace(0, 1, 400).reshape(20, 20)  # a ramp from black to white
+
+
+def folder(root: Path, save: Callable[[Path], object], ending: str) -> Path:
+    """Two classes of four images that `save` writes."""
+    for name in ("a", "b"):
+        for i in range(4):
+            path = root / name / f"{i}{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save(path)
+    return root
+
+
+def loaded(root: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The first image as H×W×C, and the notes on the files."""
+    found = data.load(root, val=0)
+    notes = tuple(note for note in found.notes if "no test set" not in note)
+    return found.train.images[0].permute(1, 2, 0).numpy(), notes
+
+
+def png(path: Path, values: np.ndarray, colour_type: int) -> None:
+    """A PNG file of 16 bits, H×W×C; colour type 2 is RGB, 6 is RGBA."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    height, width = values.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_the_bits_that_values_need_are_read(
+    tmp_path: Path, cache: Path, bits: int, ending: str
+) -> None:
+    values = np.rint(GREY * (2**bits - 1)).astype(np.uint16)
+    pixels, notes = loaded(
+        folder(tmp_path / "d", lambda path: Image.fromarray(values).save(path), ending)
+    )
+    assert pixels.shape == (20, 20, 1)
+    assert np.array_equal(pixels[..., 0], np.rint(values * (255 / (2**bits - 1))).astype(np.uint8))
+    said = f"8 grey images hold values from 0 to {2**bits - 1:,}: read as {bits} bits"
+    assert notes == () if bits == 16 else said in notes[0]
+
+
+def test_the_scale_is_that_of_the_data_set_not_of_the_image(tmp_path: Path, cache: Path) -> None:
+    def save(path: Path) -> None:
+        values = np.full((20, 20), 4095 if path.parent.name == "b" else 1000, np.uint16)
+        Image.fromarray(values).save(path)
+
+    found = data.load(folder(tmp_path / "d", save, ".png"), val=0)
+    images, labels = found.train.images, found.train.labels
+    means = {found.classes[int(y)]: int(x.max()) for x, y in zip(images, labels, strict=True)}
+    assert means == {"a": round(1000 / 4095 * 255), "b": 255}
+
+
+def test_a_narrow_range_is_stretched_and_said(tmp_path: Path, cache: Path) -> None:
+    values = np.rint(21_000 + GREY * 3_000).astype(np.uint16)  # as a thermal camera gives
+    values[0, 0] = 65_535  # a dead pixel does not spoil the others
+    pixels, notes = loaded(
+        folder(tmp_path / "d", lambda path: Image.fromarray(values).save(path), ".png")
+    )
+    assert len(np.unique(pixels)) > 200 and "these are stretched to 0 … 255" in notes[0]
+    assert pixels[10, 10, 0] == pytest.approx(255 * GREY[10, 10], abs=3)
+
+
+def test_values_below_zero_and_wide_floats_are_stretched(tmp_path: Path, cache: Path) -> None:
+    hounsfield = np.rint(GREY * 4_000 - 1_000).astype(np.int32)
+    pixels, notes = loaded(
+        folder(tmp_path / "i", lambda path: Image.fromarray(hounsfield).save(path), ".tif")
+    )
+    assert np.array_equal(pixels[..., 0], np.rint((hounsfield + 1_000) / 4_000 * 255))
+    assert "from -1,000 to 3,000: stretched to 0 … 255" in notes[0]
+    floats = (GREY * 255).astype(np.float32)
+    pixels, notes = loaded(
+        folder(tmp_path / "f", lambda path: Image.fromarray(floats).save(path), ".tif")
+    )
+    assert np.array_equal(pixels[..., 0], np.rint(floats)) and "255 is white" in notes[0]
+    floats[3, 3] = np.nan
+    folder(tmp_path / "n", lambda path: Image.fromarray(floats).save(path), ".tif")
+    refused(tmp_path / "n", "8 bad files", "'a/0.tif' (values that are not finite)")
+
+
+@pytest.mark.parametrize(("channels", "colour_type"), [(3, 2), (4, 6)])
+def test_colours_of_sixteen_bits_keep_their_lower_bytes(
+    tmp_path: Path, cache: Path, channels: int, colour_type: int
+) -> None:
+    values = np.rint(np.dstack([GREY, GREY.T, 1 - GREY]) * 1023).astype(np.uint16)
+    expected = np.rint(values * (255 / 1023)).astype(np.uint8)
+    if channels == 4:
+        values = np.dstack([values, np.full((20, 20), 65_535, np.uint16)])
+    pixels, notes = loaded(
+        folder(tmp_path / "d", lambda path: png(path, values, colour_type), ".png")
+    )
+    assert np.array_equal(pixels, expected)
+    assert notes == ("8 RGB images hold values from 0 to 1,023: read as 10 bits, 1,023 is white",)
+    full = (values[..., :3].astype(np.uint32) * 64).astype(np.uint16)
+    pixels, notes = loaded(folder(tmp_path / "full", lambda path: png(path, full, 2), ".png"))
+    assert np.array_equal(pixels, full >> 8) and notes == ()
+
+
+def test_eight_bit_images_beside_wide_ones_stay(tmp_path: Path, cache: Path) -> None:
+    narrow, wide = np.rint(GREY * 200), np.rint(GREY * 4095)
+
+    def save(path: Path) -> None:
+        kind = (narrow, np.uint8) if path.parent.name == "a" else (wide, np.uint16)
+        Image.fromarray(kind[0].astype(kind[1])).save(path)
+
+    found = data.load(folder(tmp_path / "d", save, ".png"), val=0)
+    assert int(found.train.images[found.train.labels == 0].max()) == 200
+    assert int(found.train.images[found.train.labels == 1].max()) == 255
+
+
+def test_bits_that_a_file_states_win() -> None:
+    extents = [extent_of(np.array([0, 1800], np.uint16), 1, bits=12)]
+    assert (scale_of(extents, "2 images").low, scale_of(extents, "2 images").high) == (0, 4095)
+    stated = [extent_of(np.array([0, 1800], np.uint16), 1, bits=16)]  # the container, no more
+    assert scale_of(stated, "2 images").high == 2047
+
+
+def test_a_flat_data_set_and_no_image_have_a_scale() -> None:
+    assert scale_of([], "none") == Scale()
+    flat = scale_of([extent_of(np.full((4, 4), -3, np.int32), 1)], "one")
+    assert flat.to_bytes(np.full((4, 4), -3)).max() == 0
