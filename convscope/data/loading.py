@@ -38,9 +38,8 @@ def load(
     """A data set, from the cache or brought there first.
 
     name_or_path: a known name (see `names`), a folder of images, a table of image files
-        (.csv, .tsv, .parquet), an archive with one of these (.zip, .tar, .tar.gz), images in
-        parquet or arrow files, hf:OWNER/NAME, or an .npz file. A name wins over a folder of
-        that name: write ./name for the folder.
+        (.csv, .tsv, .parquet), an archive of these (.zip, .tar, .tar.gz), images in parquet or
+        arrow files, hf:OWNER/NAME, or an .npz file. ./name is the folder where both exist.
     val: share of the training images held out for validation, the same share of each class,
         from 0 to 0.9. Data with a validation set of their own keep it.
     split_seed: draws the images that are held out, from 0 to 2⁶³ - 1.
@@ -49,13 +48,12 @@ def load(
         "path=file,label=kind,split=part,group=patient"; split= or group= leaves a column out.
     group_by: images of a group stay in one split: a column of the table, "parent" (the
         folder of the image) or "prefix" (its name up to the last number).
-    resize: what becomes of images that are not square: "crop" keeps the centre, "squash"
-        changes the aspect ratio, "pad" adds black bars.
-    classes: "folders": the images below a class folder belong to it; "nested": each folder
-        that holds images is a class, named by its path, as a/b.
+    resize: of images that are not square "crop" keeps the centre, "squash" changes the aspect
+        ratio, "pad" adds black bars.
+    classes: "folders": what lies below a class folder belongs to it; "nested": each folder with
+        images is a class, named by its path, as a/b.
     progress: called with what is done, how much of it, and of how much (None: not known).
-    verify: whether the cached files' hash is checked; False is for a process whose parent has
-        just done it.
+    verify: whether the cached files' hash is checked; not where a parent process has just done so.
 
     Raises UserError, and DataUnavailable where no source of a known set can be used.
     """
@@ -63,18 +61,13 @@ def load(
     request = resolve(name_or_path, Options(size, columns, group_by, resize, classes))
     folder, (meta, stored), remarks = _cached(request, progress, verify)
     names = tuple(meta["classes"])
-    groups = open_groups(folder, meta)
-    if groups is None:
+    if (groups := open_groups(folder, meta)) is None:
         kept, held, said = _with_validation(stored, val, split_seed, len(names))
     else:
-        kept, held, said = _with_group_validation(
-            request.shown, stored, groups, val, split_seed, names
-        )
+        shown = request.shown
+        kept, held, said = _with_group_validation(shown, stored, groups, val, split_seed, names)
     _check_counts(request.shown, kept, names)
-    train, valid, test = (
-        Split(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels))
-        for images, labels in (kept, held, stored["test"])
-    )
+    train, valid, test = (_as_split(*part) for part in (kept, held, stored["test"]))
     return Dataset(
         request.name,
         train,
@@ -88,6 +81,10 @@ def load(
         held_out=(float(val), split_seed),
         preview=_preview(meta, request),
     )
+
+
+def _as_split(images: np.ndarray, labels: np.ndarray) -> Split:
+    return Split(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels))
 
 
 def fetch(

@@ -98,15 +98,12 @@ def study(
     data: a known name or own images, as for `load`; None: cifar10, or `shapes` in its place.
     chapters: their names; None: all.
     preset: quick, standard or full.
-    seeds: for each configuration; None: the preset's number.
-    first_seed: of those numbers in a row; another one repeats a study with new chance.
+    seeds, first_seed: so many numbers in a row, for each configuration; None: the preset's number.
     out: the study's folder; None: runs/DATA-PRESET.
-    device: cpu, cuda, …; auto: the best one.
-    workers: processes that train; None: as many as are fastest here.
+    device, workers: cpu, cuda, … or auto; processes that train, None: as many as are fastest here.
     val: the share of training images that is held out for validation.
     size, columns, group_by, resize, classes: how one's own images are read, as for `load`.
-    budget: a time into which the preset is made to fit ("10m", "1h30m", "90s" or seconds): fewer
-        epochs and trials, then fewer seeds, then fewer training images.
+    budget: a time that the preset is made to fit ("10m", "90s", seconds): fewer epochs, trials, …
     search: how the chapter `best` searches.
     track, watcher: a tracker ("wandb") mirrors every run; a watcher sees the study go by.
     command: the command that the report quotes; None: the one that corresponds to the arguments.
