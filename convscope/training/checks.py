@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convscope.errors import UserError, one_line
+from convscope.models import first_call, seeded
+from convscope.models import is_out_of_memory as is_out_of_memory
 from convscope.recipe import Custom, Recipe
 from convscope.training.caller import own_settings
 from convscope.training.metrics import metrics_of
@@ -19,15 +21,6 @@ if TYPE_CHECKING:
     from convscope.training.tensors import Tensors
 
 SMALL = 0.75  # of the side: images of the first epochs where recipe.small_share asks for them
-
-
-OUT_OF_MEMORY = (
-    "can't allocate memory",
-    "not enough memory",
-    "out of memory",
-    "could not create a memory object",  # oneDNN
-    "_STATUS_ALLOC_FAILED",  # cuBLAS, cuDNN, cuSOLVER, cuSPARSE
-)
 
 
 def check_device(name: str) -> str:
@@ -89,20 +82,9 @@ def check_logits(
     net: nn.Module, in_shape: tuple[int, int, int], num_classes: int, recipe: Recipe
 ) -> None:
     """UserError where the network does not return K logits for images C×H×W of this shape."""
-    name = recipe.model.factory if isinstance(recipe.model, Custom) else type(recipe.model).__name__
-    training = {module: module.training for module in net.modules()}
-    try:
-        with torch.no_grad():
-            out = net.eval()(torch.zeros(2, *in_shape))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise UserError(
-            f"model {name}: does not take {'×'.join(map(str, in_shape))} images: {one_line(error)}"
-        ) from None
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    name = name_of(recipe)
+    with seeded(recipe.seed):  # a module may make its weights in its first call
+        out = first_call(net, in_shape, name)
     if not isinstance(out, Tensor) or out.shape != (2, num_classes):
         shape = "×".join(map(str, out.shape)) if isinstance(out, Tensor) else type(out).__name__
         raise UserError(
@@ -110,14 +92,12 @@ def check_logits(
         )
 
 
+def name_of(recipe: Recipe) -> str:
+    """What messages call the recipe's network."""
+    return recipe.model.factory if isinstance(recipe.model, Custom) else type(recipe.model).__name__
+
+
 def small_shape(in_shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """The shape of the first epochs' images where recipe.small_share asks for smaller ones."""
     channels, height, width = in_shape
     return channels, max(1, math.floor(SMALL * height)), max(1, math.floor(SMALL * width))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on the CPU or on a device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(sign in str(error) for sign in OUT_OF_MEMORY)
