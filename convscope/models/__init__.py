@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from convscope.models.copies import uncompiled as uncompiled
     from convscope.models.faults import RAISED as RAISED
     from convscope.models.faults import fault as fault
+    from convscope.models.faults import is_networks as is_networks
     from convscope.models.faults import is_out_of_memory as is_out_of_memory
     from convscope.models.faults import place_in as place_in
     from convscope.models.layers import Act as Act
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from convscope.models.orders import ORDERS as ORDERS
     from convscope.models.sizes import parameters_of as parameters_of
     from convscope.models.sizes import size_of as size_of
+    from convscope.models.sources import check_sources as check_sources
     from convscope.models.sources import with_sources as with_sources
     from convscope.models.whitened import WhitenedBlock as WhitenedBlock
     from convscope.models.whitened import WhitenedNet as WhitenedNet
@@ -40,10 +42,12 @@ _HOMES = {
     "WhitenedBlock": "whitened",
     "WhitenedNet": "whitened",
     "build": "building",
+    "check_sources": "sources",
     "copied": "copies",
     "fault": "faults",
     "first_call": "building",
     "is_leaf": "leaf_modules",
+    "is_networks": "faults",
     "is_out_of_memory": "faults",
     "leaves": "leaf_modules",
     "parameters_of": "sizes",

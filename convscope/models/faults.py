@@ -65,6 +65,13 @@ def is_users(file: str) -> bool:
     return is_installed(file) or not file.startswith(PYTHON)
 
 
+def is_networks(error: BaseException) -> bool:
+    """Whether an error arose in a user's code, or in a module's call."""
+    call = str(Path("nn", "modules"))
+    frames = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
+    return bool(place_in(error)[0]) or any(TORCH + call in file for file in frames)
+
+
 def is_installed(file: str) -> bool:
     return any(part in INSTALLED for part in Path(file).parts)
 
