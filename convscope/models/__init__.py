@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from convscope.models.building import seeded as seeded
     from convscope.models.convnet import ConvNetModule as ConvNetModule
     from convscope.models.copies import copied as copied
+    from convscope.models.copies import inner as inner
     from convscope.models.copies import uncompiled as uncompiled
     from convscope.models.faults import RAISED as RAISED
     from convscope.models.faults import fault as fault
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from convscope.models.faults import place_in as place_in
     from convscope.models.layers import Act as Act
     from convscope.models.layers import MaxPool as MaxPool
+    from convscope.models.leaf_modules import PARAMETRIZATIONS as PARAMETRIZATIONS
     from convscope.models.leaf_modules import is_leaf as is_leaf
     from convscope.models.leaf_modules import leaves as leaves
+    from convscope.models.leaf_modules import modules_of as modules_of
     from convscope.models.named import parse_model as parse_model
     from convscope.models.orders import ORDERS as ORDERS
     from convscope.models.sizes import parameters_of as parameters_of
@@ -38,6 +41,7 @@ _HOMES = {
     "ConvNetModule": "convnet",
     "MaxPool": "layers",
     "ORDERS": "orders",
+    "PARAMETRIZATIONS": "leaf_modules",
     "RAISED": "faults",
     "WhitenedBlock": "whitened",
     "WhitenedNet": "whitened",
@@ -46,10 +50,12 @@ _HOMES = {
     "copied": "copies",
     "fault": "faults",
     "first_call": "building",
+    "inner": "copies",
     "is_leaf": "leaf_modules",
     "is_networks": "faults",
     "is_out_of_memory": "faults",
     "leaves": "leaf_modules",
+    "modules_of": "leaf_modules",
     "parameters_of": "sizes",
     "parse_model": "named",
     "place_in": "faults",

@@ -11,7 +11,6 @@ equation, X the largest input, and floor is measured: what rounding alone does t
 from __future__ import annotations
 
 import abc
-import copy
 import dataclasses
 import html
 import math
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from convscope.errors import UserError, one_line
+from convscope.models import RAISED, copied, fault, inner
 
 # relative tolerance of a law for each precision that a callable works in: 10³ to 10⁶ roundings
 TOLERANCES: dict[torch.dtype, float] = {
@@ -48,6 +48,7 @@ def show_shape(shape: Sequence[int]) -> str:
 
 
 def name_of(f: object) -> str:
+    f = inner(f) if isinstance(f, nn.Module) else f
     name = (
         type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", type(f).__name__)
     )
@@ -85,17 +86,24 @@ def inputs_for(
 def private(
     f: Callable[..., Any], dtype: torch.dtype | None = None, device: torch.device | None = None
 ) -> Callable[..., Any]:
-    """A module (or a module's method) as a copy, so that the user's own stays as it is."""
+    """A module (or a module's method) as a copy, so that the user's own stays as it is.
+
+    What torch.compile returned is taken as what it was made of.
+    """
+    f = getattr(f, "_torchdynamo_orig_callable", f)  # of what torch.compile returned
     module = f if isinstance(f, nn.Module) else getattr(f, "__self__", None)
     if not isinstance(module, nn.Module):
         return f
     try:
-        own = copy.deepcopy(module).to(device)
+        own = copied(module).to(device)
     except Exception as error:
         to = f" to {device}" if device else ""
         raise UserError(f"{name_of(module)} cannot be copied{to}: {one_line(error)}") from None
     if dtype is torch.float64:
         own = own.double()  # floating-point parameters and buffers only
+        for value in (*own.parameters(), *own.buffers()):
+            if value.is_complex():
+                value.data = value.data.to(torch.complex128)
     if isinstance(f, nn.Module):
         return own
     return types.MethodType(getattr(f, "__func__"), own)  # noqa: B009 (typed as a plain callable)
@@ -178,10 +186,10 @@ class Operator:
         try:
             with torch.no_grad():
                 out = self.f(given)
-        except Exception as error:
+        except RAISED as error:
             raise UserError(
                 f"{self.name} does not take {show_shape(x.shape)} batches on {self.device.type}: "
-                f"{type(error).__name__}: {one_line(error)}"
+                f"{fault(error)}"
             ) from None
         out = self._checked(out, x)
         self.out_dtype = out.dtype
