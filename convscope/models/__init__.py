@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from convscope.models.block import Block as Block
     from convscope.models.building import build as build
     from convscope.models.building import first_call as first_call
+    from convscope.models.building import has_lazy_weights as has_lazy_weights
     from convscope.models.building import seeded as seeded
     from convscope.models.convnet import ConvNetModule as ConvNetModule
     from convscope.models.copies import copied as copied
@@ -50,6 +51,7 @@ _HOMES = {
     "copied": "copies",
     "fault": "faults",
     "first_call": "building",
+    "has_lazy_weights": "building",
     "inner": "copies",
     "is_leaf": "leaf_modules",
     "is_networks": "faults",

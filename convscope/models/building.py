@@ -6,12 +6,12 @@ Shapes: N images, C channels, H×W pixels; K classes.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from convscope.errors import UserError, did_you_mean
 from convscope.models.convnet import ConvNetModule
@@ -104,8 +104,10 @@ def build_custom(
         if not isinstance(net, nn.Module):
             raise UserError(f"{shown}: gave {type(net).__name__}, not a torch.nn.Module")
         net = uncompiled(net)
-        if is_lazy(net):
+        if has_lazy_weights(net):
             first_call(net, in_shape, model.factory)
+    if any(p.is_floating_point() and p.dtype != torch.float32 for p in net.parameters()):
+        net.float()  # complex weights stay what they are
     return net
 
 
@@ -117,21 +119,21 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def is_lazy(net: nn.Module) -> bool:
+def has_lazy_weights(net: nn.Module) -> bool:
     """Whether weights are missing until the first call (torch.nn.LazyLinear and others)."""
-    tensors = (*net.parameters(), *net.buffers())
-    return any(isinstance(value, UninitializedTensorMixin) for value in tensors)
+    return any(is_lazy(value) for value in (*net.parameters(), *net.buffers()))
 
 
-def first_call(net: nn.Module, in_shape: tuple[int, int, int], name: str) -> object:
+def first_call(net: nn.Module, in_shape: Sequence[int], name: str) -> object:
     """What a network returns for two empty images in eval mode; its modes are left as they were.
 
     Raises UserError with whatever it raises, unless that is a lack of memory.
     """
     modes = {module: module.training for module in net.modules()}
+    device = next((p.device for p in net.parameters()), None)
     try:
         with torch.no_grad():
-            return net.eval()(torch.zeros(2, *in_shape))
+            return net.eval()(torch.zeros(2, *in_shape, device=device))
     except RAISED as error:
         if is_out_of_memory(error):
             raise

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer
 
 WHOLE = (list, tuple, set, dict, OrderedDict)  # whose items are copied one by one
 
@@ -22,12 +23,15 @@ def copied(module: nn.Module) -> nn.Module:
     module cannot be taken apart either.
     """
     module = inner(module)
+    # deepcopy makes plain tensors of the buffers of lazy layers
+    lazy = [b for b in module.buffers() if isinstance(b, UninitializedBuffer)]
+    memo = {id(b): UninitializedBuffer(device=b.device, dtype=b.dtype) for b in lazy}
     try:
-        return uncompiled(copy.deepcopy(module))
+        return uncompiled(copy.deepcopy(module, dict(memo)))
     except Exception:
         if isinstance(module, torch.jit.ScriptModule):
             raise
-    return uncompiled(cast("nn.Module", part_of(module, {})))
+    return uncompiled(cast("nn.Module", part_of(module, dict[int, Any](memo))))
 
 
 def part_of(value: Any, memo: dict[int, Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 
 PARAMETRIZATIONS = "parametrizations"  # torch's name of the child that computes a layer's weights
@@ -30,9 +31,12 @@ def is_leaf(module: nn.Module) -> bool:
 def modules_of(
     network: nn.Module, path: str = "", seen: set[nn.Module] | None = None
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Each module once with its path, without those that compute weights."""
+    """Each module once with its path, without those that compute weights.
+
+    Nor those that torch.jit has compiled: nothing can watch their calls.
+    """
     seen = set() if seen is None else seen
-    if network in seen:
+    if network in seen or isinstance(network, torch.jit.ScriptModule):
         return
     seen.add(network)
     yield path, network

@@ -121,7 +121,7 @@ def collapse(
     does not take the shape or mixes samples. Proof: docs/theory.md, section 4.
     """
     in_shape = check_shape(in_shape, 1, SAMPLE)
-    network = private(model)
+    network = private(model, shape=in_shape)
     if isinstance(network, nn.Module):
         network.eval()
     operator = Operator(network, in_shape, seed=seed)
@@ -261,7 +261,7 @@ def parts(
     are affine, the modules around them, innermost first. So a nonlinear function in a forward is
     found in the module whose forward it is. Raises UserError where the shape is not taken.
     """
-    network = private(model)
+    network = private(model, shape=in_shape)
     assert isinstance(network, nn.Module)
     calls = _calls_of(network, in_shape, seed)
     found: list[Part] = []

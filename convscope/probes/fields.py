@@ -38,7 +38,7 @@ def receptive_field(
     2019, Distill.
     """
     in_shape = check_shape(in_shape, 2, MAP)
-    network = private(model)
+    network = private(model, shape=in_shape)
     layers = layers_of(network)
     x = torch.full((1, *in_shape), 0.5, device=device_of(network))
     if isinstance(network, nn.Module):

@@ -22,12 +22,12 @@ from convscope.probes.trials import MAP, check_shape, device_of, private
 PERTURBATION = 1e8
 
 
-def _positive(network: nn.Module, seed: int) -> nn.Module:
+def _positive(network: nn.Module, in_shape: Sequence[int], seed: int) -> nn.Module:
     """A copy in float64 with random positive weights and neutral statistics.
 
     Every path of its graph is open, and nothing cancels.
     """
-    own = private(network, torch.float64)
+    own = private(network, torch.float64, shape=in_shape)
     assert isinstance(own, nn.Module)
     fix_weights(own)
     generator = torch.Generator().manual_seed(seed)
@@ -40,7 +40,7 @@ def _positive(network: nn.Module, seed: int) -> nn.Module:
             if name.endswith(("running_mean", "running_var")):
                 buffer.fill_(float(name.endswith("var")))
     for p in own.parameters():
-        p.requires_grad_(False)
+        p.detach_().requires_grad_(False)
     return own.eval()
 
 
@@ -52,7 +52,8 @@ def fix_weights(network: nn.Module) -> None:
     """
     for module in network.modules():
         if is_parametrized(module):
-            weights = {n: getattr(module, n).detach() for n in module._modules[PARAMETRIZATIONS]}
+            computed = dict(module.named_children())[PARAMETRIZATIONS].named_children()
+            weights = {name: getattr(module, name).detach() for name, _ in computed}
             # torch's remove_parametrizations would change the class, which the user's module has
             module.__class__ = type(module).__bases__[0]
             del module._modules[PARAMETRIZATIONS]
@@ -109,7 +110,7 @@ def checked(
     They come back as they are where layers give no tensor that depends on the input: they cannot
     be told apart then.
     """
-    own, spatial = _positive(network, seed), len(in_shape) - 1
+    own, spatial = _positive(network, in_shape, seed), len(in_shape) - 1
     base = _base(in_shape, seed)
     lines = []
     for axis, size in enumerate(in_shape[1:]):
@@ -179,7 +180,7 @@ def reach(
     random positive weights, so that closed gates hide none. Raises UserError for an unknown layer.
     """
     in_shape = check_shape(in_shape, 2, MAP)
-    own, spatial = _positive(model, seed), len(in_shape) - 1
+    own, spatial = _positive(model, in_shape, seed), len(in_shape) - 1
     output, device = LayerOutput(own, layer), device_of(own)
     base = _base(in_shape, seed)
     pixels = torch.eye(math.prod(in_shape[1:]), dtype=torch.bool).reshape(-1, 1, *in_shape[1:])

@@ -160,6 +160,19 @@ def _permuted(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
     return tuple(state[d] for d in order)
 
 
+def _as_pairs(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
+    """Complex numbers as pairs of real ones, in a last dimension of their own."""
+    state = state_of(args[0])
+    assert state is not None
+    return (*state, (Atom(None, 2, None),))
+
+
+def _from_pairs(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
+    state = state_of(args[0])
+    assert state is not None
+    return state[:-1]
+
+
 def _viewed(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
     state = state_of(args[0])
     assert state is not None
@@ -232,6 +245,7 @@ def _pad(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
 
 POINTWISE = {"clone", "_to_copy", "detach", "alias", "lift_fresh", "contiguous"}
 POINTWISE |= {"native_dropout", "_prelu_kernel", "hardswish"}
+POINTWISE |= {"complex", "_conj", "_neg_view", "_conj_physical", "resolve_conj", "resolve_neg"}
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm"}
 NAMES: dict[Rule, str] = {  # operations as torch dispatches them
     _convolution: "convolution",
@@ -258,6 +272,8 @@ NAMES: dict[Rule, str] = {  # operations as torch dispatches them
     _permuted: "permute transpose t",
     _one_dim: "unsqueeze squeeze select",
     _expanded: "expand",
+    _as_pairs: "view_as_real",
+    _from_pairs: "view_as_complex",
     _sliced: "slice",
     _split: "split split_with_sizes",
     _joined: "cat",
