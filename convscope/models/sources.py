@@ -9,7 +9,9 @@ import ast
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -66,13 +68,16 @@ def sources_of(factory: str) -> tuple[str, ...]:
     """For each source a name and the first digits of its SHA-256, as "nets.py 1f0e…", in order.
 
     They are the factory's file and those of its folder and package that it imports, directly or
-    through others. Of an installed package it is the version. Empty for convscope's own, and where
-    there is no file, as for what was typed at Python's prompt.
+    through others. Of an installed package it is the version, of a notebook what the factory names
+    there (`typed`). Empty for convscope's own, and where no source is to be had.
     """
     look_beside_the_prompt()
-    module = factory.partition(":")[0]
+    module, _, name = factory.partition(":")
     file = file_of(module)
-    if file is None or str(file).startswith(OURS):
+    if file is None:
+        there = sys.modules.get(module)
+        return typed(there, name) if isinstance(there, ModuleType) else ()
+    if str(file).startswith(OURS):
         return ()
     if any(part in INSTALLED for part in file.parts):
         return (installed(module, file),)
@@ -105,6 +110,33 @@ def note_imported(factory: str) -> None:
                 f"model {factory!r}: {one_line(path.name)} changed since this process imported it; "
                 f"start Python anew, or importlib.reload the module {name}"
             )
+
+
+def typed(module: ModuleType, name: str) -> tuple[str, ...]:
+    """The same for code without a file: a factory, and what it names in its module.
+
+    These are functions and classes, as they were typed, and numbers and texts.
+    """
+    found: dict[str, str] = {}
+    waiting = [name]
+    while waiting:
+        name = waiting.pop()
+        thing = vars(module).get(name)
+        if name in found or thing is None:
+            continue
+        if isinstance(thing, int | float | str | tuple):
+            text = repr(thing)
+        elif getattr(thing, "__module__", "") != module.__name__:
+            continue
+        else:
+            try:
+                text = inspect.getsource(thing)
+                tree = ast.parse(textwrap.dedent(text))
+            except (OSError, TypeError, SyntaxError):
+                continue
+            waiting += [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        found[name] = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+    return tuple(sorted(f"{module.__name__}.{name} {digits}" for name, digits in found.items()))
 
 
 def installed(module: str, file: Path) -> str:
