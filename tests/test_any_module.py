@@ -17,7 +17,7 @@ from convscope.data import Dataset, load
 from convscope.models import build, copied, leaves, size_of
 from convscope.probes import collapse, effective_field, probe, receptive_field
 from convscope.recipe import Custom, Recipe
-from convscope.training import evaluate_splits, network, resident, train
+from convscope.training import Row, evaluate_splits, network, resident, train
 from convscope.training.checks import batches_of
 from convscope.training.extra_state import packed_value, state_dict_from
 from convscope.training.steps import is_recordable
@@ -133,7 +133,7 @@ def test_a_broken_off_run_goes_on_with_complex_and_extra_state(
         recipe = recipe_of(name, epochs=3)
         whole = train(recipe, tmp_path / "whole", data=data)
 
-        def stop(row: dict[str, object]) -> None:
+        def stop(row: Row) -> None:
             if row["epoch"] == 2:
                 raise KeyboardInterrupt
 

@@ -143,7 +143,7 @@ def test_sources_are_the_factorys_file_and_what_it_imports_of_its_own(package: P
     (package / "layers.py").write_text("WIDTH = 3\n")
     assert differences(sources, sources_of(factory_of(package))) == (
         f"{name}/layers.py changed, beside_{name}.py is gone"
-    ) or "layers.py changed" in differences(sources, sources_of(factory_of(package)))
+    )
 
 
 def test_sources_of_others() -> None:
@@ -190,7 +190,7 @@ def test_changed_code_is_another_network(package: Path, tmp_path: Path) -> None:
 def test_code_in_a_notebook_is_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     def cell(width: int, margin: str) -> None:
         text = (
-            "class Net:\n    size = WIDTH\n"
+            "class Net:\n    def __init__(self):\n        self.size = WIDTH\n"
             f"def build(in_shape, num_classes):\n    return Net(){margin}\n"
         )
         file = f"/ipykernel/{width}{len(margin)}.py"

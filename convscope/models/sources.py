@@ -15,7 +15,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from convscope.errors import UserError, one_line
 from convscope.models.faults import INSTALLED, OURS
@@ -129,14 +129,33 @@ def typed(module: ModuleType, name: str) -> tuple[str, ...]:
         elif getattr(thing, "__module__", "") != module.__name__:
             continue
         else:
-            try:
-                text = inspect.getsource(thing)
-                tree = ast.parse(textwrap.dedent(text))
-            except (OSError, TypeError, SyntaxError):
-                continue
-            waiting += [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+            parts = [thing, *vars(thing).values()] if isinstance(thing, type) else [thing]
+            sources = [source for part in parts if (source := source_of(part))]
+            text = "".join(sources)
+            waiting += [name for source in sources for name in names_used(source)]
         found[name] = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
     return tuple(sorted(f"{module.__name__}.{name} {digits}" for name, digits in found.items()))
+
+
+def source_of(thing: object) -> str:
+    """A function or class as it was typed, without its margin; empty where that is not known.
+
+    Python (before 3.13) knows the methods of a class that was typed, and not the class.
+    """
+    if not isinstance(thing, type | FunctionType):
+        return ""
+    try:
+        return textwrap.dedent(inspect.getsource(thing))
+    except (OSError, TypeError):
+        return ""
+
+
+def names_used(source: str) -> list[str]:
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return []
+    return [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
 
 
 def installed(module: str, file: Path) -> str:
