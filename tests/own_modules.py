@@ -212,7 +212,7 @@ def upsampled(in_shape: Shape, num_classes: int) -> nn.Module:
 
 def normalised_vector(in_shape: Shape, num_classes: int) -> nn.Module:
     net = body(conv(in_shape), num_classes)
-    return nn.Sequential(*net[:4], nn.BatchNorm1d(4), net[4])
+    return nn.Sequential(*list(net)[:4], nn.BatchNorm1d(4), net[4])
 
 
 class Changing(nn.Module):
