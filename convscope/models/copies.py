@@ -25,7 +25,8 @@ def copied(module: nn.Module) -> nn.Module:
     module = inner(module)
     # deepcopy makes plain tensors of the buffers of lazy layers
     lazy = [b for b in module.buffers() if isinstance(b, UninitializedBuffer)]
-    memo = {id(b): UninitializedBuffer(device=b.device, dtype=b.dtype) for b in lazy}
+    fresh: Any = UninitializedBuffer  # torch's stubs lack its arguments
+    memo = {id(b): fresh(device=b.device, dtype=b.dtype) for b in lazy}
     try:
         return uncompiled(copy.deepcopy(module, dict(memo)))
     except Exception:
