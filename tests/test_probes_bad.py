@@ -33,12 +33,6 @@ def meta() -> nn.Module:
         return nn.Linear(8, 8)
 
 
-def not_copyable() -> nn.Module:
-    net = nn.Linear(8, 8)
-    net.cached = net.weight * 2
-    return net
-
-
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "random": (lambda: lambda x: x + torch.randn_like(x), "random"),
     "dropout": (lambda: nn.Dropout(0.5), "eval"),
@@ -59,7 +53,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "no callable": (lambda: 3, "callable"),
     "another device": (meta, "meta"),
     "result elsewhere": (lambda: lambda x: x.to("meta"), "a batch in"),
-    "cannot be copied": (not_copyable, "copied"),
     "empty": (lambda: lambda x: x[..., :0], "a batch in"),
 }
 

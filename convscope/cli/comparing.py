@@ -241,15 +241,16 @@ def check_split(one: Compared, split: str) -> None:
 
 def trained(one: Compared, seeds: Sequence[int], out: Path) -> Compared:
     """The runs of a recipe's seeds: read where they are finished, else trained."""
+    from convscope.models import with_sources
     from convscope.studies import trackers
-    from convscope.training import finished_run, keep_freed_memory
+    from convscope.training import finished_run, keep_freed_memory, run_path
 
     assert one.recipe is not None
     keep_freed_memory()
     runs = []
     for seed in seeds:
-        recipe = replace(one.recipe, seed=seed)
-        if finished_run(out / recipe.id) is None:
+        recipe = replace(one.recipe, seed=seed, model=with_sources(one.recipe.model))
+        if finished_run(run_path(recipe, out)) is None:
             say(f"{one.name}: {one_line(one.given)}, seed {seed}")
         run = trackers.train_tracked(recipe, out, None, data=one.data, log=print_epoch, say=say)
         runs.append(run)

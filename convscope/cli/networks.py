@@ -76,10 +76,11 @@ def sides(text: str, most: int) -> tuple[int, ...]:
 def attribute_of(target: str) -> Any:
     """What module:attribute names; a class of modules is called without arguments."""
     module_name, _, name = target.partition(":")
+    from convscope.models import RAISED, fault
+
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module_name), name)
         return found() if isinstance(found, type) else found
-    except Exception as error:  # the user's code: whatever it raises is named
-        why = f"{type(error).__name__}: {one_line(error)}"
-        raise UserError(f"target {one_line(target)!r}: {why}") from error
+    except RAISED as error:  # the user's code: whatever it raises is named
+        raise UserError(f"target {one_line(target)!r}: {fault(error)}") from error

@@ -14,7 +14,7 @@ from convscope.cli.options import Data, Json, Track, restrict_kernels
 from convscope.cli.printing import print_epoch, say, show
 from convscope.cli.recipe_options import given_fields, with_recipe_options
 from convscope.errors import UserError, one_line
-from convscope.recipe import Recipe, read_recipe
+from convscope.recipe import Custom, Recipe, read_recipe
 from convscope.recipes import NAMED, named
 from convscope.words import listed
 
@@ -50,9 +50,9 @@ def train(
     """
     given = given_fields({**changes, "data": data})
     base, loaded = starting_point(recipe, given)
-    from convscope.models import parse_model
+    from convscope.models import parse_model, size_of
     from convscope.studies import trackers
-    from convscope.training import check_device, keep_freed_memory
+    from convscope.training import check_device, dataset_of, keep_freed_memory
 
     keep_freed_memory()
     check_writable(out)
@@ -63,6 +63,9 @@ def train(
     from_file = recipe is not None and loaded is None  # a file says how the machine computes
     if device or not from_file:
         changed = replace(changed, device=check_device(device or "auto"))
+    if isinstance(changed.model, Custom):  # refused before this machine is measured
+        loaded = loaded or dataset_of(changed)
+        size_of(changed.model, loaded.in_shape, loaded.num_classes)
     if not from_file:
         changed = measured(changed, given)
     loaded = said_first(changed, loaded)

@@ -6,14 +6,18 @@ Shapes: N images, C channels, H×W pixels; K classes.
 from __future__ import annotations
 
 import importlib
-import sys
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from convscope.errors import UserError, did_you_mean, one_line
+from convscope.errors import UserError, did_you_mean
 from convscope.models.convnet import ConvNetModule
+from convscope.models.copies import uncompiled
+from convscope.models.faults import RAISED, fault, is_out_of_memory
+from convscope.models.sources import check_sources, look_beside_the_prompt, note_imported
 from convscope.recipe import ConvNet, Custom, Model, SoftmaxRegression
 
 MAX_PARAMETERS = 2_000_000_000
@@ -75,32 +79,66 @@ def check_memory(model: ConvNet, in_shape: tuple[int, int, int]) -> None:
 def build_custom(
     model: Custom, in_shape: tuple[int, int, int], num_classes: int, seed: int
 ) -> nn.Module:
-    """The network of a user's factory. Raises UserError with whatever the factory raises."""
+    """The network of a user's factory. Raises UserError with whatever the factory raises.
+
+    Lazy layers get their weights from a first call on empty images, under the same seed. What
+    torch.compile returned is taken as the module that it was made of.
+    """
     module_name, _, name = model.factory.partition(":")
-    # a user's own file beside the shell's prompt, as with python -m
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    look_beside_the_prompt()
+    check_sources(model)
+    shown = f"model {model.factory!r}"
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # the user's code: whatever it raises is named
-        raise UserError(
-            f"model {model.factory!r}: {type(error).__name__}: {one_line(error)}"
-        ) from error
+    except RAISED as error:  # the user's code: whatever it raises is named
+        raise UserError(f"{shown}: {fault(error)}") from error
+    note_imported(model.factory)
     if not hasattr(module, name):
         public = [n for n in dir(module) if not n.startswith("_")]
-        raise UserError(
-            f"model {model.factory!r}: {module_name} has no {name!r}{did_you_mean(name, public)}"
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        raise UserError(f"{shown}: {module_name} has no {name!r}{did_you_mean(name, public)}")
+    with seeded(seed):
         try:
             net = getattr(module, name)(in_shape, num_classes, **model.arguments)
-        except Exception as error:
-            raise UserError(
-                f"model {model.factory!r}: {type(error).__name__}: {one_line(error)}"
-            ) from error
-    if not isinstance(net, nn.Module):
-        raise UserError(
-            f"model {model.factory!r}: gave {type(net).__name__}, not a torch.nn.Module"
-        )
+        except RAISED as error:
+            raise UserError(f"{shown}: {fault(error)}") from error
+        if not isinstance(net, nn.Module):
+            raise UserError(f"{shown}: gave {type(net).__name__}, not a torch.nn.Module")
+        net = uncompiled(net)
+        if has_lazy_weights(net):
+            first_call(net, in_shape, model.factory)
+    if any(p.is_floating_point() and p.dtype != torch.float32 for p in net.parameters()):
+        net.float()  # complex weights stay what they are
     return net
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, torch draws from `seed`; afterwards its generators of the CPU go on as before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def has_lazy_weights(net: nn.Module) -> bool:
+    """Whether weights are missing until the first call (torch.nn.LazyLinear and others)."""
+    return any(is_lazy(value) for value in (*net.parameters(), *net.buffers()))
+
+
+def first_call(net: nn.Module, in_shape: Sequence[int], name: str) -> object:
+    """What a network returns for two empty images in eval mode; its modes are left as they were.
+
+    Raises UserError with whatever it raises, unless that is a lack of memory.
+    """
+    modes = {module: module.training for module in net.modules()}
+    device = next((p.device for p in net.parameters()), None)
+    try:
+        with torch.no_grad():
+            return net.eval()(torch.zeros(2, *in_shape, device=device))
+    except RAISED as error:
+        if is_out_of_memory(error):
+            raise
+        images = "×".join(map(str, in_shape))
+        raise UserError(f"model {name}: does not take {images} images: {fault(error)}") from error
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from convscope.errors import UserError, one_line
+from convscope.errors import UserError
 from convscope.models.building import build
+from convscope.models.faults import RAISED, fault
+from convscope.models.leaf_modules import leaves
 from convscope.recipe import Custom, Model
 
 if TYPE_CHECKING:
@@ -89,18 +91,22 @@ def defined_flops(layer: nn.Module, output: object) -> int:
 MOST_ALLOCATED = 5_000_000  # parameters
 
 
-@functools.lru_cache(maxsize=4096)
 def parameters_of(model: Model, in_shape: tuple[int, int, int], num_classes: int) -> int:
     """Learnable parameters alone: as `size_of`, without running the network."""
     if isinstance(model, Custom):
         return size_of(model, in_shape, num_classes).parameters
+    return known_parameters(model, in_shape, num_classes)
+
+
+@functools.lru_cache(maxsize=4096)
+def known_parameters(model: Model, in_shape: tuple[int, int, int], num_classes: int) -> int:
+    """`parameters_of` a network of convscope, kept."""
     with torch.device("meta"):
         return sum(
             p.numel() for p in build(model, in_shape, num_classes).parameters() if p.requires_grad
         )
 
 
-@functools.lru_cache(maxsize=4096)
 def size_of(model: Model, in_shape: tuple[int, int, int], num_classes: int) -> Size:
     """Exact size of a model's network, without initialising it.
 
@@ -114,6 +120,12 @@ def size_of(model: Model, in_shape: tuple[int, int, int], num_classes: int) -> S
     """
     if isinstance(model, Custom):  # a user's factory may not work on the meta device
         return size_of_module(build(model, in_shape, num_classes), in_shape)
+    return known_size(model, in_shape, num_classes)
+
+
+@functools.lru_cache(maxsize=4096)
+def known_size(model: Model, in_shape: tuple[int, int, int], num_classes: int) -> Size:
+    """`size_of` a network of convscope, kept; what a user's factory returns may change."""
     with torch.device("meta"):
         net = build(model, in_shape, num_classes)
         if sum(p.numel() for p in net.parameters()) > MOST_ALLOCATED:
@@ -144,9 +156,9 @@ def size_of_module(net: nn.Module, in_shape: tuple[int, ...], by_layers: bool = 
     try:
         with recorder, torch.no_grad(), counter or contextlib.nullcontext():
             net(torch.zeros(1, *in_shape, device=device))
-    except (RuntimeError, ValueError, TypeError) as error:
+    except RAISED as error:
         shape = "×".join(map(str, in_shape))
-        raise UserError(f"the network does not take {shape} images: {one_line(error)}") from None
+        raise UserError(f"the network does not take {shape} images: {fault(error)}") from error
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -162,24 +174,22 @@ def size_of_module(net: nn.Module, in_shape: tuple[int, ...], by_layers: bool = 
 
 
 class LayerRecorder:
-    """Within it, each call of a network's leaf modules is recorded as a layer.
+    """Within it, each call of a network's layers (`leaves`) is recorded.
 
     layers: in the order of the calls; seen: the parameters that they hold.
     """
 
     def __init__(self, net: nn.Module, counter: FlopCounterMode | None) -> None:
         self.net, self.counter = net, counter
-        self.names = {module: name for name, module in net.named_modules()}
+        self.names = leaves(net)
         self.layers: list[Layer] = []
         self.seen: set[nn.Parameter] = set()
         self.started: list[int] = []
 
     def __enter__(self) -> None:
-        leaves = [m for m in self.net.modules() if not any(m.children())]
         self.hooks = [
             hook
-            for m in leaves
-            if not isinstance(m, nn.Identity)
+            for m in self.names
             for hook in (
                 m.register_forward_pre_hook(self.before),
                 m.register_forward_hook(self.after),

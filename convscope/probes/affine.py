@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from convscope.errors import UserError, one_line
+from convscope.models import RAISED, fault, is_leaf, modules_of
 from convscope.probes.laws import sides
 from convscope.probes.trials import (
     KINDS,
@@ -120,7 +121,7 @@ def collapse(
     does not take the shape or mixes samples. Proof: docs/theory.md, section 4.
     """
     in_shape = check_shape(in_shape, 1, SAMPLE)
-    network = private(model)
+    network = private(model, shape=in_shape)
     if isinstance(network, nn.Module):
         network.eval()
     operator = Operator(network, in_shape, seed=seed)
@@ -256,17 +257,17 @@ def parts(
     model: copied; in_shape: one sample's, channels first.
     first: the list ends at the first part that is not affine; seed: of the random inputs.
 
-    Parts come in order of execution. Modules without children are judged first; where all of them
+    Parts come in order of execution. Layers are judged first; where all of them
     are affine, the modules around them, innermost first. So a nonlinear function in a forward is
     found in the module whose forward it is. Raises UserError where the shape is not taken.
     """
-    network = private(model)
+    network = private(model, shape=in_shape)
     assert isinstance(network, nn.Module)
     calls = _calls_of(network, in_shape, seed)
     found: list[Part] = []
     composite = []
     for name, call in calls.items():
-        if any(call.module.children()):
+        if not is_leaf(call.module):
             composite.append(name)
             continue
         part = _judge(name, call, seed)
@@ -298,7 +299,7 @@ def _calls_of(network: nn.Module, in_shape: Sequence[int], seed: int) -> dict[st
     """First calls by the module's path, in the order in which they end; one pass of two samples."""
     begun: dict[str, _Call] = {}
     done: dict[str, _Call] = {}
-    names = {module: name for name, module in network.named_modules()}
+    names = {module: name for name, module in modules_of(network)}
 
     def before(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         own = tuple(a.clone() if isinstance(a, Tensor) else a for a in arguments)
@@ -315,10 +316,10 @@ def _calls_of(network: nn.Module, in_shape: Sequence[int], seed: int) -> dict[st
     try:
         with torch.no_grad():
             network(x if parameter is None else x.to(parameter.dtype))
-    except Exception as error:
+    except RAISED as error:
         shape = show_shape((2, *in_shape))
         raise UserError(
-            f"{name_of(network)} does not take {shape} batches: {one_line(error)}"
+            f"{name_of(network)} does not take {shape} batches: {fault(error)}"
         ) from None
     finally:
         for hook in hooks:

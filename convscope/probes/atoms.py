@@ -18,12 +18,14 @@ from fractions import Fraction
 class InputInterval:
     """Position j depends on the inputs start + j·jump … start + j·jump + size − 1.
 
-    Fractions after upsampling, where this is an upper bound.
+    Fractions after upsampling, where this is an upper bound: `slack` is how many inputs a
+    position's field may lack at each end.
     """
 
     size: Fraction
     jump: Fraction
     start: Fraction
+    slack: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True)
@@ -47,19 +49,32 @@ def window(dim: Dim, size: int, stride: int, pad: int, dilation: int, length: in
     (atom,), f = dim, dim[0].interval
     if f is not None:
         f = InputInterval(
-            f.size + (size - 1) * dilation * f.jump, f.jump * stride, f.start - pad * f.jump
+            f.size + (size - 1) * dilation * f.jump,
+            f.jump * stride,
+            f.start - pad * f.jump,
+            f.slack,
         )
     return (Atom(atom.axis, length, f),)
 
 
-def spread(dim: Dim, ratio: Fraction, reach: Fraction, start: Fraction, length: int) -> Dim:
-    """Upsampling: position j depends on j/ratio + start … j/ratio + start + reach of `dim`."""
+def spread(
+    dim: Dim, ratio: Fraction, reach: Fraction, start: Fraction, length: int, slack: int = 1
+) -> Dim:
+    """Upsampling: position j depends on j/ratio + start … j/ratio + start + reach of `dim`.
+
+    slack: how many positions at each end may be lacking for some j.
+    """
     dim = settle(dim)
     if len(dim) != 1:
         return (Atom(None, length, None),)
     f = dim[0].interval
     if f is not None:
-        f = InputInterval(f.size + reach * f.jump, f.jump / ratio, f.start + start * f.jump)
+        f = InputInterval(
+            f.size + reach * f.jump,
+            f.jump / ratio,
+            f.start + start * f.jump,
+            f.slack + slack * f.jump,
+        )
     return (Atom(dim[0].axis, length, f),)
 
 
@@ -134,7 +149,7 @@ def hull(a: InputInterval | None, b: InputInterval | None) -> InputInterval | No
     if a is None or b is None or a.jump != b.jump:
         return None
     start, end = min(a.start, b.start), max(a.start + a.size, b.start + b.size)
-    return InputInterval(end - start, a.jump, start)
+    return InputInterval(end - start, a.jump, start, max(a.slack, b.slack))
 
 
 def viewed(state: State, shape: Sequence[int]) -> State:

@@ -83,10 +83,12 @@ def effective_field(
     not finite. Source: Luo, Li, Urtasun and Zemel 2016, NeurIPS.
     """
     in_shape = check_shape(in_shape, 2, MAP)
-    own = private(model, torch.float64)
+    own = private(model, torch.float64, shape=in_shape)
     if not isinstance(own, nn.Module):
         raise UserError(f"{name_of(model)}: the effective field is that of a torch.nn.Module")
-    own.eval().requires_grad_(False)
+    own.eval()
+    for parameter in own.parameters():
+        parameter.detach_().requires_grad_(False)
     output = LayerOutput(own, layer)
     generator = torch.Generator().manual_seed(seed)
     inputs = inputs_for(in_shape, inputs, samples, generator)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from convscope.errors import UserError
 from convscope.probes.atoms import InputInterval, State, intervals_of
 from convscope.probes.field_table import OUTPUT, FieldRow, FieldTable
-from convscope.probes.layer_outputs import called, first_tensor, leaves
+from convscope.probes.layer_outputs import called, first_tensor, layers_of
 from convscope.probes.perturbation import checked
 from convscope.probes.propagation import CircularPadding, Tracker
 from convscope.probes.trials import MAP, check_shape, device_of, name_of, private
@@ -38,8 +38,8 @@ def receptive_field(
     2019, Distill.
     """
     in_shape = check_shape(in_shape, 2, MAP)
-    network = private(model)
-    layers = leaves(network)
+    network = private(model, shape=in_shape)
+    layers = layers_of(network)
     x = torch.full((1, *in_shape), 0.5, device=device_of(network))
     if isinstance(network, nn.Module):
         weights = (p for p in network.parameters() if p.is_floating_point())
@@ -71,7 +71,7 @@ def receptive_field(
         )
     if check:
         assert isinstance(network, nn.Module)
-        found = checked(network, in_shape, found, seed)
+        found = checked(network, in_shape, found, recorder.fields, seed)
     return FieldTable(tuple(found), in_shape)
 
 
@@ -81,6 +81,7 @@ class _Recorder:
     def __init__(self, tracker: Tracker, sizes: tuple[int, ...]) -> None:
         self.tracker, self.sizes = tracker, sizes
         self.rows: list[FieldRow] = []
+        self.fields: list[list[InputInterval | None]] = []  # of the rows, before rounding
         self.last: State | None = None
 
     def intervals(self, state: State) -> list[InputInterval | None]:
@@ -100,6 +101,7 @@ class _Recorder:
         strides = (None if f is None else _number(f) for f in found)
         starts = (0 if f is None else math.ceil(f.start) for f in found)
         outputs = tuple(out.shape[1:])
+        self.fields.append(found)
         self.rows.append(FieldRow(name, kind, outputs, tuple(sizes), tuple(strides), tuple(starts)))
 
     def end(self, name: str, out: Any) -> None:

@@ -8,21 +8,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from convscope.errors import UserError, did_you_mean, one_line
+from convscope.models import RAISED, fault, leaves
 from convscope.probes.trials import name_of, show_shape
 
 
-def leaves(network: Callable[..., Any]) -> dict[nn.Module, str]:
-    """Modules without children but nn.Identity, as in the table of sizes, with their paths.
+def layers_of(network: Callable[..., Any]) -> dict[nn.Module, str]:
+    """The layers of a network with their paths, as in the table of sizes; none of a function.
 
     The network goes into evaluation mode.
     """
-    if not isinstance(network, nn.Module):
-        return {}
-    network.eval()
-    named = network.named_modules()
-    return {
-        m: name for name, m in named if not any(m.children()) and not isinstance(m, nn.Identity)
-    }
+    return leaves(network.eval()) if isinstance(network, nn.Module) else {}
 
 
 def first_tensor(out: Any) -> Any:
@@ -43,10 +38,9 @@ def called(network: Callable[..., Any], x: Tensor, name: str) -> Any:
     """What a network returns; raises UserError, with its `name`, where it does not take x."""
     try:
         return network(x)
-    except Exception as error:
+    except RAISED as error:
         raise UserError(
-            f"{name} does not take {show_shape(x.shape)} batches: "
-            f"{type(error).__name__}: {one_line(error)}"
+            f"{name} does not take {show_shape(x.shape)} batches: {fault(error)}"
         ) from None
 
 

@@ -7,7 +7,6 @@ logits. Optimisers that act on each weight alone keep it so.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convscope.errors import UserError, did_you_mean, one_line
-from convscope.models import ORDERS
+from convscope.models import ORDERS, copied
 from convscope.probes.trials import Shown, device_of, show_shape
 
 OPTIMIZERS: dict[str, Callable[[Any, float], torch.optim.Optimizer]] = {
@@ -142,7 +141,7 @@ def flatten_orders(
 
     The network in the natural order is trained once and compared with all of them.
     """
-    conv, fc = copy.deepcopy(conv).double(), copy.deepcopy(fc).double()
+    conv, fc = copied(conv).double(), copied(fc).double()
     device = device_of(fc)
     images, labels = images.to(device, torch.float64), labels.to(device)
     if len(images) == 0 or len(images) != len(labels):
@@ -177,7 +176,7 @@ def _map_shape(conv: nn.Module, images: Tensor) -> tuple[int, ...]:
     """The shape of the feature map that is flattened, of one sample."""
     try:
         with torch.no_grad():
-            return tuple(copy.deepcopy(conv)(images[:2]).shape[1:])
+            return tuple(copied(conv)(images[:2]).shape[1:])
     except RuntimeError as error:
         shape = show_shape(images.shape)
         raise UserError(
@@ -201,7 +200,7 @@ def _permutations(
 
 def _twins(conv: nn.Module, fc: nn.Module, permutations: Sequence[Tensor]) -> list[Ordered]:
     """The natural network, and for each other order a copy with the columns permuted likewise."""
-    made = [Ordered(copy.deepcopy(conv), order, copy.deepcopy(fc)) for order in permutations]
+    made = [Ordered(copied(conv), order, copied(fc)) for order in permutations]
     for net in made[1:]:
         permute_columns(net.fc, net.order)
     return made

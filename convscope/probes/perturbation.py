@@ -9,21 +9,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
+from convscope.models import PARAMETRIZATIONS
+from convscope.probes.atoms import InputInterval
 from convscope.probes.field_table import OUTPUT, FieldRow
-from convscope.probes.layer_outputs import LayerOutput, first_tensor, leaves, middle
+from convscope.probes.layer_outputs import LayerOutput, first_tensor, layers_of, middle
 from convscope.probes.trials import MAP, check_shape, device_of, private
 
 PERTURBATION = 1e8
 
 
-def _positive(network: nn.Module, seed: int) -> nn.Module:
+def _positive(network: nn.Module, in_shape: Sequence[int], seed: int) -> nn.Module:
     """A copy in float64 with random positive weights and neutral statistics.
 
     Every path of its graph is open, and nothing cancels.
     """
-    own = private(network, torch.float64)
+    own = private(network, torch.float64, shape=in_shape)
     assert isinstance(own, nn.Module)
+    fix_weights(own)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in own.parameters():
@@ -34,8 +40,29 @@ def _positive(network: nn.Module, seed: int) -> nn.Module:
             if name.endswith(("running_mean", "running_var")):
                 buffer.fill_(float(name.endswith("var")))
     for p in own.parameters():
-        p.requires_grad_(False)
+        p.detach_().requires_grad_(False)
     return own.eval()
+
+
+def fix_weights(network: nn.Module) -> None:
+    """Weights that a network computes from others become parameters, in place.
+
+    Positive parts need not give a positive whole: spectral normalisation divides by a number that
+    may be negative.
+    """
+    for module in network.modules():
+        if is_parametrized(module):
+            computed = dict(module.named_children())[PARAMETRIZATIONS].named_children()
+            weights = {name: getattr(module, name).detach() for name, _ in computed}
+            # torch's remove_parametrizations would change the class, which the user's module has
+            module.__class__ = type(module).__bases__[0]
+            del module._modules[PARAMETRIZATIONS]
+            for name, weight in weights.items():
+                module.register_parameter(name, nn.Parameter(weight))
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if isinstance(hook, WeightNorm | SpectralNorm):  # the older form of both
+                hook.remove(module)
+                del module._forward_pre_hooks[key]
 
 
 def _base(in_shape: tuple[int, ...], seed: int) -> Tensor:
@@ -58,7 +85,7 @@ def _watched(network: nn.Module, x: Tensor, spatial: int, batch: int = 32) -> li
             if isinstance(out, Tensor):
                 row.append(middle(out, spatial).clone())
 
-        hooks = [m.register_forward_hook(keep) for m in leaves(network)]
+        hooks = [m.register_forward_hook(keep) for m in layers_of(network)]
         try:
             with torch.no_grad():
                 keep(network, None, network(part))
@@ -70,14 +97,20 @@ def _watched(network: nn.Module, x: Tensor, spatial: int, batch: int = 32) -> li
 
 
 def checked(
-    network: nn.Module, in_shape: tuple[int, ...], found: list[FieldRow], seed: int
+    network: nn.Module,
+    in_shape: tuple[int, ...],
+    found: list[FieldRow],
+    fields: list[list[InputInterval | None]],
+    seed: int,
 ) -> list[FieldRow]:
     """Rows of arithmetic, compared with what perturbing rows and columns of the input changes.
+
+    fields: of the rows, before rounding.
 
     They come back as they are where layers give no tensor that depends on the input: they cannot
     be told apart then.
     """
-    own, spatial = _positive(network, seed), len(in_shape) - 1
+    own, spatial = _positive(network, in_shape, seed), len(in_shape) - 1
     base = _base(in_shape, seed)
     lines = []
     for axis, size in enumerate(in_shape[1:]):
@@ -89,12 +122,14 @@ def checked(
     if len(outs) != len(found) + (found[-1].name != OUTPUT):
         return found
     return [
-        _compare(row, (out[1:] != out[:1]).flatten(1).any(1).cpu(), in_shape)
-        for row, out in zip(found, outs, strict=False)
+        _compare(row, field, (out[1:] != out[:1]).flatten(1).any(1).cpu(), in_shape)
+        for row, field, out in zip(found, fields, outs, strict=False)
     ]
 
 
-def _compare(row: FieldRow, changed: Tensor, in_shape: tuple[int, ...]) -> FieldRow:
+def _compare(
+    row: FieldRow, field: list[InputInterval | None], changed: Tensor, in_shape: tuple[int, ...]
+) -> FieldRow:
     """The row with what was seen; `changed`: for each row and column of the input in turn."""
     seen, agrees, begin = [], True, 0
     for axis, size in enumerate(in_shape[1:]):
@@ -102,12 +137,29 @@ def _compare(row: FieldRow, changed: Tensor, in_shape: tuple[int, ...]) -> Field
         begin += size
         span = (int(where.min()), int(where.max())) if len(where) else None
         seen.append(span)
-        stride = row.strides[axis]
         middle = row.outputs[1 + axis] // 2 if len(row.outputs) == len(in_shape) else 0
-        first = 0 if stride is None else row.starts[axis] + middle * stride
-        expected = (max(0, math.ceil(first)), min(size, math.floor(first + row.sizes[axis])) - 1)
-        agrees = agrees and span == expected
+        agrees = agrees and _is_within(span, field[axis], middle, size)
     return replace(row, seen=tuple(seen), agrees=agrees)
+
+
+def _is_within(
+    span: tuple[int, int] | None, field: InputInterval | None, position: int, size: int
+) -> bool:
+    """Whether the inputs that changed a position are those of its field, to the pixel.
+
+    Behind upsampling fields differ from position to position: the interval holds each of them, and
+    each may be narrower at its ends by the interval's slack.
+    """
+    if field is None:
+        return span == (0, size - 1)
+    start = field.start + position * field.jump
+    first, last = math.ceil(start), math.floor(start + field.size) - 1
+    slack = math.ceil(field.slack)
+    if span is None:  # the taps of a transposed convolution may skip a position
+        return slack > 0
+    low, high = max(0, first), min(size, last + 1) - 1
+    inner_low, inner_high = max(0, first + slack), min(size - 1, last - slack)
+    return low <= span[0] <= inner_low and inner_high <= span[1] <= high
 
 
 def reach(
@@ -128,7 +180,7 @@ def reach(
     random positive weights, so that closed gates hide none. Raises UserError for an unknown layer.
     """
     in_shape = check_shape(in_shape, 2, MAP)
-    own, spatial = _positive(model, seed), len(in_shape) - 1
+    own, spatial = _positive(model, in_shape, seed), len(in_shape) - 1
     output, device = LayerOutput(own, layer), device_of(own)
     base = _base(in_shape, seed)
     pixels = torch.eye(math.prod(in_shape[1:]), dtype=torch.bool).reshape(-1, 1, *in_shape[1:])

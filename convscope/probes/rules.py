@@ -19,6 +19,7 @@ from convscope.probes.atoms import (
     viewed,
     window,
 )
+from convscope.probes.upsampling import interpolated, nearest
 
 StateOf = Callable[[Any], State | None]  # what is known of a tensor; None: it does not depend on x
 # state_of, the operation's arguments, one of its outputs and this one's number -> its state
@@ -41,7 +42,8 @@ def _convolution(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
         k, s, p, d, length = weight.shape[2 + i], stride[i], pad[i], dilation[i], out.shape[2 + i]
         if transposed:  # output j comes from inputs (j + p − tap·d) / s
             reach = Fraction((k - 1) * d, s)
-            dims.append(spread(state[2 + i], Fraction(s), reach, Fraction(p, s) - reach, length))
+            start = Fraction(p, s) - reach
+            dims.append(spread(state[2 + i], Fraction(s), reach, start, length, max(1, d)))
         else:
             dims.append(window(state[2 + i], k, s, p, d, length))
     return tuple(dims)
@@ -88,22 +90,6 @@ def padded(state: State, pad: Sequence[int], out: Tensor) -> State:
         if pad[2 * i] or pad[2 * i + 1]:
             dims[d] = window(state[d], 1, 1, pad[2 * i], 1, out.shape[d])
     return tuple(dims)
-
-
-def _upsampled(taps: int) -> Rule:
-    def rule(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
-        state, given = state_of(args[0]), args[0].shape
-        assert state is not None
-        dims = list(state)
-        for d in range(2, len(dims)):
-            r = Fraction(out.shape[d], given[d])
-            reach, start = 1 - 1 / r, 1 / r - 1
-            if taps > 1:
-                reach, start = Fraction(taps), -Fraction(taps + 1, 2) + 1 / r / 2
-            dims[d] = spread(state[d], r, reach, start, out.shape[d])
-        return tuple(dims)
-
-    return rule
 
 
 def _unshuffled(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
@@ -172,6 +158,19 @@ def _permuted(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
         a, b = args[1:] if len(args) == 3 else (0, 1)
         order[a], order[b] = order[b], order[a]
     return tuple(state[d] for d in order)
+
+
+def _as_pairs(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
+    """Complex numbers as pairs of real ones, in a last dimension of their own."""
+    state = state_of(args[0])
+    assert state is not None
+    return (*state, (Atom(None, 2, None),))
+
+
+def _from_pairs(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
+    state = state_of(args[0])
+    assert state is not None
+    return state[:-1]
 
 
 def _viewed(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
@@ -246,6 +245,7 @@ def _pad(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
 
 POINTWISE = {"clone", "_to_copy", "detach", "alias", "lift_fresh", "contiguous"}
 POINTWISE |= {"native_dropout", "_prelu_kernel", "hardswish"}
+POINTWISE |= {"complex", "_conj", "_neg_view", "_conj_physical", "resolve_conj", "resolve_neg"}
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm"}
 NAMES: dict[Rule, str] = {  # operations as torch dispatches them
     _convolution: "convolution",
@@ -254,9 +254,12 @@ NAMES: dict[Rule, str] = {  # operations as torch dispatches them
     _adaptive: "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d",
     _pad: "reflection_pad1d reflection_pad2d reflection_pad3d constant_pad_nd "
     "replication_pad1d replication_pad2d replication_pad3d",
-    _upsampled(1): "upsample_nearest1d upsample_nearest2d upsample_nearest3d pixel_shuffle",
-    _upsampled(2): "upsample_linear1d upsample_bilinear2d upsample_trilinear3d",
-    _upsampled(4): "upsample_bicubic2d",
+    nearest(False): "upsample_nearest1d upsample_nearest2d upsample_nearest3d pixel_shuffle",
+    nearest(True): "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d",
+    interpolated(2): "upsample_linear1d upsample_bilinear2d upsample_trilinear3d",
+    interpolated(4): "upsample_bicubic2d",
+    interpolated(2, filtered=True): "_upsample_bilinear2d_aa",
+    interpolated(4, filtered=True): "_upsample_bicubic2d_aa",
     _unshuffled: "pixel_unshuffle",
     _reduced: "mean sum amax amin max min prod logsumexp var std var_mean std_mean",
     _norm: "linalg_vector_norm norm",
@@ -269,6 +272,8 @@ NAMES: dict[Rule, str] = {  # operations as torch dispatches them
     _permuted: "permute transpose t",
     _one_dim: "unsqueeze squeeze select",
     _expanded: "expand",
+    _as_pairs: "view_as_real",
+    _from_pairs: "view_as_complex",
     _sliced: "slice",
     _split: "split split_with_sizes",
     _joined: "cat",

@@ -11,7 +11,6 @@ equation, X the largest input, and floor is measured: what rounding alone does t
 from __future__ import annotations
 
 import abc
-import copy
 import dataclasses
 import html
 import math
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from convscope.errors import UserError, one_line
+from convscope.models import RAISED, copied, fault, first_call, has_lazy_weights, inner, seeded
 
 # relative tolerance of a law for each precision that a callable works in: 10³ to 10⁶ roundings
 TOLERANCES: dict[torch.dtype, float] = {
@@ -48,6 +48,7 @@ def show_shape(shape: Sequence[int]) -> str:
 
 
 def name_of(f: object) -> str:
+    f = inner(f) if isinstance(f, nn.Module) else f
     name = (
         type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", type(f).__name__)
     )
@@ -83,19 +84,39 @@ def inputs_for(
 
 
 def private(
-    f: Callable[..., Any], dtype: torch.dtype | None = None, device: torch.device | None = None
+    f: Callable[..., Any],
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+    shape: Sequence[int] = (),
 ) -> Callable[..., Any]:
-    """A module (or a module's method) as a copy, so that the user's own stays as it is."""
+    """A module (or a module's method) as a copy, so that the user's own stays as it is.
+
+    What torch.compile returned is taken as what it was made of. Lazy layers that were never called
+    get weights, alike each time, where `shape` says what a sample looks like.
+    """
+    if not isinstance(f, nn.Module):  # a function that torch.compile returned
+        f = getattr(f, "_torchdynamo_orig_callable", f)
     module = f if isinstance(f, nn.Module) else getattr(f, "__self__", None)
     if not isinstance(module, nn.Module):
         return f
     try:
-        own = copy.deepcopy(module).to(device)
+        own = copied(module)
+        if shape and has_lazy_weights(own):
+            with seeded(0):
+                first_call(own, shape, name_of(own))
+        with torch.no_grad():
+            own = own.to(device)
+            if dtype is torch.float64:
+                own = own.double()  # floating-point parameters and buffers only
+    except UserError:
+        raise
     except Exception as error:
         to = f" to {device}" if device else ""
         raise UserError(f"{name_of(module)} cannot be copied{to}: {one_line(error)}") from None
     if dtype is torch.float64:
-        own = own.double()  # floating-point parameters and buffers only
+        for value in (*own.parameters(), *own.buffers()):
+            if value.is_complex():
+                value.data = value.data.to(torch.complex128)
     if isinstance(f, nn.Module):
         return own
     return types.MethodType(getattr(f, "__func__"), own)  # noqa: B009 (typed as a plain callable)
@@ -146,12 +167,16 @@ class Operator:
         x = torch.randn(SAMPLES, *self.shape, generator=generator, dtype=torch.float64)
         self.f, self.dtype = f, torch.float64
         try:
-            self.f = private(f, torch.float64, self.device)
+            self.f = private(f, torch.float64, self.device, self.shape)
             first = self._call(x)
         except UserError as refusal:
             if "changes the shape" in str(refusal):
                 raise
-            self.f, self.dtype, self.out_shape = private(f, None, self.device), torch.float32, None
+            self.f, self.dtype, self.out_shape = (
+                private(f, None, self.device, self.shape),
+                torch.float32,
+                None,
+            )
             first = self._call(x)
         self._probe_input, self._first = x, first
         self.out_shape = tuple(first.shape[1:])
@@ -178,10 +203,10 @@ class Operator:
         try:
             with torch.no_grad():
                 out = self.f(given)
-        except Exception as error:
+        except RAISED as error:
             raise UserError(
                 f"{self.name} does not take {show_shape(x.shape)} batches on {self.device.type}: "
-                f"{type(error).__name__}: {one_line(error)}"
+                f"{fault(error)}"
             ) from None
         out = self._checked(out, x)
         self.out_dtype = out.dtype

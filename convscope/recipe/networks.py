@@ -141,10 +141,13 @@ class Custom:
 
     factory: as package.module:factory.
     arguments: keyword arguments, JSON values.
+    sources: the factory's file and those of its own that it imports, each with the first digits of
+        its SHA-256; filled in when a run begins, so that changed code is another network.
     """
 
     factory: str
     arguments: dict[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...] = field(default=(), metadata=ADDED)
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -157,9 +160,13 @@ class Custom:
         module, _, name = self.factory.partition(":")
         if not all(part.isidentifier() for part in (*module.split("."), name)):
             raise UserError(f"model {one_line(self.factory)!r}: write package.module:factory")
+        if any(" " not in source for source in self.sources):
+            raise UserError(
+                f"sources = {one_line(list(self.sources))}: each is a file and its hash"
+            )
 
     def __hash__(self) -> int:
-        return hash((self.factory, json.dumps(self.arguments, sort_keys=True)))
+        return hash((self.factory, json.dumps(self.arguments, sort_keys=True), self.sources))
 
 
 Model = ConvNet | SoftmaxRegression | Custom

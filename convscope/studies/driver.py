@@ -14,12 +14,13 @@ from convscope.engines import LocalEngine
 from convscope.errors import UserError, one_line
 from convscope.machine import Costs
 from convscope.planning import Answer, Chapter, Context, Give, Request, Role, Wait
+from convscope.recipe import Recipe
 from convscope.report import Damage, Finding
 from convscope.studies.records import RecordedRequests, ids_of
 from convscope.studies.study_json import RunIds
 from convscope.studies.sweep import Sweep
 from convscope.studies.watcher import Watcher
-from convscope.training import Run, missing_evidence, note_missing, read_finished
+from convscope.training import Run, missing_evidence, note_missing, read_finished, run_path
 from convscope.words import count
 
 
@@ -168,23 +169,26 @@ class Driver:
     def _on_disk(self, one: UnderWay) -> dict[Role, list[Run]]:
         """What is on disk of the runs that a chapter asks for, or asked for in its time."""
         assert not isinstance(one.step, Wait)
-        ids = ids_of(one.step)
+        ids = ids_of(one.step, self.root)
+        recipes = [recipe for request in one.step for recipe in request.recipes]
+        asked = {run_path(recipe, self.root).name: recipe for recipe in recipes}
         if self.replay is not None:
             ids = self.replay.take(one.name, one.step)
         found: dict[Role, list[Run]] = {}
         absent = 0
         for role, keys in ids.items():
-            runs = {key: self._read(one.name, key) for key in dict.fromkeys(keys)}
+            runs = {key: self._read(one.name, key, asked.get(key)) for key in dict.fromkeys(keys)}
             found[role] = [run for run in runs.values() if run is not None]
             absent += sum(run is None and key not in self.left_out for key, run in runs.items())
         if absent:
             self._miss(one.name, f"{count(absent, 'run')} without a result on disk")
         return found
 
-    def _read(self, chapter: str, key: str) -> Run | None:
-        """A run on disk; an altered one is said, and left out."""
+    def _read(self, chapter: str, key: str, asked: Recipe | None) -> Run | None:
+        """A run on disk, of the recipe that is asked for; an altered one is said, and left out."""
         try:
-            return read_finished(self.root / key)
+            run = read_finished(self.root / key)
+            return run if run is None or asked is None else replace(run, recipe=asked)
         except UserError as error:
             if key not in self.left_out:
                 self.watcher.say(f"{error}; it is left out")
@@ -236,7 +240,7 @@ class Driver:
             needs = CHAPTERS[name].NEEDS
             assert set(step.needs) <= set(needs), f"{name} waits for what is not in its NEEDS"
             return
-        self.asked[name].append(ids_of(step))
+        self.asked[name].append(ids_of(step, self.root))
         cost = skipped = 0.0
         if self.sweep is not None:
             for request in step:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from convscope.planning import Request
 from convscope.studies.study_json import RunIds
+from convscope.training import run_path
 
 
 class RecordedRequests:
@@ -34,9 +36,10 @@ class RecordedRequests:
         return found
 
 
-def ids_of(requests: Sequence[Request]) -> RunIds:
-    """The ids of the runs of these requests, by role."""
+def ids_of(requests: Sequence[Request], root: Path) -> RunIds:
+    """The ids of the runs of these requests below `root`, by role."""
     found: RunIds = {}
     for request in requests:
-        found.setdefault(request.role, []).extend(recipe.id for recipe in request.recipes)
+        ids = [run_path(recipe, root).name for recipe in request.recipes]
+        found.setdefault(request.role, []).extend(ids)
     return found

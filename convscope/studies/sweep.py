@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from convscope.engines import Event, Job, JobQueue, LocalEngine
@@ -11,7 +12,7 @@ from convscope.machine import Costs
 from convscope.planning import SHORT_ROLES, Request
 from convscope.recipe import Recipe
 from convscope.studies.watcher import Watcher, run_label
-from convscope.training import Run, RunFolder, read_finished, read_run, train_job
+from convscope.training import Run, RunFolder, find_run, read_run, run_path, train_job
 
 
 class Sweep:
@@ -56,7 +57,7 @@ class Sweep:
             if key in self.recipes:
                 continue
             self.recipes[key] = recipe
-            run, one = self._finished(key), self.costs.run(recipe)
+            run, one = self._finished(recipe), self.costs.run(recipe)
             if run is not None:
                 self.runs[key] = run
                 skipped += one
@@ -66,12 +67,12 @@ class Sweep:
                 self.queue.push(Job(key, train_job, (recipe, str(self.root))), urgency)
         return cost, skipped
 
-    def _finished(self, key: str) -> Run | None:
+    def _finished(self, recipe: Recipe) -> Run | None:
         """The run on disk; an altered one is said, and trained again."""
         try:
-            run = read_finished(self.root / key)
+            run = find_run(recipe, self.root)
         except UserError as error:
-            self.altered[key] = str(error)
+            self.altered[run_path(recipe, self.root).name] = str(error)
             self.watcher.say(f"{error}; it is set aside and trained again")
             return None
         return None if run is None or run.status == "failed" else run
@@ -109,7 +110,7 @@ class Sweep:
             cost = self.costs.since_row_before(recipe, event.value["epoch"])
             watcher.epoch(recipe, event.value, cost)
         elif event.kind == "done":
-            self._end(recipe, read_run(Path(event.value)))
+            self._end(recipe, replace(read_run(Path(event.value)), recipe=recipe))
         else:
             try:
                 self._end(recipe, record_failure(recipe, self.root, event.value))
@@ -137,7 +138,7 @@ def run_all(
 
 
 def record_failure(recipe: Recipe, root: Path, why: str) -> Run:
-    folder = RunFolder(root / recipe.id)
+    folder = RunFolder(run_path(recipe, root))
     folder.begin(recipe)
     folder.resume()
     return folder.finish(recipe, "failed", {"filters": 0, "parameters": 0, "flops": 0}, why)

@@ -21,11 +21,11 @@ from typing import Any
 from convscope.data import Dataset
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.files import parse_json
-from convscope.models import size_of
+from convscope.models import size_of, with_sources
 from convscope.planning import SHORT_ROLES, Request, Role
 from convscope.recipe import Recipe, label_of, to_json
 from convscope.studies.watcher import Watcher
-from convscope.training import Row, Run, dataset_of, finished_run, train
+from convscope.training import Row, Run, dataset_of, finished_run, run_path, train
 
 MEASURES = tuple(
     f"{split}_{what}" for split in ("train", "val", "test") for what in ("loss", "accuracy")
@@ -361,8 +361,8 @@ def train_tracked(
     if name is not None:
         check_tracker(name)
     data = data or dataset_of(recipe)
-    recipe = replace(recipe, data_hash=data.hash)
-    finished = finished_run(root / recipe.id, say)
+    recipe = replace(recipe, data_hash=data.hash, model=with_sources(recipe.model))
+    finished = finished_run(run_path(recipe, root), say)
     if name is None or finished is not None:
         return train(recipe, root, data=data, log=log)
     with tracked(name, Sayer(say), root, data.in_shape, data.num_classes, root) as tracking:

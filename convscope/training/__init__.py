@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from convscope.training.run_folder import RunFolder as RunFolder
     from convscope.training.run_folder import list_runs as list_runs
     from convscope.training.run_folder import read_run as read_run
+    from convscope.training.run_paths import run_path as run_path
     from convscope.training.runs import Run as Run
     from convscope.training.state import Row as Row
     from convscope.training.state import State as State
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from convscope.training.tensors import derived_seed as derived_seed
     from convscope.training.tensors import stratified_subset as stratified_subset
     from convscope.training.tensors import to_device as to_device
+    from convscope.training.trained import find_run as find_run
     from convscope.training.trained import finished_run as finished_run
     from convscope.training.trained import image_losses as image_losses
     from convscope.training.trained import network as network
@@ -71,6 +73,7 @@ _HOMES = {
     "derived_seed": "tensors",
     "eval_batch": "evaluation",
     "evaluate_splits": "evaluation",
+    "find_run": "trained",
     "finished_run": "trained",
     "fit": "loop",
     "image_losses": "trained",
@@ -90,6 +93,7 @@ _HOMES = {
     "read_run": "run_folder",
     "resident": "resident_data",
     "right_answers": "trained",
+    "run_path": "run_paths",
     "seconds_now": "clock",
     "small_shape": "checks",
     "step": "steps",

@@ -11,23 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convscope.errors import UserError, one_line
-from convscope.recipe import Custom, Recipe
+from convscope.models import RAISED, copied, fault, first_call, seeded
+from convscope.models import is_out_of_memory as is_out_of_memory
+from convscope.recipe import Custom, Model, Recipe
 from convscope.training.caller import own_settings
+from convscope.training.extra_state import network_state
 from convscope.training.metrics import metrics_of
 
 if TYPE_CHECKING:
     from convscope.training.tensors import Tensors
 
 SMALL = 0.75  # of the side: images of the first epochs where recipe.small_share asks for them
-
-
-OUT_OF_MEMORY = (
-    "can't allocate memory",
-    "not enough memory",
-    "out of memory",
-    "could not create a memory object",  # oneDNN
-    "_STATUS_ALLOC_FAILED",  # cuBLAS, cuDNN, cuSOLVER, cuSPARSE
-)
 
 
 def check_device(name: str) -> str:
@@ -73,51 +67,140 @@ def check_precision(device: str, precision: str) -> None:
 
 def check_network(net: nn.Module, tensors: Tensors, recipe: Recipe) -> None:
     """UserError where batch, network and images don't go together, before anything is written."""
-    if recipe.batch > tensors.count("train"):
-        raise UserError(
-            f"batch = {recipe.batch}: larger than the {tensors.count('train'):,} training images"
-        )
-    for shape in (
-        (tensors.in_shape, small_shape(tensors.in_shape))
-        if recipe.small_share
-        else (tensors.in_shape,)
-    ):
+    count = tensors.count("train")
+    check_batch(count, recipe)
+    for shape in shapes_of(tensors, recipe):
         check_logits(net, shape, tensors.num_classes, recipe)
+    users = not is_ours(recipe.model)
+    if users:
+        network_state(net)  # what cannot be recorded is refused now, not after an epoch
+    least = fewest_images(net, tensors, recipe)
+    if users:
+        smallest = min(2, count // batches_of(count, recipe.batch, least))
+        for shape in shapes_of(tensors, recipe):
+            try_training(net, smallest, shape, tensors.num_classes, recipe)
+
+
+def shapes_of(tensors: Tensors, recipe: Recipe) -> list[tuple[int, int, int]]:
+    """The shapes of the images that a run trains on."""
+    small = [small_shape(tensors.in_shape)] if recipe.small_share else []
+    return [tensors.in_shape, *small]
+
+
+def check_batch(count: int, recipe: Recipe) -> None:
+    if recipe.batch > count:
+        raise UserError(f"batch = {recipe.batch}: larger than the {count:,} training images")
+
+
+def batches_of(count: int, batch: int, least: int = 1) -> int:
+    """The number of nearly equal batches: of at most `batch` images, where these are `least`."""
+    return max(1, min(math.ceil(count / batch), count // least))
+
+
+def fewest_images(net: nn.Module, tensors: Tensors, recipe: Recipe) -> int:
+    """The fewest images that a batch may have: 2 for a network that fails on 1, else 1.
+
+    Batch normalisation has nothing to normalise over where a batch holds one value of a channel.
+    That is tried on a copy of the network, where a batch of one image would occur.
+
+    Raises UserError where batches or their parts have one image anyway.
+    """
+    count, part = tensors.count("train"), recipe.micro_batch
+    batches = batches_of(count, recipe.batch)
+    sizes = {count // batches, -(-count // batches)}
+    in_parts = part is not None and any(size // math.ceil(size / part) == 1 for size in sizes)
+    if (min(sizes) > 1 and not in_parts) or (is_ours(recipe.model) and not normalises_batches(net)):
+        return 1
+    shapes = shapes_of(tensors, recipe)
+    if all(answers_one(net, shape, tensors.num_classes) for shape in shapes):
+        return 1
+    if recipe.batch == 1 or count == 1 or in_parts:
+        shown = f"micro_batch = {part}" if in_parts else f"batch = {recipe.batch}"
+        raise UserError(
+            f"{shown}: the network {name_of(recipe)} cannot be trained on a batch of one image, as "
+            "with batch normalisation; take larger batches"
+        )
+    return 2
+
+
+def answers_one(net: nn.Module, in_shape: tuple[int, int, int], num_classes: int) -> bool:
+    """Whether a network gives its logits of a single image in training mode."""
+    try:
+        out = trained_once(net, 1, in_shape)
+        if out is not None:
+            check_answer(out, 1, num_classes, "")
+    except RAISED as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+    return True
+
+
+def normalises_batches(net: nn.Module) -> bool:
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules())
+
+
+def try_training(
+    net: nn.Module, images: int, in_shape: tuple[int, int, int], num_classes: int, recipe: Recipe
+) -> None:
+    """UserError where a network that answers in evaluation mode does not in training mode."""
+    name = name_of(recipe)
+    try:
+        with seeded(recipe.seed):
+            out = trained_once(net, images, in_shape)
+    except RAISED as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"model {name}: in training mode: {fault(error)}") from error
+    if out is not None:
+        check_answer(out, images, num_classes, f"model {name}: in training mode")
+
+
+def trained_once(net: nn.Module, images: int, in_shape: tuple[int, int, int]) -> object:
+    """What a copy of the network returns in training mode; None where it cannot be copied."""
+    try:
+        own = copied(net)
+    except Exception:
+        return None
+    weights = (p for p in own.parameters() if p.is_floating_point())
+    x = torch.zeros(images, *in_shape)
+    like = next(weights, x)
+    with torch.no_grad():
+        return own.train()(x.to(like.device, like.dtype))
 
 
 def check_logits(
     net: nn.Module, in_shape: tuple[int, int, int], num_classes: int, recipe: Recipe
 ) -> None:
     """UserError where the network does not return K logits for images C×H×W of this shape."""
-    name = recipe.model.factory if isinstance(recipe.model, Custom) else type(recipe.model).__name__
-    training = {module: module.training for module in net.modules()}
-    try:
-        with torch.no_grad():
-            out = net.eval()(torch.zeros(2, *in_shape))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise UserError(
-            f"model {name}: does not take {'×'.join(map(str, in_shape))} images: {one_line(error)}"
-        ) from None
-    finally:
-        for module, mode in training.items():
-            module.training = mode
-    if not isinstance(out, Tensor) or out.shape != (2, num_classes):
+    name = name_of(recipe)
+    with seeded(recipe.seed):  # a module may make its weights in its first call
+        out = first_call(net, in_shape, name)
+    check_answer(out, 2, num_classes, f"model {name}")
+
+
+def check_answer(out: object, images: int, num_classes: int, name: str) -> None:
+    """UserError where a network's answer is not a row of K logits for each image."""
+    if not isinstance(out, Tensor) or out.shape != (images, num_classes):
         shape = "×".join(map(str, out.shape)) if isinstance(out, Tensor) else type(out).__name__
-        raise UserError(
-            f"model {name}: returns {shape} for two images, expected 2×{num_classes} logits"
-        )
+        given = "one image" if images == 1 else "two images"
+        expected = f"{images}×{num_classes} logits"
+        raise UserError(f"{name}: returns {shape} for {given}, expected {expected}")
+    if out.is_complex():
+        raise UserError(f"{name}: returns complex logits, expected real ones; take .real or .abs()")
+
+
+def is_ours(model: Model) -> bool:
+    """Whether a network is one of convscope's, whose code is not the user's."""
+    return not isinstance(model, Custom) or model.factory.startswith("convscope.")
+
+
+def name_of(recipe: Recipe) -> str:
+    """What messages call the recipe's network."""
+    return recipe.model.factory if isinstance(recipe.model, Custom) else type(recipe.model).__name__
 
 
 def small_shape(in_shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """The shape of the first epochs' images where recipe.small_share asks for smaller ones."""
     channels, height, width = in_shape
     return channels, max(1, math.floor(SMALL * height)), max(1, math.floor(SMALL * width))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on the CPU or on a device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(sign in str(error) for sign in OUT_OF_MEMORY)

@@ -6,18 +6,16 @@ depends on nothing but the state that the one before left behind: resuming conti
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from convscope.errors import UserError
 from convscope.recipe import Recipe
 from convscope.training import augmentation as augment
 from convscope.training.acceleration import accelerate
 from convscope.training.caller import seed_generators
-from convscope.training.checks import small_shape
+from convscope.training.checks import batches_of, check_batch, fewest_images, small_shape
 from convscope.training.clock import seconds_now
 from convscope.training.evaluation import evaluate_splits, evaluate_views
 from convscope.training.optimisers import learning_rate, optimiser, set_rate
@@ -49,12 +47,14 @@ def fit(
         finite is None and ends the run as "diverged".
     resume: the state of an earlier epoch, from which training goes on to the bit.
 
-    Raises UserError where a batch is larger than the training split, or where this machine lacks
-    the kernels of the recipe.
+    A last batch of one image joins the one before where the network normalises over the batch's
+    images and cannot do so over one.
+
+    Raises UserError where a batch is larger than the training split or too small for the network,
+    or where this machine lacks the kernels of the recipe.
     """
-    count = tensors.count("train")
-    if recipe.batch > count:
-        raise UserError(f"batch = {recipe.batch}: larger than the {count:,} training images")
+    check_batch(tensors.count("train"), recipe)
+    least = fewest_images(net, tensors, recipe)
     net = accelerate(place(net, recipe).train(), recipe)
     optimizer = optimiser(net, recipe)
     take_step = steps_of(net, optimizer, recipe)
@@ -67,7 +67,7 @@ def fit(
 
     started = seconds_now(recipe.device)
     for epoch in range(resume.epoch + 1 if resume else 1, recipe.epochs + 1):
-        lr = train_epoch(net, optimizer, take_step, tensors, recipe, epoch)
+        lr = train_epoch(net, optimizer, take_step, tensors, recipe, epoch, least)
         if epoch % recipe.evaluate_every and epoch < recipe.epochs:
             continue
         trained = seconds_now(recipe.device) - started
@@ -94,10 +94,14 @@ def train_epoch(
     tensors: Tensors,
     recipe: Recipe,
     epoch: int,
+    least: int = 1,
 ) -> float:
-    """Every training image once, in an order drawn for this epoch; returns the last step's rate."""
+    """Every training image once, in an order drawn for this epoch; returns the last step's rate.
+
+    least: the fewest images of a batch.
+    """
     count = tensors.count("train")
-    num_batches = math.ceil(count / recipe.batch)
+    num_batches = batches_of(count, recipe.batch, least)
     labels = tensors.labels["train"]
     seed = derived_seed(recipe.seed, epoch)
     seed_generators(recipe.device, seed)  # for modules of the user that draw, as dropout does
@@ -121,9 +125,19 @@ def train_epoch(
 
 
 def place(net: nn.Module, recipe: Recipe) -> nn.Module:
-    """Move a network to the recipe's device, weights' precision and layout, in place."""
+    """Move a network to the recipe's device, weights' precision and layout, in place.
+
+    Complex weights stay complex: of two numbers of that precision.
+    """
     dtype = torch.float64 if recipe.precision == "float64" else torch.float32
-    net.to(device=recipe.device, dtype=dtype)
+    if not any(value.is_complex() for value in (*net.parameters(), *net.buffers())):
+        net.to(device=recipe.device, dtype=dtype)
+    else:  # net.to(dtype) would leave their real parts alone
+        net.to(device=recipe.device)
+        net.double() if dtype == torch.float64 else net.float()
+        for value in (*net.parameters(), *net.buffers()):
+            if value.is_complex():
+                value.data = value.data.to(dtype.to_complex())
     if recipe.layout == "channels_last":
         # torch's stubs lack this overload
         net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

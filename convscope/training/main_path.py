@@ -16,14 +16,23 @@ from torch import nn
 from convscope.data import Dataset
 from convscope.errors import UserError, one_line
 from convscope.files import set_aside
-from convscope.models import build, size_of
-from convscope.recipe import Recipe
+from convscope.models import (
+    RAISED,
+    build,
+    check_sources,
+    fault,
+    is_networks,
+    size_of,
+    with_sources,
+)
+from convscope.recipe import Custom, Recipe
 from convscope.training.acceleration import why_no_kernels
 from convscope.training.caller import own_settings
-from convscope.training.checks import check_network, is_out_of_memory
+from convscope.training.checks import check_network, is_ours, is_out_of_memory, name_of
 from convscope.training.loop import fit
 from convscope.training.resident_data import dataset_of, resident
 from convscope.training.run_folder import RunFolder, is_finished
+from convscope.training.run_paths import run_path
 from convscope.training.runs import Run
 from convscope.training.state import Row, State
 from convscope.training.tensors import Tensors
@@ -39,21 +48,26 @@ def train(
 ) -> Run:
     """Train one network and record it in root/ID; a finished run is read, a broken-off one goes on.
 
-    recipe: all that decides the outcome; its hash is the run's id.
+    recipe: all that decides the outcome; its hash is the run's id. A run of the same recipe on the
+        same images under another name is the same run, and keeps its id.
     root: the folder of runs.
     data: what recipe.data names, where it is loaded already.
     log: called with each epoch's row (see `fit`).
 
     A loss that is not finite and a network too large for memory are results (Run.status). Torch's
     settings and the random generators are left as they were. Raises UserError where recipe and
-    data don't go together, and where another process trains this very run.
+    data don't go together, where a user's network raises anything, where its code is not that of
+    the recipe, and where another process trains this very run.
     """
     with own_settings(recipe.device, recipe.threads):
-        # data: a name becomes uint8 images, whose hash becomes part of the recipe
+        # data: a name becomes uint8 images, whose hash becomes part of the recipe, as do the hashes
+        # of a user's own code
         recipe, data = with_data(recipe, data)
-        folder = RunFolder(Path(root) / recipe.id)
+        recipe = replace(recipe, model=with_sources(recipe.model))
+        folder = RunFolder(run_path(recipe, root))
         if (run := finished_run(folder.path)) is not None:
-            return run
+            check_code(recipe)
+            return replace(run, recipe=recipe)  # its images may lie at another path now
         check_kernels(recipe)
         tensors = resident(recipe, data)
 
@@ -64,7 +78,7 @@ def train(
 
         with run_lock(folder.path):
             if (run := finished_meanwhile(folder)) is not None:
-                return run
+                return replace(run, recipe=recipe)
             folder.begin(recipe)
             state = folder.resume()
 
@@ -99,6 +113,12 @@ def with_data(recipe: Recipe, data: Dataset | None) -> tuple[Recipe, Dataset | N
     return replace(recipe, data_hash=data.hash), data
 
 
+def check_code(recipe: Recipe) -> None:
+    """UserError where a finished run is that of other code than is there now."""
+    if isinstance(recipe.model, Custom):
+        check_sources(recipe.model)
+
+
 def check_kernels(recipe: Recipe) -> None:
     if reason := why_no_kernels(recipe.precision, recipe.kernels):
         raise UserError(
@@ -125,13 +145,20 @@ def fitted(
     log: Callable[[Row, State], None],
     state: State | None,
 ) -> tuple[str, str]:
-    """`fit`, with memory that runs out as a status: the status and a message."""
+    """`fit`, with memory that runs out as a status: the status and a message.
+
+    Raises UserError with whatever a user's network raises.
+    """
     try:
         return fit(net, tensors, recipe, log, state), ""
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+    except UserError:
+        raise
+    except RAISED as error:
+        if isinstance(error, MemoryError | RuntimeError) and is_out_of_memory(error):
+            return "out_of_memory", one_line(error)
+        if is_ours(recipe.model) or not is_networks(error):
             raise
-        return "out_of_memory", one_line(error)
+        raise UserError(f"model {name_of(recipe)}: while training: {fault(error)}") from error
 
 
 def run_lock(path: Path) -> AbstractContextManager[object]:

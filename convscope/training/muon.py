@@ -87,6 +87,8 @@ class Muon(torch.optim.Optimizer):
 
     def move_rest(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
+        if weight.is_complex():  # Adam moves real and imaginary parts each by itself
+            weight, gradient = torch.view_as_real(weight), torch.view_as_real(gradient)
         if not state:
             on_device = group.get("capturable", False)  # where a recorded step counts
             state["step"] = torch.zeros((), device=weight.device if on_device else "cpu")
@@ -118,19 +120,21 @@ def muon(net: nn.Module, lr: float, weight_decay: float, low: bool) -> Muon:
         if isinstance(m, nn.Conv2d) and getattr(m, "scale_free", False)
     }
     trained = [p for p in net.parameters() if p.requires_grad]
+    filters = [p for p in trained if p.ndim == 4 and not p.is_complex()]
+    taken = set(map(id, filters))
     groups = [
         {
-            "params": [p for p in trained if p.ndim == 4 and id(p) in free],
+            "params": [p for p in filters if id(p) in free],
             "kind": "filters",
             "scale_free": True,
         },
         {
-            "params": [p for p in trained if p.ndim == 4 and id(p) not in free],
+            "params": [p for p in filters if id(p) not in free],
             "kind": "filters",
             "weight_decay": weight_decay,
         },
         {
-            "params": [p for p in trained if p.ndim not in (1, 4)],
+            "params": [p for p in trained if p.ndim != 1 and id(p) not in taken],
             "weight_decay": weight_decay,
             "lr_scale": ADAM_RATE,
         },

@@ -75,10 +75,11 @@ def optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    fused = not any(p.is_complex() for p in trained)  # fused kernels know real numbers alone
     if recipe.optimizer == "sgd":
         nesterov = recipe.momentum > 0
         return torch.optim.SGD(
-            groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True
+            groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=fused
         )
     adam = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return adam(groups, lr=recipe.lr, fused=True)
+    return adam(groups, lr=recipe.lr, fused=fused)

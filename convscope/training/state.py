@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convscope.training.extra_state import network_state, state_dict_from
+
 # what is known of each image, among a state's tensors: NAME.SPLIT
 RIGHT = "right"  # whether it is classified right, eight images to a byte
 LOSSES = "losses"  # its cross-entropy, float16
@@ -20,9 +22,9 @@ Row = dict[str, float | int | None]
 class State:
     """What an epoch leaves behind: all that the next epoch needs, and how each image came out.
 
-    tensors: contiguous, on the CPU: "net.NAME" of the network's state dict, "optimizer.I.NAME" of
-        the optimiser's state of parameter I, "right.SPLIT" and "losses.SPLIT" of the evaluated
-        images of `BY_IMAGE`.
+    tensors: contiguous, on the CPU: "net.NAME" of the network's state dict, "extra.NAME" of what
+        it holds beside tensors, "optimizer.I.NAME" of the optimiser's state of parameter I,
+        "right.SPLIT" and "losses.SPLIT" of the evaluated images of `BY_IMAGE`.
     """
 
     epoch: int
@@ -31,7 +33,7 @@ class State:
 
 def state_of(net: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> State:
     """A copy of all that `load_state` needs to go on after this epoch."""
-    tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
+    tensors = network_state(net)
     for i, values in optimizer.state_dict()["state"].items():
         for key, value in values.items():
             if isinstance(value, Tensor):
@@ -41,9 +43,7 @@ def state_of(net: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> St
 
 def load_state(net: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
     """Put a state into a network and its optimiser, on their device."""
-    net.load_state_dict(
-        {k.removeprefix("net."): v for k, v in state.tensors.items() if k.startswith("net.")}
-    )
+    net.load_state_dict(state_dict_from(state.tensors))
     parameters = [(p, group) for group in optimizer.param_groups for p in group["params"]]
     for name, value in state.tensors.items():
         kind, _, rest = name.partition(".")

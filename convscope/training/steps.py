@@ -70,16 +70,18 @@ def is_recordable(net: nn.Module) -> bool:
     """Whether every step of the network launches the same kernels.
 
     That is known of torch's layers and of convscope's. A layer of the user's own may decide
-    something in Python, which a recording would repeat for ever; so may a hook.
+    something in Python, which a recording would repeat for ever; so may a hook, and so may what
+    computes a layer's weights (torch.nn.utils). Complex weights are not tried either.
     """
     return all(
         type(module).__module__.startswith(("torch.nn.", "convscope."))
+        and not type(module).__module__.startswith("torch.nn.utils.")
         and not module._forward_hooks
         and not module._forward_pre_hooks
         and not module._backward_hooks
         and not module._backward_pre_hooks
         for module in net.modules()
-    ) and not any(parameter._backward_hooks for parameter in net.parameters())
+    ) and not any(p._backward_hooks or p.is_complex() for p in net.parameters())
 
 
 @dataclass(frozen=True)

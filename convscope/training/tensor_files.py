@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+COMPLEX = "complex"  # metadata: the names of complex tensors, which are stored as pairs of reals
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    import torch
     from safetensors.torch import save
 
+    if names := sorted(name for name, value in tensors.items() if value.is_complex()):
+        metadata = {**metadata, COMPLEX: json.dumps(names)}
+        pairs = {name: torch.view_as_real(tensors[name].resolve_conj()) for name in names}
+        tensors = {**tensors, **pairs}
     digest = tensors_digest(tensors, metadata)
     write_bytes(path, save(tensors, {**metadata, "sha256": digest}))
 
@@ -25,6 +34,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     Raises UserError where the content is not what was written.
     """
+    import torch
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -37,6 +47,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     digest = metadata.pop("sha256", "")
     if digest != tensors_digest(tensors, metadata):
         raise UserError(f"{one_line(path)}: the content does not agree with its hash")
+    for name in json.loads(metadata.pop(COMPLEX, "[]")):
+        tensors[name] = torch.view_as_complex(tensors[name])
     return tensors, metadata
 
 

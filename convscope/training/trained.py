@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 
 from convscope.data import Dataset
 from convscope.errors import UserError, one_line
-from convscope.models import build
+from convscope.models import RAISED, build, fault
+from convscope.recipe import Recipe
 from convscope.training.caller import own_settings
+from convscope.training.checks import check_logits, is_ours, name_of
+from convscope.training.extra_state import state_dict_from
 from convscope.training.metrics import unpacked
 from convscope.training.resident_data import dataset_of
 from convscope.training.run_folder import (
@@ -24,6 +28,7 @@ from convscope.training.run_folder import (
     is_finished,
     read_run,
 )
+from convscope.training.run_paths import run_path
 from convscope.training.runs import Run
 from convscope.training.state import LOSSES, RIGHT
 from convscope.training.tensor_files import read_tensor, read_tensors
@@ -44,6 +49,16 @@ def finished_run(path: Path, say: Callable[[str], None] | None = None) -> Run | 
             say(f"{error}; it is set aside and trained again")
         return None
     return None if run is None or run.status == "failed" else run
+
+
+def find_run(recipe: Recipe, root: Path | str) -> Run | None:
+    """A recipe's run below `root`, a failed one too; None where none has ended.
+
+    It may have been trained on the same images at another path: then it has another id, and its
+    recipe here is the one that was given. Raises as `read_run`.
+    """
+    run = read_finished(run_path(recipe, root))
+    return None if run is None else replace(run, recipe=recipe)
 
 
 def read_finished(path: Path) -> Run | None:
@@ -125,14 +140,23 @@ def network(run: Run, which: When = "best", *, data: Dataset | None = None) -> n
     which: weights of the best epoch or of the last one.
     data: what run.recipe.data names, where it is loaded already.
 
-    Raises UserError where the weights are missing or altered.
+    Raises UserError where the weights are missing or altered, and where they do not fit what a
+    user's factory gives today.
     """
     data = data or dataset_of(run.recipe, verify=False)
     check_file(run, WEIGHTS[which])
+    recipe = run.recipe
     with own_settings():
-        net = build(run.recipe.model, data.in_shape, data.num_classes, run.recipe.seed)
+        net = build(recipe.model, data.in_shape, data.num_classes, recipe.seed)
         tensors, _ = read_tensors(run.path / WEIGHTS[which])
-        net.load_state_dict(
-            {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
-        )
+        state = state_dict_from(tensors)
+        if set(state) - set(net.state_dict()):  # a module may make its weights in its first call
+            check_logits(net, data.in_shape, data.num_classes, recipe)
+        try:
+            net.load_state_dict(state)
+        except RAISED as error:
+            if is_ours(recipe.model):
+                raise
+            shown = f"run {one_line(run.path)}: its weights do not fit the network"
+            raise UserError(f"{shown} {name_of(recipe)}: {fault(error)}") from error
     return net.eval()

@@ -1,0 +1,254 @@
+"""What a user's factory is made of: its source file, and those of its own that it imports.
+
+They are found without running any of them, so that a run's identity costs no import.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import FunctionType, ModuleType
+
+from convscope.errors import UserError, one_line
+from convscope.models.faults import INSTALLED, OURS
+from convscope.recipe import Custom, Model
+
+DIGITS = 12  # of the hash of a file
+MOST_FILES = 2000
+
+# modules as this process imported them: their spec, which a reload replaces, and their hash
+_imported: dict[str, tuple[object, str]] = {}
+
+
+def look_beside_the_prompt() -> None:
+    """A user's own file in the current folder can be imported, as with python -m."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+
+
+def with_sources(model: Model) -> Model:
+    """A user's network with the hashes of its sources, by which a changed one is another network.
+
+    Networks of convscope and those that have their hashes stay as they are; `check_sources` says
+    whether these still hold.
+    """
+    if not isinstance(model, Custom) or model.sources:
+        return model
+    return replace(model, sources=sources_of(model.factory))
+
+
+def check_sources(model: Custom) -> None:
+    """UserError where a source is not what it was when the recipe was written or imported."""
+    now = sources_of(model.factory)
+    if model.sources and (changed := differences(model.sources, now)):
+        raise UserError(
+            f"model {model.factory!r}: its code changed since the recipe was written: {changed}; "
+            "bring that code back, or leave the recipe's sources out to train today's"
+        )
+
+
+def differences(then: Iterable[str], now: Iterable[str]) -> str:
+    """Which files differ, as "nets.py changed, layers.py is new"; empty where none does."""
+    old, new = (dict(entry.rsplit(" ", 1) for entry in entries) for entries in (then, now))
+    said = [f"{name} changed" for name in old if name in new and new[name] != old[name]]
+    said += [f"{name} is gone" for name in old if name not in new]
+    said += [f"{name} is new" for name in new if name not in old]
+    return one_line(", ".join(said))
+
+
+def sources_of(factory: str) -> tuple[str, ...]:
+    """For each source a name and the first digits of its SHA-256, as "nets.py 1f0e…", in order.
+
+    They are the factory's file and those of its folder and package that it imports, directly or
+    through others. Of an installed package it is the version, of a notebook what the factory names
+    there (`typed`). Empty for convscope's own, and where no source is to be had.
+    """
+    look_beside_the_prompt()
+    module, _, name = factory.partition(":")
+    file = file_of(module)
+    if file is None:
+        there = sys.modules.get(module)
+        return typed(there, name) if isinstance(there, ModuleType) else ()
+    if str(file).startswith(OURS):
+        return ()
+    if any(part in INSTALLED for part in file.parts):
+        return (installed(module, file),)
+    root = file.parents[len(module.split(".")) - (file.name != "__init__.py")]
+    found = imported_from(module, file, root)
+    return tuple(
+        sorted(f"{one_line(path.relative_to(root).as_posix())} {digest(path)}" for path in found)
+    )
+
+
+def note_imported(factory: str) -> None:
+    """Keep what the factory's modules were when they were imported.
+
+    Raises UserError where a file has changed since: Python goes on with what it imported, and its
+    results would be recorded as those of the new code.
+    """
+    module = factory.partition(":")[0]
+    file = file_of(module)
+    if file is None or str(file).startswith(OURS) or any(p in INSTALLED for p in file.parts):
+        return
+    root = file.parents[len(module.split(".")) - (file.name != "__init__.py")]
+    for path, name in imported_from(module, file, root).items():
+        if (there := sys.modules.get(name)) is None:
+            continue
+        now, known = (there.__spec__, digest(path)), _imported.get(name)
+        if known is None or known[0] is not now[0]:
+            _imported[name] = now
+        elif known[1] != now[1]:
+            raise UserError(
+                f"model {factory!r}: {one_line(path.name)} changed since this process imported it; "
+                f"start Python anew, or importlib.reload the module {name}"
+            )
+
+
+def typed(module: ModuleType, name: str) -> tuple[str, ...]:
+    """The same for code without a file: a factory, and what it names in its module.
+
+    These are functions and classes, as they were typed, and numbers and texts.
+    """
+    found: dict[str, str] = {}
+    waiting = [name]
+    while waiting:
+        name = waiting.pop()
+        thing = vars(module).get(name)
+        if name in found or thing is None:
+            continue
+        if isinstance(thing, int | float | str | tuple):
+            text = repr(thing)
+        elif getattr(thing, "__module__", "") != module.__name__:
+            continue
+        else:
+            parts = [thing, *vars(thing).values()] if isinstance(thing, type) else [thing]
+            sources = [source for part in parts if (source := source_of(part))]
+            text = "".join(sources)
+            waiting += [name for source in sources for name in names_used(source)]
+        found[name] = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+    return tuple(sorted(f"{module.__name__}.{name} {digits}" for name, digits in found.items()))
+
+
+def source_of(thing: object) -> str:
+    """A function or class as it was typed, without its margin; empty where that is not known.
+
+    Python (before 3.13) knows the methods of a class that was typed, and not the class.
+    """
+    if not isinstance(thing, type | FunctionType):
+        return ""
+    try:
+        return textwrap.dedent(inspect.getsource(thing))
+    except (OSError, TypeError):
+        return ""
+
+
+def names_used(source: str) -> list[str]:
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return []
+    return [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+
+
+def installed(module: str, file: Path) -> str:
+    """An installed package and its version, or its file's hash where it has none."""
+    top = module.partition(".")[0]
+    try:
+        return f"{top} {importlib.metadata.version(top).replace(' ', '')}"
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return f"{top} {digest(file)}"
+
+
+def digest(path: Path) -> str:
+    """The first digits of the SHA-256 of a text file, whose ends of lines do not count."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"source {one_line(path)}: {error.strerror}; make it readable") from None
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()[:DIGITS]
+
+
+def file_of(module: str) -> Path | None:
+    """The source of a module, imported or not; None where there is none."""
+    there = sys.modules.get(module)
+    if isinstance(there, ModuleType):
+        given = getattr(there, "__file__", None)
+    else:
+        given = next(iter(found_in(module, None)), None)
+    path = Path(given).absolute() if given else None
+    return path if path is not None and path.suffix == ".py" and path.is_file() else None
+
+
+def found_in(module: str, root: Path | None) -> Iterator[str]:
+    """The file of a module that is not imported; `root`: below this folder alone."""
+    top, *rest = module.split(".")
+    if root is not None:
+        folders = [root / top]
+    else:
+        try:
+            spec = importlib.util.find_spec(top)
+        except (ImportError, ValueError, AttributeError):
+            return
+        if spec is None:
+            return
+        if not rest:
+            yield from [spec.origin] if spec.origin else []
+            return
+        folders = [Path(place) for place in spec.submodule_search_locations or ()]
+    for folder in folders:
+        place = folder.joinpath(*rest)
+        for path in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+            if path.is_file():
+                yield str(path)
+                return
+
+
+def imported_from(module: str, file: Path, root: Path) -> dict[Path, str]:
+    """The file of a module and all files below `root` that it imports: path -> module's name."""
+    found: dict[Path, str] = {}
+    waiting = [(module, file)]
+    while waiting and len(found) < MOST_FILES:
+        name, path = waiting.pop()
+        if path in found:
+            continue
+        found[path] = name
+        for other in names_in(name, path):
+            waiting += [(other, Path(one)) for one in found_in(other, root)]
+    return found
+
+
+def names_in(module: str, path: Path) -> Iterator[str]:
+    """The modules that a file may import, with the packages around them.
+
+    Of `from a import b` both a and a.b: b may be a module. Nothing where the file is no Python.
+    """
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, OSError, RecursionError):
+        return
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from with_packages(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            start = ".".join([*base, *([node.module] if node.module else [])])
+            if start:
+                yield from with_packages(start)
+            for alias in node.names:
+                yield f"{start}.{alias.name}" if start else alias.name
+    yield from (".".join(package[:i]) for i in range(1, len(package) + 1))
+
+
+def with_packages(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    yield from (".".join(parts[: i + 1]) for i in range(len(parts)))

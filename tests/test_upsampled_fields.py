@@ -1,0 +1,67 @@
+"""Receptive fields behind upsampling: what perturbation sees lies within them, to the pixel."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convscope.probes import receptive_field
+from convscope.probes.atoms import InputInterval
+from convscope.probes.perturbation import _is_within
+
+SHAPE = (1, 12, 12)
+
+
+class Resized(nn.Module):
+    def __init__(self, **how: Any) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, **self.how)
+
+
+def conv(stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(1, 1, 3, stride, 1)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "bilinear", "bicubic"])
+def test_interpolation(mode: str) -> None:
+    ways: list[dict[str, Any]] = [{"scale_factor": s} for s in (2, 3, 1.5, 0.5, 1.7)]
+    ways.append({"size": (17, 7)})
+    more = [{}] if mode.startswith("n") else [{}, {"align_corners": True}, {"antialias": True}]
+    for way, how in itertools.product(ways, more):
+        net = nn.Sequential(conv(), Resized(mode=mode, **way, **how), conv())
+        assert all(row.agrees for row in receptive_field(net, SHAPE, check=True)), (way, how)
+
+
+def test_transposed_convolutions() -> None:
+    for k, s, p, d in itertools.product((1, 2, 3, 4), (1, 2, 3), (0, 1), (1, 2)):
+        if p > d * (k - 1) // 2:
+            continue
+        net = nn.Sequential(conv(2), nn.ConvTranspose2d(1, 1, k, s, p, dilation=d), conv(), conv(2))
+        table = receptive_field(net, SHAPE, check=True)
+        assert all(row.agrees for row in table), (k, s, p, d, table)
+
+
+@pytest.mark.parametrize(
+    ("mode", "size"), [("nearest", 1), ("nearest-exact", 1), ("bilinear", 2), ("bicubic", 4)]
+)
+def test_a_doubled_map_has_the_fields_of_its_taps(mode: str, size: int) -> None:
+    (row,) = receptive_field(Resized(scale_factor=2, mode=mode), SHAPE)
+    assert (row.size, row.stride) == (size, 0.5)
+
+
+def test_the_check_can_fail() -> None:
+    from fractions import Fraction as Q
+
+    exact = InputInterval(Q(3), Q(1), Q(-1))
+    loose = InputInterval(Q(5, 2), Q(1, 2), Q(-1, 2), Q(1))
+    assert _is_within((3, 5), exact, 4, 12)
+    assert not any(_is_within(span, exact, 4, 12) for span in ((3, 4), (2, 5), (3, 6), None))
+    assert _is_within((2, 3), loose, 4, 12) and _is_within((2, 2), loose, 4, 12)
+    assert not any(_is_within(span, loose, 4, 12) for span in ((1, 3), (2, 4), (0, 0)))
