@@ -32,6 +32,8 @@ FORMAT = 1  # of the cache; another number is another folder
 
 _PARTS = 4  # of an array, summed at once
 
+_WORTH_THREADS = 1 << 24  # bytes; fewer are done before threads have started
+
 SPLITS = ("train", "val", "test")
 
 GROUPS = "train_groups.npy"
@@ -255,11 +257,14 @@ def _crcs(splits: Splits, groups: NDArray[np.int64] | None) -> dict[str, list[in
         name: [part for array in some for part in np.array_split(array.reshape(-1), _PARTS)]
         for name, some in arrays.items()
     }
+    if sum(part.nbytes for some in parts.values() for part in some) < _WORTH_THREADS:
+        return {name: [_crc(part) for part in some] for name, some in parts.items()}
     with ThreadPoolExecutor(_PARTS) as pool:
-        return {
-            name: list(pool.map(lambda part: zlib.crc32(part.data.cast("B")), some))
-            for name, some in parts.items()
-        }
+        return {name: list(pool.map(_crc, some)) for name, some in parts.items()}
+
+
+def _crc(part: NDArray[Any]) -> int:
+    return zlib.crc32(part.data.cast("B"))
 
 
 def _digest(splits: Splits, classes: tuple[str, ...], groups: NDArray[np.int64] | None) -> str:
