@@ -7,7 +7,7 @@ images' shorter sides, rounded down to a multiple of 4, from 16 to 64; images th
 square of at most 64 pixels stay as they are.
 """
 
-# ruff: noqa: PTH118 - names of folders are texts, as the system lists them
+# ruff: noqa: PTH116, PTH118 - names of folders are texts, as the system lists them
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def _walk(
     above: the folder of the class folders; folder: below it; ancestors: guards against loops.
     """
     here_path = os.path.join(above, folder)
-    info = os.stat(here_path)  # noqa: PTH116
+    info = os.stat(here_path)
     here = (info.st_dev, info.st_ino)
     if here in ancestors:
         raise UserError(
