@@ -164,15 +164,20 @@ def most(draws: int) -> float:
     return ERROR + 2 * math.sqrt(ERROR * (1 - ERROR) / draws)
 
 
-def main() -> int:
+def options_of(description: str | None) -> argparse.Namespace:
+    """The options of both commands that calibrate."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--only", default="", help="words that contain this text")
     parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = options_of(__doc__)
     started = time.perf_counter()
     parts = real_parts(options.data, Path(__file__).parent / "results" / "calibration")
     loss = parts["loss"]

@@ -13,7 +13,6 @@ studies would contradict each other in more than 0.5 % of cases.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 import sys
@@ -23,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from calibrate import Case, Draw, measured, most, table
+from calibrate import Case, Draw, measured, most, options_of, table
 from figures import markdown
 from replicate import contradict
 from simulated import Parts, real_parts
@@ -232,14 +231,7 @@ def four_of_five(shares: Sequence[float]) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--draws", type=int, default=400)
-    parser.add_argument("--only", default="", help="words that contain this text")
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
+    options = options_of(__doc__)
     parts = real_parts(options.data, Path(__file__).parent / "results" / "calibration")["accuracy"]
     rows: dict[tuple[str, str, bool], list[tuple[Case, float]]] = {}
     bad = 0

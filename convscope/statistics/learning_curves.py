@@ -34,9 +34,9 @@ SHARE_AT_THE_END = 1 / 3  # of the epochs, over which slopes are taken
 
 FEWEST, USUAL = 3, 4  # evaluated epochs from which a slope is taken, at least and where there are
 
-# A line leaves too little where deviations last for several epochs. With so much more, a test at 5 %
-# is wrong in about 5 % where they decay by 0.6 per epoch (7 and 12 epochs; `make calibrate`), in
-# less where they don't last, and in up to 8 % over 24 evaluated epochs.
+# A line leaves too little where deviations last for several epochs. With so much more, a test at
+# 5 % is wrong in about 5 % where they decay by 0.6 per epoch (7 and 12 epochs; `make calibrate`),
+# in less where they don't last, and in up to 8 % over 24 evaluated epochs.
 LASTING = 1.5
 
 CANDIDATES = 6  # the most earlier epochs from which a rise is tested

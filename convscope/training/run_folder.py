@@ -1,7 +1,7 @@
 """A run folder: write, read, list. The only file that knows its layout.
 
-    recipe.json              what the run is; its hash is the folder's name, unless the run was begun
-                             with the same images under another name
+    recipe.json              what the run is; its hash is the folder's name, unless the run was
+                             begun with the same images under another name
     metrics.jsonl            a row per evaluated epoch
     val_losses.f16           the validation images' losses after each of these epochs: a row of N
                              float16 (little-endian) for each row of metrics.jsonl; where the
