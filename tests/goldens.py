@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import sys
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from unpacking import unpack_old_study
 
 from convscope import data, recipes
 from convscope.chapters import best, capacity, nonlinearity, ordering, receptive_field
@@ -373,9 +373,8 @@ def study_results() -> dict[str, Any]:
 
 def old_study_results() -> Any:
     """Of the study that version 0.1.0 trained, rendered by today's code."""
-    archive = Path(__file__).parent / "data" / "study-0.1.0.tar.xz"
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(archive) as old:
-        old.extractall(folder, filter="data")
+    with tempfile.TemporaryDirectory() as folder:
+        unpack_old_study(folder)
         with contextlib.chdir(folder), tiny():  # recipes name the images by a relative path
             render(Path("study"))
             return results_of(Path("study"))

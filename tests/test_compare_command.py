@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +11,13 @@ from pathlib import Path
 import pytest
 from commands import Cli
 from comparing import CLOSE, MakeRun, configuration, on_disk
+from unpacking import unpack_old_study
 
 from convscope.files import write_json
 from convscope.recipe.json_form import to_json
 from convscope.recipe.networks import ConvNet, Custom
 from convscope.recipe.recipe import Recipe
 from convscope.training.run_folder import read_run
-
-OLD = Path(__file__).parent / "data" / "study-0.1.0.tar.xz"
 
 
 @pytest.fixture(scope="module")
@@ -232,8 +230,7 @@ def test_runs_that_are_refused(cli: Cli, pair: Path, make_run: MakeRun) -> None:
 
 
 def test_runs_of_version_0_1_0_have_no_values_by_image(cli: Cli, tmp_path: Path) -> None:
-    with tarfile.open(OLD) as archive:
-        archive.extractall(tmp_path, filter="data")
+    unpack_old_study(tmp_path)
     folders = sorted(path.parent for path in tmp_path.rglob("result.json"))
     answer = cli("compare", folders[0], folders[1])
     assert answer.code == 2 and str(folders[0]) in answer.err

@@ -8,18 +8,15 @@ from __future__ import annotations
 import json
 import math
 import os
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import goldens
 import pytest
+from unpacking import unpack_old_study
 
 EXACT = bool(os.environ.get("CONVSCOPE_GOLDEN_EXACT"))  # on the machine that wrote them
 RELATIVE, ABSOLUTE = 1e-5, 1e-7
-OLD_STUDY = (
-    Path(__file__).parent / "data" / "study-0.1.0.tar.xz"
-)  # weights of its pilots, its charts and page are left out
 HASHED = {"sha256"}  # bytes of weights: processors draw them alike up to rounding
 
 
@@ -75,8 +72,7 @@ def test_a_study_of_all_chapters() -> None:
 @pytest.fixture
 def old_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The study that version 0.1.0 trained, beside its images."""
-    with tarfile.open(OLD_STUDY) as archive:
-        archive.extractall(tmp_path, filter="data")
+    unpack_old_study(tmp_path)
     monkeypatch.chdir(tmp_path)  # its recipes name the images by a relative path
     return Path("study")
 

@@ -93,7 +93,8 @@ def test_only_our_own_classes_have_twins() -> None:
 def test_models_know_nothing_of_kernels() -> None:
     for path in (Path(convscope.__file__).parent / "models").glob("*.py"):
         text = path.read_text(encoding="utf-8")
-        assert "convscope.fast" not in text and "compiled" not in text, path.name
+        signs = ("convscope.fast", '"compiled"', "kernels")  # layers may be torch.compile's
+        assert not [sign for sign in signs if sign in text], path.name
 
 
 def test_one_file_imports_the_annex() -> None:

@@ -255,16 +255,18 @@ def test_a_study_is_mirrored_whole(
     micro: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from convscope.chapters import capacity
     from convscope.studies.main_path import study
 
     # each run costs a process of wandb's: two widths show as much as more
     widths = capacity.widths(capacity.first(1, (16,)), 2, 4)
-    monkeypatch.setitem(capacity.PRESETS, "quick", capacity.Preset((widths,), 2, (1e-3, 4e-3), 1))
-    # one worker would take two threads, which wait for each other where two test processes run
-    done = study(micro, ["capacity"], out=tmp_path / "study", workers=2, seeds=1, track="wandb")
+    preset = capacity.Preset((widths,), 2, (1e-3, 4e-3), 1)
+    # undone before `tiny_preset` is, which the fixture `monkeypatch` would outlive
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(capacity.PRESETS, "quick", preset)
+        # one worker would take two threads, which wait for each other where two test processes run
+        done = study(micro, ["capacity"], out=tmp_path / "study", workers=2, seeds=1, track="wandb")
     assert capfd.readouterr() == ("", "")
     found = mirrored(tmp_path / "study")
     assert set(found) == {run.id for run in done.runs} and {

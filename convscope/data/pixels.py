@@ -203,7 +203,8 @@ def _values(image: PIL.Image.Image) -> NDArray[np.uint16]:
     """All 16 bits of the colours: the image is read twice, for the upper and the lower bytes."""
     from PIL import Image
 
-    with Image.open(image.filename, formats=FORMATS) as other:  # pyright: ignore[reportAttributeAccessIssue]
+    name = image.filename  # pyright: ignore[reportAttributeAccessIssue]
+    with Image.open(name, formats=FORMATS) as other:
         tiles = []
         for tile in list[Any](other.tile):
             start, _, order = _raw_mode(tile).rpartition(";")
