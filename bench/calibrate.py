@@ -200,7 +200,8 @@ def main() -> int:
             f"Each row is from {options.draws} simulated studies whose truth is known, on images "
             f"and networks of {options.data}.\nWhere a verdict is false, its rate is an error, 5 % "
             "at most; where it is true, its rate is the power.\nThe range is over the numbers of "
-            "images. `make calibrate` repeats it.\n\n"
+            "images; for words on networks, over the number of epochs and whether\n"
+            "their deviations last. `make calibrate` repeats it.\n\n"
         )
         PAGE.write_text(head + text + "\n", encoding="utf-8")
     bad = [

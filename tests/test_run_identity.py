@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import linecache
+import os
+import py_compile
 import shutil
 import sys
 import types
@@ -171,6 +173,7 @@ def test_changed_code_is_another_network(package: Path, tmp_path: Path) -> None:
     assert train(recipe, tmp_path / "runs").path == run.path
     layers = package / "layers.py"
     layers.write_text(layers.read_text().replace("WIDTH = 2", "WIDTH = 9"))
+    os.utime(layers, (1e9, 1e9))  # a reload takes the second of the file for a sign of change
     # Python goes on with what it imported: the new code would get the old code's results
     message = refused(lambda: train(recipe, tmp_path / "runs"))
     assert "layers.py changed since this process imported it" in message
@@ -185,6 +188,25 @@ def test_changed_code_is_another_network(package: Path, tmp_path: Path) -> None:
     for name in ("layers", "nets"):
         importlib.reload(sys.modules[f"{package.name}.{name}"])
     assert train(recipe, tmp_path / "runs").id == run.id  # back again
+
+
+@pytest.mark.usefixtures("session_cache")
+def test_code_that_changes_within_a_second_is_seen(package: Path, tmp_path: Path) -> None:
+    """Its compiled file bears the same second, and the source the same length."""
+    data = str(write_images(tmp_path / "images" / "d.npz"))
+    recipe = replace(TINY, data=data, model=Custom(factory_of(package)))
+    layers, second = package / "layers.py", 1_700_000_000
+    os.utime(layers, (second, second))
+    run = train(recipe, tmp_path / "runs")
+    compiled = py_compile.compile(str(layers))  # written by now, unless Python is told not to
+    assert compiled is not None
+    os.utime(compiled, (second + 0.1, second + 0.1))
+    layers.write_text(layers.read_text().replace("WIDTH = 2", "WIDTH = 9"))
+    os.utime(layers, (second + 0.5, second + 0.5))
+    for name in ("layers", "nets"):  # as a new process begins
+        del sys.modules[f"{package.name}.{name}"]
+    other = train(recipe, tmp_path / "runs")
+    assert other.id != run.id and other.size["parameters"] == 36 * 9 + 9 + 9 * 2 + 2
 
 
 def test_code_in_a_notebook_is_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:

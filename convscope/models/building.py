@@ -17,7 +17,12 @@ from convscope.errors import UserError, did_you_mean
 from convscope.models.convnet import ConvNetModule
 from convscope.models.copies import uncompiled
 from convscope.models.faults import RAISED, fault, is_out_of_memory
-from convscope.models.sources import check_sources, look_beside_the_prompt, note_imported
+from convscope.models.sources import (
+    check_sources,
+    drop_old_bytecode,
+    look_beside_the_prompt,
+    note_imported,
+)
 from convscope.recipe import ConvNet, Custom, Model, SoftmaxRegression
 
 MAX_PARAMETERS = 2_000_000_000
@@ -87,6 +92,7 @@ def build_custom(
     module_name, _, name = model.factory.partition(":")
     look_beside_the_prompt()
     check_sources(model)
+    drop_old_bytecode(model.factory)
     shown = f"model {model.factory!r}"
     try:
         module = importlib.import_module(module_name)

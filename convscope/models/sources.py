@@ -6,6 +6,7 @@ They are found without running any of them, so that a run's identity costs no im
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -81,11 +82,38 @@ def sources_of(factory: str) -> tuple[str, ...]:
         return ()
     if any(part in INSTALLED for part in file.parts):
         return (installed(module, file),)
-    root = file.parents[len(module.split(".")) - (file.name != "__init__.py")]
+    root = root_of(module, file)
     found = imported_from(module, file, root)
     return tuple(
         sorted(f"{one_line(path.relative_to(root).as_posix())} {digest(path)}" for path in found)
     )
+
+
+def root_of(module: str, file: Path) -> Path:
+    """The folder that a module's package, or its file, lies in."""
+    return file.parents[len(module.split(".")) - (file.name != "__init__.py")]
+
+
+def own_files(factory: str) -> dict[Path, str]:
+    """The files of the user's own that a factory is made of: path -> module's name."""
+    module = factory.partition(":")[0]
+    file = file_of(module)
+    if file is None or str(file).startswith(OURS) or any(p in INSTALLED for p in file.parts):
+        return {}
+    return imported_from(module, file, root_of(module, file))
+
+
+def drop_old_bytecode(factory: str) -> None:
+    """Remove compiled files of the factory's own that are older than their source.
+
+    Python takes them for current where the source was changed within the same second and has the
+    same length: the old network would be trained under the new one's id.
+    """
+    for path in own_files(factory):
+        with contextlib.suppress(OSError, NotImplementedError):
+            compiled = Path(importlib.util.cache_from_source(str(path)))
+            if compiled.stat().st_mtime_ns < path.stat().st_mtime_ns:
+                compiled.unlink()
 
 
 def note_imported(factory: str) -> None:
@@ -94,12 +122,7 @@ def note_imported(factory: str) -> None:
     Raises UserError where a file has changed since: Python goes on with what it imported, and its
     results would be recorded as those of the new code.
     """
-    module = factory.partition(":")[0]
-    file = file_of(module)
-    if file is None or str(file).startswith(OURS) or any(p in INSTALLED for p in file.parts):
-        return
-    root = file.parents[len(module.split(".")) - (file.name != "__init__.py")]
-    for path, name in imported_from(module, file, root).items():
+    for path, name in own_files(factory).items():
         if (there := sys.modules.get(name)) is None:
             continue
         now, known = (there.__spec__, digest(path)), _imported.get(name)
