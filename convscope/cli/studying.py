@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convscope.cli.options import Data, Device, Json, Kernels, Size, Track, restrict_kernels
-from convscope.cli.printing import say, typed
+from convscope.cli.printing import say
+from convscope.cli.start import typed
 from convscope.errors import one_line
 
 if TYPE_CHECKING:

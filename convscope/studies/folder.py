@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from convscope.data import Dataset
 from convscope.errors import UserError, one_line
@@ -33,7 +31,7 @@ from convscope.studies.study_json import (
     requests_from,
     requests_json,
 )
-from convscope.training import Run, list_runs
+from convscope.training import Busy, Run, held, list_runs
 
 LONGEST_NAME = 255  # bytes of a part of a path
 
@@ -73,22 +71,26 @@ class StudyFolder:
         return self.root / "runs"
 
     @staticmethod
-    def lock(root: Path) -> AbstractContextManager[object]:
+    @contextlib.contextmanager
+    def lock(root: Path) -> Iterator[None]:
         """The right to work in a study, for one process at a time; it dies with its owner.
 
         root: the study's folder, which is made where it is missing.
         Raises UserError where another process holds it or the folder cannot be made.
         """
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            return FileLock(root / ".lock").acquire(timeout=0)
-        except Timeout:
-            raise UserError(
-                f"study {one_line(root)}: another convscope is working there; "
-                "wait for it, or name another folder with --out"
-            ) from None
-        except OSError as error:
-            raise UserError(unwritable(root, error)) from None
+        with contextlib.ExitStack() as stack:
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(root / ".lock"))
+            except Busy as error:
+                raise UserError(
+                    f"study {one_line(root)}: another convscope is working there; "
+                    "wait for it, or name another folder with --out"
+                    f"{f' ({error})' if str(error) else ''}"
+                ) from None
+            except OSError as error:
+                raise UserError(unwritable(root, error)) from None
+            yield
 
     @classmethod
     def create(cls, root: Path, asked: Asked, say: Callable[[str], None]) -> StudyFolder:

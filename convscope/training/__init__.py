@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from convscope.training.evidence import note_missing as note_missing
     from convscope.training.evidence import note_unreadable as note_unreadable
     from convscope.training.job import train_job as train_job
+    from convscope.training.locks import Busy as Busy
+    from convscope.training.locks import held as held
     from convscope.training.loop import fit as fit
     from convscope.training.loop import place as place
     from convscope.training.main_path import train as train
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from convscope.training.trained import validation_history as validation_history
 
 _HOMES = {
+    "Busy": "locks",
     "DTYPES": "tensors",
     "Row": "state",
     "Run": "runs",
@@ -73,6 +76,7 @@ _HOMES = {
     "evaluate_splits": "evaluation",
     "finished_run": "trained",
     "fit": "loop",
+    "held": "locks",
     "image_losses": "trained",
     "is_out_of_memory": "checks",
     "keep_freed_memory": "memory",
