@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convscope.cli.errors import DISK_ERRORS, disk_message
-from convscope.cli.options import Json
+from convscope.cli.options import Json, Trust
 from convscope.cli.printing import print_epoch, say, show
 from convscope.cli.training import check_writable, measured, starting_point
 from convscope.errors import UserError, one_line
-from convscope.recipe import Recipe, label_of, to_json
+from convscope.recipe import Custom, Recipe, label_of, to_json
 from convscope.recipes import NAMED
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def compare(
         str | None, typer.Option(help="Data for recipes, instead of what they name.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Runs of recipes go to OUT/ID.")] = Path("runs"),
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Is A better than B, worse, equivalent, or can it not be told?
@@ -108,7 +109,10 @@ def compare(
     comparisons. Recipes are trained as needed, finished runs are read. The exit code is 0 for
     better, 1 for worse, 3 for equivalent, 4 for cannot tell, and 2 where there is no verdict.
     """
-    with no_false_verdict():
+    from convscope.models import trusting
+
+    # a recipe that is not a study's is the user's own, as for `convscope train`
+    with no_false_verdict(), trusting(trust):
         word = compared(a, b, margin, measure, split, seeds, looks, data, out, as_json)
     raise typer.Exit(CODES[word])
 
@@ -241,19 +245,28 @@ def check_split(one: Compared, split: str) -> None:
 
 def trained(one: Compared, seeds: Sequence[int], out: Path) -> Compared:
     """The runs of a recipe's seeds: read where they are finished, else trained."""
+    from convscope.models import check_trusted, trusting
     from convscope.studies import trackers
     from convscope.training import finished_run, keep_freed_memory
 
     assert one.recipe is not None
+    if isinstance(one.recipe.model, Custom) and is_of_study(Path(one.given)):
+        check_trusted(one.recipe.model.factory)
     keep_freed_memory()
     runs = []
     for seed in seeds:
         recipe = replace(one.recipe, seed=seed)
         if finished_run(out / recipe.id) is None:
             say(f"{one.name}: {one_line(one.given)}, seed {seed}")
-        run = trackers.train_tracked(recipe, out, None, data=one.data, log=print_epoch, say=say)
+        with trusting(True):
+            run = trackers.train_tracked(recipe, out, None, data=one.data, log=print_epoch, say=say)
         runs.append(run)
     return replace(one, runs=tuple(runs))
+
+
+def is_of_study(recipe: Path) -> bool:
+    """Whether a recipe file lies in the folder of a study, which anyone may have written."""
+    return any((folder / "study.json").exists() for folder in recipe.absolute().parents)
 
 
 def printed(found: Comparison, sides: Sequence[Compared], as_json: bool) -> None:

@@ -41,4 +41,3 @@ def run() -> None:
             raise
         say(f"convscope: {disk_message(error)}")
         sys.exit(1)
-

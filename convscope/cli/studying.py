@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convscope.cli.options import Data, Device, Json, Kernels, Size, Track, restrict_kernels
+from convscope.cli.options import (
+    Data,
+    Device,
+    Json,
+    Kernels,
+    Size,
+    Track,
+    Trust,
+    restrict_kernels,
+)
 from convscope.cli.printing import say
 from convscope.cli.start import typed
 from convscope.errors import one_line
@@ -98,12 +107,14 @@ def study(
         raise typer.Exit(1)
 
 
-def report(study: Annotated[Path, typer.Argument(help="The folder of a study.")]) -> None:
+def report(
+    study: Annotated[Path, typer.Argument(help="The folder of a study.")], trust: Trust = False
+) -> None:
     """Write a study's report again, without training."""
     from convscope import studies
     from convscope.studies.trackers import Sayer
 
-    conclude(studies.render(study, Sayer(say)), print)
+    conclude(studies.render(study, Sayer(say), trust), print)
 
 
 def conclude(result: Study, state: Callable[[str], None]) -> None:

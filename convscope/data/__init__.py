@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from convscope.data.alike import NearDuplicates as NearDuplicates
     from convscope.data.alike import near_duplicates as near_duplicates
     from convscope.data.cache import cache_folder as cache_folder
+    from convscope.data.control_groups import groups_of as groups_of
+    from convscope.data.control_groups import memory_limit as memory_limit
     from convscope.data.dataset import Dataset as Dataset
     from convscope.data.dataset import Split as Split
     from convscope.data.dataset import info as info
@@ -25,8 +27,10 @@ _HOMES = {
     "Split": "dataset",
     "cache_folder": "cache",
     "fetch": "loading",
+    "groups_of": "control_groups",
     "info": "dataset",
     "load": "loading",
+    "memory_limit": "control_groups",
     "names": "resolving",
     "near_duplicates": "alike",
 }

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from convscope.models.orders import ORDERS as ORDERS
     from convscope.models.sizes import parameters_of as parameters_of
     from convscope.models.sizes import size_of as size_of
+    from convscope.models.trust import UntrustedError as UntrustedError
+    from convscope.models.trust import check_trusted as check_trusted
+    from convscope.models.trust import trusting as trusting
     from convscope.models.whitened import WhitenedBlock as WhitenedBlock
     from convscope.models.whitened import WhitenedNet as WhitenedNet
 
@@ -25,12 +28,15 @@ _HOMES = {
     "ConvNetModule": "convnet",
     "MaxPool": "layers",
     "ORDERS": "orders",
+    "UntrustedError": "trust",
     "WhitenedBlock": "whitened",
     "WhitenedNet": "whitened",
     "build": "building",
+    "check_trusted": "trust",
     "parameters_of": "sizes",
     "parse_model": "named",
     "size_of": "sizes",
+    "trusting": "trust",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

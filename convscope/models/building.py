@@ -14,6 +14,7 @@ from torch import nn
 
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.models.convnet import ConvNetModule
+from convscope.models.trust import check_trusted
 from convscope.recipe import ConvNet, Custom, Model, SoftmaxRegression
 
 MAX_PARAMETERS = 2_000_000_000
@@ -76,6 +77,7 @@ def build_custom(
     model: Custom, in_shape: tuple[int, int, int], num_classes: int, seed: int
 ) -> nn.Module:
     """The network of a user's factory. Raises UserError with whatever the factory raises."""
+    check_trusted(model.factory)
     module_name, _, name = model.factory.partition(":")
     # a user's own file beside the shell's prompt, as with python -m
     if str(Path.cwd()) not in sys.path:

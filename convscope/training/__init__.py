@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from convscope.training.locks import held as held
     from convscope.training.loop import fit as fit
     from convscope.training.loop import place as place
+    from convscope.training.main_path import finished_meanwhile as finished_meanwhile
+    from convscope.training.main_path import run_lock as run_lock
     from convscope.training.main_path import train as train
     from convscope.training.memory import keep_freed_memory as keep_freed_memory
     from convscope.training.metrics import autocast as autocast
@@ -74,6 +76,7 @@ _HOMES = {
     "derived_seed": "tensors",
     "eval_batch": "evaluation",
     "evaluate_splits": "evaluation",
+    "finished_meanwhile": "main_path",
     "finished_run": "trained",
     "fit": "loop",
     "held": "locks",
@@ -94,6 +97,7 @@ _HOMES = {
     "read_run": "run_folder",
     "resident": "resident_data",
     "right_answers": "trained",
+    "run_lock": "main_path",
     "seconds_now": "clock",
     "small_shape": "checks",
     "step": "steps",
