@@ -16,7 +16,8 @@ import typer
 from convscope.cli.errors import DISK_ERRORS, disk_message
 from convscope.cli.options import Json, Trust
 from convscope.cli.printing import print_epoch, say, show
-from convscope.cli.training import check_writable, measured, starting_point
+from convscope.cli.refusals import folder_of, refuse_side
+from convscope.cli.training import measured, starting_point
 from convscope.errors import UserError, one_line
 from convscope.recipe import Custom, Recipe, label_of, to_json
 from convscope.recipes import NAMED
@@ -99,7 +100,7 @@ def compare(
     data: Annotated[
         str | None, typer.Option(help="Data for recipes, instead of what they name.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Runs of recipes go to OUT/ID.")] = Path("runs"),
+    out: Annotated[str, typer.Option(help="Runs of recipes go to OUT/ID.")] = "runs",
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -113,7 +114,8 @@ def compare(
 
     # a recipe that is not a study's is the user's own, as for `convscope train`
     with no_false_verdict(), trusting(trust):
-        word = compared(a, b, margin, measure, split, seeds, looks, data, out, as_json)
+        place = folder_of(out)
+        word = compared(a, b, margin, measure, split, seeds, looks, data, place, as_json)
     raise typer.Exit(CODES[word])
 
 
@@ -134,9 +136,17 @@ def compared(
         raise UserError(f"A and B are both {one_line(a)!r}: name two that differ")
     numbers = range(3) if seeds is None else seeds_of(seeds)
     check_margin(margin, measure)
+    from convscope.statistics import check_question
+
+    check_question(None, measure, split, looks)
+    for name, given in (("A", a), ("B", b)):
+        refuse_side(name, given)
+    if data is not None:
+        from convscope.data import check_there
+
+        check_there(data)
     from convscope import statistics
 
-    statistics.check_question(None, measure, split, looks)
     sides = [side("A", a, data), side("B", b, data)]
     recipes = [one for one in sides if one.recipe is not None]
     if not recipes:
@@ -147,7 +157,6 @@ def compared(
                 )
     statistics.check_images(sides[0].example, sides[1].example, split)
     if recipes:
-        check_writable(out)
         for one in recipes:
             check_split(one, split)
     sides = [one if one.recipe is None else trained(one, numbers, out) for one in sides]

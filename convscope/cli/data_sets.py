@@ -16,6 +16,9 @@ def data_list(as_json: Json = False) -> None:
 
 def data_fetch(data: NamedData, size: Size = None) -> None:
     """Bring a data set into the cache, checked."""
+    from convscope.data import check_there
+
+    check_there(data, size)
     from convscope.data import fetch
     from convscope.studies import Lines
 
@@ -24,6 +27,9 @@ def data_fetch(data: NamedData, size: Size = None) -> None:
 
 def data_info(data: NamedData, size: Size = None, as_json: Json = False) -> None:
     """Counts, class balance, duplicates, near-duplicates, mean and standard deviation."""
+    from convscope.data import check_there
+
+    check_there(data, size)
     from convscope.data import info, load
     from convscope.studies import Lines
 

@@ -20,8 +20,9 @@ from convscope.cli.options import (
     restrict_kernels,
 )
 from convscope.cli.printing import say
+from convscope.cli.refusals import folder_of, refuse_device, refuse_tracker
 from convscope.cli.start import typed
-from convscope.errors import one_line
+from convscope.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from convscope.studies import Study
@@ -46,6 +47,13 @@ Sampler = Annotated[
     str, typer.Option(help="How the search proposes networks: tpe, random or grid.")
 ]
 Trials = Annotated[int | None, typer.Option(help="Trials of the search.", show_default="by preset")]
+Silence = Annotated[
+    str | None,
+    typer.Option(
+        help="End a run that reports nothing for so long, as 10m.",
+        show_default="50 times what an epoch takes, at least 15m",
+    ),
+]
 Minutes = Annotated[float | None, typer.Option(help="Minutes of the search, at most.")]
 
 
@@ -66,6 +74,7 @@ def study(
     trials: Trials = None,
     minutes: Minutes = None,
     track: Track = None,
+    silence: Silence = None,
     as_json: Json = False,
 ) -> None:
     """Train, judge and write one report on a data set.
@@ -73,8 +82,38 @@ def study(
     The same command goes on where it stopped.
     """
     restrict_kernels(kernels)
+    named = [name.strip() for name in chapters.split(",")] if chapters is not None else None
+    from convscope.planning import Search, parse_budget
+    from convscope.studies.study_request import SEEDS, StudyRequest, check, chosen_chapters
+
+    search = Search(sampler, trials, minutes)
+    refuse_device(device)
+    refuse_tracker(track)
+    check(
+        StudyRequest(
+            data=data,
+            chapters=tuple(chosen_chapters(named)),
+            preset=preset,
+            seeds=SEEDS.get(preset, 1) if seeds is None else seeds,
+            first_seed=first_seed,
+            out=out,
+            device=device,
+            workers=workers,
+            val=val,
+            size=size,
+            budget=None if budget is None else parse_budget(budget),
+            search=search,
+            track=track,
+            command=None,
+            silence=None if silence is None else parse_budget(silence, "silence"),
+        )
+    )
+    folder_of("runs" if out is None else out)
+    if data is not None:
+        from convscope.data import check_there
+
+        check_there(data, size)
     from convscope import studies
-    from convscope.planning import Search
     from convscope.studies import progress
     from convscope.training import keep_freed_memory
 
@@ -83,7 +122,7 @@ def study(
     with watcher if isinstance(watcher, progress.Bar) else contextlib.nullcontext():
         result = studies.study(
             data,
-            [name.strip() for name in chapters.split(",")] if chapters is not None else None,
+            named,
             preset,
             seeds=seeds,
             first_seed=first_seed,
@@ -93,8 +132,9 @@ def study(
             val=val,
             size=size,
             budget=budget,
-            search=Search(sampler, trials, minutes),
+            search=search,
             track=track,
+            silence=silence,
             watcher=watcher,
             command=typed(),
         )
@@ -111,6 +151,8 @@ def report(
     study: Annotated[Path, typer.Argument(help="The folder of a study.")], trust: Trust = False
 ) -> None:
     """Write a study's report again, without training."""
+    if not (study / "study.json").exists():
+        raise UserError(f"study {one_line(study)}: no study.json there; name a study's folder")
     from convscope import studies
     from convscope.studies.trackers import Sayer
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from convscope.data.known import DataUnavailable as DataUnavailable
     from convscope.data.loading import fetch as fetch
     from convscope.data.loading import load as load
+    from convscope.data.outline import check_there as check_there
+    from convscope.data.outline import outline_of as outline_of
     from convscope.data.resolving import names as names
 
 _HOMES = {
@@ -26,6 +28,7 @@ _HOMES = {
     "NearDuplicates": "alike",
     "Split": "dataset",
     "cache_folder": "cache",
+    "check_there": "outline",
     "fetch": "loading",
     "groups_of": "control_groups",
     "info": "dataset",
@@ -33,6 +36,7 @@ _HOMES = {
     "memory_limit": "control_groups",
     "names": "resolving",
     "near_duplicates": "alike",
+    "outline_of": "outline",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

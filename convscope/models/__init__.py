@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from convscope.models.layers import MaxPool as MaxPool
     from convscope.models.named import parse_model as parse_model
     from convscope.models.orders import ORDERS as ORDERS
+    from convscope.models.sides import check_sides as check_sides
     from convscope.models.sizes import parameters_of as parameters_of
     from convscope.models.sizes import size_of as size_of
     from convscope.models.trust import UntrustedError as UntrustedError
@@ -32,6 +33,7 @@ _HOMES = {
     "WhitenedBlock": "whitened",
     "WhitenedNet": "whitened",
     "build": "building",
+    "check_sides": "sides",
     "check_trusted": "trust",
     "parameters_of": "sizes",
     "parse_model": "named",

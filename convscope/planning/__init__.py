@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from convscope.planning.requests import Wait as Wait
     from convscope.planning.search import IMPORTANCE_TRIALS as IMPORTANCE_TRIALS
     from convscope.planning.search import Proposer as Proposer
-    from convscope.planning.search import check_search as check_search
     from convscope.planning.search_journal import JOURNAL as JOURNAL
+    from convscope.planning.search_request import check_search as check_search
     from convscope.planning.search_space import HEADROOM as HEADROOM
     from convscope.planning.search_space import describe_configuration as describe_configuration
     from convscope.planning.tried import Tried as Tried
@@ -72,7 +72,7 @@ _HOMES = {
     "Tried": "tried",
     "Wait": "requests",
     "base_recipe": "epochs",
-    "check_search": "search",
+    "check_search": "search_request",
     "describe_configuration": "search_space",
     "duration": "budgets",
     "epochs_of": "epochs",

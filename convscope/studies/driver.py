@@ -76,6 +76,7 @@ class Driver:
         self.missing: dict[str, list[str]] = {}  # by chapter, evidence that it goes without
         self.threads = torch.get_num_threads()
         self.only_finished = engine is None
+        self.silence: float | None = None  # as of a Sweep
         self.sweep: Sweep | None = None
         self.replay: RecordedRequests | None = None
 
@@ -109,7 +110,8 @@ class Driver:
         self.missing.clear()
         self.sweep = None
         if self.engine is not None and self.costs is not None and not self.only_finished:
-            self.sweep = Sweep(self.engine, self.root, self.costs, self.watcher, self.again)
+            known = self.again, self.silence
+            self.sweep = Sweep(self.engine, self.root, self.costs, self.watcher, *known)
         self.replay = RecordedRequests(self.recorded) if self.recorded is not None else None
 
     def _drive(self, context: Context) -> dict[str, Finding]:

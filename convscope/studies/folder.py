@@ -31,9 +31,8 @@ from convscope.studies.study_json import (
     requests_from,
     requests_json,
 )
+from convscope.studies.study_request import checked_place
 from convscope.training import Busy, Run, held, list_runs
-
-LONGEST_NAME = 255  # bytes of a part of a path
 
 
 @dataclass
@@ -199,21 +198,7 @@ def study_path(data: Dataset, preset: str, out: str | Path | None) -> Path:
         letters = (c if c.isalnum() or c in "-_." else "-" for c in data.name)
         safe = "".join(letters)[:80].strip(".-") or "data"
         return Path("runs") / f"{safe}-{preset}"
-    path, text = Path(out), str(out)
-    longest = max(len(name.encode("utf-8", "surrogateescape")) for name in (*path.parts, ""))
-    if not text.isprintable() or longest > LONGEST_NAME:
-        raise UserError(
-            f"out {one_line(text)!r}: a path of printable characters, "
-            f"each part at most {LONGEST_NAME} bytes"
-        )
-    if path.exists() and not path.is_dir():
-        raise UserError(f"out {one_line(text)}: is a file; name a folder")
-    is_study = (path / "study.json").exists() or (path / ".lock").exists()
-    if path.is_dir() and any(path.iterdir()) and not is_study:
-        raise UserError(
-            f"out {one_line(text)}: not empty and not a study; name a new or empty folder"
-        )
-    return path
+    return checked_place(out)
 
 
 def choice_of_runs(runs: Path) -> Choice | None:

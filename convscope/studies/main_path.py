@@ -11,22 +11,23 @@ import shlex
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from convscope import data as datasets
 from convscope.data import Dataset, NearDuplicates, near_duplicates
 from convscope.engines import LocalEngine
-from convscope.errors import UserError, did_you_mean, one_line
+from convscope.errors import UserError, one_line
 from convscope.machine import Costs, cores, resolve, this_machine
-from convscope.planning import Context, Search, check_search, duration, parse_budget
+from convscope.planning import Context, Search, duration, parse_budget
 from convscope.recipe import Recipe
 from convscope.report import Drawings, Finding
 from convscope.studies.driver import Driver
 from convscope.studies.folder import StudyFolder, study_path
 from convscope.studies.measuring import measured_costs, resolved
-from convscope.studies.plan import BATCH, PRESETS, SEEDS, chosen_chapters, fitted, forecast, planned
+from convscope.studies.plan import BATCH, fitted, forecast, planned
 from convscope.studies.study_json import About, Asked, Plan
+from convscope.studies.study_request import SEEDS, StudyRequest, check, chosen_chapters
 from convscope.studies.trackers import check_tracker, tracked
 from convscope.studies.watcher import Watcher
 from convscope.studies.writing import Study, save
@@ -37,33 +38,6 @@ FALLBACK = ("cifar10", "shapes")
 
 # by each worker as it starts; torch imports the last at the first step of an optimiser
 IMPORTED = ("convscope.training.job", "convscope.machine.costs", "torch._dynamo")
-
-MOST_WORKERS = 4  # for each core
-
-
-@dataclass(frozen=True)
-class StudyRequest:
-    """What a study is asked for, as it was found to be possible; `study` explains the fields.
-
-    budget: in seconds; None: no limit.
-    fallback: why the built-in images stand in for others; empty where they do not.
-    """
-
-    data: str | None
-    chapters: tuple[str, ...]
-    preset: str
-    seeds: int
-    first_seed: int
-    out: str | Path | None
-    device: str
-    workers: int | None
-    val: float
-    size: int | None
-    budget: float | None
-    search: Search
-    track: str | None
-    command: str | None
-    fallback: str = ""
 
 
 def study(
@@ -81,6 +55,7 @@ def study(
     budget: str | float | None = None,
     search: Search | None = None,
     track: str | None = None,
+    silence: str | float | None = None,
     watcher: Watcher | None = None,
     command: str | None = None,
 ) -> Study:
@@ -103,6 +78,8 @@ def study(
         epochs and trials, then fewer seeds, then fewer training images.
     search: how the chapter `best` searches.
     track: a tracker ("wandb") that mirrors every run.
+    silence: a time ("10m") after which a run that reports nothing is ended; None: fifty times what
+        was measured for its epochs, and a quarter of an hour at least.
     watcher: sees the study go by.
     command: the command that the report quotes; None: the one that corresponds to the arguments.
 
@@ -124,6 +101,7 @@ def study(
         search=search or Search(),
         track=track,
         command=command,
+        silence=None if silence is None else parse_budget(silence, "silence"),
     )
     return conduct(asked, watcher or Watcher())
 
@@ -132,6 +110,8 @@ def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
     """Check, open, measure, plan, drive, save. Raises as `study`."""
     started = time.perf_counter()
     check(asked)
+    if asked.track is not None:
+        check_tracker(asked.track)
     with ExitStack() as stack:
         engine, folder, loaded, asked = open_study(asked, stack, watcher)
         context, costs = measure(asked, folder, engine, loaded, watcher)
@@ -143,33 +123,13 @@ def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
             watcher = stack.enter_context(mirrored)
         drawings = stack.enter_context(Drawings())
         driver = Driver(engine, folder.runs, costs, watcher, found=drawings.add)
+        driver.silence = asked.silence
         findings, interrupt = drive(driver, context)
         seconds, complete = time.perf_counter() - started, interrupt is None
         done = save(folder, findings, driver, context, drawings, seconds=seconds, complete=complete)
         if interrupt is not None:
             raise interrupt
         return done
-
-
-def check(asked: StudyRequest) -> None:
-    """Raises UserError for what cannot work, before anything is written."""
-    if asked.preset not in PRESETS:
-        raise UserError(f"preset {one_line(asked.preset)!r}{did_you_mean(asked.preset, PRESETS)}")
-    if not 1 <= asked.seeds <= 1000:
-        raise UserError(f"seeds = {asked.seeds}: from 1 to 1000")
-    if not 0 <= asked.first_seed < 10**9 - 1000:  # above are seeds that choose nothing
-        raise UserError(f"first_seed = {asked.first_seed}: from 0 to 999,998,999")
-    most = MOST_WORKERS * cores()
-    if asked.workers is not None and not 1 <= asked.workers <= most:
-        raise UserError(
-            f"workers = {asked.workers:,}: from 1 to {most}, "
-            f"{MOST_WORKERS} for each of this machine's {cores()} cores"
-        )
-    if not 0.01 <= asked.val <= 0.9:
-        raise UserError(f"val = {asked.val}: from 0.01 to 0.9; a study chooses by validation")
-    check_search(asked.search)
-    if asked.track is not None:
-        check_tracker(asked.track)
 
 
 def open_study(
@@ -320,6 +280,7 @@ def command_of(asked: StudyRequest, data: str) -> str:
         "--trials": (asked.search.trials, search.trials),
         "--minutes": (asked.search.minutes, search.minutes),
         "--track": (asked.track, None),
+        "--silence": (None if asked.silence is None else f"{asked.silence:g}s", None),
     }
     given = [
         f"{name} {shlex.quote(str(value))}"

@@ -12,8 +12,8 @@ from convscope.planning import Context
 from convscope.report import Drawings, Finding
 from convscope.studies.driver import Driver
 from convscope.studies.folder import StudyFolder
-from convscope.studies.plan import PRESETS, chosen_chapters
 from convscope.studies.study_json import About, Plan
+from convscope.studies.study_request import PRESETS, chosen_chapters
 from convscope.studies.watcher import Watcher
 from convscope.studies.writing import Study, save
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from convscope.training.evidence import missing_evidence as missing_evidence
     from convscope.training.evidence import note_missing as note_missing
     from convscope.training.evidence import note_unreadable as note_unreadable
+    from convscope.training.fitting import check_batch as check_batch
+    from convscope.training.fitting import check_crop as check_crop
     from convscope.training.job import train_job as train_job
     from convscope.training.locks import Busy as Busy
     from convscope.training.locks import held as held
@@ -71,6 +73,8 @@ _HOMES = {
     "accelerate": "acceleration",
     "autocast": "metrics",
     "build_kernels_ahead": "acceleration",
+    "check_batch": "fitting",
+    "check_crop": "fitting",
     "check_device": "checks",
     "dataset_of": "resident_data",
     "derived_seed": "tensors",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from convscope.errors import UserError, one_line
 from convscope.recipe import Custom, Recipe
 from convscope.training.caller import own_settings
+from convscope.training.fitting import check_batch
 from convscope.training.metrics import metrics_of
 
 if TYPE_CHECKING:
@@ -73,10 +74,7 @@ def check_precision(device: str, precision: str) -> None:
 
 def check_network(net: nn.Module, tensors: Tensors, recipe: Recipe) -> None:
     """UserError where batch, network and images don't go together, before anything is written."""
-    if recipe.batch > tensors.count("train"):
-        raise UserError(
-            f"batch = {recipe.batch}: larger than the {tensors.count('train'):,} training images"
-        )
+    check_batch(recipe, tensors.count("train"))
     for shape in (
         (tensors.in_shape, small_shape(tensors.in_shape))
         if recipe.small_share
