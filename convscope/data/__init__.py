@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from convscope.data.known import DataUnavailable as DataUnavailable
     from convscope.data.loading import fetch as fetch
     from convscope.data.loading import load as load
+    from convscope.data.outline import Outline as Outline
     from convscope.data.outline import check_there as check_there
     from convscope.data.outline import outline_of as outline_of
     from convscope.data.resolving import names as names
@@ -26,6 +27,7 @@ _HOMES = {
     "DataUnavailable": "known",
     "Dataset": "dataset",
     "NearDuplicates": "alike",
+    "Outline": "outline",
     "Split": "dataset",
     "cache_folder": "cache",
     "check_there": "outline",

@@ -13,8 +13,11 @@ from convscope.data import shapes
 from convscope.data.cache import expanded
 from convscope.data.known import KNOWN
 from convscope.data.npz import NAMES
-from convscope.data.resolving import names, resolve
+from convscope.data.resolving import check_size, names, resolve
 from convscope.data.splitting import TEST_SHARE
+
+# kinds of files that are opened to be resolved, which is left to whoever loads them
+READ_LATER = {".csv", ".tsv", ".parquet", ".arrow", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz"}
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,19 @@ class Outline:
 def check_there(name_or_path: str, size: int | None = None) -> None:
     """UserError where there is no such data set, in the words of `load`; nothing is read."""
     path = expanded(name_or_path)
-    there = name_or_path in names() or path.is_dir() or path.suffix.lower() == ".npz"
-    # a folder is listed when it is loaded; what else has a colon or is a file may be a known kind
-    if not there or (size is not None and not path.is_dir()):
+    if name_or_path in names():
         resolve(name_or_path, size)
+    elif is_folder(path):
+        check_size(size)  # listing a folder may take long: that is left to whoever loads it
+    elif path.suffix.lower() not in READ_LATER and ":" not in path.name:
+        resolve(name_or_path, size)
+
+
+def is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long
+        return False
 
 
 def outline_of(name_or_path: str) -> Outline | None:

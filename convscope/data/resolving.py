@@ -54,9 +54,7 @@ def resolve(name_or_path: str | Path, size: int | None) -> Request:
         name_or_path: A known name, a folder of images or an .npz file.
         size: Side in pixels of the images of a folder; None chooses it from the images.
     """
-    whole = isinstance(size, int) and not isinstance(size, bool)
-    if size is not None and (not whole or not 1 <= size <= 4096):
-        raise UserError(f"size = {one_line(size)}: must be a whole number from 1 to 4,096 pixels")
+    check_size(size)
     given, shown = str(name_or_path), one_line(name_or_path)
     if given in names():
         return _known(given, size)
@@ -82,6 +80,13 @@ def resolve(name_or_path: str | Path, size: int | None) -> Request:
         return Content(splits, classes, f"the file {one_line(name)}", OWN)
 
     return Request(_key("npz", resolved, f"{info.st_size} {info.st_mtime_ns}"), name, make, shown)
+
+
+def check_size(size: int | None) -> None:
+    """UserError where images cannot have this side."""
+    whole = isinstance(size, int) and not isinstance(size, bool)
+    if size is not None and (not whole or not 1 <= size <= 4096):
+        raise UserError(f"size = {one_line(size)}: must be a whole number from 1 to 4,096 pixels")
 
 
 def _existing(path: Path, given: str, shown: str) -> os.stat_result:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from convscope import lazily
 
 if TYPE_CHECKING:
+    from convscope.engines.affinity import BINDING as BINDING
     from convscope.engines.affinity import allowed_cores as allowed_cores
     from convscope.engines.jobs import Event as Event
     from convscope.engines.jobs import Job as Job
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from convscope.engines.parents import end_with_parent as end_with_parent
 
 _HOMES = {
+    "BINDING": "affinity",
     "Event": "jobs",
     "Job": "jobs",
     "JobQueue": "jobs",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from convscope.machine.choosing import choose as choose
     from convscope.machine.choosing import resolve as resolve
     from convscope.machine.choosing import tuned as tuned
+    from convscope.machine.circumstances import what_is_unusual as what_is_unusual
     from convscope.machine.costs import Costs as Costs
     from convscope.machine.costs import cost_kind as cost_kind
     from convscope.machine.costs import seconds_of as seconds_of
@@ -51,6 +52,7 @@ _HOMES = {
     "timed": "costs",
     "tuned": "choosing",
     "usable_cores": "limits",
+    "what_is_unusual": "circumstances",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from convscope.training.fitting import check_crop as check_crop
     from convscope.training.job import train_job as train_job
     from convscope.training.locks import Busy as Busy
+    from convscope.training.locks import has_locks as has_locks
     from convscope.training.locks import held as held
     from convscope.training.loop import fit as fit
     from convscope.training.loop import place as place
@@ -83,6 +84,7 @@ _HOMES = {
     "finished_meanwhile": "main_path",
     "finished_run": "trained",
     "fit": "loop",
+    "has_locks": "locks",
     "held": "locks",
     "image_losses": "trained",
     "is_out_of_memory": "checks",

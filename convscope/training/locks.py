@@ -143,6 +143,18 @@ def is_running(pid: int) -> bool:
     return True
 
 
+def has_locks(folder: Path) -> bool:
+    """Whether the file system of a folder that can be written has locks, tried on a new file."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix=".convscope-", dir=folder) as place:
+        try:
+            taken(Path(place) / "lock")()
+        except OSError as error:
+            return error.errno not in NO_LOCKS
+    return True
+
+
 def tell_of(path: Path) -> None:
     """Say once for each file system that it has no locks."""
     device = path.parent.stat().st_dev
