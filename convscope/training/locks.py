@@ -52,14 +52,7 @@ def held(path: Path) -> Iterator[None]:
 def taken(path: Path) -> Callable[[], object]:
     """Take the system's lock; returns what gives it back."""
     if os.name != "posix":
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise Busy from None
-        return lock.release
+        return taken_by_filelock(path)
     import fcntl
 
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -78,6 +71,18 @@ def taken(path: Path) -> Callable[[], object]:
         os.close(descriptor)
 
     return give_back
+
+
+def taken_by_filelock(path: Path) -> Callable[[], object]:
+    """The same by filelock, which knows the locks of Windows."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Busy from None
+    return lock.release
 
 
 def owned(path: Path) -> Callable[[], object]:
