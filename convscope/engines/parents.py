@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 from multiprocessing import connection
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+F_SETSIG = 10  # linux/fcntl.h; Python has no name for it before 3.13
 
 
 def end_with_parent() -> None:
@@ -17,11 +20,28 @@ def end_with_parent() -> None:
     On Linux the system kills this process then, also while a loop of C lets no thread of Python
     run.
     """
-    die_with_parent()
     parent = multiprocessing.parent_process()
     assert parent is not None
+    die_when_closed(parent.sentinel)
     connection.wait([parent.sentinel])
     os._exit(1)
+
+
+def die_when_closed(descriptor: int) -> None:
+    """Ask Linux to kill this process when the other end of a pipe is closed (fcntl(2), F_SETSIG).
+
+    Unlike a parent's death signal, it does not depend on the thread that started this process,
+    nor on the process of which it is a copy.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError):
+        import fcntl
+
+        fcntl.fcntl(descriptor, F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
 
 
 def die_with_parent() -> None:
