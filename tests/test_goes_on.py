@@ -131,4 +131,4 @@ def test_the_child_of_a_factory_that_forks_writes_nothing_of_the_run(
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     (path,) = (tmp_path / "runs").iterdir()
-    assert read_run(path).status == "finished", done.stderr
+    assert done.returncode == 0 and read_run(path).status == "finished", done.stderr

@@ -6,6 +6,7 @@ Shapes: N images, C channels, H×W pixels; K classes.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -93,6 +94,7 @@ def build_custom(
         raise UserError(
             f"model {model.factory!r}: {module_name} has no {name!r}{did_you_mean(name, public)}"
         )
+    process = os.getpid()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
@@ -101,6 +103,8 @@ def build_custom(
             raise UserError(
                 f"model {model.factory!r}: {type(error).__name__}: {one_line(error)}"
             ) from error
+    if os.getpid() != process:  # a child that the factory has forked: its parent goes on
+        os._exit(1)
     if not isinstance(net, nn.Module):
         raise UserError(
             f"model {model.factory!r}: gave {type(net).__name__}, not a torch.nn.Module"

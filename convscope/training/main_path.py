@@ -6,7 +6,6 @@ name ─ data ─▶ tensors ─ models ─▶ network ─ fit ─▶ a row per 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -109,11 +108,8 @@ def check_kernels(recipe: Recipe) -> None:
 
 def built(recipe: Recipe, tensors: Tensors) -> nn.Module | None:
     """The untrained network, tried on two empty images; None where it is too large for memory."""
-    process = os.getpid()
     try:
         net = build(recipe.model, tensors.in_shape, tensors.num_classes, recipe.seed)
-        if os.getpid() != process:  # its parent goes on, and the run is the parent's
-            os._exit(1)
         check_network(net, tensors, recipe)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
