@@ -6,6 +6,8 @@ The public names are loaded when they are first used, so that importing costs mi
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +121,9 @@ def installed_version() -> str:
 
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)
+    # the room `machine` under its first name, by which scripts ask for the number of cores
+    device = sys.modules[f"{__name__}.device"] = types.ModuleType(f"{__name__}.device")
+    device.__getattr__ = lazily(__name__, {"cores": "machine", "this_machine": "machine"})
 
 
 def __dir__() -> list[str]:

@@ -244,7 +244,7 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Answer]]:
     """cli("train", path, …) calls the command line in this process."""
     import convscope.cli
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def call(*arguments: object) -> Answer:
         out, err = io.StringIO(), io.StringIO()
@@ -259,7 +259,8 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Answer]]:
         return Answer(end.value.code, out.getvalue(), err.getvalue())
 
     yield call
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

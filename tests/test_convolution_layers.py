@@ -16,7 +16,8 @@ from convscope.chapters.convolution.operators import Measured, measure_operator
 from convscope.chapters.convolution.tables import layers_table, operators_table
 from convscope.chapters.convolution.theorem import check_response
 from convscope.chapters.convolution.words import TEXTS, layer_kinds, paragraphs_of
-from convscope.probes.operators import OPERATORS, reasons
+from convscope.probes.known_reasons import reasons
+from convscope.probes.operators import OPERATORS
 from convscope.recipe.networks import ConvNet
 
 THEORY = Path(__file__).parents[1] / "docs" / "theory.md"

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
-from convscope.chapters import (
-    best,
-    capacity,
-    convolution,
-    nonlinearity,
-    ordering,
-    receptive_field,
-)
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
     from convscope.planning import Chapter, Context
@@ -37,11 +30,24 @@ class ChapterPackage(Protocol):
         ...
 
 
-CHAPTERS: dict[str, ChapterPackage] = {
-    "capacity": capacity,
-    "best": best,
-    "nonlinearity": nonlinearity,
-    "receptive_field": receptive_field,
-    "convolution": convolution,
-    "ordering": ordering,
-}
+class Chapters(Mapping[str, ChapterPackage]):
+    """The packages by name; each is imported when it is first asked for, the names are known."""
+
+    NAMES = ("capacity", "best", "nonlinearity", "receptive_field", "convolution", "ordering")
+
+    def __getitem__(self, name: str) -> ChapterPackage:
+        if name not in self.NAMES:
+            raise KeyError(name)
+        return cast(ChapterPackage, importlib.import_module(f"{__name__}.{name}"))
+
+    def __contains__(self, name: object) -> bool:  # without an import
+        return name in self.NAMES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.NAMES)
+
+    def __len__(self) -> int:
+        return len(self.NAMES)
+
+
+CHAPTERS = Chapters()

@@ -6,7 +6,14 @@ Exit codes: 0 done; 1 some runs failed (named); 2 the input is wrong (one line t
 
 from __future__ import annotations
 
-from convscope.cli.application import app
-from convscope.cli.entry import main
+from typing import TYPE_CHECKING
 
-__all__ = ["app", "main"]
+from convscope import lazily
+
+if TYPE_CHECKING:
+    from convscope.cli.application import app as app
+    from convscope.cli.start import main as main
+
+_HOMES = {"app": "application", "main": "start"}
+if not TYPE_CHECKING:  # else any name would pass for one of the face's
+    __getattr__ = lazily(__name__, _HOMES)

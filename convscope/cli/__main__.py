@@ -1,5 +1,5 @@
 """`python -m convscope.cli` is the command `convscope`."""
 
-from convscope.cli.entry import main
+from convscope.cli.start import main
 
 main()

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convscope.cli.errors import DISK_ERRORS, disk_message
-from convscope.cli.options import Json
+from convscope.cli.options import Json, Trust
 from convscope.cli.printing import print_epoch, say, show
-from convscope.cli.training import check_writable, measured, starting_point
+from convscope.cli.refusals import folder_of, refuse_side
+from convscope.cli.training import measured, starting_point
 from convscope.errors import UserError, one_line
-from convscope.recipe import Recipe, label_of, to_json
+from convscope.recipe import Custom, Recipe, label_of, to_json
 from convscope.recipes import NAMED
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def compare(
     data: Annotated[
         str | None, typer.Option(help="Data for recipes, instead of what they name.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Runs of recipes go to OUT/ID.")] = Path("runs"),
+    out: Annotated[str, typer.Option(help="Runs of recipes go to OUT/ID.")] = "runs",
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Is A better than B, worse, equivalent, or can it not be told?
@@ -108,8 +110,12 @@ def compare(
     comparisons. Recipes are trained as needed, finished runs are read. The exit code is 0 for
     better, 1 for worse, 3 for equivalent, 4 for cannot tell, and 2 where there is no verdict.
     """
-    with no_false_verdict():
-        word = compared(a, b, margin, measure, split, seeds, looks, data, out, as_json)
+    from convscope.models import trusting
+
+    # a recipe that is not a study's is the user's own, as for `convscope train`
+    with no_false_verdict(), trusting(trust):
+        place = folder_of(out)
+        word = compared(a, b, margin, measure, split, seeds, looks, data, place, as_json)
     raise typer.Exit(CODES[word])
 
 
@@ -130,9 +136,17 @@ def compared(
         raise UserError(f"A and B are both {one_line(a)!r}: name two that differ")
     numbers = range(3) if seeds is None else seeds_of(seeds)
     check_margin(margin, measure)
+    from convscope.statistics import check_question
+
+    check_question(None, measure, split, looks)
+    for name, given in (("A", a), ("B", b)):
+        refuse_side(name, given)
+    if data is not None:
+        from convscope.data import check_there
+
+        check_there(data)
     from convscope import statistics
 
-    statistics.check_question(None, measure, split, looks)
     sides = [side("A", a, data), side("B", b, data)]
     recipes = [one for one in sides if one.recipe is not None]
     if not recipes:
@@ -143,7 +157,6 @@ def compared(
                 )
     statistics.check_images(sides[0].example, sides[1].example, split)
     if recipes:
-        check_writable(out)
         for one in recipes:
             check_split(one, split)
     sides = [one if one.recipe is None else trained(one, numbers, out) for one in sides]
@@ -241,20 +254,28 @@ def check_split(one: Compared, split: str) -> None:
 
 def trained(one: Compared, seeds: Sequence[int], out: Path) -> Compared:
     """The runs of a recipe's seeds: read where they are finished, else trained."""
-    from convscope.models import with_sources
+    from convscope.models import check_trusted, trusting, with_sources
     from convscope.studies import trackers
     from convscope.training import finished_run, keep_freed_memory, run_path
 
     assert one.recipe is not None
+    if isinstance(one.recipe.model, Custom) and is_of_study(Path(one.given)):
+        check_trusted(one.recipe.model.factory)
     keep_freed_memory()
     runs = []
     for seed in seeds:
         recipe = replace(one.recipe, seed=seed, model=with_sources(one.recipe.model))
         if finished_run(run_path(recipe, out)) is None:
             say(f"{one.name}: {one_line(one.given)}, seed {seed}")
-        run = trackers.train_tracked(recipe, out, None, data=one.data, log=print_epoch, say=say)
+        with trusting(True):
+            run = trackers.train_tracked(recipe, out, None, data=one.data, log=print_epoch, say=say)
         runs.append(run)
     return replace(one, runs=tuple(runs))
+
+
+def is_of_study(recipe: Path) -> bool:
+    """Whether a recipe file lies in the folder of a study, which anyone may have written."""
+    return any((folder / "study.json").exists() for folder in recipe.absolute().parents)
 
 
 def printed(found: Comparison, sides: Sequence[Compared], as_json: bool) -> None:

@@ -23,19 +23,14 @@ def data_fetch(
     classes: Classes = "folders",
 ) -> None:
     """Bring a data set into the cache, checked."""
+    from convscope.data import Options, check_there
+
+    options = Options(size, columns, group_by, resize, classes)
+    check_there(data, options)
     from convscope.data import fetch
     from convscope.studies import Lines
 
-    folder = fetch(
-        data,
-        size=size,
-        columns=columns,
-        group_by=group_by,
-        resize=resize,
-        classes=classes,
-        progress=Lines().step,
-    )
-    print(folder)
+    print(fetch(data, **vars(options), progress=Lines().step))
 
 
 def data_info(
@@ -48,17 +43,13 @@ def data_info(
     as_json: Json = False,
 ) -> None:
     """Files, sizes, what was skipped; classes and their counts, duplicates, mean, deviation."""
+    from convscope.data import Options, check_there
+
+    options = Options(size, columns, group_by, resize, classes)
+    check_there(data, options)
     from convscope.data import info, load
     from convscope.studies import Lines
 
-    loaded = load(
-        data,
-        size=size,
-        columns=columns,
-        group_by=group_by,
-        resize=resize,
-        classes=classes,
-        progress=Lines().step,
-    )
+    loaded = load(data, **vars(options), progress=Lines().step)
     found = info(loaded, near=True)
     show(f"{loaded}\n\n{found}", as_json, found.to_json())

@@ -1,29 +1,21 @@
-"""The entry point: every error that is the user's ends in one line and an exit code."""
+"""Run the command: every error that is the user's ends in one line and an exit code."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 import typer
 
 from convscope.cli.application import app
-from convscope.cli.errors import (
-    DISK_ERRORS,
-    INTERRUPTED,
-    USAGE_ERROR,
-    disk_message,
-    interrupted_message,
-    usage_message,
-)
+from convscope.cli.errors import DISK_ERRORS, USAGE_ERROR, disk_message, usage_message
 from convscope.cli.printing import say
+from convscope.cli.start import INTERRUPTED
 from convscope.errors import UserError, one_line
 
 
-def main() -> None:
-    """Run the command that sys.argv names, and exit."""
-    signal.signal(signal.SIGTERM, interrupt)
+def run() -> None:
+    """Run the command that sys.argv names, and exit; raises KeyboardInterrupt."""
     try:
         code = app(prog_name="convscope", standalone_mode=False)
         sys.stdout.flush()
@@ -39,9 +31,8 @@ def main() -> None:
     except UserError as error:
         say(f"convscope: {one_line(error, 2000)}")
         sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
-        say(f"convscope: {interrupted_message()}")
-        sys.exit(INTERRUPTED)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     except BrokenPipeError:  # the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -50,8 +41,3 @@ def main() -> None:
             raise
         say(f"convscope: {disk_message(error)}")
         sys.exit(1)
-
-
-def interrupt(*_: object) -> None:
-    """SIGTERM ends as Ctrl-C does."""
-    raise KeyboardInterrupt

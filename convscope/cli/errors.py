@@ -7,10 +7,9 @@ import sys
 
 import typer
 
-from convscope.cli.printing import typed
+from convscope.cli.start import typed
 from convscope.errors import one_line
 
-INTERRUPTED = 130
 DISK_ERRORS = {
     errno.ENOSPC,
     errno.EFBIG,
@@ -41,10 +40,6 @@ def with_value(error: Exception, message: str) -> str:
             if value and value not in message:
                 return f"{option} {value!r}: {message}"
     return message
-
-
-def interrupted_message() -> str:
-    return f"interrupted; what is finished is kept, go on with: {typed()}"
 
 
 def disk_message(error: OSError) -> str:

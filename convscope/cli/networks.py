@@ -12,7 +12,9 @@ import typer
 
 from convscope.cli.options import Json, Model
 from convscope.cli.printing import show
+from convscope.cli.refusals import refuse_factory, refuse_operator
 from convscope.errors import UserError, one_line
+from convscope.recipe import ConvNet
 
 Input = Annotated[str, typer.Option(help="Channels × height × width.")]
 Classes = Annotated[int, typer.Option(help="Number of classes.")]
@@ -39,14 +41,27 @@ def inspect(
         )
     if not 1 <= classes <= 1_000_000:
         raise UserError(f"classes = {classes}: must be from 1 to 1,000,000")
-    from convscope.models import parse_model, size_of
+    from convscope.models import check_sides, parse_model
 
-    size = size_of(parse_model(model), (in_shape[0], in_shape[1], in_shape[2]), classes)
+    network, shape = parse_model(model), (in_shape[0], in_shape[1], in_shape[2])
+    refuse_factory(network)
+    if isinstance(network, ConvNet):
+        check_sides(network, shape)
+    from convscope.models import size_of
+
+    size = size_of(network, shape, classes)
     show(size, as_json, asdict(size))
 
 
 def probe(target: Target, shape: Shape = None, seed: Seed = 0, as_json: Json = False) -> None:
     """Linear? Equivariant? A convolution? Measured."""
+    if shape is not None and len(sides(shape, 4096)) not in (2, 3):
+        raise UserError(
+            f"shape {one_line(shape)!r}: write channels x height x width, as 3x16x16, "
+            "or channels x length, as 1x64, each from 1 to 4,096"
+        )
+    if ":" not in target:
+        refuse_operator(target)
     from convscope import probes
     from convscope.probes.operators import operator_named
 
@@ -56,11 +71,6 @@ def probe(target: Target, shape: Shape = None, seed: Seed = 0, as_json: Json = F
         function, size = operator_named(target)
     if shape is not None:
         size = sides(shape, 4096)
-        if len(size) not in (2, 3):
-            raise UserError(
-                f"shape {one_line(shape)!r}: write channels x height x width, as 3x16x16, "
-                "or channels x length, as 1x64, each from 1 to 4,096"
-            )
     found = probes.probe(function, size, seed=seed)
     show(found, as_json, found.to_json())
 

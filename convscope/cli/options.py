@@ -72,6 +72,9 @@ Kernels = Annotated[
     typer.Option(help="library: use no compiled kernels.", show_default="measured"),
 ]
 Track = Annotated[str | None, typer.Option(help="Mirror every run in a tracker: wandb.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Import the factories that runs name: their code runs.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 

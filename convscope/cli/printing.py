@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,11 +14,6 @@ from convscope.errors import one_line
 def say(text: str) -> None:
     """A line on standard error."""
     print(text, file=sys.stderr, flush=True)
-
-
-def typed() -> str:
-    """The command as it was typed, for the report and for going on after an interruption."""
-    return shlex.join(["convscope", *sys.argv[1:]])
 
 
 def show(value: object, as_json: bool, tree: Any) -> None:

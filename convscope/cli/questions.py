@@ -15,7 +15,7 @@ def doctor(kernels: Kernels = None, as_json: Json = False) -> None:
     """What this machine can do, measured."""
     restrict_kernels(kernels)
     from convscope.data import cache_folder
-    from convscope.machine import as_dict, best_numerics, this_machine
+    from convscope.machine import as_dict, best_numerics, this_machine, what_is_unusual
     from convscope.training import check_device, keep_freed_memory
 
     keep_freed_memory()
@@ -30,6 +30,8 @@ def doctor(kernels: Kernels = None, as_json: Json = False) -> None:
         "data": cache_folder(),
     }
     texts = [f"{name:<9}  {value}" for name, value in lines.items()]
+    unusual = what_is_unusual()
+    texts += [f"{'note':<9}  {note}" for note in unusual]
     texts.append("images per second, one thread, whole training steps of a small network:")
     texts += [f"{rate:>9,.0f}  {way}" for way, rate in best.measured.items()]
     tree = {
@@ -40,6 +42,7 @@ def doctor(kernels: Kernels = None, as_json: Json = False) -> None:
         "kernels": best.kernels,
         "no_compiled_kernels": best.why_not,
         "images_per_second": best.measured,
+        "notes": unusual,
     }
     show("\n".join(texts), as_json, tree)
 

@@ -20,13 +20,17 @@ from convscope.cli.options import (
     Resize,
     Size,
     Track,
+    Trust,
     restrict_kernels,
 )
-from convscope.cli.printing import say, typed
-from convscope.errors import one_line
+from convscope.cli.printing import say
+from convscope.cli.refusals import folder_of, refuse_device, refuse_tracker
+from convscope.cli.start import typed
+from convscope.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from convscope.studies import Study
+    from convscope.studies.study_request import StudyRequest
 
 Preset = Annotated[str, typer.Option(help="quick, standard or full.")]
 Chapters = Annotated[str | None, typer.Option(help="Chapters joined by commas; all without it.")]
@@ -48,6 +52,13 @@ Sampler = Annotated[
     str, typer.Option(help="How the search proposes networks: tpe, random or grid.")
 ]
 Trials = Annotated[int | None, typer.Option(help="Trials of the search.", show_default="by preset")]
+Silence = Annotated[
+    str | None,
+    typer.Option(
+        help="End a run that reports nothing for so long, as 10m.",
+        show_default="50 times what an epoch takes, at least 15m",
+    ),
+]
 Minutes = Annotated[float | None, typer.Option(help="Minutes of the search, at most.")]
 
 
@@ -72,6 +83,7 @@ def study(
     trials: Trials = None,
     minutes: Minutes = None,
     track: Track = None,
+    silence: Silence = None,
     as_json: Json = False,
 ) -> None:
     """Train, judge and write one report on a data set.
@@ -79,35 +91,47 @@ def study(
     The same command goes on where it stopped.
     """
     restrict_kernels(kernels)
+    named = [name.strip() for name in chapters.split(",")] if chapters is not None else None
+    from convscope.data import Options, check_there
+    from convscope.planning import Search, parse_budget
+    from convscope.studies.study_request import SEEDS, StudyRequest, check, chosen_chapters
+
+    refuse_device(device)
+    refuse_tracker(track)
+    asked = StudyRequest(
+        data=data,
+        chapters=tuple(chosen_chapters(named)),
+        preset=preset,
+        seeds=SEEDS.get(preset, 1) if seeds is None else seeds,
+        first_seed=first_seed,
+        out=out,
+        device=device,
+        workers=workers,
+        val=val,
+        **vars(Options(size, columns, group_by, resize, classes)),
+        budget=None if budget is None else parse_budget(budget),
+        search=Search(sampler, trials, minutes),
+        track=track,
+        command=typed(),
+        silence=None if silence is None else parse_budget(silence, "silence"),
+    )
+    check(asked)
+    folder_of("runs" if out is None else out)
+    if data is not None:
+        check_there(data, Options.of(asked))
+    _carry_out(asked, as_json)
+
+
+def _carry_out(asked: StudyRequest, as_json: bool) -> None:
+    """Conduct the study, show how far it is, and print what came out."""
     from convscope import studies
-    from convscope.planning import Search
     from convscope.studies import progress
     from convscope.training import keep_freed_memory
 
     keep_freed_memory()
     watcher = progress.watcher()
     with watcher if isinstance(watcher, progress.Bar) else contextlib.nullcontext():
-        result = studies.study(
-            data,
-            [name.strip() for name in chapters.split(",")] if chapters is not None else None,
-            preset,
-            seeds=seeds,
-            first_seed=first_seed,
-            out=out,
-            device=device,
-            workers=workers,
-            val=val,
-            size=size,
-            columns=columns,
-            group_by=group_by,
-            resize=resize,
-            classes=classes,
-            budget=budget,
-            search=Search(sampler, trials, minutes),
-            track=track,
-            watcher=watcher,
-            command=typed(),
-        )
+        result = studies.conduct(asked, watcher)
     _tell(result, as_json)
 
 
@@ -122,12 +146,16 @@ def _tell(result: Study, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def report(study: Annotated[Path, typer.Argument(help="The folder of a study.")]) -> None:
+def report(
+    study: Annotated[Path, typer.Argument(help="The folder of a study.")], trust: Trust = False
+) -> None:
     """Write a study's report again, without training."""
+    if not (study / "study.json").exists():
+        raise UserError(f"study {one_line(study)}: no study.json there; name a study's folder")
     from convscope import studies
     from convscope.studies.trackers import Sayer
 
-    conclude(studies.render(study, Sayer(say)), print)
+    conclude(studies.render(study, Sayer(say), trust), print)
 
 
 def conclude(result: Study, state: Callable[[str], None]) -> None:

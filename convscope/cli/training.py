@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,10 @@ import typer
 
 from convscope.cli.options import Data, Json, Track, restrict_kernels
 from convscope.cli.printing import print_epoch, say, show
-from convscope.cli.recipe_options import given_fields, with_recipe_options
-from convscope.errors import UserError, one_line
-from convscope.recipe import Custom, Recipe, read_recipe
+from convscope.cli.recipe_options import MEASURED, given_fields, with_recipe_options
+from convscope.cli.refusals import folder_of, refuse, refuse_tracker
+from convscope.errors import UserError
+from convscope.recipe import Recipe, read_recipe
 from convscope.recipes import NAMED, named
 from convscope.words import listed
 
@@ -38,7 +38,7 @@ def train(
             help="A known name, with changes: course-2,width=16; or package.module:factory."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The run goes to OUT/ID.")] = Path("runs"),
+    out: Annotated[str, typer.Option(help="The run goes to OUT/ID.")] = "runs",
     track: Track = None,
     as_json: Json = False,
     **changes: Any,
@@ -49,31 +49,78 @@ def train(
     the machine computes, too: with one, nothing is measured.
     """
     given = given_fields({**changes, "data": data})
+    folder = folder_of(out)
+    refuse_tracker(track)
+    refuse(with_model(replace(drafted(recipe), **given), model))
     base, loaded = starting_point(recipe, given)
-    from convscope.models import parse_model, size_of
     from convscope.studies import trackers
-    from convscope.training import check_device, dataset_of, keep_freed_memory
+    from convscope.training import check_device, keep_freed_memory
 
     keep_freed_memory()
-    check_writable(out)
     device = given.pop("device", None)
-    changed = replace(base, **given)
-    if model is not None:
-        changed = replace(changed, model=parse_model(model))
+    changed = with_model(replace(base, **given), model)
     from_file = recipe is not None and loaded is None  # a file says how the machine computes
     if device or not from_file:
         changed = replace(changed, device=check_device(device or "auto"))
-    if isinstance(changed.model, Custom):  # refused before this machine is measured
-        loaded = loaded or dataset_of(changed)
-        size_of(changed.model, loaded.in_shape, loaded.num_classes)
     if not from_file:
-        changed = measured(changed, given)
+        begun = begun_as(changed, given, folder)
+        if begun is None:
+            loaded = loaded or checked_data(changed)
+        changed = begun or measured(changed, given)
     loaded = said_first(changed, loaded)
-    run = trackers.train_tracked(changed, out, track, data=loaded, log=print_epoch, say=say)
+    run = trackers.train_tracked(changed, folder, track, data=loaded, log=print_epoch, say=say)
     tree = {"id": run.id, "path": str(run.path), "status": run.status}
     show(run, as_json, {**tree, "size": run.size, "rows": run.rows})
     if run.status in FAILED:
         raise typer.Exit(1)
+
+
+def with_model(recipe: Recipe, model: str | None) -> Recipe:
+    """The recipe with the network that --model names."""
+    if model is None:
+        return recipe
+    from convscope.models import parse_model
+
+    return replace(recipe, model=parse_model(model))
+
+
+def drafted(source: str | None) -> Recipe:
+    """The recipe that options change, as far as it is known before data are loaded."""
+    if source is None or (source in NAMED and not Path(source).exists()):
+        return Recipe(batch=1)  # a named one takes the batch that suits the data
+    return read_recipe(source)
+
+
+def checked_data(recipe: Recipe) -> Dataset:
+    """The images; UserError where the recipe does not fit them, which is said before measuring."""
+    from convscope.models import size_of
+    from convscope.training import check_batch, check_crop, dataset_of
+
+    loaded = dataset_of(recipe)
+    check_batch(recipe, min(len(loaded.train), recipe.limit or len(loaded.train)))
+    check_crop(recipe, loaded.in_shape)
+    size_of(recipe.model, loaded.in_shape, loaded.num_classes)
+    return loaded
+
+
+def begun_as(recipe: Recipe, given: Collection[str], out: Path) -> Recipe | None:
+    """The recipe as a run in `out` was begun, which goes on with what was measured then.
+
+    recipe: what is asked for.
+    given: the fields that options give, which are not taken from the run.
+    out: the folder of runs; of several that agree, a finished one goes before the others.
+    """
+    free = [name for name in MEASURED if name not in given]
+    found: Recipe | None = None
+    for path in sorted(out.glob("*/recipe.json")):
+        try:
+            begun = read_recipe(path)
+        except (UserError, OSError):
+            continue
+        same = replace(recipe, data_hash="", **{name: getattr(begun, name) for name in free})
+        if replace(begun, data_hash="") == same:
+            found = same if found is None or (path.parent / "result.json").exists() else found
+    return found
 
 
 def starting_point(source: str | None, given: dict[str, Any]) -> tuple[Recipe, Dataset | None]:
@@ -124,18 +171,3 @@ def measured(recipe: Recipe, given: Collection[str]) -> Recipe:
         way = Numerics(recipe.precision, recipe.layout, recipe.kernels, {})
         recipe = replace(recipe, threads=best_threads(recipe.device, way))
     return recipe
-
-
-def check_writable(out: Path) -> None:
-    """UserError where no folder can be made at `out`."""
-    shown = f"out {one_line(out)!r}"
-    try:
-        there = next(
-            folder for folder in [out.absolute(), *out.absolute().parents] if folder.exists()
-        )
-    except OSError as error:
-        raise UserError(f"{shown}: {error.strerror}; name another folder") from None
-    if not there.is_dir():
-        raise UserError(f"{shown}: {one_line(there)} is a file; name a folder")
-    if not os.access(there, os.W_OK):
-        raise UserError(f"{shown}: read-only; name a folder that can be written")

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from convscope.data.alike import NearDuplicates as NearDuplicates
     from convscope.data.alike import near_duplicates as near_duplicates
     from convscope.data.cache import cache_folder as cache_folder
+    from convscope.data.control_groups import groups_of as groups_of
+    from convscope.data.control_groups import memory_limit as memory_limit
     from convscope.data.dataset import Dataset as Dataset
     from convscope.data.dataset import Split as Split
     from convscope.data.dataset import info as info
@@ -17,20 +19,28 @@ if TYPE_CHECKING:
     from convscope.data.listed import Options as Options
     from convscope.data.loading import fetch as fetch
     from convscope.data.loading import load as load
+    from convscope.data.outline import Outline as Outline
+    from convscope.data.outline import check_there as check_there
+    from convscope.data.outline import outline_of as outline_of
     from convscope.data.resolving import names as names
 
 _HOMES = {
     "DataUnavailable": "known",
     "Dataset": "dataset",
     "NearDuplicates": "alike",
+    "Outline": "outline",
     "Split": "dataset",
     "cache_folder": "cache",
     "Options": "listed",
+    "check_there": "outline",
     "fetch": "loading",
+    "groups_of": "control_groups",
     "info": "dataset",
     "load": "loading",
+    "memory_limit": "control_groups",
     "names": "resolving",
     "near_duplicates": "alike",
+    "outline_of": "outline",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

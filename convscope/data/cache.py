@@ -50,12 +50,30 @@ class Damaged(Exception):
 
 
 def cache_folder() -> Path:
-    """Where data sets are kept: $CONVSCOPE_CACHE, or the user's cache folder."""
+    """Where data sets are kept: $CONVSCOPE_CACHE, or the user's cache folder.
+
+    Where the user has none, or it cannot be written, it is a folder among the temporary files.
+    """
     if chosen := os.environ.get("CONVSCOPE_CACHE"):
         return expanded(chosen)
+    usual = users_cache()
+    if usual is not None:
+        there = next((path for path in (usual, *usual.parents) if path.exists()), usual)
+        if os.access(there, os.W_OK):
+            return usual
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return Path(tempfile.gettempdir()) / f"convscope-{user}"
+
+
+def users_cache() -> Path | None:
+    """This package's folder in the user's cache; None for a user without a home folder."""
     import platformdirs
 
-    return platformdirs.user_cache_path("convscope")
+    try:
+        usual = platformdirs.user_cache_path("convscope")
+    except RuntimeError:  # earlier versions return a path that begins with ~
+        return None
+    return usual if usual.is_absolute() else None
 
 
 def expanded(given: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import cast, get_args
 
@@ -38,6 +38,11 @@ class Options:
     group_by: str | None = None
     resize: str = "crop"
     classes: str = "folders"
+
+    @classmethod
+    def of(cls, asked: object) -> Options:
+        """The options of what has them as fields: a recipe, a study that is asked for."""
+        return cls(**{field.name: getattr(asked, field.name) for field in fields(cls)})
 
     def check(self) -> None:
         """UserError for what is no option."""

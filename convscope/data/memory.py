@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from convscope.data.control_groups import memory_left
 from convscope.errors import UserError
 
 
@@ -23,15 +24,14 @@ def refuse_what_does_not_fit(needed: int, what: str, remedy: str) -> None:
 def free_memory() -> int | None:
     """Bytes that can be allocated without swapping; None where the system does not tell.
 
-    The limit of the control group counts too.
+    The limits of control groups count too.
     """
     free: list[int] = []
     try:
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
         free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text("ascii"))
-        free.append(limit - int((group / "memory.current").read_text("ascii")))
-    except (OSError, ValueError):  # not Linux, no limit ("max"), or no control group
+    except (OSError, ValueError):  # not Linux
         pass
+    left = memory_left()
+    free += [] if left is None else [left]
     return min(free) if free else None

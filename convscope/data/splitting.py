@@ -6,7 +6,6 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from convscope.data.content import Content
@@ -28,6 +27,8 @@ def hold_out(
     seed: draws the rows.
     num_classes: number of classes.
     """
+    import torch  # here: what is known of data before they are read needs none of it
+
     rows = [np.flatnonzero(labels == label) for label in range(num_classes)]
     quotas = [share * len(r) for r in rows]
     counts = [int(quota) for quota in quotas]

@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING
 from convscope import lazily
 
 if TYPE_CHECKING:
+    from convscope.engines.affinity import BINDING as BINDING
+    from convscope.engines.affinity import allowed_cores as allowed_cores
     from convscope.engines.jobs import Event as Event
     from convscope.engines.jobs import Job as Job
     from convscope.engines.jobs import JobQueue as JobQueue
     from convscope.engines.local import LocalEngine as LocalEngine
-    from convscope.engines.local import end_with_parent as end_with_parent
     from convscope.engines.local import no_main_module as no_main_module
+    from convscope.engines.parents import end_with_parent as end_with_parent
 
 _HOMES = {
+    "BINDING": "affinity",
     "Event": "jobs",
     "Job": "jobs",
     "JobQueue": "jobs",
     "LocalEngine": "local",
-    "end_with_parent": "local",
+    "allowed_cores": "affinity",
+    "end_with_parent": "parents",
     "no_main_module": "local",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's

@@ -11,11 +11,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Job:
-    """A function to be called in a worker as function(report, *arguments); `key` names it."""
+    """A function to be called in a worker as function(report, *arguments).
+
+    key: names it.
+    silence: seconds after which it is ended where it has reported nothing; None: never.
+    """
 
     key: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...] = ()
+    silence: float | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 A job is a top-level function called as function(report, *arguments) in a worker; `report(payload)`
 sends progress. The pool tells events. A worker that dies fails its own job only, with the signal
-named, and is replaced; workers end when their parent does.
+named, and is replaced; one whose job reports nothing for too long is ended. Workers end when their
+parent does.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import connection
 from multiprocessing.context import SpawnContext
+from multiprocessing.process import current_process
 from typing import TYPE_CHECKING, Any
 
+from convscope.engines.affinity import unbound, without_binding
 from convscope.engines.jobs import Event, Job, JobQueue
+from convscope.engines.parents import children_end_too, end_with_parent
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext  # which Windows lacks
@@ -38,20 +43,29 @@ class Worker:
 
     def __init__(self, context: SpawnContext | ForkServerContext, preload: Sequence[str]) -> None:
         self.pipe, self.theirs = context.Pipe()
-        arguments = (self.theirs, preload, dict(os.environ))
+        arguments = (self.theirs, preload, without_binding(dict(os.environ)))
         self.process = context.Process(target=work, args=arguments, daemon=True)
         self.jobs: list[Job] = []  # the first is at work, others wait in the pipe
+        self.heard = 0.0  # when the first one began, or last reported something
 
     def start(self) -> None:
         if self.process.pid is None:
-            with no_main_module():
+            with no_main_module(), unbound():
                 self.process.start()
             self.theirs.close()
 
     def give(self, job: Job) -> None:
         self.start()
         self.pipe.send((job.function, job.arguments))
+        if not self.jobs:
+            self.heard = time.monotonic()
         self.jobs.append(job)
+
+    @property
+    def silent(self) -> bool:
+        """Whether the job at work has reported nothing for longer than it may."""
+        limit = self.jobs[0].silence if self.jobs else None
+        return limit is not None and time.monotonic() - self.heard > limit
 
     def stop(self) -> None:
         if self.process.pid is not None:
@@ -82,7 +96,7 @@ class LocalEngine:
             self.context = multiprocessing.get_context("forkserver")
             if preload:
                 self.context.set_forkserver_preload(list(preload))
-            with no_main_module():
+            with no_main_module(), unbound():
                 forkserver.ensure_running()  # it imports while the caller goes on
         self.workers = [self.fresh() for _ in range(workers)]
 
@@ -138,31 +152,43 @@ class LocalEngine:
                 if not worker.jobs:  # it may not even have started
                     continue
                 quiet = worker.pipe not in ready and worker.process.sentinel not in ready
+                key = worker.jobs[0].key
+                if quiet and worker.silent:
+                    reason = silence(worker.jobs[0].silence)
+                    self.replace(i, waiting)
+                    yield Event(key, "failed", reason)
+                    continue
                 if quiet and worker.process.is_alive():  # a grandchild may keep both open
                     continue
-                key = worker.jobs[0].key
+                worker.heard = time.monotonic()
                 try:
                     if not worker.pipe.poll():  # the process has ended and left no answer
                         raise EOFError
                     kind, value, detail = worker.pipe.recv()
                 except (EOFError, OSError):
                     worker.process.join(PATIENCE)
-                    self.workers[i] = self.fresh()
-                    worker.stop()
-                    for job in worker.jobs[1:]:  # not begun
-                        waiting.push(job)
+                    self.replace(i, waiting)
                     yield Event(key, "failed", death(worker.process.exitcode))
                     continue
                 if kind != "progress":
                     del worker.jobs[0]
                 if kind == "failed" and is_spoilt(value):
-                    self.workers[i] = self.fresh()
-                    worker.stop()
-                    while worker.jobs:  # not begun
-                        waiting.push(worker.jobs.pop(0))
+                    self.replace(i, waiting, begun=0)
                 yield Event(key, kind, value, detail)
                 if kind != "progress" and worker.jobs:
                     yield Event(worker.jobs[0].key, "started")
+
+    def replace(self, i: int, waiting: JobQueue, begun: int = 1) -> None:
+        """Put a fresh worker in the place of one that is dead or is to end.
+
+        Its jobs wait again, but for those that were `begun`.
+        """
+        worker = self.workers[i]
+        self.workers[i] = self.fresh()
+        worker.stop()
+        for job in worker.jobs[begun:]:
+            waiting.push(job)
+        worker.jobs.clear()
 
     def give_ahead(self, waiting: JobQueue) -> None:
         """Each worker that has one job gets a second, so that none idles while the caller thinks.
@@ -192,16 +218,21 @@ class LocalEngine:
 def no_main_module() -> Iterator[None]:
     """Hide the program that is running: a spawned worker would import it.
 
-    That is, it would run a user's script again.
+    That is, it would run a user's script again. A daemonic process, as those of a pool are, may
+    start processes inside, too: ours end with it.
     """
     main = sys.modules["__main__"]
     kept = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
     vars(main).pop("__file__", None)
     vars(main)["__spec__"] = None
+    settings: dict[str, Any] = getattr(current_process(), "_config", {})
+    daemonic = settings.pop("daemon", None)
     try:
         yield
     finally:
         vars(main).update(kept)
+        if daemonic is not None:
+            settings["daemon"] = daemonic
 
 
 def death(code: int | None) -> str:
@@ -211,6 +242,11 @@ def death(code: int | None) -> str:
         hint = " (often: out of memory)" if code == -signal.SIGKILL else ""
         return f"the worker died of {known.get(-code, f'signal {-code}')}{hint}"
     return f"the worker ended with exit code {code}"
+
+
+def silence(seconds: float | None) -> str:
+    """Why a job was ended that reported nothing."""
+    return f"it reported nothing for {seconds:,.0f} s and was ended"
 
 
 def is_spoilt(reason: str) -> bool:
@@ -227,11 +263,14 @@ def work(
         os.environ.clear()
         os.environ.update(environment)
     threading.Thread(target=end_with_parent, daemon=True).start()
+    children_end_too()
+    own_process = os.getpid()
     for name in preload:
         with contextlib.suppress(Exception):  # what is wrong with it the first job will say
             importlib.import_module(name)
 
     def report(payload: Any) -> None:
+        end_if_forked(own_process)
         pipe.send(("progress", payload, ""))
 
     while True:
@@ -243,6 +282,7 @@ def work(
             answer = ("done", function(report, *arguments), "")
         except Exception as error:
             answer = failure(error)
+        end_if_forked(own_process)
         try:
             pipe.send(answer)
             if answer[0] == "failed" and is_spoilt(answer[1]):
@@ -257,9 +297,7 @@ def failure(error: Exception) -> tuple[str, str, str]:
     return "failed", why, traceback.format_exc()
 
 
-def end_with_parent() -> None:
-    """Wait until the parent process ends, then end this one."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)
+def end_if_forked(worker: int) -> None:
+    """End a child that a job has forked and that came back here: only its worker has the pipe."""
+    if os.getpid() != worker:
+        os._exit(1)

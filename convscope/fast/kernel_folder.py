@@ -46,7 +46,13 @@ def kernel_folder() -> Path:
         from platformdirs import user_cache_path
     except ImportError:  # bench/gpu.py runs where little is installed
         raise NotAvailable("platformdirs is not installed") from None
-    return user_cache_path("convscope") / "kernels"
+    try:
+        usual = user_cache_path("convscope")
+    except RuntimeError:
+        raise NotAvailable("no home folder is known") from None
+    if not usual.is_absolute():
+        raise NotAvailable("no home folder is known")
+    return usual / "kernels"
 
 
 def opened() -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 from convscope.engines import Job, LocalEngine
 from convscope.machine.choice import Choice
-from convscope.machine.description import cores
+from convscope.machine.limits import cores
 from convscope.machine.measurement import Numerics, best_numerics, best_threads, throughput
 from convscope.recipe import Recipe
 from convscope.training import check_device, keep_freed_memory, own_settings

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import asdict, dataclass
 
-import torch
-
 from convscope.machine.choice import Choice
+from convscope.machine.limits import cores, memory_bytes
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,8 @@ class Machine:
 
 
 def this_machine() -> Machine:
+    import torch
+
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     return Machine(
         processor(),
@@ -53,18 +53,6 @@ def processor() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """Cores that this process may use (its affinity, where the system tells)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def memory_bytes() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0
 
 
 def as_dict(value: Machine | Choice) -> dict[str, object]:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convscope.machine.description import cores
+from convscope.machine.limits import cores
 from convscope.models import build
 from convscope.recipe import ConvNet, Kernels, Layout, Precision, Recipe
 from convscope.training import (

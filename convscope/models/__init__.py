@@ -29,10 +29,14 @@ if TYPE_CHECKING:
     from convscope.models.leaf_modules import modules_of as modules_of
     from convscope.models.named import parse_model as parse_model
     from convscope.models.orders import ORDERS as ORDERS
+    from convscope.models.sides import check_sides as check_sides
     from convscope.models.sizes import parameters_of as parameters_of
     from convscope.models.sizes import size_of as size_of
     from convscope.models.sources import check_sources as check_sources
     from convscope.models.sources import with_sources as with_sources
+    from convscope.models.trust import UntrustedError as UntrustedError
+    from convscope.models.trust import check_trusted as check_trusted
+    from convscope.models.trust import trusting as trusting
     from convscope.models.whitened import WhitenedBlock as WhitenedBlock
     from convscope.models.whitened import WhitenedNet as WhitenedNet
 
@@ -44,10 +48,13 @@ _HOMES = {
     "ORDERS": "orders",
     "PARAMETRIZATIONS": "leaf_modules",
     "RAISED": "faults",
+    "UntrustedError": "trust",
     "WhitenedBlock": "whitened",
     "WhitenedNet": "whitened",
     "build": "building",
+    "check_sides": "sides",
     "check_sources": "sources",
+    "check_trusted": "trust",
     "copied": "copies",
     "fault": "faults",
     "first_call": "building",
@@ -63,6 +70,7 @@ _HOMES = {
     "place_in": "faults",
     "seeded": "building",
     "size_of": "sizes",
+    "trusting": "trust",
     "uncompiled": "copies",
     "with_sources": "sources",
 }

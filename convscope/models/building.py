@@ -6,6 +6,7 @@ Shapes: N images, C channels, H×W pixels; K classes.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -23,6 +24,7 @@ from convscope.models.sources import (
     look_beside_the_prompt,
     note_imported,
 )
+from convscope.models.trust import check_trusted
 from convscope.recipe import ConvNet, Custom, Model, SoftmaxRegression
 
 MAX_PARAMETERS = 2_000_000_000
@@ -89,6 +91,7 @@ def build_custom(
     Lazy layers get their weights from a first call on empty images, under the same seed. What
     torch.compile returned is taken as the module that it was made of.
     """
+    check_trusted(model.factory)
     module_name, _, name = model.factory.partition(":")
     look_beside_the_prompt()
     check_sources(model)
@@ -102,11 +105,15 @@ def build_custom(
     if not hasattr(module, name):
         public = [n for n in dir(module) if not n.startswith("_")]
         raise UserError(f"{shown}: {module_name} has no {name!r}{did_you_mean(name, public)}")
+    process = os.getpid()
     with seeded(seed):
         try:
             net = getattr(module, name)(in_shape, num_classes, **model.arguments)
         except RAISED as error:
             raise UserError(f"{shown}: {fault(error)}") from error
+        finally:
+            if os.getpid() != process:  # a child that the factory has forked: its parent goes on
+                os._exit(1)
         if not isinstance(net, nn.Module):
             raise UserError(f"{shown}: gave {type(net).__name__}, not a torch.nn.Module")
         net = uncompiled(net)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from torch import Tensor, nn
 
-from convscope.errors import UserError
 from convscope.models.block import Block
 from convscope.models.layers import Act
 from convscope.models.orders import PermutePixels, ordering
+from convscope.models.sides import check_sides
 from convscope.models.whitening import Whiten
 from convscope.recipe import ConvNet
 
@@ -25,23 +23,13 @@ class ConvNetModule(nn.Module):
         channels, height, width = in_shape
         self.pixels = PermutePixels(height, width) if spec.pixels == "random" else nn.Identity()
         self.stem: nn.Module = nn.Identity()
+        check_sides(spec, in_shape)
         if spec.stem == "whiten":
-            if min(height, width) < 2:
-                raise UserError(
-                    f"stem = whiten: takes patches of 2×2 pixels; the images have {height}×{width}"
-                )
             self.stem = stem = Whiten(channels)
             channels, height, width = stem.out_channels, height - 1, width - 1
         blocks = []
         per_block = zip(spec.channels, spec.pools, spec.block_dilations, strict=True)
-        for d, (out, pool, dilation) in enumerate(per_block, 1):
-            if height // pool < 1 or width // pool < 1:
-                fitting = sum(1 for _ in sides_after_blocks(spec, in_shape))
-                raise UserError(
-                    f"depth = {spec.depth}: block {d} would pool a {height}×{width} feature map "
-                    f"by {pool}, below 1×1; depth at most {fitting} for "
-                    f"{in_shape[1]}×{in_shape[2]} images, or pool = none"
-                )
+        for out, pool, dilation in per_block:
             blocks.append(Block(spec, channels, out, pool, dilation))
             channels, height, width = out, height // pool, width // pool
         self.blocks = nn.Sequential(*blocks)
@@ -60,13 +48,3 @@ class ConvNetModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(self.stem(self.pixels(x)))
         return self.fc(self.order(self.head(x)))
-
-
-def sides_after_blocks(spec: ConvNet, in_shape: tuple[int, int, int]) -> Iterator[tuple[int, int]]:
-    """Height and width behind each block, as long as a pixel is left."""
-    height, width = (side - (spec.stem == "whiten") for side in in_shape[1:])
-    for pool in spec.pools:
-        height, width = height // pool, width // pool
-        if height < 1 or width < 1:
-            return
-        yield height, width

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from convscope.planning.budgets import parse_budget as parse_budget
     from convscope.planning.context import BudgetFit as BudgetFit
     from convscope.planning.context import Context as Context
-    from convscope.planning.context import Search as Search
     from convscope.planning.epochs import base_recipe as base_recipe
     from convscope.planning.epochs import epochs_of as epochs_of
     from convscope.planning.epochs import epochs_to_turn as epochs_to_turn
@@ -43,8 +42,9 @@ if TYPE_CHECKING:
     from convscope.planning.requests import Wait as Wait
     from convscope.planning.search import IMPORTANCE_TRIALS as IMPORTANCE_TRIALS
     from convscope.planning.search import Proposer as Proposer
-    from convscope.planning.search import check_search as check_search
     from convscope.planning.search_journal import JOURNAL as JOURNAL
+    from convscope.planning.search_request import Search as Search
+    from convscope.planning.search_request import check_search as check_search
     from convscope.planning.search_space import HEADROOM as HEADROOM
     from convscope.planning.search_space import describe_configuration as describe_configuration
     from convscope.planning.tried import Tried as Tried
@@ -67,12 +67,12 @@ _HOMES = {
     "Request": "requests",
     "Role": "requests",
     "SHORT_ROLES": "requests",
-    "Search": "context",
+    "Search": "search_request",
     "Step": "requests",
     "Tried": "tried",
     "Wait": "requests",
     "base_recipe": "epochs",
-    "check_search": "search",
+    "check_search": "search_request",
     "describe_configuration": "search_space",
     "duration": "budgets",
     "epochs_of": "epochs",

@@ -14,8 +14,8 @@ OVERHEAD, CHAPTER_OVERHEAD = 15.0, 8.0
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def parse_budget(budget: str | float) -> float:
-    """Seconds of "90s", "10m", "1h30m" or a number of seconds. Raises UserError."""
+def parse_budget(budget: str | float, name: str = "budget") -> float:
+    """Seconds of "90s", "10m", "1h30m" or a number of seconds. Raises UserError with the name."""
     text = str(budget).strip().lower()
     parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
     if isinstance(budget, int | float) and not isinstance(budget, bool):
@@ -23,9 +23,9 @@ def parse_budget(budget: str | float) -> float:
     elif parts and "".join(a + b for a, b in parts) == text:
         seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
     else:
-        raise UserError(f"budget {one_line(budget)!r}: write a time as 90s, 10m or 1h30m")
+        raise UserError(f"{name} {one_line(budget)!r}: write a time as 90s, 10m or 1h30m")
     if not 1 <= seconds <= 1e8:
-        raise UserError(f"budget {one_line(budget)!r}: from 1 second to 1,000 days")
+        raise UserError(f"{name} {one_line(budget)!r}: from 1 second to 1,000 days")
     return seconds
 
 

@@ -8,22 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from convscope.data import Dataset
+from convscope.planning.search_request import Search
 from convscope.recipe import Recipe
 from convscope.report import BestResult, CapacityResult
 from convscope.training import Run
-
-
-@dataclass(frozen=True)
-class Search:
-    """How the chapter `best` searches.
-
-    sampler: tpe, random or grid.
-    trials, minutes: its budget; where both are None, the trials of the preset.
-    """
-
-    sampler: str = "tpe"
-    trials: int | None = None
-    minutes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +61,7 @@ class Context:
     needs: tuple[str, ...] = ()
     folder: Path | None = None
     workers: int = 1
-    search: Search = Search()
+    search: Search = field(default_factory=Search)
     fit: BudgetFit = BudgetFit()
     measured: dict[str, Any] = field(default_factory=dict)
     live: bool = True

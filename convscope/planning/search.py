@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from convscope.errors import UserError, did_you_mean, one_line
-from convscope.planning.context import Context, Search
+from convscope.planning.context import Context
 from convscope.planning.search_journal import JOURNAL, STUDY_NAME, Journal, quiet
+from convscope.planning.search_request import MOST_TRIALS, check_search
 from convscope.planning.search_space import contains, describe_configuration, space_of
 from convscope.planning.tried import Tried, usable
 from convscope.recipe import Recipe
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 
-SAMPLERS = ("tpe", "random", "grid")
-
-MOST_TRIALS = 100_000
-
 REDUCTION = 3  # Hyperband's: about one trial in so many is promoted
 
 ATTEMPTS = 50  # proposals in turn that were tried before, until the search gives up
@@ -42,23 +38,6 @@ DRY_BATCHES = 5  # batches without a single finished run, before the search give
 IMPORTANCE_TRIALS = 20  # the best quarter then holds five, which PED-ANOVA's authors advise
 
 TOP_QUARTER = 0.25
-
-
-def check_search(search: Search) -> None:
-    """UserError where sampler, trials or minutes cannot be searched with."""
-    if search.sampler not in SAMPLERS:
-        raise UserError(
-            f"sampler {one_line(search.sampler)!r}{did_you_mean(search.sampler, SAMPLERS)}"
-        )
-    trials, minutes = search.trials, search.minutes
-    if trials is not None and (
-        isinstance(trials, bool) or not isinstance(trials, int) or not 1 <= trials <= MOST_TRIALS
-    ):
-        raise UserError(f"trials = {one_line(trials)}: a whole number from 1 to {MOST_TRIALS:,}")
-    if minutes is not None:
-        number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
-        if not number or not 0 < minutes < math.inf:
-            raise UserError(f"minutes = {one_line(minutes)}: a number above 0")
 
 
 class Proposer:

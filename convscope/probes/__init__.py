@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from convscope.probes.effective import EffectiveField as EffectiveField
     from convscope.probes.effective import effective_field as effective_field
     from convscope.probes.fields import receptive_field as receptive_field
+    from convscope.probes.known_reasons import reasons as reasons
     from convscope.probes.laws import Counterexample as Counterexample
     from convscope.probes.linearity import LinearityTest as LinearityTest
     from convscope.probes.linearity import measure_linearity as measure_linearity
     from convscope.probes.operators import OPERATORS as OPERATORS
     from convscope.probes.operators import Known as Known
     from convscope.probes.operators import operator_named as operator_named
-    from convscope.probes.operators import reasons as reasons
     from convscope.probes.permutation import FlattenOrder as FlattenOrder
     from convscope.probes.permutation import Trajectory as Trajectory
     from convscope.probes.permutation import flatten_order as flatten_order
@@ -58,7 +58,7 @@ _HOMES = {
     "operator_named": "operators",
     "parts": "affine",
     "probe": "probing",
-    "reasons": "operators",
+    "reasons": "known_reasons",
     "receptive_field": "fields",
     "show_shape": "trials",
 }

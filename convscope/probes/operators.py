@@ -6,11 +6,8 @@ weights from a seed of its own), a sample's shape, and what must be found.
 
 from __future__ import annotations
 
-import functools
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Literal
 
 import torch
@@ -284,13 +281,6 @@ OPERATORS: dict[str, Known] = {
         title="nearest-neighbour upsampling",
     ),
 }
-
-
-@functools.cache
-def reasons() -> dict[str, str]:
-    """Why each operator is what is known of it, in words, by its name."""
-    text = (files("convscope.probes") / "reasons.toml").read_text(encoding="utf-8")
-    return {name: " ".join(why.split()) for name, why in tomllib.loads(text).items()}
 
 
 def operator_named(name: str) -> tuple[Callable[..., Any], tuple[int, ...]]:

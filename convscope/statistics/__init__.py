@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from convscope.statistics.network_verdicts import FLAT as FLAT
     from convscope.statistics.network_verdicts import judged as judged
     from convscope.statistics.network_verdicts import with_verdicts as with_verdicts
+    from convscope.statistics.question import check_question as check_question
     from convscope.statistics.run_comparisons import Comparison as Comparison
     from convscope.statistics.run_comparisons import check_images as check_images
-    from convscope.statistics.run_comparisons import check_question as check_question
     from convscope.statistics.run_comparisons import compare as compare
     from convscope.statistics.scaling import Forecast as Forecast
     from convscope.statistics.scaling import Interval as Interval
@@ -71,7 +71,7 @@ _HOMES = {
     "accuracy_difference": "comparisons",
     "affordable_optimum": "softmax_regression",
     "check_images": "run_comparisons",
-    "check_question": "run_comparisons",
+    "check_question": "question",
     "compare": "run_comparisons",
     "configurations": "configuration",
     "coverage_of": "scaling",

@@ -6,11 +6,11 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from convscope.errors import UserError, did_you_mean, one_line
+from convscope.errors import UserError, one_line
 from convscope.recipe import Recipe
 from convscope.statistics.crossed_factors import (
     FEWEST_IN_TAILS,
@@ -20,21 +20,11 @@ from convscope.statistics.crossed_factors import (
     crossed,
 )
 from convscope.statistics.more import images_needed, parts_of, seeds_needed
+from convscope.statistics.question import IMAGES, MARGINS, Measure, Split, check_question
 from convscope.statistics.replication import replication
 from convscope.training import Run, image_losses, right_answers
 
-Measure = Literal["accuracy", "loss"]
-Split = Literal["test", "val"]
-
-MARGINS: dict[Measure, float] = {"accuracy": 0.005, "loss": 0.02}
-
 ERROR = 0.05  # of each word, over all looks
-
-# what must be the same for two runs to have been evaluated on the same images
-IMAGES: dict[Split, tuple[str, ...]] = {
-    "test": ("data_hash", "size"),
-    "val": ("data_hash", "size", "val", "split_seed"),
-}
 
 
 @dataclass(frozen=True)
@@ -239,18 +229,6 @@ def values_of(run: Run, measure: Measure, split: Split) -> Values:
     right = right_answers(run, len(losses), split)
     assert right is not None
     return right.double().numpy()
-
-
-def check_question(margin: float | None, measure: str, split: str, looks: int) -> None:
-    """UserError where the arguments of `compare` make no question."""
-    if margin is not None and not 0 < margin < float("inf"):
-        raise UserError(f"margin = {margin}: a difference above 0 is expected")
-    if measure not in MARGINS:
-        raise UserError(f"measure {one_line(measure)!r}{did_you_mean(measure, MARGINS)}")
-    if split not in IMAGES:
-        raise UserError(f"split {one_line(split)!r}{did_you_mean(split, IMAGES)}")
-    if not 1 <= looks <= 100:
-        raise UserError(f"looks = {looks}: must be from 1 to 100")
 
 
 def check_runs(a: Sequence[Run], b: Sequence[Run], split: Split = "test") -> None:

@@ -9,6 +9,7 @@ from convscope import lazily
 if TYPE_CHECKING:
     from convscope.studies.folder import StudyFolder as StudyFolder
     from convscope.studies.folder import study_path as study_path
+    from convscope.studies.main_path import conduct as conduct
     from convscope.studies.main_path import study as study
     from convscope.studies.named_runs import NamedRuns as NamedRuns
     from convscope.studies.named_runs import runs_named as runs_named
@@ -27,6 +28,7 @@ _HOMES = {
     "Study": "writing",
     "StudyFolder": "folder",
     "Watcher": "watcher",
+    "conduct": "main_path",
     "fitted": "plan",
     "forecast": "plan",
     "render": "rendering",

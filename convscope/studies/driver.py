@@ -13,6 +13,7 @@ from convscope.chapters import CHAPTERS
 from convscope.engines import LocalEngine
 from convscope.errors import UserError, one_line
 from convscope.machine import Costs
+from convscope.models import UntrustedError
 from convscope.planning import Answer, Chapter, Context, Give, Request, Role, Wait
 from convscope.recipe import Recipe
 from convscope.report import Damage, Finding
@@ -76,6 +77,7 @@ class Driver:
         self.missing: dict[str, list[str]] = {}  # by chapter, evidence that it goes without
         self.threads = torch.get_num_threads()
         self.only_finished = engine is None
+        self.silence: float | None = None  # as of a Sweep
         self.sweep: Sweep | None = None
         self.replay: RecordedRequests | None = None
 
@@ -109,7 +111,8 @@ class Driver:
         self.missing.clear()
         self.sweep = None
         if self.engine is not None and self.costs is not None and not self.only_finished:
-            self.sweep = Sweep(self.engine, self.root, self.costs, self.watcher, self.again)
+            known = self.again, self.silence
+            self.sweep = Sweep(self.engine, self.root, self.costs, self.watcher, *known)
         self.replay = RecordedRequests(self.recorded) if self.recorded is not None else None
 
     def _drive(self, context: Context) -> dict[str, Finding]:
@@ -196,7 +199,7 @@ class Driver:
             self._miss(chapter, f"run {key} is left out: {self._without_path(key, str(error))}")
             return None
 
-    def _miss(self, chapter: str, what: str) -> None:
+    def _miss(self, chapter: str, what: object) -> None:
         with missing_evidence(self.missing.setdefault(chapter, [])):
             note_missing(what)
 
@@ -225,6 +228,8 @@ class Driver:
                     step = chapter.send(Answer())
         except StopIteration as end:
             self._end(end.value, context, findings)
+        except UntrustedError as error:  # a stranger's study: what needs no code is not lost
+            self._end(self._untrusted(name, error), context, findings)
         except UserError:
             raise
         except Exception as error:  # a fault of ours: the others and what was trained are not lost
@@ -256,6 +261,13 @@ class Driver:
         self.watcher.found(finding.name)
         if self.found is not None:
             self.found(finding)
+
+    def _untrusted(self, name: str, error: UntrustedError) -> Finding:
+        """The finding of a chapter that cannot do without a network whose code is not to be run."""
+        self._miss(name, error)
+        chapter = CHAPTERS[name]
+        sentence = f"This chapter is left out: {one_line(error)}."
+        return Finding(name, chapter.TITLE, chapter.QUESTION, "left out", sentence, {})
 
     def _failed(self, name: str, error: Exception) -> Finding:
         self.broken[name] = f"{type(error).__name__}: {one_line(error)}"

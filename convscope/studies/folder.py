@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from convscope.data import Dataset
 from convscope.errors import UserError, one_line
@@ -33,9 +31,8 @@ from convscope.studies.study_json import (
     requests_from,
     requests_json,
 )
-from convscope.training import Run, list_runs
-
-LONGEST_NAME = 255  # bytes of a part of a path
+from convscope.studies.study_request import checked_place
+from convscope.training import Busy, Run, held, list_runs
 
 
 @dataclass
@@ -73,22 +70,26 @@ class StudyFolder:
         return self.root / "runs"
 
     @staticmethod
-    def lock(root: Path) -> AbstractContextManager[object]:
+    @contextlib.contextmanager
+    def lock(root: Path) -> Iterator[None]:
         """The right to work in a study, for one process at a time; it dies with its owner.
 
         root: the study's folder, which is made where it is missing.
         Raises UserError where another process holds it or the folder cannot be made.
         """
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            return FileLock(root / ".lock").acquire(timeout=0)
-        except Timeout:
-            raise UserError(
-                f"study {one_line(root)}: another convscope is working there; "
-                "wait for it, or name another folder with --out"
-            ) from None
-        except OSError as error:
-            raise UserError(unwritable(root, error)) from None
+        with contextlib.ExitStack() as stack:
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(root / ".lock"))
+            except Busy as error:
+                raise UserError(
+                    f"study {one_line(root)}: another convscope is working there; "
+                    "wait for it, or name another folder with --out"
+                    f"{f' ({error})' if str(error) else ''}"
+                ) from None
+            except OSError as error:
+                raise UserError(unwritable(root, error)) from None
+            yield
 
     @classmethod
     def create(cls, root: Path, asked: Asked, say: Callable[[str], None]) -> StudyFolder:
@@ -197,21 +198,7 @@ def study_path(data: Dataset, preset: str, out: str | Path | None) -> Path:
         letters = (c if c.isalnum() or c in "-_." else "-" for c in data.name)
         safe = "".join(letters)[:80].strip(".-") or "data"
         return Path("runs") / f"{safe}-{preset}"
-    path, text = Path(out), str(out)
-    longest = max(len(name.encode("utf-8", "surrogateescape")) for name in (*path.parts, ""))
-    if not text.isprintable() or longest > LONGEST_NAME:
-        raise UserError(
-            f"out {one_line(text)!r}: a path of printable characters, "
-            f"each part at most {LONGEST_NAME} bytes"
-        )
-    if path.exists() and not path.is_dir():
-        raise UserError(f"out {one_line(text)}: is a file; name a folder")
-    is_study = (path / "study.json").exists() or (path / ".lock").exists()
-    if path.is_dir() and any(path.iterdir()) and not is_study:
-        raise UserError(
-            f"out {one_line(text)}: not empty and not a study; name a new or empty folder"
-        )
-    return path
+    return checked_place(out)
 
 
 def choice_of_runs(runs: Path) -> Choice | None:

@@ -11,23 +11,23 @@ import shlex
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 from convscope import data as datasets
 from convscope.data import Dataset, NearDuplicates, Options, near_duplicates
 from convscope.engines import LocalEngine
-from convscope.errors import UserError, did_you_mean, one_line
+from convscope.errors import UserError, one_line
 from convscope.machine import Costs, cores, resolve, this_machine
-from convscope.planning import Context, Search, check_search, duration, parse_budget
+from convscope.planning import Context, Search, duration, parse_budget
 from convscope.recipe import Recipe
 from convscope.report import Drawings, Finding
 from convscope.studies.driver import Driver
 from convscope.studies.folder import StudyFolder, study_path
 from convscope.studies.measuring import measured_costs, resolved
-from convscope.studies.plan import BATCH, PRESETS, SEEDS, chosen_chapters, fitted, forecast, planned
+from convscope.studies.plan import BATCH, fitted, forecast, planned
 from convscope.studies.study_json import About, Asked, Plan
+from convscope.studies.study_request import SEEDS, StudyRequest, check, chosen_chapters
 from convscope.studies.trackers import check_tracker, tracked
 from convscope.studies.watcher import Watcher
 from convscope.studies.writing import Study, save
@@ -38,37 +38,6 @@ FALLBACK = ("cifar10", "shapes")
 
 # by each worker as it starts; torch imports the last at the first step of an optimiser
 IMPORTED = ("convscope.training.job", "convscope.machine.costs", "torch._dynamo")
-
-MOST_WORKERS = 4  # for each core
-
-
-@dataclass(frozen=True)
-class StudyRequest:
-    """What a study is asked for, as it was found to be possible; `study` explains the fields.
-
-    budget: in seconds; None: no limit.
-    fallback: why the built-in images stand in for others; empty where they do not.
-    """
-
-    data: str | None
-    chapters: tuple[str, ...]
-    preset: str
-    seeds: int
-    first_seed: int
-    out: str | Path | None
-    device: str
-    workers: int | None
-    val: float
-    size: int | None
-    columns: str | None
-    group_by: str | None
-    budget: float | None
-    search: Search
-    track: str | None
-    command: str | None
-    fallback: str = ""
-    resize: str = "crop"
-    classes: str = "folders"
 
 
 def study(
@@ -90,6 +59,7 @@ def study(
     budget: str | float | None = None,
     search: Search | None = None,
     track: str | None = None,
+    silence: str | float | None = None,
     watcher: Watcher | None = None,
     command: str | None = None,
 ) -> Study:
@@ -98,15 +68,16 @@ def study(
     data: a known name or own images, as for `load`; None: cifar10, or `shapes` in its place.
     chapters: their names; None: all.
     preset: quick, standard or full.
-    seeds, first_seed: so many numbers in a row, for each configuration; None: the preset's number.
+    seeds, first_seed: so many numbers in a row, for each configuration; None: as the preset says.
     out: the study's folder; None: runs/DATA-PRESET.
     device, workers: cpu, cuda, … or auto; processes that train, None: as many as are fastest here.
     val: the share of training images that is held out for validation.
     size, columns, group_by, resize, classes: how one's own images are read, as for `load`.
     budget: a time that the preset is made to fit ("10m", "90s", seconds): fewer epochs, trials, …
     search: how the chapter `best` searches.
-    track, watcher: a tracker ("wandb") mirrors every run; a watcher sees the study go by.
-    command: the command that the report quotes; None: the one that corresponds to the arguments.
+    track: a tracker ("wandb") that mirrors every run.
+    silence: a time ("10m") after which a run that reports nothing is ended; None: 50 of its epochs.
+    watcher, command: sees the study go by; what the report quotes, None: what the arguments say.
 
     Raises UserError for what cannot work, KeyboardInterrupt after reporting what is there.
     """
@@ -117,18 +88,15 @@ def study(
         seeds=SEEDS.get(preset, 0) if seeds is None else seeds,
         first_seed=first_seed,
         out=out,
-        device=check_device(device),
+        device=device,
         workers=workers,
         val=val,
-        size=size,
-        columns=columns,
-        group_by=group_by,
-        resize=resize,
-        classes=classes,
+        **vars(Options(size, columns, group_by, resize, classes)),
         budget=None if budget is None else parse_budget(budget),
         search=search or Search(),
         track=track,
         command=command,
+        silence=None if silence is None else parse_budget(silence, "silence"),
     )
     return conduct(asked, watcher or Watcher())
 
@@ -139,7 +107,10 @@ def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
     Raises UserError, and KeyboardInterrupt after the report of what is there has been written.
     """
     started = time.perf_counter()
+    asked = replace(asked, device=check_device(asked.device))
     check(asked)
+    if asked.track is not None:
+        check_tracker(asked.track)
     with ExitStack() as stack:
         engine, folder, loaded, asked = open_study(asked, stack, watcher)
         context, costs = measure(asked, folder, engine, loaded, watcher)
@@ -151,34 +122,13 @@ def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
             watcher = stack.enter_context(mirrored)
         drawings = stack.enter_context(Drawings())
         driver = Driver(engine, folder.runs, costs, watcher, found=drawings.add)
+        driver.silence = asked.silence
         findings, interrupt = drive(driver, context)
         seconds, complete = time.perf_counter() - started, interrupt is None
         done = save(folder, findings, driver, context, drawings, seconds=seconds, complete=complete)
         if interrupt is not None:
             raise interrupt
         return done
-
-
-def check(asked: StudyRequest) -> None:
-    """Raises UserError for what cannot work, before anything is written."""
-    if asked.preset not in PRESETS:
-        raise UserError(f"preset {one_line(asked.preset)!r}{did_you_mean(asked.preset, PRESETS)}")
-    if not 1 <= asked.seeds <= 1000:
-        raise UserError(f"seeds = {asked.seeds}: from 1 to 1000")
-    if not 0 <= asked.first_seed < 10**9 - 1000:  # above are seeds that choose nothing
-        raise UserError(f"first_seed = {asked.first_seed}: from 0 to 999,998,999")
-    most = MOST_WORKERS * cores()
-    if asked.workers is not None and not 1 <= asked.workers <= most:
-        raise UserError(
-            f"workers = {asked.workers:,}: from 1 to {most}, "
-            f"{MOST_WORKERS} for each of this machine's {cores()} cores"
-        )
-    if not 0.01 <= asked.val <= 0.9:
-        raise UserError(f"val = {asked.val}: from 0.01 to 0.9; a study chooses by validation")
-    Options(asked.size, asked.columns, asked.group_by, asked.resize, asked.classes).check()
-    check_search(asked.search)
-    if asked.track is not None:
-        check_tracker(asked.track)
 
 
 def open_study(
@@ -209,16 +159,7 @@ def load(asked: StudyRequest, watcher: Watcher) -> tuple[Dataset, str]:
     """The images, and why they are not those that one would expect, or an empty text."""
 
     def images(name: str) -> Dataset:
-        return datasets.load(
-            name,
-            val=asked.val,
-            size=asked.size,
-            columns=asked.columns,
-            group_by=asked.group_by,
-            resize=asked.resize,
-            classes=asked.classes,
-            progress=watcher.step,
-        )
+        return datasets.load(name, val=asked.val, **vars(Options.of(asked)), progress=watcher.step)
 
     if asked.data is not None:
         return images(asked.data), ""
@@ -242,11 +183,7 @@ def measure(
         data=asked.data if asked.data is not None else loaded.name,
         data_hash=loaded.hash,
         val=asked.val,
-        size=asked.size,
-        columns=asked.columns,
-        group_by=asked.group_by,
-        resize=cast(Any, asked.resize),  # `check` knows that it is one of the values
-        classes=cast(Any, asked.classes),
+        **vars(Options.of(asked)),
         batch=min(BATCH, max(1, len(loaded.train) // 8)),
     )
     context = Context(
@@ -352,6 +289,7 @@ def command_of(asked: StudyRequest, data: str) -> str:
         "--trials": (asked.search.trials, search.trials),
         "--minutes": (asked.search.minutes, search.minutes),
         "--track": (asked.track, None),
+        "--silence": (None if asked.silence is None else f"{asked.silence:g}s", None),
     }
     given = [
         f"{name} {shlex.quote(str(value))}"

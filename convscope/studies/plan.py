@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from convscope.chapters import CHAPTERS
-from convscope.errors import UserError, did_you_mean, one_line
+from convscope.errors import UserError
 from convscope.machine import Costs
 from convscope.planning import CHAPTER_OVERHEAD, OVERHEAD, BudgetFit, Context, duration, levels
 from convscope.recipe import Recipe
@@ -14,10 +13,6 @@ from convscope.studies.folder import StudyFolder
 from convscope.studies.study_json import Fitted
 from convscope.studies.watcher import Watcher
 from convscope.words import count
-
-PRESETS = ("quick", "standard", "full")
-
-SEEDS = {"quick": 2, "standard": 3, "full": 5}
 
 BATCH = 128
 
@@ -87,12 +82,3 @@ def taken_away(fit: BudgetFit, budget: float, preset: str) -> str:
     left += [count(fit.seeds, "seed")] if fit.seeds else []
     left += [f"{100 * fit.images:g} % of the training images"] if fit.images < 1 else []
     return f"to fit into {duration(budget)}: {', '.join(left)} of the preset {preset}"
-
-
-def chosen_chapters(chapters: Sequence[str] | None) -> list[str]:
-    """The chapters of these names, or all of them. Raises UserError for an unknown name."""
-    names = list(dict.fromkeys(chapters)) if chapters else list(CHAPTERS)
-    for name in names:
-        if name not in CHAPTERS:
-            raise UserError(f"chapter {one_line(name)!r}{did_you_mean(name, CHAPTERS)}")
-    return names

@@ -6,22 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from convscope.errors import UserError, one_line
+from convscope.models import trusting
 from convscope.planning import Context
 from convscope.report import Drawings, Finding
 from convscope.studies.driver import Driver
 from convscope.studies.folder import StudyFolder
-from convscope.studies.plan import PRESETS, chosen_chapters
 from convscope.studies.study_json import About, Plan
+from convscope.studies.study_request import PRESETS, chosen_chapters
 from convscope.studies.watcher import Watcher
 from convscope.studies.writing import Study, save
 from convscope.training import dataset_of
 
 
-def render(root: Path, watcher: Watcher | None = None) -> Study:
+def render(root: Path, watcher: Watcher | None = None, trust: bool = False) -> Study:
     """Write the report of a study again, from the runs that are there; nothing is trained.
 
     root: the study's folder.
     watcher: is told of runs that are left out, because their files are not what was written.
+    trust: import the factories of networks that the study names. Without it, what needs such a
+        network is left out, and the report says so.
     Raises UserError where it is no study, where study.json cannot be used, where the images have
     changed, and where another process works in the folder.
     """
@@ -29,7 +32,7 @@ def render(root: Path, watcher: Watcher | None = None) -> Study:
         raise UserError(f"study {one_line(root)}: no study.json there; name a study's folder")
     folder = StudyFolder.open(root)
     about, plan = whole(folder)
-    with Drawings() as drawings:
+    with Drawings() as drawings, trusting(trust):
         drawings.start()  # while the data are read
         context = context_of(folder, about, plan)
         with StudyFolder.lock(root):

@@ -12,7 +12,19 @@ from convscope.machine import Costs
 from convscope.planning import SHORT_ROLES, Request
 from convscope.recipe import Recipe
 from convscope.studies.watcher import Watcher, run_label
-from convscope.training import Run, RunFolder, find_run, read_run, run_path, train_job
+from convscope.training import (
+    Run,
+    RunFolder,
+    find_run,
+    finished_meanwhile,
+    read_run,
+    run_lock,
+    run_path,
+    train_job,
+)
+
+# a run is ended that reports nothing for so long: seconds, and as a multiple of what was measured
+SILENCE, SILENCE_TIMES = 900.0, 50.0
 
 
 class Sweep:
@@ -25,6 +37,8 @@ class Sweep:
     costs: the seconds that runs take; the longest are trained first.
     watcher: sees runs begin and end.
     altered: is filled with the runs that are set aside and trained again: id -> why.
+    silence: seconds after which a run that reports nothing is ended; None: fifty times what its
+        epochs should take between two reports, and a quarter of an hour at least.
     """
 
     def __init__(
@@ -34,12 +48,14 @@ class Sweep:
         costs: Costs,
         watcher: Watcher,
         altered: dict[str, str] | None = None,
+        silence: float | None = None,
     ) -> None:
         self.engine, self.root, self.costs, self.watcher = engine, root, costs, watcher
         self.recipes: dict[str, Recipe] = {}
         # of those that have ended; None where even the failure could not be recorded
         self.runs: dict[str, Run | None] = {}
         self.altered = {} if altered is None else altered
+        self.silence = silence
         self.queue = JobQueue()
         self.events = engine.run(self.queue)
 
@@ -64,8 +80,15 @@ class Sweep:
             else:
                 cost += one
                 urgency = float(request.role not in SHORT_ROLES), rank, -one
-                self.queue.push(Job(key, train_job, (recipe, str(self.root))), urgency)
+                job = Job(key, train_job, (recipe, str(self.root)), self._silence_of(recipe))
+                self.queue.push(job, urgency)
         return cost, skipped
+
+    def _silence_of(self, recipe: Recipe) -> float:
+        if self.silence is not None:
+            return self.silence
+        expected = self.costs.since_row_before(recipe, recipe.evaluate_every)
+        return max(SILENCE, SILENCE_TIMES * expected)
 
     def _finished(self, recipe: Recipe) -> Run | None:
         """The run on disk; an altered one is said, and trained again."""
@@ -114,9 +137,11 @@ class Sweep:
         else:
             try:
                 self._end(recipe, record_failure(recipe, self.root, event.value))
-            except OSError as error:  # a disk that is full fails this run's record, not the others
+            except (OSError, UserError) as error:
+                # a disk that is full, another process that trains it: the others go on
                 self.runs[event.key] = None
-                why = f"{event.value}; it could not be recorded: {error.strerror}"
+                what = error.strerror if isinstance(error, OSError) else error
+                why = f"{event.value}; it could not be recorded: {what}"
                 watcher.say(f"{run_label(recipe)}: {why}")
         return event.key in self.runs
 
@@ -138,7 +163,15 @@ def run_all(
 
 
 def record_failure(recipe: Recipe, root: Path, why: str) -> Run:
+    """The run with its failure recorded; where it has finished meanwhile, that run, unchanged.
+
+    Raises UserError where another process trains it.
+    """
     folder = RunFolder(run_path(recipe, root))
-    folder.begin(recipe)
-    folder.resume()
-    return folder.finish(recipe, "failed", {"filters": 0, "parameters": 0, "flops": 0}, why)
+    with run_lock(folder.path):
+        if (run := finished_meanwhile(folder)) is not None:
+            return run
+        folder.begin(recipe)
+        folder.resume()
+        counts = {"filters": 0, "parameters": 0, "flops": 0}
+        return folder.finish(recipe, "failed", counts, why)

@@ -23,9 +23,16 @@ if TYPE_CHECKING:
     from convscope.training.evidence import missing_evidence as missing_evidence
     from convscope.training.evidence import note_missing as note_missing
     from convscope.training.evidence import note_unreadable as note_unreadable
+    from convscope.training.fitting import check_batch as check_batch
+    from convscope.training.fitting import check_crop as check_crop
     from convscope.training.job import train_job as train_job
+    from convscope.training.locks import Busy as Busy
+    from convscope.training.locks import has_locks as has_locks
+    from convscope.training.locks import held as held
     from convscope.training.loop import fit as fit
     from convscope.training.loop import place as place
+    from convscope.training.main_path import finished_meanwhile as finished_meanwhile
+    from convscope.training.main_path import run_lock as run_lock
     from convscope.training.main_path import train as train
     from convscope.training.memory import keep_freed_memory as keep_freed_memory
     from convscope.training.metrics import autocast as autocast
@@ -57,6 +64,7 @@ if TYPE_CHECKING:
     from convscope.training.trained import validation_history as validation_history
 
 _HOMES = {
+    "Busy": "locks",
     "DTYPES": "tensors",
     "Row": "state",
     "Run": "runs",
@@ -68,14 +76,19 @@ _HOMES = {
     "accelerate": "acceleration",
     "autocast": "metrics",
     "build_kernels_ahead": "acceleration",
+    "check_batch": "fitting",
+    "check_crop": "fitting",
     "check_device": "checks",
     "dataset_of": "resident_data",
     "derived_seed": "tensors",
     "eval_batch": "evaluation",
     "evaluate_splits": "evaluation",
     "find_run": "trained",
+    "finished_meanwhile": "main_path",
     "finished_run": "trained",
     "fit": "loop",
+    "has_locks": "locks",
+    "held": "locks",
     "image_losses": "trained",
     "is_out_of_memory": "checks",
     "keep_freed_memory": "memory",
@@ -93,6 +106,7 @@ _HOMES = {
     "read_run": "run_folder",
     "resident": "resident_data",
     "right_answers": "trained",
+    "run_lock": "main_path",
     "run_path": "run_paths",
     "seconds_now": "clock",
     "small_shape": "checks",

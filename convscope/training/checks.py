@@ -16,6 +16,7 @@ from convscope.models import is_out_of_memory as is_out_of_memory
 from convscope.recipe import Custom, Model, Recipe
 from convscope.training.caller import own_settings
 from convscope.training.extra_state import network_state
+from convscope.training.fitting import check_batch
 from convscope.training.metrics import metrics_of
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def check_precision(device: str, precision: str) -> None:
 def check_network(net: nn.Module, tensors: Tensors, recipe: Recipe) -> None:
     """UserError where batch, network and images don't go together, before anything is written."""
     count = tensors.count("train")
-    check_batch(count, recipe)
+    check_batch(recipe, count)
     for shape in shapes_of(tensors, recipe):
         check_logits(net, shape, tensors.num_classes, recipe)
     users = not is_ours(recipe.model)
@@ -85,11 +86,6 @@ def shapes_of(tensors: Tensors, recipe: Recipe) -> list[tuple[int, int, int]]:
     """The shapes of the images that a run trains on."""
     small = [small_shape(tensors.in_shape)] if recipe.small_share else []
     return [tensors.in_shape, *small]
-
-
-def check_batch(count: int, recipe: Recipe) -> None:
-    if recipe.batch > count:
-        raise UserError(f"batch = {recipe.batch}: larger than the {count:,} training images")
 
 
 def batches_of(count: int, batch: int, least: int = 1) -> int:

@@ -15,9 +15,10 @@ from convscope.recipe import Recipe
 from convscope.training import augmentation as augment
 from convscope.training.acceleration import accelerate
 from convscope.training.caller import seed_generators
-from convscope.training.checks import batches_of, check_batch, fewest_images, small_shape
+from convscope.training.checks import batches_of, fewest_images, small_shape
 from convscope.training.clock import seconds_now
 from convscope.training.evaluation import evaluate_splits, evaluate_views
+from convscope.training.fitting import check_batch
 from convscope.training.optimisers import learning_rate, optimiser, set_rate
 from convscope.training.state import Row, State, load_state, state_of
 from convscope.training.steps import Steps, steps_of
@@ -53,7 +54,7 @@ def fit(
     Raises UserError where a batch is larger than the training split or too small for the network,
     or where this machine lacks the kernels of the recipe.
     """
-    check_batch(tensors.count("train"), recipe)
+    check_batch(recipe, tensors.count("train"))
     least = fewest_images(net, tensors, recipe)
     net = accelerate(place(net, recipe).train(), recipe)
     optimizer = optimiser(net, recipe)

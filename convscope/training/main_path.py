@@ -5,12 +5,11 @@ name ─ data ─▶ tensors ─ models ─▶ network ─ fit ─▶ a row per 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from torch import nn
 
 from convscope.data import Dataset
@@ -29,6 +28,7 @@ from convscope.recipe import Custom, Recipe
 from convscope.training.acceleration import why_no_kernels
 from convscope.training.caller import own_settings
 from convscope.training.checks import check_network, is_ours, is_out_of_memory, name_of
+from convscope.training.locks import Busy, held
 from convscope.training.loop import fit
 from convscope.training.resident_data import dataset_of, resident
 from convscope.training.run_folder import RunFolder, is_finished
@@ -161,15 +161,17 @@ def fitted(
         raise UserError(f"model {name_of(recipe)}: while training: {fault(error)}") from error
 
 
-def run_lock(path: Path) -> AbstractContextManager[object]:
+@contextlib.contextmanager
+def run_lock(path: Path) -> Iterator[None]:
     """Held while a process trains the run; the operating system drops it when its owner dies."""
     path.mkdir(parents=True, exist_ok=True)
     try:
-        return FileLock(path / ".lock").acquire(timeout=0)
-    except Timeout:
+        with held(path / ".lock"):
+            yield
+    except Busy as error:
         raise UserError(
             f"run {one_line(path)}: another process is training it; "
-            "wait for it, or choose another folder"
+            f"wait for it, or choose another folder{f' ({error})' if str(error) else ''}"
         ) from None
 
 

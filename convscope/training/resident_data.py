@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convscope.data import Dataset, load
+from convscope.data import Dataset, Options, load
 from convscope.errors import UserError, one_line
 from convscope.recipe import Recipe
 from convscope.training.tensors import Tensors, tensors_key, to_device
@@ -22,12 +22,8 @@ def dataset_of(recipe: Recipe, verify: bool = True) -> Dataset:
         recipe.data,
         val=recipe.val,
         split_seed=recipe.split_seed,
-        size=recipe.size,
-        columns=recipe.columns,
-        group_by=recipe.group_by,
-        resize=recipe.resize,
-        classes=recipe.classes,
         verify=verify,
+        **vars(Options.of(recipe)),
     )
 
 

@@ -64,6 +64,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.process = os.getpid()
         self.rows: list[dict[str, Any]] = []
         self.best_epoch: int | None = None  # whose weights are in BEST
         self.losses = hashlib.sha256()  # of VAL_LOSSES so far
@@ -138,6 +139,7 @@ class RunFolder:
 
     def epoch(self, row: Row, state: State) -> None:
         """Record an epoch: best weights if it is the best so far, losses, checkpoint, its row."""
+        self._check_process()
         self.rows.append(dict(row))
         if best_row(self.rows)["epoch"] == row["epoch"] and all(
             value is not None for value in row.values()
@@ -156,12 +158,18 @@ class RunFolder:
         write_tensors(self.path / CHECKPOINT, state.tensors, metadata)
         append(self.path / METRICS, dump(row) + b"\n")
 
+    def _check_process(self) -> None:
+        """RuntimeError in a child that the user's module has forked: its parent goes on, too."""
+        if os.getpid() != self.process:
+            raise RuntimeError(f"process {self.process} trains the run in {one_line(self.path)}")
+
     def finish(self, recipe: Recipe, status: str, size: dict[str, int], message: str = "") -> Run:
         """Write result.json.
 
         Raises UserError where a file is not what was written, which would be sealed unseen.
         """
         assert status in FINAL
+        self._check_process()
         if status == "failed" and not (self.path / METRICS).exists():
             write_bytes(self.path / METRICS, metrics_of(self.rows))
         if status != "failed":

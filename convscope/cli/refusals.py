@@ -1,0 +1,139 @@
+"""What cannot work is refused at once: before torch is imported, anything measured or written.
+
+All of it is checked again where it is used, with torch's own knowledge; here is what is known
+without.
+"""
+
+from __future__ import annotations
+
+import glob
+import importlib.machinery
+import importlib.util
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convscope.errors import UserError, did_you_mean, one_line
+from convscope.recipe import ConvNet, Custom, Model, Recipe, read_recipe
+from convscope.recipes import NAMED
+
+if TYPE_CHECKING:
+    from convscope.data import Outline
+
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, GPUs of Windows in WSL
+TRACKERS = ("wandb",)
+LONGEST_PATH = 4096  # bytes; Linux takes no longer one
+
+
+def refuse(recipe: Recipe) -> None:
+    """UserError for a recipe that cannot be trained on this machine."""
+    from convscope.data import Options, check_there, outline_of
+
+    refuse_device(recipe.device)
+    refuse_factory(recipe.model)
+    check_there(recipe.data, Options.of(recipe))
+    known = outline_of(recipe.data)
+    if known is not None:
+        refuse_images(recipe, known)
+
+
+def refuse_images(recipe: Recipe, known: Outline) -> None:
+    """UserError where batch, crop or network do not fit the images."""
+    from convscope.models import check_sides
+    from convscope.training import check_batch, check_crop
+
+    left = known.train(recipe.val)
+    if left is not None:
+        check_batch(recipe, min(left, recipe.limit or left))
+    check_crop(recipe, known.in_shape)
+    if isinstance(recipe.model, ConvNet):
+        check_sides(recipe.model, known.in_shape)
+
+
+def refuse_device(name: str) -> None:
+    """UserError for a text that names no device, and for a GPU where no driver is loaded."""
+    shown = f"device {one_line(name)!r}"
+    if not DEVICE.fullmatch(name):
+        raise UserError(f"{shown}: write auto, cpu, cuda, cuda:N or mps")
+    linux = sys.platform.startswith("linux")
+    no_gpu = linux and not any(os.path.lexists(path) for path in DRIVERS)
+    if (name.startswith("cuda") and no_gpu) or (name == "mps" and sys.platform != "darwin"):
+        raise UserError(f"{shown}: this machine has cpu")
+
+
+def refuse_factory(model: Model) -> None:
+    """UserError where the module of a user's factory is nowhere to be found."""
+    if not isinstance(model, Custom):
+        return
+    module = model.factory.partition(":")[0]
+    top = module.partition(".")[0]
+    path = [str(Path.cwd()), *sys.path]
+    try:
+        found = top in sys.modules or importlib.machinery.PathFinder.find_spec(top, path)
+        found = found or importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        found = None
+    if not found:
+        raise UserError(
+            f"model {one_line(model.factory)!r}: "
+            f"ModuleNotFoundError: No module named {one_line(top)!r}"
+        )
+
+
+def refuse_tracker(name: str | None) -> None:
+    """UserError for the name of no tracker."""
+    if name is not None and name not in TRACKERS:
+        raise UserError(f"track {one_line(name)!r}{did_you_mean(name, TRACKERS)}")
+
+
+def refuse_operator(name: str) -> None:
+    """UserError for the name of no built-in operator."""
+    from convscope.probes import reasons
+
+    if name not in (known := reasons()):
+        raise UserError(f"operator {one_line(name)!r}{did_you_mean(name, known)}")
+
+
+def refuse_side(name: str, given: str) -> None:
+    """UserError where A or B of a comparison names nothing that is there."""
+    if given in NAMED:
+        return
+    for part in given.split(","):
+        path, shown = Path(part), f"{name}: {one_line(part)!r}"
+        try:
+            there = bool(part) and (glob.has_magic(part) or path.exists() or Path(given).exists())
+        except OSError as error:
+            raise UserError(f"{shown}: {error.strerror}") from None
+        if not there:
+            raise UserError(
+                f"{shown}: no such folder; name a run, a folder of runs, a study, a recipe file "
+                "or a named recipe"
+            )
+        if path.is_file() and path == Path(given):
+            refuse(read_recipe(path))
+
+
+def folder_of(out: str) -> Path:
+    """The folder where runs go; UserError where none can be made there."""
+    shown = f"out {one_line(out)!r}"
+    if not out.strip():
+        raise UserError(f"{shown}: empty; name a folder")
+    if not out.isprintable() or len(os.fsencode(out)) >= LONGEST_PATH:
+        raise UserError(
+            f"{shown}: a path of printable characters is expected, below {LONGEST_PATH:,} bytes"
+        )
+    path = Path(out)
+    try:
+        there = next(
+            folder for folder in [path.absolute(), *path.absolute().parents] if folder.exists()
+        )
+    except OSError as error:
+        raise UserError(f"{shown}: {error.strerror}; name another folder") from None
+    if not there.is_dir():
+        raise UserError(f"{shown}: {one_line(there)} is a file; name a folder")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{shown}: read-only; name a folder that can be written")
+    return path
