@@ -174,8 +174,8 @@ class Finding:
     missing: evidence that the verdict goes without, a line each.
     headlines: the answers, a short sentence each; change: what would change the verdict.
     lead: the chart or gallery that makes the point, by its name; the first one where it is empty.
-    explanation: why it is so, each "Head. Text"; recommended: the network to take.
-    sized: the networks of the chart of error against parameters.
+    explains: the heads of the paragraphs that say why it is so; the others are the method.
+    recommended: the network to take; sized: those of the chart of error against parameters.
     """
 
     name: str
@@ -195,7 +195,7 @@ class Finding:
     headlines: tuple[Headline, ...] = ()
     change: tuple[str, ...] = ()
     lead: str = ""
-    explanation: list[str] = field(default_factory=list)
+    explains: tuple[str, ...] = ()
     recommended: Recommended | None = None
     sized: tuple[Sized, ...] = ()
 
@@ -204,6 +204,16 @@ class Finding:
         """The short answer: that of the first headline, else the verdict."""
         return self.headlines[0].text if self.headlines else self.verdict
 
+    @property
+    def explanation(self) -> list[str]:
+        """The paragraphs that say why it is so."""
+        return [text for text in self.paragraphs if text.partition(". ")[0] in self.explains]
+
+    @property
+    def method(self) -> list[str]:
+        """The paragraphs that say how it was found."""
+        return [text for text in self.paragraphs if text not in self.explanation]
+
     def __str__(self) -> str:
         missing = f" Missing evidence: {'; '.join(self.missing)}." if self.missing else ""
         return f"{self.title}: {self.sentence}{missing}"
@@ -211,7 +221,7 @@ class Finding:
     def texts(self) -> Iterator[str]:
         """Every text that a reader of the chapter sees, cells of tables among them."""
         yield from (self.title, self.question, self.verdict, self.sentence)
-        yield from (*self.paragraphs, *self.explanation, *self.proof, *self.missing, *self.change)
+        yield from (*self.paragraphs, *self.proof, *self.missing, *self.change)
         for told in self.headlines:
             yield from (told.question, told.text, told.why, told.wrong)
         for table in self.tables:

@@ -190,5 +190,6 @@ def finding(
         headlines=headlines_of(outcome),
         change=change_of(outcome, len(search.tried)),
         lead="pareto_parameters",
+        explains=("What it can't tell", "Limits of the search"),
         recommended=recommended_of(outcome),
     )

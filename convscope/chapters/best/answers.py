@@ -36,9 +36,7 @@ def best_headline(outcome: Outcome) -> Headline:
         sure = "one seed"
     return Headline(
         BEST,
-        ANSWERS.best(
-            short_label_of(winner.model), accuracy, outcome.learnt, outcome.chance, found
-        ),
+        ANSWERS.best(short_label_of(winner.model), accuracy, outcome.learnt, outcome.chance, found),
         sure,
         ANSWERS.rests(outcome.learnt, near, found, accuracy.n, outcome.fresh),
         ANSWERS.wrong(near) if found > 1 and outcome.learnt else "",

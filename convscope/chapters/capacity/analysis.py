@@ -86,6 +86,7 @@ def finding(
         headlines=headlines_of(judgement),
         change=change_of(judgement),
         lead="loss_filters",
+        explains=("What more would buy", "Loss and error"),
         recommended=recommended_of(judgement),
         sized=sizes_of(judgement),
     )

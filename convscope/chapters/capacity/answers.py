@@ -112,10 +112,12 @@ def images_word(forecast: Forecast) -> ImagesWord:
     return "yes" if gain.low > 0 and gain.mean >= MARGIN else "open"
 
 
-def recommended_of(judgement: Judgement) -> Recommended:
-    """The smallest network that is shown to be near the best one."""
+def recommended_of(judgement: Judgement) -> Recommended | None:
+    """The smallest network that is shown to be near the best one; None if it is near chance."""
     small = judgement.small
-    accuracy = small.test_accuracy
+    accuracy, labels = small.test_accuracy, small.data.test.labels
+    if not accuracy.low > float(labels.bincount().max()) / max(1, len(labels)):
+        return None
     return Recommended(
         small.model,
         accuracy.mean,

@@ -50,6 +50,7 @@ def finding_of(
         headlines=headlines_of(check, measured, net),
         change=change_of(),
         lead="counterexamples",
+        explains=("Equivariant and invariant", "Edges"),
     )
 
 

@@ -151,6 +151,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         headlines=headlines_of(ablation),
         change=change_of(ablation),
         lead="factorial",
+        explains=("Why", "Softmax", "Bound", "Interaction"),
     )
 
 

@@ -97,6 +97,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         headlines=headlines_of(largest, shown, arms, chance),
         change=change_of(shown, arms),
         lead="orders",
+        explains=("Proof and experiment", "Negative control", "Contrast"),
     )
 
 

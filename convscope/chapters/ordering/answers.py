@@ -18,7 +18,9 @@ EXPERIMENT = "Does the flatten order matter, by experiment?"
 
 def nothing_told() -> tuple[Headline, ...]:
     """Where no two orders were trained."""
-    return (Headline(EXPERIMENT, ANSWERS.experiment("cannot tell", 0, 0, 0, MARGIN), "cannot tell", ""),)
+    return (
+        Headline(EXPERIMENT, ANSWERS.experiment("cannot tell", 0, 0, 0, MARGIN), "cannot tell", ""),
+    )
 
 
 def headlines_of(

@@ -130,6 +130,7 @@ def finding(context: Context, arms: Arms, pilots: Sequence[Run], runs: Sequence[
         headlines=headlines_of(question, reason_of(context, question)),
         change=change_of(question),
         lead="effects" if effects else "networks",
+        explains=("Reading it", "Heads", "Effective fields"),
     )
 
 
