@@ -13,7 +13,7 @@ from convscope.recipe import short_label_of
 from convscope.report.findings import Recommended, Sized
 
 WIDTH, HEIGHT = 440, 300
-LEFT, RIGHT, TOP, BOTTOM = 50, 14, 30, 46
+LEFT, RIGHT, TOP, BOTTOM = 66, 10, 30, 46
 TICKS = 5
 
 

@@ -19,9 +19,19 @@ class Names:
     """
 
     def __init__(self, models: Iterable[Model]) -> None:
-        nets = [replace(m, hidden=()) for m in models if isinstance(m, ConvNet)]
-        self.short = {label_of(net): short_label_of(net) for net in nets}
+        nets: dict[str, set[ConvNet]] = {}
+        for model in models:
+            if isinstance(model, ConvNet):
+                nets.setdefault(label_of(model), set()).add(model)
+        # hidden layers are in no name in full: they are known where all of that name agree
+        self.short = {
+            full: short_label_of(
+                next(iter(alike)) if len(alike) == 1 else replace(next(iter(alike)), hidden=())
+            )
+            for full, alike in nets.items()
+        }
         self.full = {short: full for full, short in self.short.items()}
+        self.full |= {bare(short): full for short, full in self.full.items()}
         longest = sorted(self.short, key=len, reverse=True)
         named = "|".join(f"[Ww]{re.escape(name[1:])}" for name in longest)
         # nothing that goes on with a letter, a digit or × is that network
@@ -32,7 +42,9 @@ class Names:
         """The short name of what was found."""
         full = match["full"]
         short = self.short[full[0].lower() + full[1:]]
-        return f"{short} h{match['hidden'].replace(' and ', '+')}" if match["hidden"] else short
+        if not match["hidden"]:
+            return short
+        return f"{bare(short)} h{match['hidden'].replace(' and ', '+')}"
 
     def plain(self, text: str) -> str:
         """A text with short names."""
@@ -40,8 +52,8 @@ class Names:
 
     def title(self, short: str) -> str:
         """The name in full of a short one that may name hidden layers; "" where it is none."""
-        name, _, hidden = short.partition(" h")
-        full = self.full.get(name, "")
+        hidden = short[len(bare(short)) :].removeprefix(" h")
+        full = self.full.get(short) or self.full.get(bare(short)) or ""
         return f"{full}, hidden {hidden}" if full and hidden else full
 
     def everywhere(self, value: Any) -> Any:
@@ -57,7 +69,12 @@ class Names:
     @property
     def key(self) -> list[tuple[str, str]]:
         """(short, in full) of every network, by width, depth and settings."""
-        return sorted(((short, full) for full, short in self.short.items()), key=natural)
+        return sorted(((short, self.title(short)) for short in self.short.values()), key=natural)
+
+
+def bare(short: str) -> str:
+    """A short name without its hidden layers."""
+    return re.sub(r" h\d+(?:\+\d+)*$", "", short)
 
 
 def natural(pair: tuple[str, str]) -> list[tuple[int, int | str]]:

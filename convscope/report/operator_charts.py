@@ -148,6 +148,7 @@ def _stems(
             (False, f"datum.series !== '{beside}'"),
             (True, f"datum.series === '{beside}'"),
         )
+        if any((row["series"] == beside) == hollow for row in rows)  # Vega warns of empty layers
     ]
     stems = {
         "mark": {"type": "rule", "strokeWidth": 1.5},

@@ -82,6 +82,8 @@ const draw = (place) => {
     const options = { renderer: "svg", actions: false, ast: true, tooltip: { theme: "dark" } };
     drawings.set(place, vegaEmbed(inner, fitted(specOf(place)), options).then(
       (found) => {
+        const svg = inner.querySelector("svg");
+        if (svg) svg.setAttribute("aria-hidden", "true");  // the place around it has the words
         place.dataset.drawn = "yes";
         return found.view;
       },

@@ -39,7 +39,7 @@ class Prose:
             "|".join(
                 (
                     names.pattern,
-                    rf"(?P<net>(?<!\w){alternatives(names.full)}(?:(?: h\d+(?:\+\d+)*)|(?![\w×])))",
+                    rf"(?P<net>(?<!\w){alternatives(names.full)}(?: h\d+(?:\+\d+)*)?(?![\w×+]))",
                     rf"(?P<work>{alternatives(REFERENCES)})",
                     rf"(?i:(?<![\w-])(?P<word>{alternatives(self.entries)})(?![\w-]))",
                 )
