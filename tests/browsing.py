@@ -18,6 +18,9 @@ CHROMIUM = next(
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
+DRAWN = "[...document.querySelectorAll('.chart')].every((chart) => chart.dataset.drawn)"
+
+
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
     if CHROMIUM is None:
@@ -36,9 +39,13 @@ class Opened:
 
 
 @contextlib.contextmanager
-def pages(browser: Browser) -> Iterator[Callable[[Path], Opened]]:
-    """Open a page, and wait until its charts are drawn or have failed."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
+def pages(browser: Browser, guarded: bool = False) -> Iterator[Callable[[Path], Opened]]:
+    """Open a page, and wait until its charts are drawn or have failed.
+
+    guarded: under the page's own content security policy, which forbids what Playwright's
+        wait_for_function does.
+    """
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, bypass_csp=not guarded)
 
     def show(path: Path) -> Opened:
         opened = Opened(context.new_page())
@@ -55,16 +62,22 @@ def pages(browser: Browser) -> Iterator[Callable[[Path], Opened]]:
             lambda dialog: (opened.errors.append(f"dialog {dialog.message}"), dialog.dismiss()),
         )
         opened.page.goto(path.as_uri())
-        opened.page.wait_for_function(
-            "[...document.querySelectorAll('.chart')].every((chart) => chart.dataset.drawn)"
-        )
+        for _ in range(600):
+            if opened.page.evaluate(DRAWN):
+                break
+            opened.page.wait_for_timeout(50)
         return opened
 
     yield show
     context.close()
 
 
+def unfold(page: Page) -> None:
+    """Open whatever is folded."""
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+
+
 def column(page: Page, table: str, index: int) -> list[str]:
-    return page.locator(f"#table-{table} tbody tr td:nth-child({index + 1})").evaluate_all(
-        "(all) => all.map((td) => td.dataset.value)"
+    return page.locator(f"#table-{table} tbody tr > :nth-child({index + 1})").evaluate_all(
+        "(all) => all.map((cell) => cell.dataset.value)"
     )

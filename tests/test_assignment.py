@@ -26,6 +26,8 @@ def phrases(cell: str) -> list[str]:
 def text_of(page: str) -> str:
     """What a reader sees of the page: its scripts and styles left out, white space as one space."""
     shown = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    shown = re.sub(r'<math alttext="([^"]*)">.*?</math>', r"\1", shown, flags=re.DOTALL)
+    shown = re.sub(r"</?(a|span|strong|code)\b[^>]*>", "", shown)  # within a line
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", shown)).split())
 
 

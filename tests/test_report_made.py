@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from browsing import Opened, column
+from browsing import Opened, column, unfold
 
 from convscope.report.files import safe_cell
 from convscope.report.findings import Table
@@ -31,6 +31,7 @@ def test_numbers_sort_as_numbers_and_texts_as_texts(
     rows = [{"id": key, "value": value} for key, value in zip(ids, numbers, strict=True)]
     table = Table("made", "Made", (("id", "run", "text"), ("value", "value", "float")), rows)
     page = show(study_of(tables=[table])).page
+    unfold(page)
     page.locator("#table-made thead button").nth(1).click()
     assert column(page, "made", 1) == ["-1", "0", "0.001", "2.5", "9", "10", "1000000.0", ""]
     page.locator("#table-made thead button").nth(1).press("Enter")  # the keyboard does it too
@@ -46,6 +47,7 @@ def test_galleries_and_proofs_are_on_the_page_and_in_the_json(
 ) -> None:
     path = study_of(page_only=False)
     opened = show(path)
+    unfold(opened.page)
     images = opened.page.locator("#more .gallery figure img")
     assert images.count() == 4 and opened.errors == []
     assert (
@@ -106,6 +108,9 @@ def test_a_long_table_is_folded_and_sorts_all_the_same(
         "caption below",
     )
     page = show(study_of(tables=[table])).page
+    closer = page.locator("#more details.more:has(#table-long)")
+    assert not page.locator("#table-long").is_visible()
+    closer.locator("summary").first.click()
     assert page.locator("details.long:has(#table-long)").count() == folded
     assert page.locator("#table-long").is_visible() != folded
     if folded:
@@ -143,12 +148,12 @@ def test_the_table_of_runs_names_networks_and_chapters(
 ) -> None:
     page = show(study_of()).page
     rows = [
-        row.locator("td").all_text_contents()[:4]
+        [text.strip() for text in row.locator("th, td").all_text_contents()[:4]]
         for row in page.locator("#table-runs tbody tr").all()
     ]
     assert ["softmax", "softmax regression", "capacity, more", "finished"] in rows
     assert ["custom", "package.module:factory", "capacity", "finished"] in rows
-    assert any(row[1:] == ["width 16, depth 1", "capacity", "failed"] for row in rows)
+    assert any(row[1:] == ["C16·1", "capacity", "failed"] for row in rows)
 
 
 def test_pictures_long_verdicts_and_tables_fit_a_telephone(
@@ -162,7 +167,7 @@ def test_pictures_long_verdicts_and_tables_fit_a_telephone(
     )
     opened.page.set_viewport_size({"width": 390, "height": 800})
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
-    opened.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    unfold(opened.page)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
