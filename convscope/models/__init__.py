@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from convscope.models.orders import ORDERS as ORDERS
     from convscope.models.sides import check_sides as check_sides
     from convscope.models.sizes import parameters_of as parameters_of
+    from convscope.models.sizes import Layer as Layer
     from convscope.models.sizes import size_of as size_of
     from convscope.models.sources import check_sources as check_sources
     from convscope.models.sources import with_sources as with_sources
@@ -69,6 +70,7 @@ _HOMES = {
     "parse_model": "named",
     "place_in": "faults",
     "seeded": "building",
+    "Layer": "sizes",
     "size_of": "sizes",
     "trusting": "trust",
     "uncompiled": "copies",

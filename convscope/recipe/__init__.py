@@ -5,7 +5,7 @@ from __future__ import annotations
 from convscope.recipe.checks import hints_of
 from convscope.recipe.descriptions import described_fields
 from convscope.recipe.json_form import to_json
-from convscope.recipe.labels import hidden_of, label_of
+from convscope.recipe.labels import hidden_of, label_of, short_label_of
 from convscope.recipe.networks import ConvNet, Custom, Model, SoftmaxRegression
 from convscope.recipe.reading import model_from_json, read_recipe, recipe_from_json
 from convscope.recipe.recipe import REVISION, Kernels, Layout, Precision, Recipe
@@ -27,5 +27,6 @@ __all__ = [
     "model_from_json",
     "read_recipe",
     "recipe_from_json",
+    "short_label_of",
     "to_json",
 ]

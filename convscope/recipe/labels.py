@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from convscope.recipe.networks import ConvNet, Custom, Model, SoftmaxRegression
 
-NORMS = {"batch": "batch norm", "group": "group norm", "affine": "affine instead of norm"}
+# name in full, short name
+NORMS = {
+    "batch": ("batch norm", "bn"),
+    "group": ("group norm", "gn"),
+    "affine": ("affine instead of norm", "affine"),
+}
 
-POOLS = {"avg": "average pooling", "stride": "strided pooling", "none": "no pooling"}
+POOLS = {
+    "avg": ("average pooling", "avg"),
+    "stride": ("strided pooling", "stride"),
+    "none": ("no pooling", "no-pool"),
+}
 
 
 def label_of(model: Model) -> str:
@@ -20,34 +31,54 @@ def label_of(model: Model) -> str:
     if isinstance(model, Custom):
         return model.factory
     blocks = f"×{model.block_depth}" if model.block_depth > 1 else ""
-    parts = [f"width {model.width}", f"depth {model.depth}{blocks}"]
+    settings = (long for long, _ in _settings(model))
+    return ", ".join([f"width {model.width}", f"depth {model.depth}{blocks}", *settings])
+
+
+def short_label_of(model: Model) -> str:
+    """The same as "C16·3×2 bn skip": C and the width, the depth, the block depth, settings.
+
+    Fully connected layers before the classifier are named, too: "C16·3 h256+128".
+    """
+    if isinstance(model, SoftmaxRegression):
+        return "softmax"
+    if isinstance(model, Custom):
+        return model.factory
+    blocks = f"×{model.block_depth}" if model.block_depth > 1 else ""
+    settings = (short for _, short in _settings(model))
+    hidden = [f"h{'+'.join(map(str, model.hidden))}"] if model.hidden else []
+    return " ".join([f"C{model.width}·{model.depth}{blocks}", *settings, *hidden])
+
+
+def _settings(model: ConvNet) -> Iterator[tuple[str, str]]:
+    """(in full, short) of each setting that is not the plain network's."""
     if model.growth != 2 and model.depth > 1:
-        parts.append(f"growth {model.growth:g}")
+        yield f"growth {model.growth:g}", f"g{model.growth:g}"
     if model.kernel != 3:
-        parts.append(f"{model.kernel}×{model.kernel}")
+        yield f"{model.kernel}×{model.kernel}", f"k{model.kernel}"
     if model.dilations:
         alike = len(set(model.dilations)) == 1
-        shown = model.dilations[:1] if alike else model.dilations
-        parts.append(f"dilation {'+'.join(map(str, shown))}")
+        shown = "+".join(map(str, model.dilations[:1] if alike else model.dilations))
+        yield f"dilation {shown}", f"d{shown}"
     if model.norm != "none":
-        parts.append(NORMS[model.norm])
+        yield NORMS[model.norm]
     if model.skip and model.block_depth > 1:
-        parts.append("skip")
+        yield "skip", "skip"
     if model.pool_at == "first" and model.pool != "none":
-        parts.append("early pooling")
+        yield "early pooling", "early"
     if model.stem == "whiten":
-        parts.append("whitened")
+        yield "whitened", "white"
     if model.activation != "relu":
-        parts.append("no activation" if model.activation == "identity" else model.activation)
+        linear = model.activation == "identity"
+        yield ("no activation", "linear") if linear else (model.activation, model.activation)
     if model.pool != "max":
-        parts.append(POOLS[model.pool])
+        yield POOLS[model.pool]
     if model.head == "gap":
-        parts.append("GAP")
+        yield "GAP", "gap"
     if model.order != "natural":
-        parts.append(f"order {model.order}")
+        yield f"order {model.order}", f"order-{model.order}"
     if model.pixels != "natural":
-        parts.append("pixels permuted")
-    return ", ".join(parts)
+        yield "pixels permuted", "permuted"
 
 
 def hidden_of(model: ConvNet) -> str:

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from convscope.report.findings import Damage as Damage
     from convscope.report.findings import Finding as Finding
     from convscope.report.findings import Gallery as Gallery
+    from convscope.report.findings import Headline as Headline
+    from convscope.report.findings import Recommended as Recommended
+    from convscope.report.findings import Sized as Sized
+    from convscope.report.findings import Sure as Sure
     from convscope.report.findings import Table as Table
+    from convscope.report.findings import sure_of as sure_of
     from convscope.report.operator_charts import MEASURES as MEASURES
     from convscope.report.operator_charts import Panel as Panel
     from convscope.report.rendering import write_report as write_report
@@ -28,10 +33,15 @@ _HOMES = {
     "Drawings": "drawing",
     "Finding": "findings",
     "Gallery": "findings",
+    "Headline": "findings",
     "MEASURES": "operator_charts",
     "Panel": "operator_charts",
+    "Recommended": "findings",
+    "Sized": "findings",
+    "Sure": "findings",
     "Table": "findings",
     "configurations_table": "configurations",
+    "sure_of": "findings",
     "write_report": "rendering",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from convscope.recipe import ConvNet, Recipe
+from convscope.recipe import ConvNet, Model, Recipe
 from convscope.training import Run
 
 
@@ -40,6 +40,71 @@ class BestResult:
     smallest: Recipe
     affordable: Recipe | None
     reason: str = ""
+
+
+# how sure an answer is: a theorem, a measurement without chance, a test that would come out again,
+# one that might not, a forecast, and what is no evidence at all
+Sure = Literal["proved", "measured", "sure", "fairly sure", "forecast", "one seed", "cannot tell"]
+
+OFTEN = 0.90  # a test's word that would come out again less often is "fairly sure"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A question's answer in one sentence of at most 20 words, with its number.
+
+    sure: how sure it is, the word of the badge; why: what the badge rests on, a sentence.
+    wrong: what it would cost to be wrong, a sentence; empty where nothing is claimed.
+    """
+
+    question: str
+    text: str
+    sure: Sure
+    why: str
+    wrong: str = ""
+
+    @property
+    def told(self) -> bool:
+        """Whether anything is claimed."""
+        return self.sure not in ("one seed", "cannot tell")
+
+
+def sure_of(replication: float | None) -> Sure:
+    """The badge of a tested word, from the share of studies that would come to it again."""
+    return "sure" if replication is None or replication >= OFTEN else "fairly sure"
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """The network to take, with its test accuracy, the 95 % interval and the number of seeds.
+
+    why: why this one, a sentence.
+    """
+
+    model: Model
+    accuracy: float
+    low: float
+    high: float
+    seeds: int
+    parameters: int
+    flops: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A network of the chart of error against parameters: test errors as fractions.
+
+    zone: "too small", "enough", "larger than needed"; empty where the tests don't say.
+    """
+
+    model: Model
+    parameters: int
+    filters: int
+    error: float
+    low: float
+    high: float
+    zone: Literal["too small", "enough", "larger than needed", ""] = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +172,10 @@ class Finding:
     paragraphs: the method, each "Head. Text"; proof: the numbered steps of an argument.
     gives: what later chapters build on; it is no part of the report.
     missing: evidence that the verdict goes without, a line each.
+    headlines: the answers, a short sentence each; change: what would change the verdict.
+    lead: the chart or gallery that makes the point, by its name; the first one where it is empty.
+    explains: the heads of the paragraphs that say why it is so; the others are the method.
+    recommended: the network to take; sized: those of the chart of error against parameters.
     """
 
     name: str
@@ -123,6 +192,27 @@ class Finding:
     proof: list[str] = field(default_factory=list)
     gives: CapacityResult | BestResult | None = None
     missing: tuple[str, ...] = ()
+    headlines: tuple[Headline, ...] = ()
+    change: tuple[str, ...] = ()
+    lead: str = ""
+    explains: tuple[str, ...] = ()
+    recommended: Recommended | None = None
+    sized: tuple[Sized, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        """The short answer: that of the first headline, else the verdict."""
+        return self.headlines[0].text if self.headlines else self.verdict
+
+    @property
+    def explanation(self) -> list[str]:
+        """The paragraphs that say why it is so."""
+        return [text for text in self.paragraphs if text.partition(". ")[0] in self.explains]
+
+    @property
+    def method(self) -> list[str]:
+        """The paragraphs that say how it was found."""
+        return [text for text in self.paragraphs if text not in self.explanation]
 
     def __str__(self) -> str:
         missing = f" Missing evidence: {'; '.join(self.missing)}." if self.missing else ""
@@ -131,7 +221,9 @@ class Finding:
     def texts(self) -> Iterator[str]:
         """Every text that a reader of the chapter sees, cells of tables among them."""
         yield from (self.title, self.question, self.verdict, self.sentence)
-        yield from (*self.paragraphs, *self.proof, *self.missing)
+        yield from (*self.paragraphs, *self.proof, *self.missing, *self.change)
+        for told in self.headlines:
+            yield from (told.question, told.text, told.why, told.wrong)
         for table in self.tables:
             yield from (table.title, table.caption, *(heading for _, heading, _ in table.columns))
             yield from (v for row in table.rows for v in row.values() if isinstance(v, str))

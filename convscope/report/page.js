@@ -1,28 +1,56 @@
 "use strict";
-// Charts: each is drawn by Vega from the JSON that stands beside it. Nothing is loaded.
-for (const place of document.querySelectorAll(".chart")) {
-  const spec = JSON.parse(document.getElementById(place.dataset.spec).textContent);
-  const actions = { export: true, source: false, compiled: false, editor: false };
-  const options = { renderer: "svg", actions };
-  // Vega styles what it is given, and the place has to scroll
-  const inner = place.appendChild(document.createElement("div"));
-  vegaEmbed(inner, spec, options).then(
-    () => place.setAttribute("data-drawn", "yes"),
-    (error) => {
-      place.textContent = place.getAttribute("aria-label");
-      place.setAttribute("data-drawn", String(error));
-    },
-  );
+const root = document.documentElement;
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+const kept = (key, value) => {  // pages of files may have no storage
+  try {
+    if (value === undefined) return localStorage.getItem(key);
+    localStorage.setItem(key, value);
+  } catch { /* then nothing is remembered */ }
+  return null;
+};
+// Light and dark: the system's unless the reader has chosen.
+const system = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
+const theme = document.getElementById("theme");
+const paint = () => {
+  theme.setAttribute("aria-pressed", String(isDark()));
+  document.dispatchEvent(new Event("convscope-theme"));
+};
+theme.addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  kept("convscope-theme", root.dataset.theme);
+  paint();
+});
+system.addEventListener("change", paint);
+if (["light", "dark"].includes(kept("convscope-theme"))) {
+  root.dataset.theme = kept("convscope-theme");
+}
+theme.setAttribute("aria-pressed", String(isDark()));
+document.querySelector(".controls").hidden = false;
+// Ways to read: a reader's parts are unfolded, those of the others folded.
+const readers = all("input[name=reader]");
+const readAs = (reader) => {
+  document.body.dataset.reader = reader;
+  for (const details of all("details[data-for]")) {
+    details.open = details.dataset.for.split(" ").includes(reader);
+  }
+  kept("convscope-reader", reader);
+};
+for (const input of readers) input.addEventListener("change", () => readAs(input.value));
+const asBefore = readers.find((input) => input.value === kept("convscope-reader"));
+if (asBefore && !asBefore.checked) {
+  asBefore.checked = true;
+  readAs(asBefore.value);
 }
 // Tables: a click on a heading sorts by it, numbers as numbers; a second click turns the order
 // round. Empty cells stay last.
-for (const table of document.querySelectorAll("table.sortable")) {
+for (const table of all("table.sortable")) {
   const body = table.tBodies[0];
-  table.tHead.querySelectorAll("th").forEach((heading, column) => {
+  all("th", table.tHead).forEach((heading, column) => {
     heading.addEventListener("click", () => {
       const words = heading.classList.contains("text");
       const down = heading.getAttribute("aria-sort") === "ascending";
-      table.tHead.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
+      all("th", table.tHead).forEach((other) => other.removeAttribute("aria-sort"));
       heading.setAttribute("aria-sort", down ? "descending" : "ascending");
       const value = (row) => row.cells[column].dataset.value;
       const compare = (a, b) => {
@@ -35,16 +63,22 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
-// Long tables and the glossary are folded up, but not on paper, and not where a link leads.
-const folded = () => document.querySelectorAll("details.long:not([open])");
+// What is folded is unfolded on paper, and where a link leads.
 let unfolded = [];
-const turn = (open) => unfolded.forEach((details) => { details.open = open; });
-window.addEventListener("beforeprint", () => { unfolded = [...folded()]; turn(true); });
-window.addEventListener("afterprint", () => turn(false));
+window.addEventListener("beforeprint", () => {
+  unfolded = all("details:not([open]):not(.values)");
+  unfolded.forEach((details) => { details.open = true; });
+});
+window.addEventListener("afterprint", () => {
+  unfolded.forEach((details) => { details.open = false; });
+});
 const reveal = () => {
   const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  const details = place && place.closest("details.long");
-  if (details) { details.open = true; place.scrollIntoView(); }
+  if (!place) return;
+  for (let at = place.closest("details"); at; at = at.parentElement.closest("details")) {
+    at.open = true;
+  }
+  place.scrollIntoView();
 };
 window.addEventListener("hashchange", reveal);
 reveal();

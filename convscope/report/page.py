@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,13 @@ from convscope.errors import one_line
 from convscope.recipe import label_of, model_from_json
 from convscope.report.drawing import Drawings
 from convscope.report.files import MEASURES
-from convscope.report.findings import Finding, Table
+from convscope.report.findings import Chart, Finding, Gallery, Table
+from convscope.report.formulas import with_formulas
 from convscope.report.glossary import used
+from convscope.report.naming import Names
+from convscope.report.opening import opening_of
+from convscope.report.prose import Prose
+from convscope.words import count
 
 if TYPE_CHECKING:
     import jinja2
@@ -25,6 +31,23 @@ if TYPE_CHECKING:
 SAMPLES = 10  # of each class
 MOST_CLASSES = 20
 MOST_ROWS = 30  # a longer table is folded up
+
+# ways to read the page, each with what it unfolds
+READERS = (
+    ("student", "the assignment's questions in its order, with the reasons"),
+    ("practitioner", "which network, what it costs, how sure"),
+    ("researcher", "everything, with effect sizes, tables and the method"),
+)
+# the questions of the course (docs/assignment.md), in whose order a student reads
+ASSIGNMENT = {
+    "capacity": "Assignment: practice 1, underfitting and overfitting",
+    "best": "Assignment: practice 1, the best configuration and the trials",
+    "nonlinearity": "Assignment: practice 2, without nonlinear parts",
+    "receptive_field": "Assignment: practice 3, a large field without a cascade",
+    "convolution": "Assignment: theory 1 and 3, what a convolution is",
+    "ordering": "Assignment: theory 2, the flatten order",
+}
+THEORY = ("convolution", "ordering")
 
 
 def page_of(
@@ -41,22 +64,32 @@ def page_of(
     """
     from markupsafe import Markup
 
-    template = environment().from_string(part("page.html"))
-    page = template.render(
+    runs = tree["runs"]
+    names = Names(model_from_json(run["model"]) for run in runs)
+    glossary = used(findings.values())
+    made = environment()
+    made.filters |= filters_of(names, Prose(names, glossary))
+    page = made.get_template("page.html").render(
         about=about,
         findings=findings,
+        opening=opening_of(about, findings),
         tree=tree,
-        runs=runs_table(tree["runs"]),
-        train_samples=train_samples(tree["runs"]),
-        glossary=used(findings.values()),
+        names=names,
+        key=names.key,
+        readers=READERS,
+        assignment=ASSIGNMENT,
+        theory=THEORY,
+        runs=runs_table(runs),
+        train_samples=train_samples(runs),
+        glossary=glossary,
         most_rows=MOST_ROWS,
-        failures=[run for run in tree["runs"] if run["status"] != "finished"],
+        failures=[run for run in runs if run["status"] != "finished"],
         left_out=[one for one in tree["damaged"] if not one["trained_again"]],
         trained_again=[one for one in tree["damaged"] if one["trained_again"]],
         info=info(data),
         samples=sample_rows(data),
         style=Markup(part("page.css")),
-        script=Markup(part("page.js")),
+        script=Markup(part("page.js") + part("page_charts.js")),
         vega=Markup(vega(findings, drawings)),  # last: it may still be put together
     )
     return page.encode("utf-8", "backslashreplace")
@@ -78,7 +111,11 @@ def environment() -> jinja2.Environment:
     from markupsafe import Markup
 
     made = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("convscope.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     made.filters["cell"] = cell
     made.filters["one_line"] = one_line
@@ -86,6 +123,64 @@ def environment() -> jinja2.Environment:
     made.filters["script_json"] = lambda value: Markup(script_json(value))
     made.filters["sort_value"] = sort_value
     return made
+
+
+def filters_of(names: Names, prose: Prose) -> dict[str, Any]:
+    """The template's filters that know the study."""
+
+    def linked(text: object, chapter: str = "", formulas: bool = False) -> Any:
+        return prose.html(text, chapter, formulas)
+
+    anchors: set[str] = set()
+
+    def anchor(name: str, chapter: str) -> str:
+        """A table's place: "table-networks", of a second one so named "table-best-networks"."""
+        place = f"table-{chapter}-{name}" if f"table-{name}" in anchors else f"table-{name}"
+        anchors.add(place)
+        return place
+
+    return {
+        "anchor": anchor,
+        "prose": linked,
+        "formulas": with_formulas,
+        "plain_names": lambda text: names.plain(str(text)),
+        "short_names": names.everywhere,
+        "lead": lead_of,
+    }
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A chapter's picture that makes the point, the others, and what there is to look at closer."""
+
+    chart: Chart | None
+    gallery: Gallery | None
+    charts: list[Chart]
+    galleries: list[Gallery]
+    tables: int
+
+    @property
+    def contents(self) -> str:
+        """As "5 charts, 2 tables"."""
+        counted = ((self.charts, "chart", "charts"), (self.galleries, "gallery", "galleries"))
+        told = [count(len(shown), *words) for shown, *words in counted if shown]
+        return ", ".join([*told, *([count(self.tables, "table")] if self.tables else [])])
+
+
+def lead_of(finding: Finding) -> Lead:
+    """The picture that the finding names, else its first chart, else its first gallery."""
+    charts, galleries = list(finding.charts), list(finding.galleries)
+    named = [one for one in (*charts, *galleries) if one.name == finding.lead]
+    first = next(iter([*named, *charts, *galleries]), None)
+    chart = first if isinstance(first, Chart) else None
+    gallery = first if isinstance(first, Gallery) else None
+    return Lead(
+        chart,
+        gallery,
+        [one for one in charts if one is not chart],
+        [one for one in galleries if one is not gallery],
+        len(finding.tables),
+    )
 
 
 def script_json(value: Any) -> str:

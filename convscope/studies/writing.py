@@ -11,6 +11,7 @@ from convscope.planning import Context
 from convscope.report import Drawings, Finding, write_report
 from convscope.studies.driver import Driver
 from convscope.studies.folder import StudyFolder
+from convscope.studies.next_study import next_study
 from convscope.studies.study_json import about_json
 from convscope.training import Run
 
@@ -75,6 +76,7 @@ def save(
     assert folder.about is not None
     folder.seconds = round(folder.seconds + seconds, 1)
     folder.about = replace(folder.about, seconds=folder.seconds, complete=complete)
+    coming = next_study(context, folder.about.command, folder.seconds) if complete else None
     folder.requests = driver.recorded or driver.asked
     folder.measured = context.measured
     folder.save()
@@ -83,7 +85,7 @@ def save(
     if about.fallback:
         sentence = f"(Built-in data, because cifar10 could not be had.) {sentence}"
     runs = tuple(driver.runs.values())
-    tree = about_json(about)
+    tree = about_json(about) | {"next": coming}
     write_report(
         folder.root,
         tree,

@@ -11,6 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from convscope.chapters.best.answers import (
+    change_of,
+    headlines_of,
+    nothing_told,
+    recommended_of,
+)
 from convscope.chapters.best.choice import Selection, candidates, selection_of
 from convscope.chapters.best.clock import latencies_of, latency
 from convscope.chapters.best.compared import candidates_table, front_of, pareto_charts, rows_of
@@ -134,6 +140,7 @@ def nothing_found(
         search_tables(search),
         trial_charts(search, importance),
         strategy_of(context, search, importance, flips),
+        headlines=nothing_told(len(finals)),
     )
 
 
@@ -180,4 +187,9 @@ def finding(
         galleries=galleries,
         gives=gives,
         brief=brief_of(outcome),
+        headlines=headlines_of(outcome),
+        change=change_of(outcome, len(search.tried)),
+        lead="pareto_parameters",
+        explains=("What it can't tell", "Limits of the search"),
+        recommended=recommended_of(outcome),
     )

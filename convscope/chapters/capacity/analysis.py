@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from convscope.chapters.capacity.answers import (
+    change_of,
+    headlines_of,
+    nothing_told,
+    recommended_of,
+    sizes_of,
+)
 from convscope.chapters.capacity.charts import charts_of, networks_table
 from convscope.chapters.capacity.judgement import Judgement, judgement_of
 from convscope.chapters.capacity.plan import (
@@ -76,6 +83,12 @@ def finding(
             judgement.small.convnet, tuple(run for one in judgement.whole for run in one.runs)
         ),
         brief=brief_of(judgement),
+        headlines=headlines_of(judgement),
+        change=change_of(judgement),
+        lead="loss_filters",
+        explains=("What more would buy", "Loss and error"),
+        recommended=recommended_of(judgement),
+        sized=sizes_of(judgement),
     )
 
 
@@ -89,6 +102,7 @@ def no_finding(context: Context, pilots: Sequence[Run], sweep: Sequence[Run]) ->
         nothing_finished(context.data.name, sweep),
         {"networks": []},
         [rates_table(pilots)],
+        headlines=nothing_told(sweep),
     )
 
 

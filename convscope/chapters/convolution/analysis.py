@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from convscope.chapters.convolution.answers import change_of, headlines_of
 from convscope.chapters.convolution.charts import response_chart, shifts_chart
 from convscope.chapters.convolution.examples import counterexample_charts, save_counterexamples
 from convscope.chapters.convolution.network import NetworkMeasures, network_numbers
@@ -46,6 +47,10 @@ def finding_of(
         charts=charts,
         paragraphs=paragraphs_of(measured, check, net),
         proof=proof_of(),
+        headlines=headlines_of(check, measured, net),
+        change=change_of(),
+        lead="counterexamples",
+        explains=("Equivariant and invariant", "Edges"),
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from convscope.chapters.nonlinearity.ablation import ablation_of, numbers_of, verdict_of
+from convscope.chapters.nonlinearity.answers import change_of, headlines_of, nothing_told
 from convscope.chapters.nonlinearity.charts import (
     arms_chart,
     arms_table,
@@ -147,6 +148,10 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         paragraphs=paragraphs_of(context, ablation, measured, done, optimum, runs),
         galleries=templates(context, ablation.linear, ablation.softmax),
         brief=brief_of(ablation),
+        headlines=headlines_of(ablation),
+        change=change_of(ablation),
+        lead="factorial",
+        explains=("Why", "Softmax", "Bound", "Interaction"),
     )
 
 
@@ -154,4 +159,7 @@ def nothing_to_compare(name: str, base: ConvNet, trained: bool, pilots: Sequence
     """The finding where the ablated network or its linear network is missing, or they are one."""
     sentence = no_answer(name, base, trained)
     tables = [rates_table(pilots)] if pilots else []
-    return Finding("nonlinearity", TITLE, QUESTION, "cannot tell", sentence, {}, tables)
+    told = nothing_told(trained and not kinds_of(base))
+    return Finding(
+        "nonlinearity", TITLE, QUESTION, "cannot tell", sentence, {}, tables, headlines=told
+    )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from convscope.chapters.ordering.answers import change_of, headlines_of, nothing_told
 from convscope.chapters.ordering.charts import exact_tables, orders_chart, orders_table
 from convscope.chapters.ordering.experiment import Experiment, judged_orders
 from convscope.chapters.ordering.plan import (
@@ -62,7 +63,16 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
     others = [kind for kind in NAMES if kind in arms and kind != "natural"]
     if "natural" not in arms or not others:
         tables = [rates_table(pilots)] if pilots else []
-        return Finding("ordering", TITLE, QUESTION, "cannot tell", no_answer(name), {}, tables)
+        return Finding(
+            "ordering",
+            TITLE,
+            QUESTION,
+            "cannot tell",
+            no_answer(name),
+            {},
+            tables,
+            headlines=nothing_told(),
+        )
     differences = {kind: difference_from_natural(kind, arms) for kind in others}
     chance = chance_of(context.data)
     shown = judged_orders(arms, differences, chance)
@@ -84,6 +94,10 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         charts=[orders_chart(arms)],
         paragraphs=paragraphs_of(context, arms, differences, exact, chance),
         brief=brief_of(verdict),
+        headlines=headlines_of(largest, shown, arms, chance),
+        change=change_of(shown, arms),
+        lead="orders",
+        explains=("Proof and experiment", "Negative control", "Contrast"),
     )
 
 

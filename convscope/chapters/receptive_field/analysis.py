@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from convscope.chapters.receptive_field.answers import change_of, headlines_of
 from convscope.chapters.receptive_field.arms import Arms, head_of, is_single
 from convscope.chapters.receptive_field.charts import (
     accuracy_chart,
@@ -16,6 +17,7 @@ from convscope.chapters.receptive_field.charts import (
     sides_chart,
 )
 from convscope.chapters.receptive_field.comparisons import (
+    Question,
     chosen,
     comparisons_of,
     heads_of,
@@ -40,6 +42,7 @@ from convscope.chapters.receptive_field.words import (
     name_of,
     no_answer,
     paragraphs_of,
+    reason_of,
     sentence_of,
 )
 from convscope.errors import one_line
@@ -89,7 +92,14 @@ def finding(context: Context, arms: Arms, pilots: Sequence[Run], runs: Sequence[
     if len(found) < 2:
         tables = [rates_table(pilots)] if pilots else []
         return Finding(
-            "receptive_field", TITLE, QUESTION, "cannot tell", no_answer(name), {}, tables
+            "receptive_field",
+            TITLE,
+            QUESTION,
+            "cannot tell",
+            no_answer(name),
+            {},
+            tables,
+            headlines=headlines_of(Question("cannot tell", False, None, None, None), ""),
         )
     every = list(found.values())
     fields: dict[Model, FeatureField] = {one.model: field_of(context, one) for one in every}
@@ -117,6 +127,10 @@ def finding(context: Context, arms: Arms, pilots: Sequence[Run], runs: Sequence[
         paragraphs=paragraphs_of(context, every, told),
         galleries=field_gallery(context, every, fields),
         brief=brief_of(question),
+        headlines=headlines_of(question, reason_of(context, question)),
+        change=change_of(question),
+        lead="effects" if effects else "networks",
+        explains=("Reading it", "Heads", "Effective fields"),
     )
 
 

@@ -1,0 +1,95 @@
+"""The chapter's short answers and the network to take."""
+
+from __future__ import annotations
+
+from convscope.chapters.best.choice import MARGIN
+from convscope.chapters.best.outcome import Outcome
+from convscope.recipe import short_label_of
+from convscope.report import Headline, Recommended, Sure, sure_of
+from convscope.statistics import Configuration
+from convscope.words import texts_beside
+
+ANSWERS = texts_beside(__file__, "answers.jinja")
+
+BEST, SMALLEST = "Which network is best?", "Is a smaller one as good?"
+
+
+def nothing_told(runs: int) -> tuple[Headline, ...]:
+    """Where no run to the end has finished."""
+    return (Headline(BEST, ANSWERS.nothing(runs), "cannot tell", ""),)
+
+
+def headlines_of(outcome: Outcome) -> tuple[Headline, ...]:
+    """The best network with its accuracy, and whether a smaller one is as good."""
+    found = len(outcome.selection.found)
+    told = [best_headline(outcome)]
+    return (*told, smallest_headline(outcome)) if found > 1 and outcome.learnt else tuple(told)
+
+
+def best_headline(outcome: Outcome) -> Headline:
+    winner, found = outcome.winner, len(outcome.selection.found)
+    accuracy, near = winner.test_accuracy, len(outcome.near)
+    sure: Sure = "fairly sure" if near else "sure"
+    if not outcome.learnt or found == 1:
+        sure = "cannot tell"
+    elif accuracy.n == 1:
+        sure = "one seed"
+    return Headline(
+        BEST,
+        ANSWERS.best(short_label_of(winner.model), accuracy, outcome.learnt, outcome.chance, found),
+        sure,
+        ANSWERS.rests(outcome.learnt, near, found, accuracy.n, outcome.fresh),
+        ANSWERS.wrong(near) if found > 1 and outcome.learnt else "",
+    )
+
+
+def smallest_headline(outcome: Outcome) -> Headline:
+    small, alone = outcome.small, outcome.alone
+    word, difference = outcome.compared or ("", None)
+    sure: Sure = "cannot tell"
+    if word in ("as good", "worse"):
+        sure = sure_of(difference.replication if difference else None)
+    elif alone:
+        sure = "fairly sure" if small.val_accuracy.n > 1 else "one seed"
+    return Headline(
+        SMALLEST,
+        ANSWERS.smallest(
+            short_label_of(small.model),
+            alone,
+            word,
+            difference,
+            small.parameters,
+            outcome.winner.parameters,
+            MARGIN,
+        ),
+        sure,
+        ANSWERS.smallest_rests(alone, word, difference),
+        ANSWERS.smallest_wrong(word, MARGIN),
+    )
+
+
+def change_of(outcome: Outcome, trials: int) -> tuple[str, ...]:
+    """What would change the verdict."""
+    winner, found = outcome.winner, len(outcome.selection.found)
+    seeds = winner.test_accuracy.n
+    return (ANSWERS.change(len(outcome.near), found, trials, seeds, outcome.learnt),)
+
+
+def recommended_of(outcome: Outcome) -> Recommended | None:
+    """The smallest network where it is as good, else the winner; None where nothing learned."""
+    if not outcome.learnt:
+        return None
+    word, _ = outcome.compared or ("", None)
+    good = word == "as good" and not outcome.alone
+    one: Configuration = outcome.small if good else outcome.winner
+    accuracy = one.test_accuracy
+    return Recommended(
+        one.model,
+        accuracy.mean,
+        max(0.0, accuracy.low),
+        min(1.0, accuracy.high),
+        accuracy.n,
+        one.parameters,
+        one.flops,
+        ANSWERS.recommended(outcome.alone, word, MARGIN),
+    )

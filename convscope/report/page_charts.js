@@ -1,0 +1,185 @@
+// Charts: each is drawn by Vega from the JSON that stands beside it, when it comes near the
+// screen; the others follow while nothing else is to be done, so that paper has them all.
+// Nothing is loaded, and no text is run as a program: expressions are interpreted (ast).
+const NARROW = 640;
+const PAPER = "#12161d";
+const DARK = {
+  "#000000": "#f2f4f8", "black": "#f2f4f8", "#ffffff": PAPER, "white": PAPER,
+  "#dddddd": "#3a4452", "#eeeeee": "#252d38", "#0072B2": "#56a8e0", "#009E73": "#35c296",
+  "#D55E00": "#f0853d", "#CC79A7": "#e0a0c4", "#56B4E9": "#9ad4f5",
+};
+const LIGHT_TEXT = "#c9d0db";
+const chartWidth = () => root.clientWidth - 64;
+const specOf = (place) => JSON.parse(document.getElementById(place.dataset.spec).textContent);
+
+// Colours of a specification for dark paper.
+const darkened = (value) => {
+  if (typeof value === "string") return DARK[value] || value;
+  if (Array.isArray(value)) return value.map(darkened);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, darkened(item)]));
+};
+const darkConfig = () => {
+  const text = { labelColor: LIGHT_TEXT, titleColor: LIGHT_TEXT };
+  return {
+    axis: { ...text, gridColor: "#252d38", domainColor: "#56606e", tickColor: "#56606e" },
+    legend: text, header: text, title: { color: LIGHT_TEXT, subtitleColor: LIGHT_TEXT },
+    rule: { stroke: LIGHT_TEXT }, text: { fill: LIGHT_TEXT }, view: { stroke: "#3a4452" },
+  };
+};
+const merged = (a, b) => {
+  const out = { ...a };
+  for (const [key, value] of Object.entries(b)) {
+    const both = out[key] && typeof value === "object" && typeof out[key] === "object";
+    out[key] = both ? merged(out[key], value) : value;
+  }
+  return out;
+};
+// Panels side by side stand below each other on a narrow screen, and none is wider than it.
+const stacked = (spec, width) => {
+  const out = { ...spec };
+  if (typeof out.width === "number") out.width = Math.min(out.width, width - 110);
+  if (out.hconcat) {
+    out.vconcat = out.hconcat.map((part) => stacked(part, width));
+    delete out.hconcat;
+  } else if (out.vconcat) {
+    out.vconcat = out.vconcat.map((part) => stacked(part, width));
+  }
+  if (out.concat) {
+    const panel = 60 + Math.max(...out.concat.map((part) => (part.vconcat || [part])[0].width || 0));
+    out.columns = Math.max(1, Math.floor(width / panel));
+  }
+  if (out.facet && out.spec) {
+    const by = out.facet.column || out.facet.row || out.facet;
+    out.facet = by;
+    out.columns = 1;
+    out.spec = stacked(out.spec, width);
+  }
+  for (const channel of ["column", "facet"]) {
+    if (out.encoding && out.encoding[channel]) {
+      const { [channel]: by, ...others } = out.encoding;
+      out.encoding = { ...others, facet: { ...by, columns: 1 } };
+    }
+  }
+  return out;
+};
+const fitted = (spec) => {
+  let shown = isDark() ? darkened(spec) : spec;
+  let config = merged(shown.config || {}, { background: "transparent", aria: false });
+  if (isDark()) config = merged(config, darkConfig());
+  if (root.clientWidth < NARROW) {
+    shown = stacked(shown, chartWidth());
+    config = merged(config, { legend: { orient: "bottom", columns: 2, labelLimit: 130 } });
+  }
+  return { ...shown, config };
+};
+
+const drawings = new Map();  // chart's place -> promise of Vega's view
+const draw = (place) => {
+  if (!drawings.has(place)) {
+    const inner = document.createElement("div");  // Vega styles what it is given
+    place.replaceChildren(inner);
+    const options = { renderer: "svg", actions: false, ast: true, tooltip: { theme: "dark" } };
+    drawings.set(place, vegaEmbed(inner, fitted(specOf(place)), options).then(
+      (found) => {
+        place.dataset.drawn = "yes";
+        return found.view;
+      },
+      (error) => {
+        place.textContent = place.getAttribute("aria-label");
+        place.dataset.drawn = String(error);
+        return null;
+      },
+    ));
+  }
+  return drawings.get(place);
+};
+const places = all(".chart[data-spec]");
+const near = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) draw(entry.target);
+}, { rootMargin: "400px" });
+const later = window.requestIdleCallback || ((call) => setTimeout(call, 30));
+const rest = () => {
+  const next = places.find((place) => !drawings.has(place));
+  if (next) draw(next).then(() => later(rest));
+  else Promise.all(drawings.values()).then(() => { root.dataset.drawn = "yes"; });
+};
+const begin = () => {
+  root.dataset.charts = isDark() ? "dark" : "light";
+  places.forEach((place) => near.observe(place));
+  later(rest);
+};
+const again = () => {
+  delete root.dataset.drawn;
+  for (const [place, drawn] of drawings) {
+    drawn.then((view) => view && view.finalize());
+    near.unobserve(place);
+    delete place.dataset.drawn;
+  }
+  drawings.clear();
+  begin();
+};
+document.addEventListener("convscope-theme", again);
+let narrow = root.clientWidth < NARROW;
+window.addEventListener("resize", () => {
+  if (narrow === root.clientWidth < NARROW) return;
+  narrow = !narrow;
+  again();
+});
+begin();
+
+// A chart's values as a table, for those who cannot see it or want the figures.
+const rowsOf = (value, out = []) => {
+  if (value && typeof value === "object") {
+    if (Array.isArray(value.values)) out.push(...value.values);
+    for (const [key, item] of Object.entries(value)) {
+      if (key === "datasets") Object.values(item).forEach((rows) => out.push(...rows));
+      else if (key !== "values") rowsOf(item, out);
+    }
+  }
+  return out;
+};
+const element = (tag, text, attributes = {}) => {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+};
+const MOST = 2000;  // rows
+for (const details of all("details.values")) {
+  details.addEventListener("toggle", () => {
+    if (!details.open || details.querySelector("table")) return;
+    const rows = rowsOf(JSON.parse(document.getElementById(details.dataset.of).textContent));
+    const keys = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+    const table = document.createElement("table");
+    const head = table.createTHead().insertRow();
+    keys.forEach((key) => head.append(element("th", key, { scope: "col" })));
+    const body = table.createTBody();
+    for (const row of rows.slice(0, MOST)) {
+      const line = body.insertRow();
+      keys.forEach((key) => {
+        const value = row[key];
+        const short = typeof value === "number" ? Number(value.toPrecision(5)) : value;
+        line.append(element("td", short === null || short === undefined ? "–" : String(short)));
+      });
+    }
+    const box = element("div", "", { class: "table-scroll", tabindex: "0", role: "group",
+      "aria-label": "values of the chart" });
+    box.append(table);
+    details.append(box);
+  });
+}
+// Each chart as a file.
+for (const place of all(".save")) {
+  for (const kind of ["svg", "png"]) {
+    const button = place.appendChild(element("button", `Save as ${kind.toUpperCase()}`));
+    button.type = "button";
+    button.addEventListener("click", async () => {
+      const view = await draw(document.querySelector(`#${CSS.escape(place.dataset.of)} .chart`));
+      if (!view) return;
+      const link = element("a", "", { download: `${place.dataset.of}.${kind}` });
+      link.href = await view.toImageURL(kind, 2);
+      link.click();
+    });
+  }
+}
