@@ -26,7 +26,7 @@ from simulated import Case, Draw, Parts, real_parts
 
 from convscope.statistics.crossed_factors import crossed
 from convscope.statistics.run_comparisons import MARGINS, word_on
-from convscope.statistics.verdicts import MARGIN, decided
+from convscope.statistics.verdicts import MARGIN, decided, too_small_in
 
 ERROR = 0.05
 
@@ -84,6 +84,37 @@ def sweeps(parts: Parts) -> Iterator[Case]:
                     images,
                     sweep(parts, word, gains, seeds, images, scatter),
                 )
+
+
+def shortfall(
+    parts: Parts, gains: list[float], place: int, seeds: int, images: int, seed_sd: float
+) -> Callable[[Draw], bool]:
+    """Whether a sweep whose sizes gain so much shows the size at `place` to be too small."""
+    means = (2.0 - np.cumsum([0.0, *gains])).tolist()
+
+    def happens(draw: Draw) -> bool:
+        found = too_small_in(crossed(parts.study(means, draw, seeds, images, seed_sd)), MARGIN)
+        return found is not None and found[0] >= place
+
+    return happens
+
+
+def too_small(parts: Parts) -> Iterator[Case]:
+    """Which sizes of four are too small: the last is better by more than the margin."""
+    sd, half = parts.seed_sd, MARGIN / 2
+    truths = [
+        ("the last is better than the first by the margin", True, [half, half, 0.0], 0),
+        ("than the second by the margin, far better than the first", True, [0.5, half, half], 1),
+        ("the same, seeds scatter a quarter", True, [0.5, half, half], 1),
+        ("the last is better than the second by 4 margins", False, [0.5, *[2 * MARGIN] * 2], 1),
+        ("the last is better than the second by 7 margins", False, [0.5, 0.08, 0.06], 1),
+    ]
+    for truth, false, gains, place in truths:
+        scatter = sd / 4 if "quarter" in truth else sd
+        for seeds in (2, 3, 5):
+            for images in (1_000, 5_000):
+                happens = shortfall(parts, gains, place, seeds, images, scatter)
+                yield Case("more than", truth, false, seeds, images, happens)
 
 
 def pair(
@@ -187,6 +218,7 @@ def main() -> int:
         file=sys.stderr,
     )
     cases = [*sweeps(loss), *comparisons(parts["accuracy"]), *rising(loss), *network_words(loss)]
+    cases += too_small(loss)
     cases = [case for case in cases if options.only in case.word]
     rows: dict[tuple[str, str, bool], list[tuple[Case, float]]] = {}
     for number, case in enumerate(cases):

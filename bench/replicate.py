@@ -17,6 +17,7 @@ import itertools
 import json
 import math
 import multiprocessing
+import re
 import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -37,6 +38,9 @@ CONTRADICTIONS = (
     ("nonlinearity buys accuracy", "nonlinearity costs"),
     ("order does not matter", "a difference was found"),
 )
+
+# a width that is enough, and one that is too small
+WIDTHS = r"plateau from width (\d+)", r"more than width (\d+)"
 
 # of what a part does, a statement beside the verdict
 ROLES = ({"suffice", "needed"},)
@@ -71,6 +75,15 @@ def roles_clash(a: tuple[str, tuple[str, ...]], b: tuple[str, tuple[str, ...]]) 
     return any(part != other for part in enough for other in needed)
 
 
+def sizes_clash(a: str, b: str) -> bool:
+    """Whether one verdict says that a width is enough and the other that it is too small."""
+    enough, more = (re.fullmatch(pattern, a) for pattern in WIDTHS)
+    if enough is None and more is not None:
+        return sizes_clash(b, a) if re.fullmatch(WIDTHS[0], b) else False
+    other = re.fullmatch(WIDTHS[1], b)
+    return bool(enough and other) and int(other[1]) >= int(enough[1])
+
+
 def alike(a: dict[str, Any], b: dict[str, Any]) -> bool:
     """Whether the winners of two searches cannot be told apart, by accuracy on fresh seeds.
 
@@ -95,6 +108,8 @@ def judged(trees: list[dict[str, Any]]) -> list[dict[str, Any]]:
         common, times = Counter(words).most_common(1)[0]
         clash = [pair for pair in itertools.combinations(set(words), 2) if contradict(*pair)]
         roles = [one for one in map(role, found) if one is not None]
+        verdicts = {one["verdict"] for one in found}
+        clash += [pair for pair in itertools.combinations(verdicts, 2) if sizes_clash(*pair)]
         said = itertools.combinations(set(roles), 2)
         clash += [(f"{a}", f"{b}") for a, b in said if roles_clash(a, b)]
         winners = [one["numbers"] for one in found if "test_accuracy" in one["numbers"]]

@@ -294,6 +294,7 @@ def test_the_smallest_is_shown_to_be_within_the_margin(make_run: Maker) -> None:
         (0.1, 0.002, "still improving at width 16", "more filters still help at the most"),
         (-0.1, 0.002, "non-monotone at width 4", "more filters do not always help"),
         (0.03, 0.1, "cannot tell from 2 seeds", "it cannot be told how many filters are enough."),
+        (0.03, 0.006, "more than width 4", "networks need more than 4 filters in the first block."),
     ],
 )
 def test_the_sentence_says_how_many_filters_and_how_sure(

@@ -52,6 +52,16 @@ def test_parts_that_suffice_and_parts_that_are_needed_contradict(replicate: Modu
     assert not replicate.roles_clash(either, ("most", either[1]))
 
 
+def test_a_width_that_is_enough_and_too_small_contradict(replicate: ModuleType) -> None:
+    for a, b, clash in (
+        ("plateau from width 8", "more than width 8", True),
+        ("plateau from width 16", "more than width 8", False),
+        ("more than width 8", "more than width 16", False),
+        ("plateau from width 8", "cannot tell from 2 seeds", False),
+    ):
+        assert replicate.sizes_clash(a, b) == replicate.sizes_clash(b, a) == clash
+
+
 def tree(verdict: str, chapter: str = "capacity", **numbers: Any) -> dict[str, Any]:
     return {"chapters": {chapter: {"verdict": verdict, "numbers": numbers}}}
 

@@ -10,7 +10,7 @@ import pytest
 import convscope as cs
 from convscope.errors import UserError
 from convscope.statistics.crossed_factors import crossed
-from convscope.statistics.verdicts import MARGIN, decided, sweep_verdict
+from convscope.statistics.verdicts import MARGIN, decided, sweep_verdict, too_small_in
 
 
 def study(
@@ -29,21 +29,29 @@ def study(
 
 
 @pytest.mark.parametrize(
-    ("means", "word", "size"),
+    ("means", "word", "size", "too_small"),
     [
-        ([1.0, 0.8, 0.6, 0.4], "still improving", 8),
-        ([1.0, 0.8, 0.6, 0.6], "plateau", 4),
-        ([1.0, 0.8, 0.8, 0.8], "plateau", 2),
-        ([0.8, 0.8, 0.8], "plateau", 1),
-        ([1.0, 0.6, 0.8], "non-monotone", 4),
-        ([0.6, 0.8, 0.4], "non-monotone", 2),  # the first that is worse is named
-        ([1.0, 0.8, 0.78], "cannot tell", None),  # the last gain is the margin itself
+        ([1.0, 0.8, 0.6, 0.4], "still improving", 8, 4),
+        ([1.0, 0.8, 0.6, 0.6], "plateau", 4, 2),
+        ([1.0, 0.8, 0.8, 0.8], "plateau", 2, 1),
+        ([0.8, 0.8, 0.8], "plateau", 1, None),
+        ([1.0, 0.6, 0.8], "non-monotone", 4, 1),
+        ([0.6, 0.8, 0.4], "non-monotone", 2, 2),  # the first that is worse is named
+        ([1.0, 0.8, 0.78], "cannot tell", None, 1),  # the last gain is the margin itself
+        ([1.0, 0.98], "cannot tell", None, None),
     ],
 )
-def test_each_word(means: list[float], word: str, size: float | None) -> None:
+def test_each_word(
+    means: list[float], word: str, size: float | None, too_small: float | None
+) -> None:
     found = sweep_verdict(study(means, np.random.default_rng(1)))
-    assert (found.word, found.size) == (word, size)
-    assert str(found).startswith(word) and found.margin == MARGIN
+    assert (found.word, found.size, found.too_small) == (word, size, too_small)
+    told = f"more than {too_small:g}" if size is None and too_small else word
+    assert str(found).startswith(told) and found.margin == MARGIN
+    assert (found.shortfall is None) == (too_small is None)
+    if found.shortfall and too_small:
+        gap = means[int(math.log2(too_small))] - means[-1]
+        assert found.shortfall.low < gap < found.shortfall.high
     assert found.replication is not None and 0 <= found.replication <= 1
     if word != "cannot tell":
         assert found.replication > 0.85
@@ -68,6 +76,18 @@ def test_no_word_is_false_more_than_once_in_twenty_times(seeds: int) -> None:
     assert rate("plateau", [1.0, 1 - MARGIN, 1 - 2 * MARGIN], seeds) <= most
     assert rate("still improving", [0.8, 0.8, 0.8], seeds) <= most
     assert rate("non-monotone", [0.9, 0.85, 0.8], seeds) <= most
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_a_size_that_lacks_the_margin_alone_is_seldom_called_too_small(seeds: int) -> None:
+    """A sample of `make calibrate`: the smaller sizes are far worse, so this one is tried."""
+    draw, found = np.random.default_rng(seeds), 0
+    for _ in range(150):
+        losses = study([2.0, 1.0, 0.8, 0.8 - MARGIN], draw, seeds, 250)
+        short = too_small_in(crossed([losses[size] for size in sorted(losses)]), MARGIN)
+        assert short is not None and short[0] >= 1  # 0.22 nats are always found
+        found += short[0] == 2
+    assert found / 150 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 150)
 
 
 def test_a_gain_of_the_margin_is_no_plateau_though_no_test_finds_it() -> None:

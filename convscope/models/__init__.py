@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from convscope.models.named import parse_model as parse_model
     from convscope.models.orders import ORDERS as ORDERS
     from convscope.models.sides import check_sides as check_sides
-    from convscope.models.sizes import parameters_of as parameters_of
     from convscope.models.sizes import Layer as Layer
+    from convscope.models.sizes import parameters_of as parameters_of
     from convscope.models.sizes import size_of as size_of
     from convscope.models.sources import check_sources as check_sources
     from convscope.models.sources import with_sources as with_sources

@@ -81,7 +81,9 @@ def is_formula(word: str, within: bool) -> bool:
         return any(c in word for c in "[]")
     if marked:
         return word not in ("/", "|") and not re.fullmatch(r"\w/\w", word)
-    return word.strip("()") in LETTERS and len(word.strip("()")) == 1 or (within and word in "aAIE")
+    return (word.strip("()") in LETTERS and len(word.strip("()")) == 1) or (
+        within and word in "aAIE"
+    )
 
 
 def math(formula: str) -> Markup:

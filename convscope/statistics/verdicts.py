@@ -56,6 +56,9 @@ class SweepVerdict:
     seeds_needed: for "cannot tell", how many seeds of each size would probably settle it, if the
         differences are as they look; None where seeds do not.
     images_needed: the same for images.
+    too_small: the largest size that is shown to be too small: the loss of the last size is lower
+        by more than the margin, and so for all smaller sizes; None where not even the first is.
+    shortfall: how much higher its loss is than that of the last size.
     """
 
     word: str
@@ -65,6 +68,8 @@ class SweepVerdict:
     replication: float | None = None
     seeds_needed: int | None = None
     images_needed: int | None = None
+    too_small: float | None = None
+    shortfall: Difference | None = None
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -73,7 +78,9 @@ class SweepVerdict:
 
     def __str__(self) -> str:
         joint = {"plateau": "from", "non-monotone": "at", "still improving": "at"}.get(self.word)
-        return f"{self.word} {joint} {self.size:g}" if self.size is not None else self.word
+        if self.size is not None:
+            return f"{self.word} {joint} {self.size:g}"
+        return self.word if self.too_small is None else f"more than {self.too_small:g}"
 
 
 def sweep_verdict(losses: Mapping[S, Values], margin: float = MARGIN) -> SweepVerdict:
@@ -85,6 +92,9 @@ def sweep_verdict(losses: Mapping[S, Values], margin: float = MARGIN) -> SweepVe
     "still improving" at the largest: its loss is lower than the one before by more than the margin.
     "cannot tell": none of these.
 
+    Beside the word, `too_small`: the last size is better than these by more than the margin. Tried
+    from the smallest size upward, ends at the first that fails; 5 % for all together.
+
     losses: by size an array seeds × images of the losses of the same images; sizes mostly double.
     margin: in the unit of the losses.
 
@@ -94,19 +104,44 @@ def sweep_verdict(losses: Mapping[S, Values], margin: float = MARGIN) -> SweepVe
     arrays = [np.atleast_2d(np.asarray(losses[size], dtype=np.float64)) for size in sizes]
     check_losses(sizes, arrays, margin)
     found = crossed(arrays)
-    rule = functools.partial(decided, margin=margin)
-    word, place, difference = rule(found)
+    word, place, difference = decided(found, margin)
     last = len(sizes) - 1
+    short = too_small_in(found, margin)
     unsettled = parts_of(found, last - 1, last) if word == "cannot tell" else None
     return SweepVerdict(
         word,
         None if place is None else sizes[place],
         margin,
         difference,
-        replication(arrays, lambda one: rule(one)[:2]),
+        replication(arrays, functools.partial(said, margin=margin)),
         seeds_needed(unsettled, margin, beyond=margin),
         images_needed(unsettled, margin, beyond=margin),
+        None if short is None else sizes[short[0]],
+        None if short is None else short[1],
     )
+
+
+def said(found: Crossed, margin: float) -> tuple[str, int | None]:
+    """(word, place), as a reader is told: where no word holds, the place of what is too small."""
+    word, place, _ = decided(found, margin)
+    if place is None and (short := too_small_in(found, margin)) is not None:
+        place = short[0]
+    return word, place
+
+
+def too_small_in(found: Crossed, margin: float) -> tuple[int, Difference] | None:
+    """(place, how much higher its loss is) of the largest size shown to be too small.
+
+    A fixed sequence of tests, each at 5 %, each against the last size: so the error of all of them
+    together is 5 % (Maurer, Hothorn and Lehmacher 1995).
+    """
+    last, out = len(found.means) - 1, None
+    for i in range(last):
+        gap = found.difference(i, last)
+        if not gap.above(margin, ERROR):
+            break
+        out = i, gap
+    return out
 
 
 def check_losses(sizes: Sequence[float], arrays: Sequence[Values], margin: float) -> None:

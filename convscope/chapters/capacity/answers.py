@@ -8,13 +8,12 @@ from typing import Literal
 from convscope.chapters.capacity.judgement import (
     Judgement,
     SeriesVerdict,
-    by_image,
     sweep_name,
 )
 from convscope.chapters.capacity.plan import MARGIN
 from convscope.recipe import short_label_of
 from convscope.report import Headline, Recommended, Sized, Sure, sure_of
-from convscope.statistics import Configuration, Forecast, paired_difference
+from convscope.statistics import Configuration, Forecast
 from convscope.training import Run
 from convscope.words import texts_beside
 
@@ -42,7 +41,7 @@ def filters_headline(judgement: Judgement) -> Headline:
     verdict, sized = judgement.verdict, sized_by(judgement)
     again = verdict.found.replication if verdict.found else None
     sure: Sure = sure_of(again)
-    if verdict.word == "cannot tell":
+    if verdict.word == "cannot tell" and verdict.too_small is None:
         sure = "one seed" if verdict.seeds < 2 and verdict.widths > 2 else "cannot tell"
     return Headline(
         FILTERS,
@@ -150,24 +149,14 @@ def sizes_of(judgement: Judgement) -> tuple[Sized, ...]:
 def zone_of(judgement: Judgement, one: Configuration) -> Zone:
     """Where a network of the main series stands, as far as tests say.
 
-    A plateau says what is enough. Too small is what is shown to be worse by more than the margin
-    than the network that the verdict is about. Of the widest one, whose loss still falls, nobody
-    knows.
+    A plateau says what is enough. Too small are those that lie above the widest one's loss by more
+    than the margin, by tests that err in 5 % together. Of the widest one, whose loss still falls,
+    nobody knows.
     """
     verdict, sized = judgement.verdict, sized_by(judgement)
-    if verdict.word not in ("plateau", "still improving"):
-        return ""
-    if one.convnet.width < verdict.width:
-        return "too small" if shown_worse(one, sized, judgement.whole) else ""
-    if verdict.word == "still improving":
+    width = one.convnet.width
+    if verdict.too_small is not None and width <= verdict.too_small:
+        return "too small"
+    if verdict.word != "plateau" or width < verdict.width:
         return ""
     return "enough" if one is sized else "larger than needed"
-
-
-def shown_worse(one: Configuration, other: Configuration, every: Sequence[Configuration]) -> bool:
-    """Whether the validation loss is shown to be above the other one's by more than the margin."""
-    a, b = by_image(one), by_image(other)
-    if a is None or b is None:
-        return False
-    family = [[run.best["val_loss"] for run in n.runs] for n in every if n not in (one, other)]
-    return paired_difference(list(a), list(b), family).above(MARGIN)

@@ -39,6 +39,7 @@ class SeriesVerdict:
 
     word: plateau, non-monotone, still improving or cannot tell.
     width: that the word is about; without meaning for "cannot tell".
+    widest: the largest.
     widths: how many there are.
     seeds: of the network that has fewest.
     found: what the tests say; None where there is too little for one.
@@ -46,17 +47,28 @@ class SeriesVerdict:
 
     word: str
     width: int
+    widest: int
     widths: int
     seeds: int
     found: SweepVerdict | None = None
 
     def __str__(self) -> str:
-        """As results.json has it: "plateau from width 8", "cannot tell from 1 seed"."""
+        """As results.json has it: "plateau from width 8", "more than width 8"; without any word
+        "cannot tell from 1 seed".
+        """
         joint = {"plateau": "from", "non-monotone": "at", "still improving": "at"}.get(self.word)
         if joint:
             return f"{self.word} {joint} width {self.width}"
+        if self.too_small is not None:
+            return f"more than width {self.too_small}"
         few = count(self.widths, "width") if self.widths < 3 else count(self.seeds, "seed")
         return f"{self.word} from {few}"
+
+    @property
+    def too_small(self) -> int | None:
+        """The largest width that is shown to be too small."""
+        found = self.found
+        return None if found is None or found.too_small is None else int(found.too_small)
 
     def numbers(self) -> dict[str, Any]:
         found = self.found
@@ -67,6 +79,8 @@ class SeriesVerdict:
             "interval": list(found.interval) if found else None,
             "seeds_needed": found.seeds_needed if found else None,
             "images_needed": found.images_needed if found else None,
+            "too_small": self.too_small,
+            "shortfall": found.shortfall.numbers() if found and found.shortfall else None,
         }
 
 
@@ -181,10 +195,10 @@ def verdict_on(members: Sequence[Configuration]) -> SeriesVerdict:
     seeds, last = min(len(one.runs) for one in members), members[-1].convnet.width
     known = {width: values for width, values in losses.items() if values is not None}
     if len(members) < 3 or seeds < 2 or len(known) < len(members):
-        return SeriesVerdict("cannot tell", last, len(members), seeds)
+        return SeriesVerdict("cannot tell", last, last, len(members), seeds)
     found = sweep_verdict(known, MARGIN)
     width = last if found.size is None else int(found.size)
-    return SeriesVerdict(found.word, width, len(members), seeds, found)
+    return SeriesVerdict(found.word, width, last, len(members), seeds, found)
 
 
 def by_image(one: Configuration) -> NDArray[np.floating] | None:
