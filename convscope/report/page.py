@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,12 @@ from convscope.data import Dataset, info
 from convscope.errors import one_line
 from convscope.recipe import label_of, model_from_json
 from convscope.report.drawing import Drawings
+from convscope.report.explorer import explorer_of
 from convscope.report.files import MEASURES
 from convscope.report.findings import Finding, Table
 from convscope.report.glossary import used
+from convscope.report.playground import playground_of
+from convscope.training import Run
 
 if TYPE_CHECKING:
     import jinja2
@@ -33,11 +37,13 @@ def page_of(
     tree: dict[str, Any],
     data: Dataset,
     drawings: Drawings,
+    trained: Sequence[Run] = (),
 ) -> bytes:
     """The page as bytes of UTF-8.
 
     about: what study.json says of the study; findings: by chapter; tree: that of results.json.
     data: for the sample images; drawings: for the script that draws the charts.
+    trained: the runs with their epochs, for the explorer.
     """
     from markupsafe import Markup
 
@@ -55,6 +61,8 @@ def page_of(
         trained_again=[one for one in tree["damaged"] if one["trained_again"]],
         info=info(data),
         samples=sample_rows(data),
+        explorer=explorer_of(tree, trained, data),
+        playground=playground_of(tree),
         style=Markup(part("page.css")),
         script=Markup(part("page.js")),
         vega=Markup(vega(findings, drawings)),  # last: it may still be put together
@@ -72,13 +80,23 @@ def part(name: str) -> str:
     return (files("convscope.report") / name).read_text(encoding="utf-8")
 
 
+def included(name: str) -> str | None:
+    """A part that a template includes; None where there is none of this name."""
+    path = files("convscope.report") / name
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
 def environment() -> jinja2.Environment:
     """HTML: whatever a template shows is escaped."""
     import jinja2
     from markupsafe import Markup
 
     made = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(included),
     )
     made.filters["cell"] = cell
     made.filters["one_line"] = one_line
