@@ -159,14 +159,15 @@ document.addEventListener("DOMContentLoaded", () => {
     at("name").title = network.long;
     at("facts").replaceChildren(...facts(network).flatMap(([word, text]) =>
       [html("dt", {}, word), html("dd", {}, text)]));
-    const lines = Object.entries(SPLITS).map(([split]) => ({
-      colour: `var(--exc-${split === "val" ? "validation" : split})`, points: curve(network.runs, `${split}_loss`) }));
+    const lines = Object.keys(SPLITS).map((split) => ({
+      colour: `var(--exc-${split === "val" ? "validation" : split})`,
+      points: curve(network.runs, `${split}_loss`) }));
     const best = mean(network.runs.filter((run) => run.epochs.length)
       .map((run) => run.epochs[run.best]));
     plot(at("own"), { title: `Learning curves of ${network.name}`, height: 200,
       words: "Loss of the training, validation and test images after each epoch; " +
         `the best epoch is ${best === null ? "unknown" : Number(best.toFixed(1))}.`,
-      x: { label: `epoch, mean of ${seeds} seed${seeds > 1 ? "s" : ""}` },
+      x: { whole: true, label: `epoch, mean of ${seeds} seed${seeds > 1 ? "s" : ""}` },
       y: { label: "loss (nats)" }, lines, rule: best === null ? undefined : best });
     drawClasses(network);
     at("layers").replaceChildren(network.found ? layers(network.found)
@@ -177,13 +178,13 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 
   function facts(network) {
-    const known = (key) => [figure(network, key, "best"), figure(network, key, "last")]
-      .map((v) => told(key, v)).join(" → ");
+    const known = (key) => `${told(key, figure(network, key, "best"))}, at the last epoch ` +
+      told(key, figure(network, key, "last"));
     return [["parameters", count(network.parameters)], ["filters", count(network.filters)],
       ["FLOPs", short(network.flops)],
-      ["field", network.field === null ? "–" : `${network.found.field.join("×")} px` +
+      ["receptive field", network.field === null ? "–" : `${network.found.field.join("×")} px` +
         (network.found.whole ? " (all)" : "")],
-      ["images", count(network.images)], ["seeds", String(network.runs.length)],
+      ["training images", count(network.images)], ["seeds", String(network.runs.length)],
       ["test loss", known("test_loss")], ["test accuracy", known("test_accuracy")]];
   }
 
@@ -226,7 +227,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const names = picked.map((network) => network.name).join("; ");
     plot(at("overlay"), { title: `Learning curves: ${measure}`, height: 300, lines,
       words: names ? `Of ${names}. The table below has the values.` : "Nothing is picked.",
-      rule: when === "epoch" ? epoch : undefined, x: { label: "epoch" },
+      rule: when === "epoch" ? epoch : undefined, x: { label: "epoch", whole: true },
       y: { label: measure === "loss" ? "loss (nats)" : "accuracy",
         format: measure === "loss" ? null : (v) => `${Math.round(100 * v)} %` } });
     at("legend").replaceChildren(...picked.map((network) => {

@@ -19,6 +19,8 @@ DIGITS = 4  # of losses and accuracies
 MOST_CLASSES = 100  # with more, accuracies by class are left out
 # what differs between runs of one configuration
 SEEDS = ("seed", "subset_seed", "noise_seed")
+# how it is watched and computed: no part of a name
+UNNAMED = (*SEEDS, "evaluate", "evaluate_every", "train_sample", "threads", "kernels", "layout")
 FEW = 3  # networks that are picked at first
 
 
@@ -136,7 +138,7 @@ def named(
         alike.setdefault(name(model), []).append(i)
     added = [""] * len(entries)
     for members in alike.values():
-        keys = dict.fromkeys(key for i in members for key in flat[i] if key not in SEEDS)
+        keys = dict.fromkeys(key for i in members for key in flat[i] if key not in UNNAMED)
         differing = [key for key in keys if len({repr(flat[i].get(key)) for i in members}) > 1]
         for i in members:
             parts = [told(key, flat[i].get(key)) for key in differing]
@@ -151,8 +153,9 @@ def told(key: str, value: Any) -> str:
     """A setting in few words."""
     if key == "limit":
         return f"{value:,} images" if value else "all images"
-    shown = json.dumps(value) if isinstance(value, list | dict | bool) else value
-    return f"{key.removeprefix('model.')} {'none' if value is None else shown}"
+    words = "+".join(map(str, value)) if isinstance(value, list) else value
+    words = "none" if value is None or value == [] else words
+    return f"{key.removeprefix('model.')} {shown(words)}"
 
 
 def flattened(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ window.convscope = window.convscope || {};
   }
 
   // A scale from values to pixels with some air at both ends.
-  function scale(values, from, to, log, most) {
+  function scale(values, from, to, { log, whole }, most) {
     const known = values.filter((v) => Number.isFinite(v) && (!log || v > 0));
     let low = Math.min(...known), high = Math.max(...known);
     if (!known.length) [low, high] = [1, 2];
@@ -69,6 +69,7 @@ window.convscope = window.convscope || {};
     const place = (v) => from + ((turn(v) - a) / (b - a)) * (to - from);
     place.shows = (v) => Number.isFinite(v) && (!log || v > 0);
     let ticks = (log ? logTicks : linearTicks)(back(a), back(b), most);
+    if (whole) ticks = ticks.filter(Number.isInteger);
     if (log && ticks.length < 2) ticks = linearTicks(low, high, 3).filter((t) => t > 0);
     place.ticks = ticks;
     return place;
@@ -98,8 +99,8 @@ window.convscope = window.convscope || {};
   }
 
   // Draws spec into place, an element whose width the chart takes. spec:
-  // title, words: what the chart is and says; height, in pixels; x, y: { label, log, format, more }
-  // with further values that the axis holds.
+  // title, words: what the chart is and says; height, in pixels; x, y: { label, log, format, whole,
+  // more }, with whole where only whole numbers get a tick, more values that the axis holds.
   // lines: { points, colour, dash, width, key }; marks: { x, y, key, colour, words, picked };
   // rule: an x to mark; focus(key), pick(key): what a point does, none where it does nothing.
   function plot(place, spec) {
@@ -109,8 +110,8 @@ window.convscope = window.convscope || {};
     const all = (axis, i) => [...marks.map((m) => m[axis]), ...(spec[axis].more || []),
       ...lines.flatMap((line) => line.points.map((point) => point[i]))];
     const { top, right, bottom, left } = MARGIN;
-    const x = scale(all("x", 0), left, width - right, spec.x.log, Math.max(3, width / 90));
-    const y = scale(all("y", 1), height - bottom, top, spec.y.log, 5);
+    const x = scale(all("x", 0), left, width - right, spec.x, Math.max(3, width / 90));
+    const y = scale(all("y", 1), height - bottom, top, spec.y, 5);
     const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`,
       role: spec.pick ? "group" : "img", "aria-label": `${spec.title}. ${spec.words || ""}` });
     picture.append(svg("title", {}, spec.title), svg("desc", {}, spec.words || spec.title),
@@ -121,6 +122,10 @@ window.convscope = window.convscope || {};
     }
     for (const line of lines) {
       const points = line.points.filter(([a, b]) => x.shows(a) && y.shows(b));
+      if (points.length === 1) { // a line of one point is nothing to see
+        picture.append(svg("circle", { cx: x(points[0][0]), cy: y(points[0][1]), r: 3.5,
+          fill: line.colour, class: "ex-dot" }));
+      }
       const path = points.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`);
       picture.append(svg("polyline", { points: path.join(" "), class: "ex-line",
         "stroke-dasharray": line.dash, "stroke-width": line.width || 2, stroke: line.colour,

@@ -72,7 +72,8 @@ document.addEventListener("DOMContentLoaded", () => {
     const convolutions = found.layers.filter((row) => row.kind === "Conv2d").length;
     const field = found.field.join("×");
     const wide = found.whole || found.field.every((size, i) => size >= shape[i + 1]);
-    const sums = [["parameters", count(found.parameters), `${bytes(4 * found.parameters)} as float32`],
+    const sums = [["parameters", count(found.parameters),
+      `${bytes(4 * found.parameters)} as float32`],
       ["FLOPs of one image", short(found.flops), count(found.flops)],
       ["activations, at least", bytes(found.peak), `at ${found.peakAt}`],
       ["receptive field", `${found.field[0] === found.field[1] ? found.field[0] : field} px`,
@@ -117,7 +118,9 @@ document.addEventListener("DOMContentLoaded", () => {
         `sees ${map.field[0] === map.field[1] ? map.field[0] : map.field.join("×")} px`);
       text(x, 171, field || "", "pg-note");
       const block = found.spec.pools[i - found.stages.length + found.spec.depth - 1];
-      if (i && map.title.startsWith("block") && block > 1) text(x, 187, `pooled by ${block}`, "pg-note");
+      if (i && map.title.startsWith("block") && block > 1) {
+        text(x, 187, `pooled by ${block}`, "pg-note");
+      }
     });
     const x = step * maps.length + step / 2 + 6;
     picture.append(svg("path", { class: "pg-arrow",
@@ -125,7 +128,8 @@ document.addEventListener("DOMContentLoaded", () => {
       svg("rect", { x: x - 5, y: middle - 34, width: 10, height: 68, rx: 2, class: "pg-map" }));
     text(x, 14, found.spec.head === "gap" ? "GAP, FC" : "flatten, FC", "pg-title");
     text(x, 154, `${count(classes)} classes`, "pg-size");
-    text(x, 171, found.spec.hidden.length ? `hidden ${found.spec.hidden.join("+")}` : "", "pg-note");
+    const { hidden } = found.spec;
+    text(x, 171, hidden.length ? `hidden ${hidden.join("+")}` : "", "pg-note");
     return picture;
   }
 
@@ -174,12 +178,14 @@ document.addEventListener("DOMContentLoaded", () => {
       } });
   }
 
-  document.addEventListener("convscope:explorer", () => {
+  function begin() {
     const { explorer } = window.convscope;
     at("studied").append(...explorer.networks.filter((one) => one.model).map((one) =>
       html("option", { value: one.key }, one.name)));
     keepDrawn(at("scatter"), drawScatter);
-  });
+  }
+  if (window.convscope.explorer) begin();
+  else document.addEventListener("convscope:explorer", begin);
   document.addEventListener("convscope:picked", drawScatter);
   at("studied").addEventListener("change", () => {
     const one = at("studied").value;

@@ -1,0 +1,68 @@
+"""A page of made-up runs for the tests of its explorer and playground: no findings, no charts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import reporting
+import torch
+
+from convscope.data import Dataset
+from convscope.models import size_of
+from convscope.recipe import ConvNet
+from convscope.report.files import results
+from convscope.report.page import page_of
+from convscope.training import Run
+from convscope.training.metrics import packed
+from convscope.training.run_folder import BEST
+from convscope.training.state import RIGHT
+from convscope.training.tensor_files import write_tensors
+
+WIDTHS, DEPTHS, SEEDS = (4, 8, 16), (1, 2), (0, 1)
+
+
+def networks(make_run: Callable[..., Run]) -> list[Run]:
+    """Three widths at two depths, two seeds each; overfitting begins at the third epoch."""
+    runs = []
+    for depth in DEPTHS:
+        for width in WIDTHS:
+            model = ConvNet(width, depth)
+            size = size_of(model, (3, 8, 8), 2)
+            for seed in SEEDS:
+                level = 2 / width + 0.1 * depth + 0.01 * seed
+                run = make_run(
+                    model,
+                    [level + 0.3, level + 0.2, level + 0.1],
+                    [level + 0.4, level + 0.32, level + 0.36],
+                    seed=seed,
+                    parameters=size.parameters,
+                    accuracy=0.9 - level / 2,
+                    lr=1e-3 * depth,
+                )
+                counts = {"filters": size.filters, "flops": size.flops}
+                run.size.update(counts)
+                runs.append(run)
+    return runs
+
+
+def answer(run: Run, right: Sequence[bool]) -> None:
+    """Record which of the test images a run gets right at its best epoch."""
+    run.path.mkdir()
+    write_tensors(run.path / BEST, {f"{RIGHT}.test": packed(torch.tensor(right))}, {})
+
+
+def write(
+    path: Path, runs: Sequence[Run], told: str = reporting.HARMLESS, data: Dataset | None = None
+) -> Path:
+    """The page of these runs; told: goes to every place where a text from outside stands."""
+    data = data or reporting.made_data(("a", "b"), told)
+    about = reporting.about_of(data, told)
+    tree = tree_of(about, runs)
+    path.write_bytes(page_of(about, {}, tree, data, None, runs))  # pyright: ignore
+    return path
+
+
+def tree_of(about: dict[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
+    return results(about, {}, tuple(runs), {run.id: {"capacity": "sweep"} for run in runs}, "end")
