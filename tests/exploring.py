@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from convscope.data import Dataset
 from convscope.models import size_of
-from convscope.recipe import ConvNet
+from convscope.recipe import ConvNet, Recipe
 from convscope.report.files import results
 from convscope.report.page import page_of
 from convscope.training import Run
@@ -21,35 +21,42 @@ from convscope.training.state import RIGHT
 from convscope.training.tensor_files import write_tensors
 
 WIDTHS, DEPTHS, SEEDS = (4, 8, 16), (1, 2), (0, 1)
+SHAPE, CLASSES = (3, 8, 8), 2  # of the images that `reporting` makes up
 
 
-def networks(make_run: Callable[..., Run]) -> list[Run]:
+def networks(folder: Path) -> list[Run]:
     """Three widths at two depths, two seeds each; overfitting begins at the third epoch."""
     runs = []
     for depth in DEPTHS:
         for width in WIDTHS:
-            model = ConvNet(width, depth)
-            size = size_of(model, (3, 8, 8), 2)
             for seed in SEEDS:
                 level = 2 / width + 0.1 * depth + 0.01 * seed
-                run = make_run(
-                    model,
-                    [level + 0.3, level + 0.2, level + 0.1],
-                    [level + 0.4, level + 0.32, level + 0.36],
-                    seed=seed,
-                    parameters=size.parameters,
-                    accuracy=0.9 - level / 2,
-                    lr=1e-3 * depth,
-                )
-                counts = {"filters": size.filters, "flops": size.flops}
-                run.size.update(counts)
-                runs.append(run)
+                train = [level + 0.3, level + 0.2, level + 0.1]
+                val = [level + 0.4, level + 0.32, level + 0.36]
+                recipe = Recipe(model=ConvNet(width, depth), seed=seed, lr=1e-3 * depth)
+                runs.append(run_of(folder, recipe, train, val, 0.9 - level / 2))
     return runs
+
+
+def run_of(
+    folder: Path, recipe: Recipe, train: list[float], val: list[float], accuracy: float = 0.5
+) -> Run:
+    """A run as it would be read from disk, with its network's true sizes."""
+    losses = zip(train, val, val, strict=True)
+    rows = []
+    for epoch, values in enumerate(losses, 1):
+        row: dict[str, float] = {"epoch": epoch, "seconds": 1.0}
+        for split, value in zip(("train", "val", "test"), values, strict=True):
+            row |= {f"{split}_loss": value, f"{split}_accuracy": accuracy + 0.01 * epoch}
+        rows.append(row)
+    size = size_of(recipe.model, SHAPE, CLASSES)
+    counts = {key: getattr(size, key) for key in ("filters", "parameters", "flops")}
+    return Run(folder / recipe.id, recipe, tuple(rows), "finished", counts, 1.0 * len(rows))
 
 
 def answer(run: Run, right: Sequence[bool]) -> None:
     """Record which of the test images a run gets right at its best epoch."""
-    run.path.mkdir()
+    run.path.mkdir(exist_ok=True)
     write_tensors(run.path / BEST, {f"{RIGHT}.test": packed(torch.tensor(right))}, {})
 
 

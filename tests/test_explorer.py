@@ -7,7 +7,7 @@ import re
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import exploring
 import pytest
@@ -16,7 +16,7 @@ from browsing import Opened
 
 from convscope.models import build, size_of
 from convscope.probes import receptive_field
-from convscope.recipe import ConvNet, label_of
+from convscope.recipe import ConvNet, Recipe, label_of
 from convscope.report.explorer import explorer_of
 from convscope.report.page import part
 from convscope.training import Run
@@ -25,14 +25,19 @@ PARTS = ("explorer", "explorer_plot", "explorer_runs", "playground", "playground
 MOST_BYTES = 60_000
 
 
-@pytest.fixture
-def runs(make_run: Callable[..., Run]) -> list[Run]:
-    return exploring.networks(make_run)
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    return exploring.networks(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def page_file(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exploring.write(tmp_path_factory.mktemp("page") / "page.html", runs)
 
 
 @pytest.fixture
-def opened(runs: list[Run], tmp_path: Path, show: Callable[[Path], Opened]) -> Opened:
-    return show(exploring.write(tmp_path / "page.html", runs))
+def opened(page_file: Path, show: Callable[[Path], Opened]) -> Opened:
+    return show(page_file)
 
 
 def words(page: Any, place: str = "#ex-chart") -> dict[str, str]:
@@ -187,7 +192,9 @@ def test_texts_from_outside_stay_texts_and_nothing_is_sent(
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_fits_a_telephone_in_both_themes(opened: Opened, theme: str) -> None:
+def test_it_fits_a_telephone_in_both_themes(
+    opened: Opened, theme: Literal["light", "dark"]
+) -> None:
     page = opened.page
     page.emulate_media(color_scheme=theme)
     page.set_viewport_size({"width": 390, "height": 800})
@@ -218,13 +225,13 @@ def test_the_scripts_are_small_and_load_nothing() -> None:
         assert not re.search(r"\beval\(|new Function|fetch\(|XMLHttp|import\(|innerHTML", text)
 
 
-def test_the_data_are_compact_and_true(make_run: Callable[..., Run]) -> None:
+def test_the_data_are_compact_and_true(tmp_path: Path) -> None:
     data = reporting.made_data(("a", "b"), "plain")
     about = reporting.about_of(data, "plain")
     model = ConvNet(4, 1)
     losses = [1.23456789, 0.000123456789, float("nan")]
-    few = make_run(model, losses, losses, limit=4, seed=1)
-    whole = make_run(model, [2.0], [1.0])
+    few = exploring.run_of(tmp_path, Recipe(model=model, limit=4, seed=1), losses, losses)
+    whole = exploring.run_of(tmp_path, Recipe(model=model), [2.0], [1.0])
     tree = explorer_of(exploring.tree_of(about, [few, whole]), [few, whole], data)
     json.dumps(tree, allow_nan=False)
     assert [one["name"] for one in tree["networks"]] == [

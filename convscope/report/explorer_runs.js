@@ -52,7 +52,8 @@ document.addEventListener("convscope:explorer", () => {
   }
 
   function filter() {
-    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean).map(condition);
+    const typed = search.value.toLowerCase().match(/"[^"]*"|[^\s"]+/g) || [];
+    const words = typed.map((word) => condition(word.replaceAll('"', "")));
     let shown = 0;
     for (const one of rows.values()) {
       const fits = words.every((word) => word(one)) && (!only.checked || one.box.checked);
@@ -75,9 +76,9 @@ document.addEventListener("convscope:explorer", () => {
     html("div", { class: "ex-bar", id: "ex-tools" },
       html("label", {}, "Filter ", search),
       html("label", {}, only, " only picked runs"), none, counted),
-    html("p", { class: "note" }, "Each word must stand in the row; a comparison is a heading, " +
-      "a sign and a number: test-accuracy>70%. A box picks a run for the curves and for the " +
-      "comparison below the table."));
+    html("p", { class: "note" }, "Each word, or \"words in quotes\", must stand in the row; a " +
+      "comparison is a heading, a sign and a number: test-accuracy>70%. A box picks a run for " +
+      "the curves and for the comparison below the table."));
   place.after(
     html("h3", {}, "What the picked runs have in common, and what not"),
     html("div", { class: "ex-bar" },
