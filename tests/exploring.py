@@ -34,7 +34,7 @@ def networks(folder: Path) -> list[Run]:
                 train = [level + 0.3, level + 0.2, level + 0.1]
                 val = [level + 0.4, level + 0.32, level + 0.36]
                 recipe = Recipe(model=ConvNet(width, depth), seed=seed, lr=1e-3 * depth)
-                runs.append(run_of(folder, recipe, train, val, 0.9 - level / 2))
+                runs.append(run_of(folder, recipe, train, val, 0.893 - level / 2))
     return runs
 
 

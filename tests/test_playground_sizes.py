@@ -124,7 +124,7 @@ def peak_of(net: nn.Module, shape: tuple[int, int, int]) -> int:
 
 def hold_skip(block: Block, held: list[Tensor]) -> None:
     """While a block runs, `held` has what its skip adds, from the convolution that follows on."""
-    calls: list[Tensor] = []
+    calls: list[Any] = []
     block.register_forward_pre_hook(lambda *_: calls.clear())
     block.act.register_forward_hook(lambda _m, _i, out: calls.append(out))
     for conv in block.convs[1:]:

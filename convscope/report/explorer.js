@@ -12,9 +12,9 @@ document.addEventListener("DOMContentLoaded", () => {
   const isAccuracy = (key) => key.endsWith("accuracy");
   const told = (key, v) => (v == null ? "–" : isAccuracy(key) ? percent(v) : v.toFixed(3));
   const named = [...data.colours.entries(), ...Object.entries(data.splits)];
-  for (const [name, tone] of named) { // --ex-mix says how much white dark ground needs
+  for (const [name, tone] of named) { // on dark ground with some white
     document.documentElement.style.setProperty(
-      `--exc-${name}`, `color-mix(in oklab, ${tone} var(--ex-mix), white)`);
+      `--exc-${name}`, `light-dark(${tone}, color-mix(in oklab, ${tone} 68%, white))`);
   }
 
   // --- networks: their runs, sizes, figures

@@ -62,7 +62,12 @@ def explorer_of(
             for entry in entries
         ],
         "settings": settings(entries),
-        "picked": picked(networks, [chosen.get(best.get(key)) for key in ("smallest", "winner")]),
+        "picked": picked(
+            networks,
+            entries,
+            list(chosen.values()),
+            [chosen.get(best.get(key)) for key in ("smallest", "winner")],
+        ),
     }
 
 
@@ -217,8 +222,23 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def picked(networks: Sequence[Mapping[str, Any]], wanted: Sequence[int | None]) -> list[int]:
-    """The networks that are picked at first: those that the study chose, then the extremes."""
+def picked(
+    networks: Sequence[Mapping[str, Any]],
+    entries: Sequence[Mapping[str, Any]],
+    numbers: Sequence[int],
+    wanted: Sequence[int | None],
+) -> list[int]:
+    """The networks that are picked at first.
+
+    Those that the study chose, or else that of the run of lowest validation loss; then the largest
+    and the smallest one.
+
+    entries: the runs of results.json; numbers: for each the index of its network.
+    wanted: what the study chose, as far as it did.
+    """
+    losses = [(entry["best"] or {}).get("val_loss") for entry in entries]
+    known = [(loss, i) for loss, i in zip(losses, numbers, strict=True) if loss is not None]
+    best = [min(known)[1]] if known else []
     order = sorted(range(len(networks)), key=lambda i: networks[i]["size"][1])
-    several = [i for i in wanted if i is not None] + order[-1:] + order[:1]
+    several = [i for i in wanted if i is not None] + best + order[-1:] + order[:1]
     return list(dict.fromkeys(several))[:FEW]

@@ -79,7 +79,8 @@ document.addEventListener("convscope:explorer", () => {
     html("p", { class: "note" }, "Each word, or \"words in quotes\", must stand in the row; a " +
       "comparison is a heading, a sign and a number: test-accuracy>70%. A box picks a run for " +
       "the curves and for the comparison below the table."));
-  place.after(
+  const caption = place.parentNode.querySelector(":scope > p.caption");
+  (caption || place).after(
     html("h3", {}, "What the picked runs have in common, and what not"),
     html("div", { class: "ex-bar" },
       html("label", {}, all, " also what is the same")), differences);
