@@ -73,3 +73,18 @@ def write(
 
 def tree_of(about: dict[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
     return results(about, {}, tuple(runs), {run.id: {"capacity": "sweep"} for run in runs}, "end")
+
+
+def name_in(page: Any, model: ConvNet) -> str:
+    """What a page calls the network of these tests that has this model's width and depth."""
+    return page.evaluate(
+        """([width, depth]) => convscope.explorer.networks.find(
+          ({ model }) => model.width === width && model.depth === depth).name""",
+        [model.width, model.depth],
+    )
+
+
+def point(page: Any, width: int, depth: int, chart: str = "#ex-chart") -> Any:
+    """A network's point in a chart."""
+    name = name_in(page, ConvNet(width, depth))
+    return page.locator(f"{chart} [aria-label^='{name}:']")

@@ -60,8 +60,9 @@ def choose(page: Any, **chosen: str) -> None:
 def test_the_chart_shows_what_its_controls_say(opened: Opened, runs: list[Run]) -> None:
     page = opened.page
     model = ConvNet(8, 2)
-    name, size = label_of(model), size_of(model, (3, 8, 8), 2)
-    assert set(words(page)) == {label_of(ConvNet(w, d)) for w in (4, 8, 16) for d in (1, 2)}
+    name, size = exploring.name_in(page, model), size_of(model, (3, 8, 8), 2)
+    models = [ConvNet(w, d) for w in exploring.WIDTHS for d in exploring.DEPTHS]
+    assert set(words(page)) == {exploring.name_in(page, one) for one in models}
     field = max(receptive_field(build(model, (3, 8, 8), 2), (3, 8, 8))[-3].sizes)
     for x, value in (
         ("parameters", f"{size.parameters:,} learnable parameters"),
@@ -94,11 +95,15 @@ def test_epochs_are_stepped_through(opened: Opened, runs: list[Run]) -> None:
     assert page.locator("#ex-epoch-out").text_content() == "1"
     assert page.locator("#ex-when").input_value() == "epoch"
     for model in (ConvNet(4, 1), ConvNet(16, 2)):
-        assert words(page)[label_of(model)].endswith(f" {mean(runs, model, 0, 'val_loss'):.3f}")
+        assert words(page)[exploring.name_in(page, model)].endswith(
+            f" {mean(runs, model, 0, 'val_loss'):.3f}"
+        )
     assert "at epoch 1" in page.locator("#ex-values caption").inner_text()
     page.locator("#ex-epoch").press("ArrowRight")
     model = ConvNet(4, 1)
-    assert words(page)[label_of(model)].endswith(f" {mean(runs, model, 1, 'val_loss'):.3f}")
+    assert words(page)[exploring.name_in(page, model)].endswith(
+        f" {mean(runs, model, 1, 'val_loss'):.3f}"
+    )
     assert page.locator("#ex-overlay .ex-rule").count() == 1
 
 
@@ -127,9 +132,10 @@ def test_the_keyboard_goes_from_network_to_network_and_picks(opened: Opened) -> 
 
 def test_one_network_has_one_colour_everywhere(opened: Opened) -> None:
     page = opened.page
-    page.locator("#ex-chart [aria-label^='width 8, depth 2:']").focus()
+    exploring.point(page, 8, 2).focus()
     page.locator("#ex-pick").click()
-    key = page.locator("#ex-legend button", has_text="width 8, depth 2").get_attribute("data-key")
+    name = exploring.name_in(page, ConvNet(8, 2))
+    key = page.locator("#ex-legend button", has_text=name).get_attribute("data-key")
     colours = page.evaluate(
         """(key) => [
           ...[...document.querySelectorAll(`#ex-chart circle[data-key='${key}'],
@@ -156,8 +162,9 @@ def test_one_network_is_shown_whole(
     exploring.answer(members[0], [True, True] * 4)  # the labels alternate
     exploring.answer(members[1], [True, False] * 4)
     page = show(exploring.write(tmp_path / "page.html", runs, data=data)).page
-    page.locator("#ex-chart [aria-label^='width 8, depth 2:']").hover()
-    assert page.locator("#ex-name").text_content() == "width 8, depth 2"
+    exploring.point(page, 8, 2).hover()
+    assert page.locator("#ex-name").text_content() == exploring.name_in(page, ConvNet(8, 2))
+    assert page.locator("#ex-name").get_attribute("title") == label_of(ConvNet(8, 2))
     assert page.locator("#ex-own polyline").count() == 3
     page.locator("#explorer summary", has_text="class").click()
     assert page.locator("#ex-classes li").all_inner_texts() == ["bee\n50.0 %", "ant\n100.0 %"]
@@ -171,7 +178,7 @@ def test_one_network_is_shown_whole(
         [f"{row.name} {row.kind}", "×".join(map(str, row.shape)), f"{row.parameters:,}"]
         for row in rows
     ]
-    page.locator("#ex-chart [aria-label^='width 4, depth 1:']").hover()
+    exploring.point(page, 4, 1).hover()
     assert page.locator("#ex-classes li").count() == 0
     assert "not recorded" in page.locator("#ex-classes-note").inner_text()
 
@@ -185,7 +192,7 @@ def test_texts_from_outside_stay_texts_and_nothing_is_sent(
     opened = show(exploring.write(tmp_path / "page.html", runs, nasty, data))
     page = opened.page
     page.locator("#explorer summary", has_text="class").click()
-    page.locator("#ex-chart [aria-label^='width 4, depth 1:']").hover()
+    exploring.point(page, 4, 1).hover()
     assert nasty in page.locator("#ex-classes").inner_text()
     assert page.locator("img[src=x]").count() == 0
     assert opened.errors == [] and len(opened.requests) == 1

@@ -131,7 +131,7 @@ def test_sorting_keeps_the_boxes_with_their_runs(opened: Opened, runs: list[Run]
     page.locator("#table-runs thead button", has_text="parameters").click()
     assert page.get_by_label(f"Compare run {runs[2].id}").is_checked()
     row = page.locator("#table-runs tbody tr", has=page.locator("input:checked"))
-    assert row.locator("td").first.get_attribute("data-value") == runs[2].id
+    assert row.locator("th, td").first.get_attribute("data-value") == runs[2].id
 
 
 def test_it_is_used_on_a_telephone(opened: Opened, runs: list[Run]) -> None:

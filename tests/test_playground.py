@@ -13,7 +13,7 @@ from browsing import Opened
 
 from convscope.errors import UserError
 from convscope.models import check_sides, size_of
-from convscope.recipe import ConvNet, Recipe, label_of
+from convscope.recipe import ConvNet, Recipe
 from convscope.report.playground import playground_of
 from convscope.training import Run
 
@@ -127,11 +127,11 @@ def test_a_network_of_the_study_sets_the_controls(opened: Opened) -> None:
     page = opened.page
     for model in (ConvNet(4, 2), ConvNet(8, 1)):
         size = size_of(model, SHAPE, CLASSES)
-        page.locator("#pg-studied").select_option(label=label_of(model))
+        page.locator("#pg-studied").select_option(label=exploring.name_in(page, model))
         assert page.locator("[name=width]").input_value() == str(model.width)
         assert page.locator("[name=depth]").input_value() == str(model.depth)
         assert sums(page)["parameters"] == f"{size.parameters:,}"
-    point = page.locator("#pg-scatter [aria-label^='width 16, depth 1:']")
+    point = exploring.point(page, 16, 1, "#pg-scatter")
     assert page.locator("#pg-scatter .ex-mark").count() == 6
     point.focus()
     page.keyboard.press("Enter")

@@ -17,7 +17,9 @@ document.addEventListener("convscope:explorer", () => {
     const box = html("input", { type: "checkbox", "aria-label": `Compare run ${id}` });
     const swatch = html("i", { class: "ex-swatch" });
     cell.prepend(box, swatch);
-    rows.set(id, { row, box, swatch, index, text: row.textContent.toLowerCase() });
+    const { name, long } = networks[runs[index].of];
+    const text = `${row.textContent} ${name} ${long}`.toLowerCase();
+    rows.set(id, { row, box, swatch, index, text });
   }
   const byIndex = new Map([...rows.values()].map((one) => [one.index, one]));
   // one listener for all boxes
