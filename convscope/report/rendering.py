@@ -43,7 +43,7 @@ def write_report(
     for finding in findings.values():
         drawings.add(finding)
     tree = results(about, findings, runs, used, sentence, damaged)
-    page = page_of(about, findings, tree, data, drawings)  # while the last charts are drawn
+    page = page_of(about, findings, tree, data, drawings, runs)  # while the last charts are drawn
     write_charts(root / "charts", findings, drawings)
     write_csv(root / "results.csv", tree["runs"])
     write_results(root / "results.json", tree)
