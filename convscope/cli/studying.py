@@ -147,15 +147,26 @@ def _tell(result: Study, as_json: bool) -> None:
 
 
 def report(
-    study: Annotated[Path, typer.Argument(help="The folder of a study.")], trust: Trust = False
+    study: Annotated[Path, typer.Argument(help="The folder of a study.")],
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print report.pdf, too, by an installed browser.")
+    ] = False,
+    trust: Trust = False,
 ) -> None:
     """Write a study's report again, without training."""
     if not (study / "study.json").exists():
         raise UserError(f"study {one_line(study)}: no study.json there; name a study's folder")
     from convscope import studies
+    from convscope.report import check_browser, print_pdf
     from convscope.studies.trackers import Sayer
 
-    conclude(studies.render(study, Sayer(say), trust), print)
+    if pdf:
+        check_browser(study / "report.html")
+    rendered = studies.render(study, Sayer(say), trust)
+    if pdf:
+        print_pdf(study / "report.html", study / "report.pdf")
+        say(f"pdf: {one_line(study / 'report.pdf')}")
+    conclude(rendered, print)
 
 
 def conclude(result: Study, state: Callable[[str], None]) -> None:
