@@ -87,5 +87,3 @@ def test_what_is_not_known_goes_the_usual_way(
     np.savez(data, **arrays)
     changed = json.loads(cli("train", data, "--out", out, "--json", *OPTIONS).out)
     assert found[-1] is None and changed["id"] not in (first["id"], other["id"])
-
-

@@ -14,7 +14,6 @@ from convscope.cli.options import Data, Json, Track, restrict_kernels
 from convscope.cli.printing import print_epoch, say, show
 from convscope.cli.recipe_options import MEASURED, given_fields, with_recipe_options
 from convscope.cli.refusals import folder_of, refuse, refuse_tracker
-from convscope.errors import UserError
 from convscope.recipe import Recipe, read_recipe
 from convscope.recipes import NAMED, named
 from convscope.words import listed
@@ -55,7 +54,8 @@ def train(
     refuse_tracker(track)
     refuse(with_model(replace(drafted(recipe), **given), model))
     if (done := known_run(recipe, model, given, folder)) is not None:
-        return told(done, as_json)
+        told(done, as_json)
+        return
     base, loaded = starting_point(recipe, given)
     from convscope.studies import trackers
     from convscope.training import check_device, keep_freed_memory
@@ -84,7 +84,9 @@ def told(run: Run, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def known_run(source: str | None, model: str | None, given: dict[str, Any], out: Path) -> Run | None:
+def known_run(
+    source: str | None, model: str | None, given: dict[str, Any], out: Path
+) -> Run | None:
     """The finished run that is asked for, found without torch; None where that is not known.
 
     source: what --recipe names: a file, a named recipe, or None for the default recipe.
@@ -164,12 +166,14 @@ def measured(recipe: Recipe, given: Collection[str]) -> Recipe:
     given: fields that stay. The first three are measured together: where one of them is given
         and is not the fastest, the other two stay as well, at defaults that suit each other.
     """
-    from convscope.machine import Numerics, best_numerics, best_threads
+    from convscope.machine import Numerics, best_numerics, best_threads, recalled
 
     if not set(NUMERICS) <= set(given):
         if "kernels" in given and recipe.kernels == "library":
             restrict_kernels(recipe.kernels)
-        best = best_numerics(recipe.device)
+        device = recipe.device
+        name = f"numerics {device}"
+        best = recalled(name, lambda: best_numerics(device), lambda tree: Numerics(**tree))
         found: dict[str, Any] = {name: getattr(best, name) for name in NUMERICS}
         if all(getattr(recipe, name) == found[name] for name in NUMERICS if name in given):
             recipe = replace(recipe, **found)
