@@ -293,11 +293,12 @@ def test_where_not_even_one_can_be_asked_well_it_is_asked_on_little(tmp_path: Pa
 def test_a_long_start_leaves_less(tmp_path: Path) -> None:
     context = context_of(("ordering",))
     costs = costs_of(context)
-    budget = OVERHEAD + CHAPTER_OVERHEAD + cost_of(BudgetFit(), context, costs) + 1.0
+    training = cost_of(BudgetFit(), context, costs)
+    budget = OVERHEAD + CHAPTER_OVERHEAD + training + 1.0
     (tmp_path / "late").mkdir()
     late = StudyFolder.open(tmp_path / "late")
     assert studies.fitted(StudyFolder.open(tmp_path), context, costs, budget, 1, Told()).fit.whole
-    spent = OVERHEAD + 30.0
+    spent = OVERHEAD - AFTER + 0.5 * training
     fit = studies.fitted(late, context, costs, budget, 1, Told(), spent).fit
     assert not fit.whole
     assert spent + AFTER + CHAPTER_OVERHEAD + cost_of(fit, context, costs) <= budget
