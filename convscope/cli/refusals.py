@@ -58,10 +58,14 @@ def refuse_device(name: str) -> None:
     shown = f"device {one_line(name)!r}"
     if not DEVICE.fullmatch(name):
         raise UserError(f"{shown}: write auto, cpu, cuda, cuda:N or mps")
-    linux = sys.platform.startswith("linux")
-    no_gpu = linux and not any(os.path.lexists(path) for path in DRIVERS)
-    if (name.startswith("cuda") and no_gpu) or (name == "mps" and sys.platform != "darwin"):
+    if (name.startswith("cuda") and has_no_gpu()) or (name == "mps" and sys.platform != "darwin"):
         raise UserError(f"{shown}: this machine has cpu")
+
+
+def has_no_gpu() -> bool:
+    """Whether it is known, without torch, that no GPU can be used: no driver is loaded."""
+    linux = sys.platform.startswith("linux")
+    return linux and not any(os.path.lexists(path) for path in DRIVERS)
 
 
 def refuse_factory(model: Model) -> None:

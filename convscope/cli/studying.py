@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +25,7 @@ from convscope.cli.options import (
 )
 from convscope.cli.printing import say
 from convscope.cli.refusals import folder_of, refuse_device, refuse_tracker
-from convscope.cli.start import typed
+from convscope.cli.start import BEGAN, typed
 from convscope.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ Silence = Annotated[
         show_default="50 times what an epoch takes, at least 15m",
     ),
 ]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Show no progress, only what failed and what was found.")
+]
 Minutes = Annotated[float | None, typer.Option(help="Minutes of the search, at most.")]
 
 
@@ -84,6 +87,7 @@ def study(
     minutes: Minutes = None,
     track: Track = None,
     silence: Silence = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Train, judge and write one report on a data set.
@@ -114,23 +118,24 @@ def study(
         track=track,
         command=typed(),
         silence=None if silence is None else parse_budget(silence, "silence"),
+        began=BEGAN,
     )
     check(asked)
     folder_of("runs" if out is None else out)
     if data is not None:
         check_there(data, Options.of(asked))
-    _carry_out(asked, as_json)
+    _carry_out(asked, as_json, quiet)
 
 
-def _carry_out(asked: StudyRequest, as_json: bool) -> None:
+def _carry_out(asked: StudyRequest, as_json: bool, quiet: bool) -> None:
     """Conduct the study, show how far it is, and print what came out."""
     from convscope import studies
     from convscope.studies import progress
     from convscope.training import keep_freed_memory
 
     keep_freed_memory()
-    watcher = progress.watcher()
-    with watcher if isinstance(watcher, progress.Bar) else contextlib.nullcontext():
+    watcher = progress.watcher(quiet)
+    with watcher if isinstance(watcher, AbstractContextManager) else nullcontext():
         result = studies.conduct(asked, watcher)
     _tell(result, as_json)
 
@@ -147,15 +152,26 @@ def _tell(result: Study, as_json: bool) -> None:
 
 
 def report(
-    study: Annotated[Path, typer.Argument(help="The folder of a study.")], trust: Trust = False
+    study: Annotated[Path, typer.Argument(help="The folder of a study.")],
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print report.pdf, too, by an installed browser.")
+    ] = False,
+    trust: Trust = False,
 ) -> None:
     """Write a study's report again, without training."""
     if not (study / "study.json").exists():
         raise UserError(f"study {one_line(study)}: no study.json there; name a study's folder")
     from convscope import studies
+    from convscope.report import check_browser, print_pdf
     from convscope.studies.trackers import Sayer
 
-    conclude(studies.render(study, Sayer(say), trust), print)
+    if pdf:
+        check_browser(study / "report.html")
+    rendered = studies.render(study, Sayer(say), trust)
+    if pdf:
+        print_pdf(study / "report.html", study / "report.pdf")
+        say(f"pdf: {one_line(study / 'report.pdf')}")
+    conclude(rendered, print)
 
 
 def conclude(result: Study, state: Callable[[str], None]) -> None:

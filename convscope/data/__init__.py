@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from convscope.data.outline import check_there as check_there
     from convscope.data.outline import outline_of as outline_of
     from convscope.data.resolving import names as names
+    from convscope.data.stored import stored_hash as stored_hash
 
 _HOMES = {
     "DataUnavailable": "known",
@@ -41,6 +42,7 @@ _HOMES = {
     "names": "resolving",
     "near_duplicates": "alike",
     "outline_of": "outline",
+    "stored_hash": "stored",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

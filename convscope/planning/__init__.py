@@ -9,7 +9,10 @@ from convscope import lazily
 if TYPE_CHECKING:
     from convscope.planning.budgets import CHAPTER_OVERHEAD as CHAPTER_OVERHEAD
     from convscope.planning.budgets import OVERHEAD as OVERHEAD
+    from convscope.planning.budgets import check_budget as check_budget
     from convscope.planning.budgets import duration as duration
+    from convscope.planning.budgets import ever_fewer as ever_fewer
+    from convscope.planning.budgets import last_levels as last_levels
     from convscope.planning.budgets import levels as levels
     from convscope.planning.budgets import parse_budget as parse_budget
     from convscope.planning.context import BudgetFit as BudgetFit
@@ -74,10 +77,13 @@ _HOMES = {
     "base_recipe": "epochs",
     "check_search": "search_request",
     "describe_configuration": "search_space",
+    "check_budget": "budgets",
     "duration": "budgets",
+    "ever_fewer": "budgets",
     "epochs_of": "epochs",
     "epochs_to_turn": "epochs",
     "leaves_room": "epochs",
+    "last_levels": "budgets",
     "levels": "budgets",
     "nested_subsets": "epochs",
     "parse_budget": "budgets",

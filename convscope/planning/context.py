@@ -21,11 +21,13 @@ class BudgetFit:
     epochs: factor on epochs and on the search's trials.
     images: factor on training images.
     seeds: the most seeds; None: as many as asked.
+    chapters: the questions that are asked; None: all that the user named.
     """
 
     epochs: float = 1.0
     images: float = 1.0
     seeds: int | None = None
+    chapters: tuple[str, ...] | None = None
 
     @property
     def whole(self) -> bool:

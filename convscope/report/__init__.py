@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from convscope.report.findings import sure_of as sure_of
     from convscope.report.operator_charts import MEASURES as MEASURES
     from convscope.report.operator_charts import Panel as Panel
+    from convscope.report.pdf import check_browser as check_browser
+    from convscope.report.pdf import print_pdf as print_pdf
     from convscope.report.rendering import write_report as write_report
+    from convscope.report.two_studies import page_of_two as page_of_two
+    from convscope.report.two_studies import read_both as read_both
 
 _HOMES = {
     "BestResult": "findings",
@@ -40,7 +44,11 @@ _HOMES = {
     "Sized": "findings",
     "Sure": "findings",
     "Table": "findings",
+    "check_browser": "pdf",
     "configurations_table": "configurations",
+    "page_of_two": "two_studies",
+    "print_pdf": "pdf",
+    "read_both": "two_studies",
     "sure_of": "findings",
     "write_report": "rendering",
 }

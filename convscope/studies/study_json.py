@@ -109,7 +109,7 @@ def plan_from(tree: dict[str, Any]) -> Plan:
     return Plan(
         recipe_from_json(tree["base"]),
         tuple(int(seed) for seed in tree["seeds"]),
-        BudgetFit(**tree.get("fit", {})),
+        fit_from(tree.get("fit", {})),
         Search(**tree.get("search", {})),
     )
 
@@ -120,7 +120,12 @@ def fitted_json(fitted: Fitted) -> dict[str, Any]:
 
 def fitted_from(tree: dict[str, Any]) -> Fitted:
     known = {key: tree[key] for key in ("budget", "preset", "seeds")}
-    return Fitted(**known, chapters=tuple(tree["chapters"]), fit=BudgetFit(**tree["fit"]))
+    return Fitted(**known, chapters=tuple(tree["chapters"]), fit=fit_from(tree["fit"]))
+
+
+def fit_from(tree: dict[str, Any]) -> BudgetFit:
+    chapters = tree.get("chapters")
+    return BudgetFit(**{**tree, "chapters": None if chapters is None else tuple(chapters)})
 
 
 def asked_from(tree: dict[str, Any]) -> Asked:

@@ -10,7 +10,7 @@ from convscope.chapters import CHAPTERS
 from convscope.data import Options
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.machine import cores
-from convscope.planning import Search, check_search
+from convscope.planning import Search, check_budget, check_search
 
 PRESETS = ("quick", "standard", "full")
 
@@ -25,8 +25,9 @@ LONGEST_NAME = 255  # bytes of a part of a path
 class StudyRequest:
     """What a study is asked for, as it was found to be possible; `study` explains the fields.
 
-    budget: in seconds; None: no limit.
+    budget: in seconds, from `began` to the report; None: no limit.
     silence: in seconds; None: by the measured costs.
+    began: what time.perf_counter said when the command began; None: the study is the beginning.
     fallback: why the built-in images stand in for others; empty where they do not.
     """
 
@@ -50,6 +51,7 @@ class StudyRequest:
     group_by: str | None = None
     resize: str = "crop"
     classes: str = "folders"
+    began: float | None = None
 
 
 def check(asked: StudyRequest) -> None:
@@ -70,6 +72,8 @@ def check(asked: StudyRequest) -> None:
         raise UserError(f"silence = {asked.silence:g} s: from 1 second to 1,000 days")
     if not 0.01 <= asked.val <= 0.9:
         raise UserError(f"val = {asked.val}: from 0.01 to 0.9; a study chooses by validation")
+    if asked.budget is not None:
+        check_budget(asked.budget)
     Options.of(asked).check()
     check_search(asked.search)
     if asked.out is not None:

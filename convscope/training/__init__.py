@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from convscope.training.acceleration import accelerate as accelerate
     from convscope.training.acceleration import build_kernels_ahead as build_kernels_ahead
     from convscope.training.acceleration import kernels_have_one_thread as kernels_have_one_thread
+    from convscope.training.acceleration import kernels_identity as kernels_identity
     from convscope.training.acceleration import switch_off_kernels as switch_off_kernels
     from convscope.training.acceleration import why_no_kernels as why_no_kernels
     from convscope.training.caller import own_settings as own_settings
@@ -93,6 +94,7 @@ _HOMES = {
     "is_out_of_memory": "checks",
     "keep_freed_memory": "memory",
     "kernels_have_one_thread": "acceleration",
+    "kernels_identity": "acceleration",
     "list_runs": "run_folder",
     "missing_evidence": "evidence",
     "network": "trained",
