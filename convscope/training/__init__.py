@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from convscope.training.evidence import note_unreadable as note_unreadable
     from convscope.training.fitting import check_batch as check_batch
     from convscope.training.fitting import check_crop as check_crop
+    from convscope.training.image_format import ImageFormat as ImageFormat
     from convscope.training.job import train_job as train_job
     from convscope.training.locks import Busy as Busy
     from convscope.training.locks import has_locks as has_locks
@@ -50,13 +51,17 @@ if TYPE_CHECKING:
     from convscope.training.steps import Steps as Steps
     from convscope.training.steps import step as step
     from convscope.training.steps import steps_of as steps_of
+    from convscope.training.tensor_files import read_tensors as read_tensors
+    from convscope.training.tensor_files import write_tensors as write_tensors
     from convscope.training.tensors import DTYPES as DTYPES
     from convscope.training.tensors import Tensors as Tensors
     from convscope.training.tensors import derived_seed as derived_seed
     from convscope.training.tensors import stratified_subset as stratified_subset
     from convscope.training.tensors import to_device as to_device
+    from convscope.training.trained import data_of as data_of
     from convscope.training.trained import find_run as find_run
     from convscope.training.trained import finished_run as finished_run
+    from convscope.training.trained import format_of as format_of
     from convscope.training.trained import image_losses as image_losses
     from convscope.training.trained import network as network
     from convscope.training.trained import read_finished as read_finished
@@ -66,6 +71,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Busy": "locks",
     "DTYPES": "tensors",
+    "ImageFormat": "image_format",
     "Row": "state",
     "Run": "runs",
     "RunFolder": "run_folder",
@@ -79,6 +85,7 @@ _HOMES = {
     "check_batch": "fitting",
     "check_crop": "fitting",
     "check_device": "checks",
+    "data_of": "trained",
     "dataset_of": "resident_data",
     "derived_seed": "tensors",
     "eval_batch": "evaluation",
@@ -87,6 +94,7 @@ _HOMES = {
     "finished_meanwhile": "main_path",
     "finished_run": "trained",
     "fit": "loop",
+    "format_of": "trained",
     "has_locks": "locks",
     "held": "locks",
     "image_losses": "trained",
@@ -104,6 +112,7 @@ _HOMES = {
     "predict": "evaluation",
     "read_finished": "trained",
     "read_run": "run_folder",
+    "read_tensors": "tensor_files",
     "resident": "resident_data",
     "right_answers": "trained",
     "run_lock": "main_path",
@@ -119,6 +128,7 @@ _HOMES = {
     "train_job": "job",
     "validation_history": "trained",
     "why_no_kernels": "acceleration",
+    "write_tensors": "tensor_files",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)
