@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from convscope.training.main_path import train as train
     from convscope.training.memory import keep_freed_memory as keep_freed_memory
     from convscope.training.metrics import autocast as autocast
+    from convscope.training.named_runs import NamedRuns as NamedRuns
+    from convscope.training.named_runs import runs_named as runs_named
     from convscope.training.optimisers import optimiser as optimiser
     from convscope.training.resident_data import dataset_of as dataset_of
     from convscope.training.resident_data import resident as resident
@@ -72,6 +74,7 @@ _HOMES = {
     "Busy": "locks",
     "DTYPES": "tensors",
     "ImageFormat": "image_format",
+    "NamedRuns": "named_runs",
     "Row": "state",
     "Run": "runs",
     "RunFolder": "run_folder",
@@ -117,6 +120,7 @@ _HOMES = {
     "right_answers": "trained",
     "run_lock": "main_path",
     "run_path": "run_paths",
+    "runs_named": "named_runs",
     "seconds_now": "clock",
     "small_shape": "checks",
     "step": "steps",
