@@ -76,10 +76,8 @@ def read_header(path: Path) -> Header | str:
 
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return f"{image.width}×{image.height}, over {MAX_PIXELS // 1_000_000} megapixels"
-            if image.width < 1 or image.height < 1:
-                return "no pixels"
+            if fault := _fault_in_size(image):
+                return fault
             mode, depth = image.mode, _depth_of(image)
             kind = KINDS.get(mode, mode)
             if depth and mode != "F" and mode != "I":
@@ -115,35 +113,70 @@ def decode(
 ) -> str:
     """Fill target (H×W×C) with an image; "" or what is wrong with the file.
 
-    path: the file.
+    path: the file, whose header was read and is good.
     target: c is 1 or 3.
     resize: what becomes of images that are not square.
     scales: depth of the header -> its scale.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    height, width, channels = target.shape
-    side = max(height, width)
     try:
         with Image.open(path, formats=FORMATS) as opened:
-            if max(opened.size) >= 4 * side:  # decode JPEG at a half, quarter or eighth
-                opened.draft(None, (2 * side, 2 * side))
-            depth = _depth_of(opened)
-            if depth and depth in scales:
-                image = _scaled(opened, depth, scales[depth])
-            else:
-                opened.load()
-                image = opened
-            orientation = _orientation(opened)
-            size = (height, width) if orientation in range(5, 9) else (width, height)
-            image = resized(_to_mode(image, channels), size, resize)
-            if orientation in range(2, 9):
-                image.getexif()[EXIF_ORIENTATION] = orientation
-                image = ImageOps.exif_transpose(image)
-            target[:] = np.asarray(image, np.uint8).reshape(target.shape)
+            _fill(target, opened, resize, scales)
             return ""
     except Exception as error:  # as above
         return fault_of(error)
+
+
+def decode_new(
+    path: Path, target: NDArray[np.uint8], resize: Resize, scales: Mapping[str, Scale]
+) -> tuple[str, str]:
+    """As `decode`, of a file whose header was not read: the fault, and the depth of its values."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            if fault := _fault_in_size(opened):
+                return fault, ""
+            depth = _depth_of(opened)
+            _fill(target, opened, resize, scales)
+            return "", depth
+    except Exception as error:  # as above
+        return fault_of(error), ""
+
+
+def _fault_in_size(image: PIL.Image.Image) -> str:
+    if image.width * image.height > MAX_PIXELS:
+        return f"{image.width}×{image.height}, over {MAX_PIXELS // 1_000_000} megapixels"
+    return "no pixels" if image.width < 1 or image.height < 1 else ""
+
+
+def _fill(
+    target: NDArray[np.uint8],
+    opened: PIL.Image.Image,
+    resize: Resize,
+    scales: Mapping[str, Scale],
+) -> None:
+    """Fill target (H×W×C) with an opened image; raises what Pillow's decoders raise."""
+    from PIL import ImageOps
+
+    height, width, channels = target.shape
+    side = max(height, width)
+    if max(opened.size) >= 4 * side:  # decode JPEG at a half, quarter or eighth
+        opened.draft(None, (2 * side, 2 * side))
+    depth = _depth_of(opened)
+    if depth and depth in scales:
+        image = _scaled(opened, depth, scales[depth])
+    else:
+        opened.load()
+        image = opened
+    orientation = _orientation(opened)
+    size = (height, width) if orientation in range(5, 9) else (width, height)
+    image = resized(_to_mode(image, channels), size, resize)
+    if orientation in range(2, 9):
+        image.getexif()[EXIF_ORIENTATION] = orientation
+        image = ImageOps.exif_transpose(image)
+    target[:] = np.asarray(image, np.uint8).reshape(target.shape)
 
 
 def resized(image: PIL.Image.Image, size: tuple[int, int], resize: Resize) -> PIL.Image.Image:

@@ -13,7 +13,7 @@ from convscope.data.content import Progress
 from convscope.data.decoding import in_parallel
 from convscope.data.depth import UNIT, Scale
 from convscope.data.memory import refuse_what_does_not_fit
-from convscope.data.pixels import Resize, decode, read_header
+from convscope.data.pixels import Resize, decode_new
 
 # of values that the data set had not: the whole range of their type
 WHOLE = {"grey": Scale(), "RGB": Scale(), "floating-point": UNIT}
@@ -48,14 +48,13 @@ def read_unlabelled(
     Image.init()  # loads the decoders, before the threads start
     images = np.zeros((len(paths), height, width, channels), np.uint8)
     unknown: list[str] = []
+    ranges = {**WHOLE, **scales}
 
     def one(place: int) -> str:
-        header = read_header(paths[place])
-        if isinstance(header, str):
-            return header
-        if header.depth and header.depth not in scales:
-            unknown.append(header.depth)
-        return decode(paths[place], images[place], resize, {**WHOLE, **scales})
+        fault, depth = decode_new(paths[place], images[place], resize, ranges)
+        if depth and depth not in scales:
+            unknown.append(depth)
+        return fault
 
     with warnings.catch_warnings():
         # Pillow warns of oddities in metadata; what matters to us comes as an exception
