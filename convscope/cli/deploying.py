@@ -1,4 +1,4 @@
-"""`convscope predict`: a finished network in use."""
+"""`convscope predict` and `convscope export`: a finished network in use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convscope.cli.options import Json, Trust
-from convscope.cli.printing import print_csv, print_table, say
+from convscope.cli.printing import print_csv, print_table, say, show
 from convscope.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -85,6 +85,46 @@ def predict(
     for line in found.failures():
         say(line)
     if found.failed:
+        raise typer.Exit(1)
+
+
+To = Annotated[
+    str, typer.Option("--to", help="A new folder, or that of an earlier export.", metavar="FOLDER")
+]
+Onnx = Annotated[
+    bool, typer.Option("--onnx/--no-onnx", help="ONNX files; they need the extra export.")
+]
+Int8 = Annotated[bool, typer.Option("--int8/--no-int8", help="An ONNX file of 8 bits, too.")]
+
+
+def export(
+    run: RunOrStudy,
+    to: To,
+    onnx: Onnx = True,
+    int8: Int8 = True,
+    data: Where = None,
+    trust: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Write a network as files that need convscope no more, each judged on the test images.
+
+    They are safetensors with config.json and a model card, one Python file for torch and
+    safetensors, ONNX, and ONNX of 8 bits. The exit code is 1 where an exported network's accuracy
+    differs from the original's, and where the test images are not there.
+    """
+    if not to.strip() or not to.isprintable():
+        raise UserError(f"to {one_line(to)!r}: name a folder")
+    from convscope import deployment
+    from convscope.models import trusting
+
+    with trusting(trust):
+        found = deployment.export(
+            run, to, onnx=onnx, int8=int8, data=own_data(run, data), say=lambda t: say(f"{t} …")
+        )
+    show(found, as_json, found.to_json())
+    if not found.done:
+        for fault in found.faults:
+            say(f"not done: {fault}")
         raise typer.Exit(1)
 
 

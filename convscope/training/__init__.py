@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from convscope.training.tensors import derived_seed as derived_seed
     from convscope.training.tensors import stratified_subset as stratified_subset
     from convscope.training.tensors import to_device as to_device
+    from convscope.training.tensors import trained_on as trained_on
     from convscope.training.trained import data_of as data_of
     from convscope.training.trained import find_run as find_run
     from convscope.training.trained import finished_run as finished_run
@@ -130,6 +131,7 @@ _HOMES = {
     "to_device": "tensors",
     "train": "main_path",
     "train_job": "job",
+    "trained_on": "tensors",
     "validation_history": "trained",
     "why_no_kernels": "acceleration",
     "write_tensors": "tensor_files",
