@@ -6,7 +6,7 @@ import json
 import runpy
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from convscope.deployment.graph import graph_of, weights_of
 from convscope.deployment.image_network import ImageNetwork, network
 from convscope.deployment.model_card import KIND, card_of, config_of
 from convscope.deployment.predicting import calibration_of
-from convscope.deployment.run_card import Named, one_run
+from convscope.deployment.run_card import Named, all_runs, best_of
 from convscope.deployment.scoring import Score, in_parts, scored
 from convscope.deployment.standalone import source_of
 from convscope.errors import UserError, one_line
@@ -124,7 +124,8 @@ def export(
     """
     from convscope.deployment.onnx_files import check_installed
 
-    found = one_run(run)
+    seeds = all_runs(run)
+    found = best_of(seeds)
     if onnx:
         check_installed()
     place = checked_folder(folder)
@@ -144,7 +145,7 @@ def export(
         if known is not None and len(known.test):
             tell(f"judging on {len(known.test):,} test images")
             judge(made, net, known.test)
-    finish(made, found, images, known)
+    finish(made, found, images, known, seeds)
     return written(place, made)
 
 
@@ -257,7 +258,9 @@ def loaded_alone(content: dict[str, bytes]) -> Callable[[Tensor], Tensor]:
         return runpy.run_path(str(Path(folder, ALONE)))["load"](folder)
 
 
-def finish(made: Made, run: Run, images: ImageFormat, data: Dataset | None) -> None:
+def finish(
+    made: Made, run: Run, images: ImageFormat, data: Dataset | None, seeds: Sequence[Run]
+) -> None:
     """config.json and README.md, which tell of the others."""
     calibration: Calibration | None = None
     try:
@@ -267,7 +270,7 @@ def finish(made: Made, run: Run, images: ImageFormat, data: Dataset | None) -> N
     config = config_of(run, images, made.opset, made.scores, calibration)
     made.content[CONFIG] = (json.dumps(config, indent=2, allow_nan=False) + "\n").encode()
     files = [name for name in NAMES if name in made.content]
-    card = card_of(run, images, data, files, made.opset, made.scores, calibration)
+    card = card_of(run, images, data, files, made.opset, made.scores, calibration, seeds)
     made.content[CARD] = card.encode()
 
 

@@ -47,7 +47,7 @@ def config_of(
         **images.to_json(),
         "pixels": "0 to 255; the network takes them as they are",
         "label": label_of(run.recipe.model),
-        "recipe": to_json(run.recipe),
+        "recipe": {**to_json(run.recipe), "data": data_name(run)},
         "size": run.size,
         "best": run.best,
         "onnx": None if opset is None else onnx_about(images, opset),
@@ -73,8 +73,9 @@ def card_of(
     opset: int | None,
     scores: Sequence[Score],
     calibration: Calibration | None,
+    seeds: Sequence[Run] = (),
 ) -> str:
-    """What README.md holds."""
+    """What README.md holds; seeds: all runs of this configuration that are known."""
     channels, height, width = images.in_shape
     counts = {
         name: len(getattr(data, name)) if data is not None else 0
@@ -93,7 +94,7 @@ def card_of(
         "resizing": RESIZING[images.resize],
         "mean": numbers(images.mean),
         "std": numbers(images.std),
-        "figures": figures_of(run, counts["test"], calibration),
+        "figures": [*figures_of(run, counts["test"], calibration), *seeds_said(seeds)],
         "scores": [str(score) for score in scores] or ["not judged: the test images are not there"],
         "limits": limits_of(run, images, calibration),
         "in_shape": images.in_shape,
@@ -167,6 +168,16 @@ def figures_of(run: Run, tested: int, calibration: Calibration | None) -> list[s
             f"{share(run.last['test_views_accuracy'], 2)}"
         )
     return [*found, *(calibration.sentences() if calibration else ())]
+
+
+def seeds_said(seeds: Sequence[Run]) -> list[str]:
+    """The accuracies of all seeds; nothing of one."""
+    found = [run.best["test_accuracy"] for run in seeds if run.best.get("test_accuracy")]
+    if len(found) < 2:
+        return []
+    mean = share(sum(found) / len(found), 2)
+    ends = f"from {share(min(found), 2)} to {share(max(found), 2)}"
+    return [f"test accuracy of {len(found)} seeds of this network: mean {mean}, {ends}"]
 
 
 def limits_of(run: Run, images: ImageFormat, calibration: Calibration | None) -> list[str]:
