@@ -16,6 +16,7 @@ OPSET = 18
 INPUT, OUTPUT, BATCH = "images", "logits", "N"
 NORMALISATION = ("Cast", "Sub", "Mul")  # the first operators, in this order
 
+EXTRA = ("onnx", "onnxscript", "onnxruntime")
 INSTALL = "python -m pip install 'convscope[export]'"
 
 
@@ -23,8 +24,7 @@ def check_installed() -> None:
     """UserError that says how to install what is missing."""
     import importlib.util
 
-    names = ("onnx", "onnxscript", "onnxruntime")
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
             f"ONNX needs {', '.join(missing)}: {INSTALL}, or leave it out (--no-onnx, onnx=False)"
