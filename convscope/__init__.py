@@ -14,6 +14,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convscope.data import Dataset as Dataset
     from convscope.data import load as load
+    from convscope.deployment import Export as Export
+    from convscope.deployment import Predictions as Predictions
+    from convscope.deployment import export as export
+    from convscope.deployment import load_run as load_run
+    from convscope.deployment import network as network
+    from convscope.deployment import predict as predict
+    from convscope.deployment import runs as runs
     from convscope.errors import UserError as UserError
     from convscope.machine import tuned as tuned
     from convscope.models import size_of as size_of
@@ -35,7 +42,6 @@ if TYPE_CHECKING:
     from convscope.studies import Study as Study
     from convscope.studies import study as study
     from convscope.training import Run as Run
-    from convscope.training import network as network
     from convscope.training import train as train
 
 _HOMES = {
@@ -43,8 +49,10 @@ _HOMES = {
     "ConvNet": "recipe",
     "Custom": "recipe",
     "Dataset": "data",
+    "Export": "deployment",
     "Finding": "report",
     "NotAffineError": "probes",
+    "Predictions": "deployment",
     "Recipe": "recipe",
     "Run": "training",
     "SoftmaxRegression": "recipe",
@@ -54,11 +62,15 @@ _HOMES = {
     "collapse": "probes",
     "compare": "statistics",
     "effective_field": "probes",
+    "export": "deployment",
     "flatten_order": "probes",
     "load": "data",
-    "network": "training",
+    "load_run": "deployment",
+    "network": "deployment",
+    "predict": "deployment",
     "probe": "probes",
     "receptive_field": "probes",
+    "runs": "deployment",
     "size_of": "models",
     "study": "studies",
     "sweep_verdict": "statistics",
@@ -70,8 +82,10 @@ __all__ = [
     "ConvNet",
     "Custom",
     "Dataset",
+    "Export",
     "Finding",
     "NotAffineError",
+    "Predictions",
     "Recipe",
     "Run",
     "SoftmaxRegression",
@@ -81,11 +95,15 @@ __all__ = [
     "collapse",
     "compare",
     "effective_field",
+    "export",
     "flatten_order",
     "load",
+    "load_run",
     "network",
+    "predict",
     "probe",
     "receptive_field",
+    "runs",
     "size_of",
     "study",
     "sweep_verdict",

@@ -9,6 +9,7 @@ import typer
 from convscope import installed_version
 from convscope.cli.comparing import compare
 from convscope.cli.data_sets import data_fetch, data_info, data_list
+from convscope.cli.deploying import export, predict
 from convscope.cli.networks import inspect, probe
 from convscope.cli.questions import doctor, explain
 from convscope.cli.recorded import runs
@@ -43,7 +44,9 @@ def root(
 ) -> None: ...
 
 
-for command in (study, watch, report, train, compare, inspect, probe, runs, doctor, explain):
+for command in (
+    *(study, watch, report, train, compare, predict, export, inspect, probe, runs, doctor, explain),
+):
     app.command()(command)
 app.add_typer(data_app, name="data")
 data_app.command("list")(data_list)

@@ -217,7 +217,7 @@ def check_margin(margin: float | None, measure: str) -> None:
 
 def side(name: str, given: str, data: str | None) -> Compared:
     """What A or B stands for; UserErrors begin with its name."""
-    from convscope.studies import runs_named
+    from convscope.training import runs_named
 
     try:
         there = Path(given).exists()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from convscope.errors import one_line
 
 if TYPE_CHECKING:
     from convscope.data.alike import NearDuplicates
+    from convscope.data.depth import Scale
     from convscope.data.preview import Preview
 
 
@@ -46,6 +48,7 @@ class Dataset:
     notes: sentences to show to the user, without the full stop.
     held_out: (val, split_seed) that `load` was given; None for data made by hand.
     preview: what the files were, where the source tells.
+    scales: depth of an image's values -> the range that became 0 … 255.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Dataset:
     notes: tuple[str, ...]
     held_out: tuple[float, int] | None = None
     preview: Preview | None = None
+    scales: Mapping[str, Scale] = field(default_factory=dict, compare=False)
 
     @property
     def in_shape(self) -> tuple[int, int, int]:

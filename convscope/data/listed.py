@@ -136,7 +136,9 @@ class Listed:
 
             sign = sign_of_sequences(files, splits["train"][0])
             notes = (*notes, sign) if sign else notes
-        return Content(splits, listing.classes, self.source, OWN, notes, own, found.preview)
+        return Content(
+            splits, listing.classes, self.source, OWN, notes, own, found.preview, found.scales
+        )
 
 
 def table_of(path: Path, options: Options) -> Listed:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from convscope.data.cache import Stored, cached, open_groups
 from convscope.data.content import Content, Pair, Progress
 from convscope.data.dataset import Dataset, Split
+from convscope.data.depth import Scale
 from convscope.data.groups import hold_out_groups, no_group_left, told
 from convscope.data.listed import Options
 from convscope.data.preview import Preview
@@ -80,6 +81,7 @@ def load(
         notes=(*request.notes, *meta["notes"], *remarks, *said),
         held_out=(float(val), split_seed),
         preview=_preview(meta, request),
+        scales={depth: Scale(*ends) for depth, ends in meta.get("scales", {}).items()},
     )
 
 

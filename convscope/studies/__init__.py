@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from convscope.studies.folder import study_path as study_path
     from convscope.studies.main_path import conduct as conduct
     from convscope.studies.main_path import study as study
-    from convscope.studies.named_runs import NamedRuns as NamedRuns
-    from convscope.studies.named_runs import runs_named as runs_named
     from convscope.studies.plan import fitted as fitted
     from convscope.studies.plan import forecast as forecast
     from convscope.studies.progress import Lines as Lines
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Lines": "progress",
-    "NamedRuns": "named_runs",
     "Study": "writing",
     "StudyFolder": "folder",
     "Watcher": "watcher",
@@ -33,7 +30,6 @@ _HOMES = {
     "forecast": "plan",
     "render": "rendering",
     "run_all": "sweep",
-    "runs_named": "named_runs",
     "sentence_of": "writing",
     "study": "main_path",
     "study_path": "folder",

@@ -79,7 +79,7 @@ def train(
         with run_lock(folder.path):
             if (run := finished_meanwhile(folder)) is not None:
                 return replace(run, recipe=recipe)
-            folder.begin(recipe)
+            folder.begin(recipe, tensors.format)
             state = folder.resume()
 
             # fit and evaluate: each epoch is on disk before the next one begins

@@ -12,6 +12,8 @@
     best.safetensors         the same, without the optimiser's state, of the epoch with the lowest
                              validation loss
     environment.json         versions and machine
+    images.json              what images the network takes: names of the classes, mean, standard
+                             deviation, size, how files are resized
     result.json              written last: its presence means finished; holds the SHA-256 of all
                              the others, and its own
 
@@ -49,12 +51,14 @@ from convscope.training.tensor_files import read_tensors, write_tensors
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from convscope.training.image_format import ImageFormat
     from convscope.training.state import Row, State
 
 
 BEST, CHECKPOINT, METRICS = "best.safetensors", "checkpoint.safetensors", "metrics.jsonl"
 VAL_LOSSES = "val_losses.f16"
-FILES = ("recipe.json", METRICS, VAL_LOSSES, CHECKPOINT, BEST, "environment.json")
+IMAGES = "images.json"
+FILES = ("recipe.json", METRICS, VAL_LOSSES, CHECKPOINT, BEST, "environment.json", IMAGES)
 
 FINAL = ("finished", "diverged", "out_of_memory", "failed")
 
@@ -71,9 +75,12 @@ class RunFolder:
         # a run that an earlier version began has no losses of its first epochs
         self.keeps_losses = True
 
-    def begin(self, recipe: Recipe) -> None:
+    def begin(self, recipe: Recipe, images: ImageFormat | None = None) -> None:
+        """Write what is known before the first epoch; images: None for a run that cannot begin."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "recipe.json", to_json(recipe))
+        if images is not None:
+            write_json(self.path / IMAGES, images.to_json())
         write_json(self.path / "environment.json", environment(recipe))
 
     def resume(self) -> State | None:

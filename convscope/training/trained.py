@@ -13,16 +13,19 @@ from torch import Tensor, nn
 
 from convscope.data import Dataset
 from convscope.errors import UserError, one_line
+from convscope.files import parse_json
 from convscope.models import RAISED, build, fault
 from convscope.recipe import Recipe
 from convscope.training.caller import own_settings
 from convscope.training.checks import check_logits, is_ours, name_of
 from convscope.training.extra_state import state_dict_from
+from convscope.training.image_format import ImageFormat, image_format_of
 from convscope.training.metrics import unpacked
 from convscope.training.resident_data import dataset_of
 from convscope.training.run_folder import (
     BEST,
     CHECKPOINT,
+    IMAGES,
     VAL_LOSSES,
     check_file,
     is_finished,
@@ -32,6 +35,7 @@ from convscope.training.run_paths import run_path
 from convscope.training.runs import Run
 from convscope.training.state import LOSSES, RIGHT
 from convscope.training.tensor_files import read_tensor, read_tensors
+from convscope.training.tensors import pixel_statistics, trained_on
 
 When = Literal["best", "last"]
 WEIGHTS: dict[When, str] = {"best": BEST, "last": CHECKPOINT}
@@ -131,6 +135,45 @@ def validation_history(run: Run) -> Tensor | None:
     return torch.from_numpy(values.reshape(len(run.rows), -1))
 
 
+def format_of(run: Run, data: Dataset | None = None) -> ImageFormat:
+    """What images a run's network takes, and what its classes are called.
+
+    run: a finished run.
+    data: what run.recipe.data names, where it is loaded already; only asked of runs of earlier
+        versions, which do not hold it themselves.
+
+    Raises UserError where the file is missing or altered, and where a run of an earlier version
+    was trained on images that are not there today.
+    """
+    if IMAGES in run.files:
+        check_file(run, IMAGES)
+        try:
+            return ImageFormat.from_json(parse_json((run.path / IMAGES).read_bytes()))
+        except UserError as error:
+            raise UserError(f"run {one_line(run.path)}: {IMAGES}: {error}") from None
+    data = data or data_of(run)
+    train = trained_on(data, run.recipe)
+    return image_format_of(data, run.recipe.resize, *pixel_statistics(train.images))
+
+
+def data_of(run: Run) -> Dataset:
+    """The data set that a run was trained on.
+
+    Raises UserError where it is not there, and where it changed since.
+    """
+    recipe, shown = run.recipe, f"run {one_line(run.path)}"
+    try:
+        data = dataset_of(recipe, verify=False)
+    except UserError as error:
+        raise UserError(f"{shown}: its images are not there: {error}") from None
+    if recipe.data_hash not in ("", data.hash):
+        raise UserError(
+            f"{shown}: its data {one_line(recipe.data)!r} changed since: "
+            f"{recipe.data_hash[:12]} then, {data.hash[:12]} now"
+        )
+    return data
+
+
 def network(run: Run, which: When = "best", *, data: Dataset | None = None) -> nn.Module:
     """The trained network of a run, float32, on the CPU, in eval mode.
 
@@ -138,20 +181,21 @@ def network(run: Run, which: When = "best", *, data: Dataset | None = None) -> n
 
     run: a finished run.
     which: weights of the best epoch or of the last one.
-    data: what run.recipe.data names, where it is loaded already.
+    data: what run.recipe.data names, where it is loaded already; only asked of runs of earlier
+        versions.
 
     Raises UserError where the weights are missing or altered, and where they do not fit what a
     user's factory gives today.
     """
-    data = data or dataset_of(run.recipe, verify=False)
+    about = format_of(run) if data is None or IMAGES in run.files else data
     check_file(run, WEIGHTS[which])
     recipe = run.recipe
     with own_settings():
-        net = build(recipe.model, data.in_shape, data.num_classes, recipe.seed)
+        net = build(recipe.model, about.in_shape, about.num_classes, recipe.seed)
         tensors, _ = read_tensors(run.path / WEIGHTS[which])
         state = state_dict_from(tensors)
         if set(state) - set(net.state_dict()):  # a module may make its weights in its first call
-            check_logits(net, data.in_shape, data.num_classes, recipe)
+            check_logits(net, about.in_shape, about.num_classes, recipe)
         try:
             net.load_state_dict(state)
         except RAISED as error:
