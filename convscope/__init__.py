@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convscope.data import Dataset as Dataset
     from convscope.data import load as load
+    from convscope.deployment import DeviceFit as DeviceFit
+    from convscope.deployment import device_fit as device_fit
     from convscope.errors import UserError as UserError
     from convscope.machine import tuned as tuned
     from convscope.models import size_of as size_of
@@ -43,6 +45,7 @@ _HOMES = {
     "ConvNet": "recipe",
     "Custom": "recipe",
     "Dataset": "data",
+    "DeviceFit": "deployment",
     "Finding": "report",
     "NotAffineError": "probes",
     "Recipe": "recipe",
@@ -53,6 +56,7 @@ _HOMES = {
     "UserError": "errors",
     "collapse": "probes",
     "compare": "statistics",
+    "device_fit": "deployment",
     "effective_field": "probes",
     "flatten_order": "probes",
     "load": "data",
@@ -70,6 +74,7 @@ __all__ = [
     "ConvNet",
     "Custom",
     "Dataset",
+    "DeviceFit",
     "Finding",
     "NotAffineError",
     "Recipe",
@@ -80,6 +85,7 @@ __all__ = [
     "UserError",
     "collapse",
     "compare",
+    "device_fit",
     "effective_field",
     "flatten_order",
     "load",
