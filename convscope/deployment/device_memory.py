@@ -81,7 +81,8 @@ class DeviceFit:
         return self.peak.bytes if self.peak else 0
 
     def __str__(self) -> str:
-        rows = [("operator", "computes", "output", "MACs", "weights", "inputs", "output", "held")]
+        head = ("operator", "computes", "output", "MACs", "weights", "inputs", "output", "held")
+        rows: list[tuple[str, ...]] = [head]
         for one in self.operators:
             sizes = (one.weight_bytes, one.inputs, one.output, one.held)
             shape = "×".join(map(str, one.shape))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -57,7 +57,7 @@ def base_name(func: Any) -> str:
     return func.overloadpacket.__name__
 
 
-def kind_of(func: Any, args: tuple[Any, ...], sizes: list[int], given: list[Tensor]) -> str:
+def kind_of(func: Any, args: Sequence[Any], sizes: list[int], given: list[Tensor]) -> str:
     """What a call computes, in the field's words.
 
     sizes: values of its outputs.
@@ -76,19 +76,19 @@ def kind_of(func: Any, args: tuple[Any, ...], sizes: list[int], given: list[Tens
     return kind or name.strip("_").replace("_", " ")
 
 
-def macs_of(func: Any, args: tuple[Any, ...], results: list[Tensor]) -> int | None:
+def macs_of(func: Any, args: Sequence[Any], results: list[Tensor]) -> int | None:
     """Multiply-adds of convolutions and matrix products; None of other calls."""
     count = PRODUCTS.get(base_name(func))
     return None if count is None else count(args, results[0])
 
 
-def convolution_macs(args: tuple[Any, ...], out: Tensor) -> int:
+def convolution_macs(args: Sequence[Any], out: Tensor) -> int:
     images, weight, transposed = args[0], args[1], args[6]
     # a transposed convolution multiplies each input with all weights of its channel
     return (images if transposed else out).numel() * math.prod(weight.shape[1:])
 
 
-PRODUCTS: dict[str, Callable[[tuple[Any, ...], Tensor], int]] = {
+PRODUCTS: dict[str, Callable[[Sequence[Any], Tensor], int]] = {
     "convolution": convolution_macs,
     "_convolution": convolution_macs,
     "addmm": lambda args, out: out.numel() * args[1].shape[-1],

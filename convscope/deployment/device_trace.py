@@ -7,9 +7,11 @@ way that this image takes; what a network computes outside torch cannot be seen,
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -119,21 +121,19 @@ class Recorder(TorchDispatchMode):
         """Within it, `paths` ends with the path of the module that runs."""
         hooks = []
         for path, module in modules_of(self.net):
-            if isinstance(module, torch.jit.ScriptModule):
-                continue
-            hooks.append(
-                module.register_forward_pre_hook(lambda _m, _i, path=path: self.paths.append(path))
-            )
-            hooks.append(module.register_forward_hook(lambda _m, _i, _o: self.left()))
+            hooks.append(module.register_forward_pre_hook(functools.partial(self.entered, path)))
+            hooks.append(module.register_forward_hook(self.left))
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
 
-    def left(self) -> None:
-        if self.paths:
-            self.paths.pop()
+    def entered(self, path: str, _module: nn.Module, _inputs: object) -> None:
+        self.paths.append(path)
+
+    def left(self, _module: nn.Module, _inputs: object, _output: object) -> None:
+        self.paths.pop()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -230,10 +230,11 @@ class Recorder(TorchDispatchMode):
         if full != target.numel():  # a part of a larger buffer
             self.shapes[value] = (full,)
             inputs = operator.inputs if old is None else (old, *operator.inputs)
-            changed = dict(inputs=tuple(dict.fromkeys(inputs)), over=old, kind="copy")
-            self.operators[-1] = Operator(**{**vars(operator), **changed})
+            self.operators[-1] = replace(
+                operator, inputs=tuple(dict.fromkeys(inputs)), over=old, kind="copy"
+            )
         elif old is not None and operator.over is None and old in operator.inputs:
-            self.operators[-1] = Operator(**{**vars(operator), "over": old})
+            self.operators[-1] = replace(operator, over=old)
         self.parts.pop(where, None)
         self.whole[where] = value
         self.made.discard(where)
@@ -297,11 +298,11 @@ class Recorder(TorchDispatchMode):
 
 
 def storage(tensor: Tensor) -> int:
-    return cast(int, tensor.untyped_storage()._cdata)
+    return tensor.untyped_storage()._cdata
 
 
 def place(tensor: Tensor) -> Place:
-    return tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+    return int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride()
 
 
 def tensors_of(net: nn.Module) -> Iterator[Tensor]:
