@@ -28,8 +28,8 @@ def parse_size(text: str | int, name: str) -> int:
     Raises UserError with both.
     """
     number, unit = parts_of(text)
-    unit = unit.removesuffix("ib") if unit.endswith("ib") else unit
-    unit = unit.removesuffix("b") if len(unit) > 1 else unit
+    if len(unit) > 1:
+        unit = unit[0] + unit[1:].removeprefix("i").removesuffix("b")
     if number is None or unit not in UNITS:
         raise UserError(
             f"{name} {one_line(text)!r}: write a size as 256k, 1M or 62.5KiB (k is 1,024 bytes)"

@@ -1,6 +1,6 @@
 """The tiny recipe: made for a microcontroller with the memory of ST's ResNet-8. NOT YET MEASURED.
 
-    convscope train cifar10 --recipe tiny
+convscope train cifar10 --recipe tiny
 """
 
 from __future__ import annotations

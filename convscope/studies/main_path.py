@@ -288,6 +288,10 @@ def command_of(asked: StudyRequest, data: str) -> str:
         "--sampler": (asked.search.sampler, search.sampler),
         "--trials": (asked.search.trials, search.trials),
         "--minutes": (asked.search.minutes, search.minutes),
+        "--ram": (asked.search.ram, search.ram),
+        "--flash": (asked.search.flash, search.flash),
+        "--macs": (asked.search.macs, search.macs),
+        "--bits": (asked.search.bits, search.bits),
         "--track": (asked.track, None),
         "--silence": (None if asked.silence is None else f"{asked.silence:g}s", None),
     }
