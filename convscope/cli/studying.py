@@ -115,7 +115,7 @@ def study(
     """
     restrict_kernels(kernels)
     named = [name.strip() for name in chapters.split(",")] if chapters is not None else None
-    from convscope.data import Options, check_there
+    from convscope.data import Options
     from convscope.planning import Search, parse_budget
     from convscope.studies.study_request import SEEDS, StudyRequest, check, chosen_chapters
 
@@ -139,10 +139,17 @@ def study(
         silence=None if silence is None else parse_budget(silence, "silence"),
     )
     check(asked)
-    folder_of("runs" if out is None else out)
-    if data is not None:
-        check_there(data, Options.of(asked))
+    _check_places(asked)
     _carry_out(asked, as_json)
+
+
+def _check_places(asked: StudyRequest) -> None:
+    """UserError where the study's folder or its images cannot be had."""
+    from convscope.data import Options, check_there
+
+    folder_of("runs" if asked.out is None else str(asked.out))
+    if asked.data is not None:
+        check_there(asked.data, Options.of(asked))
 
 
 def device_of(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from convscope.deployment.device_family import needs_of as needs_of
     from convscope.deployment.device_memory import DeviceFit as DeviceFit
     from convscope.deployment.device_memory import device_fit as device_fit
+    from convscope.deployment.device_quantised import Simulated as Simulated
     from convscope.deployment.device_sizes import parse_count as parse_count
     from convscope.deployment.device_sizes import parse_size as parse_size
     from convscope.deployment.device_sizes import size_text as size_text
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _HOMES: dict[str, str] = {
     "DeviceFit": "device_memory",
     "Needs": "device_family",
+    "Simulated": "device_quantised",
     "device_fit": "device_memory",
     "needs_of": "device_family",
     "parse_count": "device_sizes",

@@ -76,7 +76,7 @@ def recorded(net: nn.Module, images: Tensor) -> Recorder:
     except RAISED as error:
         shape = "×".join(map(str, images.shape[1:]))
         raise UserError(f"the network does not take {shape} images: {fault(error)}") from error
-    recorder.finish([one for one in tree_leaves(outputs) if isinstance(one, Tensor)])
+    recorder.finish(tensors_in(outputs))
     return recorder
 
 
@@ -113,6 +113,8 @@ class Recorder(TorchDispatchMode):
         self.outputs: tuple[int, ...] = ()
         self.uncounted: dict[str, None] = {}
         self.reads_values = False
+        self.calls = 0
+        self.made_by: dict[int, int] = {}  # value -> number of the call whose first output it is
         self.input = self.new(images)
         self.whole[storage(images)] = self.input
 
@@ -139,6 +141,7 @@ class Recorder(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        self.calls += 1
         out = func(*args, **kwargs)
         given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         results = outputs_that_count(func, [t for t in tree_leaves(out) if isinstance(t, Tensor)])
@@ -208,6 +211,7 @@ class Recorder(TorchDispatchMode):
             pools=kind in POOLINGS,
         )
         self.operators.append(operator)
+        self.made_by[operator.outputs[0]] = self.calls - 1
         for t, value in zip(results, operator.outputs, strict=True):
             self.register(t, value)
         return operator
@@ -295,6 +299,11 @@ class Recorder(TorchDispatchMode):
 
     def graph(self) -> Graph:
         return pruned(Graph(tuple(self.operators), dict(self.shapes), (self.input,), self.outputs))
+
+
+def tensors_in(outputs: Any) -> list[Tensor]:
+    """The tensors of what a network returns, in whatever it puts them."""
+    return [one for one in tree_leaves(outputs) if isinstance(one, Tensor)]
 
 
 def storage(tensor: Tensor) -> int:
