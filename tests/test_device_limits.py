@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,7 @@ from convscope.planning import (
 )
 from convscope.planning.search import Proposer
 from convscope.planning.search_space import space_of
+from convscope.studies.study_json import Plan, plan_from, plan_json
 from tests.commands import Cli
 from tests.test_search import context_of
 
@@ -141,6 +144,24 @@ def test_a_budget_that_nothing_fits_names_the_smallest_that_would() -> None:
         reference_recipe(limited(ram=needed - 1))
     model = reference_recipe(limited(ram=needed)).model
     assert isinstance(model, cs.ConvNet) and model.width == 1
+
+
+def test_a_study_that_nothing_fits_is_refused_before_anything_is_written(
+    micro: Path, cli: Cli, tmp_path: Path
+) -> None:
+    answer = cli("study", micro, "--ram", "100", "--out", tmp_path / "study")
+    assert answer.code == 2, answer.err
+    assert "ram = 100 bytes: no network of the search fits for 3×" in answer.err
+    assert len(answer.err.strip().splitlines()) == 1
+    assert not (tmp_path / "study").exists()
+
+
+def test_limits_are_kept_with_the_study_and_old_ones_have_none() -> None:
+    plan = Plan(cs.Recipe(), (0,), search=Search(ram=10, flash=20, macs=30, bits=4))
+    assert plan_from(json.loads(json.dumps(plan_json(plan)))) == plan
+    tree = plan_json(Plan(cs.Recipe(), (0,)))
+    old = {key: tree["search"][key] for key in ("sampler", "trials", "minutes")}
+    assert plan_from({**tree, "search": old}).search == Search()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from convscope.data import Dataset, NearDuplicates, Options, near_duplicates
 from convscope.engines import LocalEngine
 from convscope.errors import UserError, one_line
 from convscope.machine import Costs, cores, resolve, this_machine
-from convscope.planning import Context, Search, duration, parse_budget
+from convscope.planning import Context, Search, duration, parse_budget, reference_recipe
 from convscope.recipe import Recipe
 from convscope.report import Drawings, Finding
 from convscope.studies.driver import Driver
@@ -147,6 +147,10 @@ def open_study(
                 f"data {one_line(loaded.name)!r}: no {split} image is left of "
                 f"{len(loaded.train):,}; add images, or hold out more with --val"
             )
+    # where no network fits the device, that is said before anything is written or measured
+    reference_recipe(
+        Context(loaded, asked.preset, (asked.first_seed,), Recipe(), search=asked.search)
+    )
     root = study_path(loaded, asked.preset, asked.out)
     stack.enter_context(StudyFolder.lock(root))
     folder = StudyFolder.create(root, Asked(asked.device, asked.workers), watcher.say)
