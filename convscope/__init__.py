@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convscope.data import Dataset as Dataset
     from convscope.data import load as load
+    from convscope.deployment import DeviceFit as DeviceFit
     from convscope.deployment import Export as Export
     from convscope.deployment import Predictions as Predictions
+    from convscope.deployment import device_fit as device_fit
     from convscope.deployment import export as export
     from convscope.deployment import load_run as load_run
     from convscope.deployment import network as network
@@ -49,6 +51,7 @@ _HOMES = {
     "ConvNet": "recipe",
     "Custom": "recipe",
     "Dataset": "data",
+    "DeviceFit": "deployment",
     "Export": "deployment",
     "Finding": "report",
     "NotAffineError": "probes",
@@ -61,6 +64,7 @@ _HOMES = {
     "UserError": "errors",
     "collapse": "probes",
     "compare": "statistics",
+    "device_fit": "deployment",
     "effective_field": "probes",
     "export": "deployment",
     "flatten_order": "probes",
@@ -82,6 +86,7 @@ __all__ = [
     "ConvNet",
     "Custom",
     "Dataset",
+    "DeviceFit",
     "Export",
     "Finding",
     "NotAffineError",
@@ -94,6 +99,7 @@ __all__ = [
     "UserError",
     "collapse",
     "compare",
+    "device_fit",
     "effective_field",
     "export",
     "flatten_order",

@@ -26,6 +26,7 @@ from convscope.cli.options import (
 from convscope.cli.printing import say
 from convscope.cli.refusals import folder_of, refuse_device, refuse_tracker
 from convscope.cli.start import BEGAN, typed
+from convscope.deployment.device_sizes import parse_count, parse_size
 from convscope.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -64,6 +65,24 @@ Quiet = Annotated[
 ]
 Minutes = Annotated[float | None, typer.Option(help="Minutes of the search, at most.")]
 
+Ram = Annotated[
+    str | None,
+    typer.Option(
+        help="Memory of a device, as 256k or 62.5KiB: only networks are proposed whose feature "
+        "maps fit."
+    ),
+]
+Flash = Annotated[
+    str | None,
+    typer.Option(help="Room for weights on a device, as 1M: only networks are proposed that fit."),
+]
+Macs = Annotated[
+    str | None, typer.Option(help="The most multiply-adds of one image on a device, as 20M.")
+]
+Bits = Annotated[
+    int, typer.Option(help="Bits of weights and feature maps on the device: 2, 4, 8, 16 or 32.")
+]
+
 
 def study(
     data: Data = None,
@@ -85,6 +104,10 @@ def study(
     sampler: Sampler = "tpe",
     trials: Trials = None,
     minutes: Minutes = None,
+    ram: Ram = None,
+    flash: Flash = None,
+    macs: Macs = None,
+    bits: Bits = 8,
     track: Track = None,
     silence: Silence = None,
     quiet: Quiet = False,
@@ -96,7 +119,7 @@ def study(
     """
     restrict_kernels(kernels)
     named = [name.strip() for name in chapters.split(",")] if chapters is not None else None
-    from convscope.data import Options, check_there
+    from convscope.data import Options
     from convscope.planning import Search, parse_budget
     from convscope.studies.study_request import SEEDS, StudyRequest, check, chosen_chapters
 
@@ -114,17 +137,35 @@ def study(
         val=val,
         **vars(Options(size, columns, group_by, resize, classes)),
         budget=None if budget is None else parse_budget(budget),
-        search=Search(sampler, trials, minutes),
+        search=Search(sampler, trials, minutes, *device_of(ram, flash, macs), bits),
         track=track,
         command=typed(),
         silence=None if silence is None else parse_budget(silence, "silence"),
         began=BEGAN,
     )
     check(asked)
-    folder_of("runs" if out is None else out)
-    if data is not None:
-        check_there(data, Options.of(asked))
+    _check_places(asked)
     _carry_out(asked, as_json, quiet)
+
+
+def _check_places(asked: StudyRequest) -> None:
+    """UserError where the study's folder or its images cannot be had."""
+    from convscope.data import Options, check_there
+
+    folder_of("runs" if asked.out is None else str(asked.out))
+    if asked.data is not None:
+        check_there(asked.data, Options.of(asked))
+
+
+def device_of(
+    ram: str | None, flash: str | None, macs: str | None
+) -> tuple[int | None, int | None, int | None]:
+    """(bytes of memory, bytes of flash, multiply-adds) of the options' texts."""
+    return (
+        None if ram is None else parse_size(ram, "ram"),
+        None if flash is None else parse_size(flash, "flash"),
+        None if macs is None else parse_count(macs, "macs"),
+    )
 
 
 def _carry_out(asked: StudyRequest, as_json: bool, quiet: bool) -> None:

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from convscope.planning.budgets import parse_budget as parse_budget
     from convscope.planning.context import BudgetFit as BudgetFit
     from convscope.planning.context import Context as Context
+    from convscope.planning.device_limits import DeviceLimits as DeviceLimits
+    from convscope.planning.device_limits import fits_device as fits_device
+    from convscope.planning.device_limits import limits_of as limits_of
+    from convscope.planning.device_limits import needs as needs
+    from convscope.planning.device_limits import nothing_fits as nothing_fits
+    from convscope.planning.device_limits import widest as widest
+    from convscope.planning.device_limits import within_limits as within_limits
     from convscope.planning.epochs import base_recipe as base_recipe
     from convscope.planning.epochs import epochs_of as epochs_of
     from convscope.planning.epochs import epochs_to_turn as epochs_to_turn
@@ -58,6 +65,7 @@ _HOMES = {
     "CHAPTER_OVERHEAD": "budgets",
     "Chapter": "requests",
     "Context": "context",
+    "DeviceLimits": "device_limits",
     "Give": "requests",
     "HEADROOM": "search_space",
     "IMPORTANCE_TRIALS": "search",
@@ -82,10 +90,14 @@ _HOMES = {
     "ever_fewer": "budgets",
     "epochs_of": "epochs",
     "epochs_to_turn": "epochs",
+    "fits_device": "device_limits",
     "leaves_room": "epochs",
     "last_levels": "budgets",
     "levels": "budgets",
+    "limits_of": "device_limits",
+    "needs": "device_limits",
     "nested_subsets": "epochs",
+    "nothing_fits": "device_limits",
     "parse_budget": "budgets",
     "pilot_of": "pilots",
     "pilots_of": "pilots",
@@ -97,6 +109,8 @@ _HOMES = {
     "smallest_of_capacity": "epochs",
     "transferred": "pilots",
     "tuned_rates": "pilots",
+    "widest": "device_limits",
+    "within_limits": "device_limits",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

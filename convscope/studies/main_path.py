@@ -19,7 +19,14 @@ from convscope.data import Dataset, Options
 from convscope.engines import LocalEngine
 from convscope.errors import UserError, one_line
 from convscope.machine import Costs, cores, resolve, this_machine
-from convscope.planning import CHAPTER_OVERHEAD, Context, Search, duration, parse_budget
+from convscope.planning import (
+    CHAPTER_OVERHEAD,
+    Context,
+    Search,
+    duration,
+    parse_budget,
+    reference_recipe,
+)
 from convscope.recipe import Recipe
 from convscope.report import Drawings, Finding
 from convscope.studies.driver import Driver, OutOfTime
@@ -168,6 +175,10 @@ def open_study(
     if asked.budget is not None and on_cpu:
         unmeasured = context_of(asked, loaded, asked.workers or cores())
         refuse_at_once(unmeasured, asked.budget, unmeasured.workers)
+    # where no network fits the device, that is said before anything is written or measured
+    reference_recipe(
+        Context(loaded, asked.preset, (asked.first_seed,), Recipe(), search=asked.search)
+    )
     root = study_path(loaded, asked.preset, asked.out)
     stack.enter_context(StudyFolder.lock(root))
     folder = StudyFolder.create(root, Asked(asked.device, asked.workers), watcher.say)
@@ -329,6 +340,10 @@ def command_of(asked: StudyRequest, data: str) -> str:
         "--sampler": (asked.search.sampler, search.sampler),
         "--trials": (asked.search.trials, search.trials),
         "--minutes": (asked.search.minutes, search.minutes),
+        "--ram": (asked.search.ram, search.ram),
+        "--flash": (asked.search.flash, search.flash),
+        "--macs": (asked.search.macs, search.macs),
+        "--bits": (asked.search.bits, search.bits),
         "--track": (asked.track, None),
         "--silence": (None if asked.silence is None else f"{asked.silence:g}s", None),
     }

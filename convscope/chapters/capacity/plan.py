@@ -11,11 +11,13 @@ from convscope.planning import (
     Context,
     base_recipe,
     epochs_to_turn,
+    fits_device,
     leaves_room,
     nested_subsets,
     pilot_of,
     reference_recipe,
     shallower,
+    within_limits,
 )
 from convscope.recipe import ConvNet, Model, Recipe
 
@@ -152,19 +154,24 @@ def series_of(context: Context) -> list[Series]:
         for part, images in zip(parts, numbers, strict=False)
     ]
     found += [Series(models, numbers[-1], None) for models in sweeps_of(context)]
-    return [series for series in found if series.models]
+    return list(dict.fromkeys(series for series in found if series.models))
 
 
 def fitting(context: Context, models: tuple[ConvNet, ...]) -> tuple[ConvNet, ...]:
-    """Those that the images leave room for.
+    """Those that the images leave room for, and that fit the device where one is given.
 
-    Where they leave none in any sweep, the networks have fewer blocks.
+    Where the images leave none in any sweep, the networks have fewer blocks. Where none fits the
+    device, the narrowest of each sweep is made to fit.
     """
     shape = context.data.in_shape
     every = [model for sweep in PRESETS[context.preset].sweeps for model in sweep]
     if not any(leaves_room(model, shape) for model in every):
         models = tuple(shallower(model, shape) for model in models)
-    return tuple(model for model in models if leaves_room(model, shape))
+    models = tuple(model for model in models if leaves_room(model, shape))
+    held = tuple(model for model in models if fits_device(context, model))
+    if held or not models or any(fits_device(context, m) for m in every if leaves_room(m, shape)):
+        return held
+    return (within_limits(context, min(models, key=lambda model: model.width)),)
 
 
 def sweeps_of(context: Context) -> list[tuple[ConvNet, ...]]:
