@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from convscope.statistics import compare as compare
     from convscope.statistics import sweep_verdict as sweep_verdict
     from convscope.studies import Study as Study
+    from convscope.studies import SweepResult as SweepResult
     from convscope.studies import study as study
+    from convscope.studies import sweep as sweep
     from convscope.training import Run as Run
     from convscope.training import network as network
     from convscope.training import train as train
@@ -49,6 +51,7 @@ _HOMES = {
     "Run": "training",
     "SoftmaxRegression": "recipe",
     "Study": "studies",
+    "SweepResult": "studies",
     "SweepVerdict": "statistics",
     "UserError": "errors",
     "collapse": "probes",
@@ -61,6 +64,7 @@ _HOMES = {
     "receptive_field": "probes",
     "size_of": "models",
     "study": "studies",
+    "sweep": "studies",
     "sweep_verdict": "statistics",
     "train": "training",
     "tuned": "machine",
@@ -76,6 +80,7 @@ __all__ = [
     "Run",
     "SoftmaxRegression",
     "Study",
+    "SweepResult",
     "SweepVerdict",
     "UserError",
     "collapse",
@@ -88,6 +93,7 @@ __all__ = [
     "receptive_field",
     "size_of",
     "study",
+    "sweep",
     "sweep_verdict",
     "train",
     "tuned",

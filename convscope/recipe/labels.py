@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from convscope.recipe.networks import ConvNet, Custom, Model, SoftmaxRegression
 
 NORMS = {"batch": "batch norm", "group": "group norm", "affine": "affine instead of norm"}
@@ -18,7 +20,7 @@ def label_of(model: Model) -> str:
     if isinstance(model, SoftmaxRegression):
         return "softmax regression"
     if isinstance(model, Custom):
-        return model.factory
+        return call_of(model)
     blocks = f"×{model.block_depth}" if model.block_depth > 1 else ""
     parts = [f"width {model.width}", f"depth {model.depth}{blocks}"]
     if model.growth != 2 and model.depth > 1:
@@ -48,6 +50,12 @@ def label_of(model: Model) -> str:
     if model.pixels != "natural":
         parts.append("pixels permuted")
     return ", ".join(parts)
+
+
+def call_of(model: Custom) -> str:
+    """A user's network as a call: "nets:make(width=8)"; its factory alone without arguments."""
+    told = (f"{name}={json.dumps(value)}" for name, value in model.arguments.items())
+    return f"{model.factory}({', '.join(told)})" if model.arguments else model.factory
 
 
 def hidden_of(model: ConvNet) -> str:

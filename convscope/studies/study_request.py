@@ -60,12 +60,7 @@ def check(asked: StudyRequest) -> None:
         raise UserError(f"seeds = {asked.seeds}: from 1 to 1000")
     if not 0 <= asked.first_seed < 10**9 - 1000:  # above are seeds that choose nothing
         raise UserError(f"first_seed = {asked.first_seed}: from 0 to 999,998,999")
-    most = MOST_WORKERS * cores()
-    if asked.workers is not None and not 1 <= asked.workers <= most:
-        raise UserError(
-            f"workers = {asked.workers:,}: from 1 to {most}, "
-            f"{MOST_WORKERS} for each of this machine's {cores()} cores"
-        )
+    checked_workers(asked.workers)
     if asked.silence is not None and not 1 <= asked.silence <= 1e8:
         raise UserError(f"silence = {asked.silence:g} s: from 1 second to 1,000 days")
     if not 0.01 <= asked.val <= 0.9:
@@ -74,6 +69,17 @@ def check(asked: StudyRequest) -> None:
     check_search(asked.search)
     if asked.out is not None:
         checked_place(asked.out)
+
+
+def checked_workers(workers: object) -> None:
+    """UserError for a number of processes that this machine has no use for."""
+    most = MOST_WORKERS * cores()
+    if workers is not None and not (type(workers) is int and 1 <= workers <= most):
+        shown = f"{workers:,}" if type(workers) is int else one_line(workers)
+        raise UserError(
+            f"workers = {shown}: from 1 to {most}, "
+            f"{MOST_WORKERS} for each of this machine's {cores()} cores"
+        )
 
 
 def chosen_chapters(chapters: Sequence[str] | None) -> list[str]:
