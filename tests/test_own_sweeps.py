@@ -23,6 +23,10 @@ def stamps(root: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in root.rglob("result.json")}
 
 
+def table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 @pytest.fixture(scope="module")
 def base(micro: Path) -> cs.Recipe:
     return replace(blink(micro), data=str(micro), epochs=2)
@@ -57,24 +61,21 @@ def test_it_goes_on_where_it_stopped(found: cs.SweepResult, base: cs.Recipe) -> 
 
 
 def test_the_file_that_is_saved_asks_for_the_same_runs(found: cs.SweepResult, cli: Cli) -> None:
-    before = stamps(found.path)
+    before, saved = stamps(found.path), (found.path / "sweep.toml").read_bytes()
     answer = cli("sweep", found.path / "sweep.toml", "--json")
     assert answer.code == 0, answer.err
     tree = json.loads(answer.out)
     assert stamps(found.path) == before and " 0 of them new" in answer.err
     ids = {run for one in tree["configurations"] for run in one["runs"]}
     assert ids == {run.id for runs in found.runs.values() for run in runs}
-    saved = found.path / "sweep.toml"
-    content = saved.read_bytes()
-    cli("sweep", saved, "--json")
-    assert saved.read_bytes() == content
+    assert (found.path / "sweep.toml").read_bytes() == saved
 
 
 def test_the_files_hold_the_figures(found: cs.SweepResult) -> None:
-    rows = list(csv.DictReader((found.path / "configurations.csv").open()))
+    rows = table(found.path / "configurations.csv")
     mean = sum(run.best["test_accuracy"] for run in found.runs["width=2"]) / 3
     assert float(rows[1]["test_accuracy"]) == pytest.approx(mean, abs=1e-12)
-    verdicts = list(csv.DictReader((found.path / "comparisons.csv").open()))
+    verdicts = table(found.path / "comparisons.csv")
     assert [row["verdict"] for row in verdicts] == [
         one.found.word for one in found.comparisons if one.found
     ]
@@ -84,10 +85,12 @@ def test_the_files_hold_the_figures(found: cs.SweepResult) -> None:
         len(lines[0].split(" & ")) - 1
     }
     assert r"width=1 & " in latex and not re.search(r"(?<!\\)%(?! Means)", latex)
-    table = (found.path / "configurations.md").read_text().splitlines()
-    assert len({line.count("|") for line in table[:5]}) == 1
-    runs = list(csv.DictReader((found.path / "runs.csv").open()))
-    assert {row["id"] for row in runs} == set(stamps(found.path))
+    markdown = (found.path / "configurations.md").read_text().splitlines()
+    assert len({line.count("|") for line in markdown[:5]}) == 1
+    runs = table(found.path / "runs.csv")
+    assert {row["id"] for row in runs} == {
+        run.id for one in found.runs.values() for run in one
+    }
     page = (found.path / "report.html").read_text()
     assert "data:image/svg+xml" in page and "<script" not in page and "http:" not in page
     assert all(str(one)[:20] in page for one in found.comparisons)

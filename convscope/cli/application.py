@@ -12,6 +12,7 @@ from convscope.cli.data_sets import data_fetch, data_info, data_list
 from convscope.cli.networks import inspect, probe
 from convscope.cli.questions import doctor, explain
 from convscope.cli.recorded import runs
+from convscope.cli.sharing import merge, submit
 from convscope.cli.studying import report, study
 from convscope.cli.sweeping import sweep
 from convscope.cli.training import train
@@ -43,7 +44,20 @@ def root(
 ) -> None: ...
 
 
-for command in (study, report, sweep, train, compare, inspect, probe, runs, doctor, explain):
+for command in (
+    study,
+    report,
+    merge,
+    submit,
+    sweep,
+    train,
+    compare,
+    inspect,
+    probe,
+    runs,
+    doctor,
+    explain,
+):
     app.command()(command)
 app.add_typer(data_app, name="data")
 data_app.command("list")(data_list)

@@ -49,6 +49,7 @@ class Context:
     search: how the chapter `best` searches.
     fit: what a time budget has taken away.
     measured: figures that are measured or computed once, by key; kept in study.json.
+    grids: by chapter what a user has set in the place of its preset (`grids.SETTINGS`).
     live: False where an earlier study's report is written again: nothing is trained or measured.
     """
 
@@ -65,6 +66,7 @@ class Context:
     fit: BudgetFit = BudgetFit()
     measured: dict[str, Any] = field(default_factory=dict)
     live: bool = True
+    grids: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def capacity(self) -> CapacityResult | None:

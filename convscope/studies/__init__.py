@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from convscope.studies.progress import Lines as Lines
     from convscope.studies.rendering import render as render
     from convscope.studies.run_queue import run_all as run_all
+    from convscope.studies.sharding import plan_study as plan_study
     from convscope.studies.sweep_result import SweepResult as SweepResult
     from convscope.studies.sweeping import sweep as sweep
     from convscope.studies.watcher import Watcher as Watcher
@@ -34,6 +35,7 @@ _HOMES = {
     "conduct": "main_path",
     "fitted": "plan",
     "forecast": "plan",
+    "plan_study": "sharding",
     "render": "rendering",
     "run_all": "run_queue",
     "runs_named": "named_runs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from convscope.data import Dataset
 from convscope.engines import LocalEngine
@@ -13,17 +14,30 @@ from convscope.studies.study_json import Asked
 from convscope.studies.watcher import Watcher
 
 
-def resolved(folder: StudyFolder, engine: LocalEngine, asked: Asked, watcher: Watcher) -> Choice:
+def resolved(
+    folder: StudyFolder,
+    engine: LocalEngine,
+    asked: Asked,
+    watcher: Watcher,
+    given: Choice | None = None,
+) -> Choice:
     """What was resolved when the study began, or else a measurement now.
 
     Resuming never measures again, so that recipes keep their ids.
+    given: what is to be taken instead, where the request holds it.
     """
     choice = folder.choice if folder.asked == asked else None
+    if given is not None and (choice is None or replace(choice, measured={}) != given):
+        choice = given
+        folder.begin(asked, choice)
     if choice is None:
         watcher.say("measuring this machine …")
         choice = choose(engine, asked.device, asked.workers)
         folder.begin(asked, choice)
     engine.resize(choice.workers)
+    if given is not None:
+        watcher.say(f"given: {choice}")
+        return choice
     rates = ", ".join(f"{what} {rate:,.0f}" for what, rate in choice.measured.items())
     watcher.say(f"chosen: {choice} (images per second: {rates})")
     return choice

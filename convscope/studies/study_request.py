@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from convscope.chapters import CHAPTERS
 from convscope.data import Options
 from convscope.errors import UserError, did_you_mean, one_line
-from convscope.machine import cores
-from convscope.planning import Search, check_search
+from convscope.machine import Choice, cores
+from convscope.planning import BudgetFit, Search, check_search
 
 PRESETS = ("quick", "standard", "full")
 
@@ -28,6 +29,10 @@ class StudyRequest:
     budget: in seconds; None: no limit.
     silence: in seconds; None: by the measured costs.
     fallback: why the built-in images stand in for others; empty where they do not.
+    grids: by chapter what is set in the place of its preset.
+    data_hash: of the images that are expected; empty: any.
+    choice: how the study computes; None: as is measured.
+    fit: what the budget takes away; None: as is measured.
     """
 
     data: str | None
@@ -50,6 +55,10 @@ class StudyRequest:
     group_by: str | None = None
     resize: str = "crop"
     classes: str = "folders"
+    grids: dict[str, dict[str, Any]] = field(default_factory=dict)
+    data_hash: str = ""
+    choice: Choice | None = None
+    fit: BudgetFit | None = None
 
 
 def check(asked: StudyRequest) -> None:
