@@ -88,9 +88,7 @@ def test_the_files_hold_the_figures(found: cs.SweepResult) -> None:
     markdown = (found.path / "configurations.md").read_text().splitlines()
     assert len({line.count("|") for line in markdown[:5]}) == 1
     runs = table(found.path / "runs.csv")
-    assert {row["id"] for row in runs} == {
-        run.id for one in found.runs.values() for run in one
-    }
+    assert {row["id"] for row in runs} == {run.id for one in found.runs.values() for run in one}
     page = (found.path / "report.html").read_text()
     assert "data:image/svg+xml" in page and "<script" not in page and "http:" not in page
     assert all(str(one)[:20] in page for one in found.comparisons)
