@@ -44,6 +44,9 @@ kernels = "library"
 """
 
 
+COMMAND = (sys.executable, "-m", "convscope.cli", "study", "--plan", "plan/study.json")
+
+
 def asked_in(folder: Path, data: Path, name: str) -> StudyRequest:
     file = folder / f"{name}.toml"
     file.write_text(QUESTION.format(data=data, out=folder / name))
@@ -58,8 +61,7 @@ def place(micro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert not list((folder / "plan" / "runs").iterdir())
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "convscope.cli", "study", "--plan", "plan/study.json"]
-            + ["--shard", f"{i}/3", "--out", f"s{i}", "--workers", "1"],
+            [*COMMAND, "--shard", f"{i}/3", "--out", f"s{i}", "--workers", "1"],
             cwd=folder,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,

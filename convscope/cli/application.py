@@ -44,20 +44,9 @@ def root(
 ) -> None: ...
 
 
-for command in (
-    study,
-    report,
-    merge,
-    submit,
-    sweep,
-    train,
-    compare,
-    inspect,
-    probe,
-    runs,
-    doctor,
-    explain,
-):
+for command in (study, report, merge, submit, sweep, train, compare, inspect, probe, runs):
+    app.command()(command)
+for command in (doctor, explain):
     app.command()(command)
 app.add_typer(data_app, name="data")
 data_app.command("list")(data_list)

@@ -191,10 +191,10 @@ def study(
         train_shard(plan, shard, flags, settings, file)
         return
     asked = asked_for(flags, settings, file)
-    _carry_out(asked, as_json, plan_only)
+    carry_out(asked, as_json, plan_only)
 
 
-def _carry_out(asked: StudyRequest, as_json: bool, plan_only: bool = False) -> None:
+def carry_out(asked: StudyRequest, as_json: bool, plan_only: bool = False) -> None:
     """Conduct the study, show how far it is, and print what came out."""
     from convscope import studies
     from convscope.studies import progress
