@@ -78,13 +78,13 @@ def copied(source: Path, recipe: Recipe) -> None:
     (place / "result.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
-def timed(*command: str) -> tuple[float, float]:
-    """Seconds and megabytes of a process."""
+def timed(*command: str) -> tuple[float, float, float]:
+    """Seconds of a process by the clock and of its cores, and its megabytes."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0, (command, status)
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
+    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def made(root: Path, runs: int) -> Path:
@@ -98,6 +98,8 @@ def made(root: Path, runs: int) -> Path:
     asked = {"seeds": SEEDS, "out": str(root / "sweep"), **own, "grid": {"lr": rates}}
     file.write_text(toml_of(asked))
     place = root / "sweep" / "runs"
+    place.mkdir(parents=True)
+    (root / "sweep" / ".lock").touch()
     first = template(place, replace(base, lr=rates[0]), (len(loaded.val), len(loaded.test)))
     for rate in rates:
         for seed in range(SEEDS):
@@ -122,14 +124,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ("convscope runs", (*convscope, "runs", str(root / "sweep"))),
             ("convscope sweep: plan, resume and report", (*convscope, "sweep", str(file))),
         ):
-            seconds, megabytes = timed(*command)
-            rows.append([name, f"{seconds:.1f}", f"{megabytes:,.0f}"])
-        started = time.perf_counter()
+            seconds, busy, megabytes = timed(*command)
+            rows.append([name, f"{seconds:.1f}", f"{busy:.1f}", f"{megabytes:,.0f}"])
+        started, before = time.perf_counter(), time.process_time()
         (root / "joined").mkdir(exist_ok=True)
         taken = take_runs(root / "sweep" / "runs", root / "joined")
-        rows.append([f"taking over {taken:,} runs", f"{time.perf_counter() - started:.1f}", ""])
+        spent = time.perf_counter() - started, time.process_time() - before
+        rows.append([f"taking over {taken:,} runs", *(f"{one:.1f}" for one in spent), ""])
     print(f"{machine_line()}; {given.runs:,} runs\n")
-    print(markdown(("what", "seconds", "MB"), rows))
+    print(markdown(("what", "seconds", "of its cores", "MB"), rows))
 
 
 if __name__ == "__main__":

@@ -109,13 +109,7 @@ def test_the_schemas_are_current(name: str) -> None:
 def test_the_schemas_take_what_is_right_and_refuse_what_is_not(file: Path, tmp_path: Path) -> None:
     file.write_text(file.read_text() + "[capacity]\nwidths = [2, 4]\n")
     sweep = tmp_path / "sweep.toml"
-    text = 'lr = 0.1
-seeds = 5
-compare = [["a", "b"]]
-[grid]
-width = [4, 8]
-mine = ["x"]
-'
+    text = 'lr = 0.1\nseeds = 5\ncompare = [["a", "b"]]\n[grid]\nwidth = [4, 8]\nmine = ["x"]\n'
     sweep.write_text(text)
     for name, path in (("study", file), ("sweep", sweep)):
         jsonschema.validate(read_toml(path), SCHEMAS[name]())
