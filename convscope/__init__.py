@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from convscope.statistics import compare as compare
     from convscope.statistics import sweep_verdict as sweep_verdict
     from convscope.studies import Study as Study
+    from convscope.studies import SweepResult as SweepResult
     from convscope.studies import study as study
+    from convscope.studies import sweep as sweep
     from convscope.training import Run as Run
     from convscope.training import train as train
 
@@ -60,6 +62,7 @@ _HOMES = {
     "Run": "training",
     "SoftmaxRegression": "recipe",
     "Study": "studies",
+    "SweepResult": "studies",
     "SweepVerdict": "statistics",
     "UserError": "errors",
     "collapse": "probes",
@@ -77,6 +80,7 @@ _HOMES = {
     "runs": "deployment",
     "size_of": "models",
     "study": "studies",
+    "sweep": "studies",
     "sweep_verdict": "statistics",
     "train": "training",
     "tuned": "machine",
@@ -95,6 +99,7 @@ __all__ = [
     "Run",
     "SoftmaxRegression",
     "Study",
+    "SweepResult",
     "SweepVerdict",
     "UserError",
     "collapse",
@@ -112,6 +117,7 @@ __all__ = [
     "runs",
     "size_of",
     "study",
+    "sweep",
     "sweep_verdict",
     "train",
     "tuned",

@@ -13,7 +13,9 @@ from convscope.cli.deploying import export, predict
 from convscope.cli.networks import inspect, probe
 from convscope.cli.questions import doctor, explain
 from convscope.cli.recorded import runs
+from convscope.cli.sharing import merge, submit
 from convscope.cli.studying import report, study
+from convscope.cli.sweeping import sweep
 from convscope.cli.training import train
 from convscope.cli.watching import watch
 
@@ -45,7 +47,8 @@ def root(
 
 
 for command in (
-    *(study, watch, report, train, compare, predict, export, inspect, probe, runs, doctor, explain),
+    *(study, watch, report, merge, submit, sweep, train, compare, predict, export),
+    *(inspect, probe, runs, doctor, explain),
 ):
     app.command()(command)
 app.add_typer(data_app, name="data")

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from convscope.planning.epochs import nested_subsets as nested_subsets
     from convscope.planning.epochs import shallower as shallower
     from convscope.planning.epochs import smallest_of_capacity as smallest_of_capacity
+    from convscope.planning.grids import SETTINGS as SETTINGS
+    from convscope.planning.grids import asked_of as asked_of
+    from convscope.planning.grids import checked_grids as checked_grids
+    from convscope.planning.grids import preset_of as preset_of
     from convscope.planning.pilots import MANY_IMAGES as MANY_IMAGES
     from convscope.planning.pilots import pilot_of as pilot_of
     from convscope.planning.pilots import pilots_of as pilots_of
@@ -77,13 +81,16 @@ _HOMES = {
     "RATES": "reference",
     "Request": "requests",
     "Role": "requests",
+    "SETTINGS": "grids",
     "SHORT_ROLES": "requests",
     "Search": "search_request",
     "Step": "requests",
     "Tried": "tried",
     "Wait": "requests",
+    "asked_of": "grids",
     "base_recipe": "epochs",
     "check_search": "search_request",
+    "checked_grids": "grids",
     "describe_configuration": "search_space",
     "check_budget": "budgets",
     "duration": "budgets",
@@ -101,6 +108,7 @@ _HOMES = {
     "parse_budget": "budgets",
     "pilot_of": "pilots",
     "pilots_of": "pilots",
+    "preset_of": "grids",
     "rates_from": "pilots",
     "rates_table": "pilots",
     "reference_model": "reference",

@@ -51,6 +51,7 @@ class Context:
     search: how the chapter `best` searches.
     fit: what a time budget has taken away.
     measured: figures that are measured or computed once, by key; kept in study.json.
+    grids: by chapter what a user has set in the place of its preset (`grids.SETTINGS`).
     live: False where an earlier study's report is written again: nothing is trained or measured.
     """
 
@@ -67,6 +68,7 @@ class Context:
     fit: BudgetFit = BudgetFit()
     measured: dict[str, Any] = field(default_factory=dict)
     live: bool = True
+    grids: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def capacity(self) -> CapacityResult | None:

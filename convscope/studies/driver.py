@@ -18,8 +18,8 @@ from convscope.planning import Answer, Chapter, Context, Give, Request, Role, Wa
 from convscope.recipe import Recipe
 from convscope.report import Damage, Finding
 from convscope.studies.records import RecordedRequests, ids_of
+from convscope.studies.run_queue import Sweep
 from convscope.studies.study_json import RunIds
-from convscope.studies.sweep import Sweep
 from convscope.studies.watcher import Watcher
 from convscope.training import Run, missing_evidence, note_missing, read_finished, run_path
 from convscope.words import count

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from convscope import data as datasets
 from convscope.data import Dataset, Options
 from convscope.engines import LocalEngine
 from convscope.errors import UserError, one_line
+from convscope.files import write_bytes
 from convscope.machine import Costs, cores, resolve, this_machine
 from convscope.planning import (
     CHAPTER_OVERHEAD,
     Context,
     Search,
+    checked_grids,
     duration,
     parse_budget,
     reference_recipe,
@@ -42,7 +45,8 @@ from convscope.studies.plan import (
     planned,
     refuse_at_once,
 )
-from convscope.studies.study_json import About, Asked, Plan
+from convscope.studies.study_file import study_toml
+from convscope.studies.study_json import About, Asked, Fitted, Plan
 from convscope.studies.study_request import SEEDS, StudyRequest, check, chosen_chapters
 from convscope.studies.trackers import check_tracker, tracked
 from convscope.studies.watcher import Watcher
@@ -78,6 +82,7 @@ def study(
     search: Search | None = None,
     track: str | None = None,
     silence: str | float | None = None,
+    grids: Mapping[str, Mapping[str, Any]] | None = None,
     watcher: Watcher | None = None,
     command: str | None = None,
 ) -> Study:
@@ -95,6 +100,7 @@ def study(
     search: how the chapter `best` searches.
     track: a tracker ("wandb") that mirrors every run.
     silence: a time ("10m") after which a run that reports nothing is ended; None: 50 of its epochs.
+    grids: by chapter what takes the place of its preset, as {"capacity": {"widths": [4, 8]}}.
     watcher, command: sees the study go by; what the report quotes, None: what the arguments say.
 
     Raises UserError for what cannot work, KeyboardInterrupt after reporting what is there.
@@ -115,6 +121,7 @@ def study(
         track=track,
         command=command,
         silence=None if silence is None else parse_budget(silence, "silence"),
+        grids=checked_grids(grids or {}),
     )
     return conduct(asked, watcher or Watcher())
 
@@ -172,13 +179,15 @@ def open_study(
                 f"data {one_line(loaded.name)!r}: no {split} image is left of "
                 f"{len(loaded.train):,}; add images, or hold out more with --val"
             )
+    if asked.data_hash not in ("", loaded.hash):
+        raise UserError(
+            f"data {one_line(loaded.name)!r} changed since the study was planned: "
+            f"{asked.data_hash[:12]} then, {loaded.hash[:12]} now"
+        )
+    unmeasured = context_of(asked, loaded, asked.workers or cores())
     if asked.budget is not None and on_cpu:
-        unmeasured = context_of(asked, loaded, asked.workers or cores())
         refuse_at_once(unmeasured, asked.budget, unmeasured.workers)
-    # where no network fits the device, that is said before anything is written or measured
-    reference_recipe(
-        Context(loaded, asked.preset, (asked.first_seed,), Recipe(), search=asked.search)
-    )
+    reference_recipe(unmeasured)  # UserError where no network fits the device
     root = study_path(loaded, asked.preset, asked.out)
     stack.enter_context(StudyFolder.lock(root))
     folder = StudyFolder.create(root, Asked(asked.device, asked.workers), watcher.say)
@@ -210,7 +219,7 @@ def measure(
     watcher: Watcher,
 ) -> tuple[Context, Costs, Looking]:
     """How this machine computes fastest, and the seconds of each kind of run: measured once."""
-    choice = resolved(folder, engine, Asked(asked.device, asked.workers), watcher)
+    choice = resolved(folder, engine, Asked(asked.device, asked.workers), watcher, asked.choice)
     context = context_of(asked, loaded, choice.workers)
     context = replace(
         context,
@@ -249,6 +258,7 @@ def context_of(asked: StudyRequest, loaded: Dataset, workers: int) -> Context:
         asked.chapters,
         workers=workers,
         search=asked.search,
+        grids=asked.grids,
     )
 
 
@@ -263,6 +273,9 @@ def plan(
     """Fit the preset into the budget, say what will be trained, and keep it in study.json."""
     workers, spent = context.workers, time.perf_counter() - began
     if asked.budget is not None:
+        if asked.fit is not None and folder.fitted is None:
+            kept = asked.budget, asked.preset, asked.chapters, len(context.seeds), asked.fit
+            folder.fitted = Fitted(*kept)
         context = fitted(folder, context, costs, asked.budget, workers, watcher, spent)
     runs = planned(context)
     expected = {name: sum(map(costs.run, recipes)) for name, recipes in runs.items()}
@@ -274,9 +287,10 @@ def plan(
         f"results in {folder.root}"
     )
     watcher.plan(expected, workers, after)
-    folder.plan = Plan(context.base, context.seeds, context.fit, context.search)
+    folder.plan = Plan(context.base, context.seeds, context.fit, context.search, context.grids)
     folder.about = about_of(asked, folder, context)
     folder.save()
+    write_bytes(folder.root / "study.toml", study_toml(asked, folder))
     return context
 
 
@@ -352,6 +366,10 @@ def command_of(asked: StudyRequest, data: str) -> str:
         for name, (value, usual) in options.items()
         if value is not None and value != usual
     ]
+    for chapter, settings in asked.grids.items():
+        for key, value in settings.items():
+            numbers = ",".join(map(str, value)) if isinstance(value, list) else value
+            given.append(f"--set {chapter}.{key}={numbers}")
     return " ".join(["convscope study", shlex.quote(data), *given])
 
 

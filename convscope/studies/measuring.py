@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from convscope.data import Dataset
 from convscope.engines import LocalEngine
@@ -24,12 +25,22 @@ from convscope.studies.watcher import Watcher
 COST = "seconds"  # the name of a kind's seconds among a machine's figures begins so
 
 
-def resolved(folder: StudyFolder, engine: LocalEngine, asked: Asked, watcher: Watcher) -> Choice:
+def resolved(
+    folder: StudyFolder,
+    engine: LocalEngine,
+    asked: Asked,
+    watcher: Watcher,
+    given: Choice | None = None,
+) -> Choice:
     """What was resolved when the study began, or else a measurement now.
 
     Resuming never measures again, so that recipes keep their ids.
+    given: what is to be taken instead, where the request holds it.
     """
     choice = folder.choice if folder.asked == asked else None
+    if given is not None and (choice is None or replace(choice, measured={}) != given):
+        choice = given
+        folder.begin(asked, choice)
     if choice is None:
         choice = recalled(
             f"choice {asked.device} {asked.workers}",
@@ -39,6 +50,9 @@ def resolved(folder: StudyFolder, engine: LocalEngine, asked: Asked, watcher: Wa
         )
         folder.begin(asked, choice)
     engine.resize(choice.workers)
+    if given is not None:
+        watcher.say(f"given: {choice}")
+        return choice
     rates = ", ".join(f"{what} {rate:,.0f}" for what, rate in choice.measured.items())
     watcher.say(f"chosen: {choice} (images per second: {rates})")
     return choice

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from convscope.errors import UserError, one_line
 from convscope.files import parse_json
 from convscope.machine import Choice, Machine, resolve
-from convscope.planning import BudgetFit, Role, Search
+from convscope.planning import BudgetFit, Role, Search, checked_grids
 from convscope.recipe import Recipe, recipe_from_json, to_json
 
 RunIds = dict[Role, list[str]]  # of one step of a chapter
@@ -45,6 +45,7 @@ class Plan:
     seeds: tuple[int, ...]
     fit: BudgetFit = field(default_factory=BudgetFit)
     search: Search = field(default_factory=Search)
+    grids: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "seeds": list(plan.seeds),
         "fit": asdict(plan.fit),
         "search": asdict(plan.search),
+        **({"grids": plan.grids} if plan.grids else {}),
     }
 
 
@@ -111,6 +113,7 @@ def plan_from(tree: dict[str, Any]) -> Plan:
         tuple(int(seed) for seed in tree["seeds"]),
         fit_from(tree.get("fit", {})),
         Search(**tree.get("search", {})),
+        checked_grids(tree.get("grids", {})),
     )
 
 

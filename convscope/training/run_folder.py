@@ -231,7 +231,9 @@ def read_run(path: Path) -> Run:
     """A finished run; UserError that names the file where one is missing, torn or altered."""
     try:
         result = parse_json((path / "result.json").read_bytes())
-        recipe = recipe_from_json(parse_json((path / "recipe.json").read_bytes()))
+        raw = (path / "recipe.json").read_bytes()
+        tree = parse_json(raw)
+        recipe = recipe_from_json(tree)
         metrics = (path / METRICS).read_bytes()
     except (OSError, UserError) as error:
         raise UserError(f"run {one_line(path)}: {one_line(error)}") from None
@@ -239,9 +241,10 @@ def read_run(path: Path) -> Run:
         raise UserError(f"run {one_line(path)}: result.json was altered")
     if result["metrics_sha256"] != hashlib.sha256(metrics).hexdigest():
         raise UserError(f"run {one_line(path)}: {METRICS} was altered")
-    if result["recipe_sha256"] != hashlib.sha256(dump(to_json(recipe))).hexdigest():
+    # the file's own form is today's, unless an earlier version or a person wrote it
+    if result["recipe_sha256"] not in map(digest_of, forms_of(tree, recipe)):
         raise UserError(f"run {one_line(path)}: recipe.json was altered")
-    rows = tuple(parse_json(line) for line in metrics.splitlines())
+    rows = tuple(parse_json(b"[%s]" % b",".join(metrics.splitlines())))
     run = Run(
         path,
         recipe,
@@ -252,9 +255,23 @@ def read_run(path: Path) -> Run:
         result["message"],
         result.get("files", {}),
     )
-    for name in run.files:
-        check_file(run, name)
+    read = {"recipe.json": raw, METRICS: metrics}
+    for name, digest in run.files.items():
+        if name not in read:
+            check_file(run, name)
+        elif hashlib.sha256(read[name]).hexdigest() != digest:
+            raise UserError(f"run {one_line(path)}: {name} was altered")
     return run
+
+
+def forms_of(tree: Any, recipe: Recipe) -> Iterator[Any]:
+    """A recipe as its file has it, and as it is written today."""
+    yield tree
+    yield to_json(recipe)
+
+
+def digest_of(tree: Any) -> str:
+    return hashlib.sha256(dump(tree)).hexdigest()
 
 
 def check_file(run: Run, name: str) -> None:
@@ -279,11 +296,25 @@ def list_runs(root: Path) -> Iterator[Run | UserError]:
 
     An altered run is returned as the error that names it.
     """
-    for path in sorted(root.rglob("result.json")):
+    for path in run_folders(root):
         try:
-            yield read_run(path.parent)
+            yield read_run(path)
         except UserError as error:
             yield error
+
+
+def run_folders(root: Path) -> Iterator[Path]:
+    """The folders below `root` that hold a result, by name; nothing is looked for inside them."""
+    try:
+        with os.scandir(root) as entries:
+            found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+    except OSError:
+        return
+    if "result.json" in found:
+        yield root
+        return
+    for name in sorted(name for name, is_folder in found.items() if is_folder):
+        yield from run_folders(root / name)
 
 
 def environment(recipe: Recipe) -> dict[str, Any]:
