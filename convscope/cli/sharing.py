@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
 from collections.abc import Mapping
@@ -46,8 +45,7 @@ def train_shard(
     from convscope.training import keep_freed_memory
 
     keep_freed_memory()
-    watcher = progress.watcher()
-    with watcher if isinstance(watcher, progress.Bar) else contextlib.nullcontext():
+    with progress.shown() as watcher:
         done = conduct_shard(plan, share, flags, watcher)
     print(done)
     if done.failed:
@@ -75,8 +73,7 @@ def merge(
     from convscope.training import keep_freed_memory
 
     keep_freed_memory()
-    watcher = progress.watcher()
-    with watcher if isinstance(watcher, progress.Bar) else contextlib.nullcontext():
+    with progress.shown() as watcher:
         asked = joined(shards, Path(out), watcher, typed())
         if join_only:
             print(Path(out) / "study.json")

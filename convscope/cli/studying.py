@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -232,8 +231,7 @@ def carry_out(
     from convscope.training import keep_freed_memory
 
     keep_freed_memory()
-    watcher = progress.watcher(quiet)
-    with watcher if isinstance(watcher, AbstractContextManager) else nullcontext():
+    with progress.shown(quiet) as watcher:
         if plan_only:
             print(studies.plan_study(asked, watcher))
             return

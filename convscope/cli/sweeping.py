@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -69,8 +68,7 @@ def sweep(
     from convscope.training import keep_freed_memory
 
     keep_freed_memory()
-    watcher = progress.watcher()
-    with watcher if isinstance(watcher, progress.Bar) else contextlib.nullcontext():
+    with progress.shown() as watcher:
         result = carry_out(asked, watcher)
     for run in result.failed:
         say(f"failed: run {run.id}: {one_line(run.message)}")

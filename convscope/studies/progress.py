@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from convscope.errors import one_line
@@ -94,3 +95,9 @@ def watcher(quiet: bool = False) -> Watcher:
     from convscope.studies.live_table import LiveTable
 
     return LiveTable()
+
+
+def shown(quiet: bool = False) -> AbstractContextManager[Watcher]:
+    """`watcher`, for a `with` statement, at whose end a live table lets the terminal go."""
+    found = watcher(quiet)
+    return found if isinstance(found, AbstractContextManager) else nullcontext(found)
