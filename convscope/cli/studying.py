@@ -24,7 +24,13 @@ from convscope.cli.options import (
     restrict_kernels,
 )
 from convscope.cli.printing import say
-from convscope.cli.refusals import folder_of, refuse_device, refuse_tracker
+from convscope.cli.refusals import (
+    folder_of,
+    looked_at,
+    refuse_device,
+    refuse_folder,
+    refuse_tracker,
+)
 from convscope.cli.start import typed
 from convscope.errors import UserError, one_line
 
@@ -92,9 +98,15 @@ def study(
     """
     restrict_kernels(kernels)
     named = [name.strip() for name in chapters.split(",")] if chapters is not None else None
-    from convscope.data import Options, check_there
+    from convscope.data import Options
     from convscope.planning import Search, parse_budget
-    from convscope.studies.study_request import SEEDS, StudyRequest, check, chosen_chapters
+    from convscope.studies.study_request import (
+        SEEDS,
+        StudyRequest,
+        check,
+        check_splits,
+        chosen_chapters,
+    )
 
     refuse_device(device)
     refuse_tracker(track)
@@ -118,7 +130,10 @@ def study(
     check(asked)
     folder_of("runs" if out is None else out)
     if data is not None:
-        check_there(data, Options.of(asked))
+        known = looked_at(data, Options.of(asked), val)
+        train, held = known.train(val), known.held(val)
+        if train is not None and held is not None and "val" not in known.splits:
+            check_splits(known.name, train, held, test=1)  # one is held out where there is none
     _carry_out(asked, as_json)
 
 
@@ -147,15 +162,19 @@ def _tell(result: Study, as_json: bool) -> None:
 
 
 def report(
-    study: Annotated[Path, typer.Argument(help="The folder of a study.")], trust: Trust = False
+    study: Annotated[str, typer.Argument(help="The folder of a study.")], trust: Trust = False
 ) -> None:
     """Write a study's report again, without training."""
-    if not (study / "study.json").exists():
-        raise UserError(f"study {one_line(study)}: no study.json there; name a study's folder")
+    refuse_folder("study", study)
+    if not (Path(study) / "study.json").exists():
+        raise UserError(f"study {one_line(study)!r}: no study.json there; name a study's folder")
+    from convscope.studies.sealed import read_sealed
+
+    read_sealed(Path(study))  # one that is none is refused before torch is there
     from convscope import studies
     from convscope.studies.trackers import Sayer
 
-    conclude(studies.render(study, Sayer(say), trust), print)
+    conclude(studies.render(Path(study), Sayer(say), trust), print)
 
 
 def conclude(result: Study, state: Callable[[str], None]) -> None:

@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     from convscope.data.dataset import Dataset as Dataset
     from convscope.data.dataset import Split as Split
     from convscope.data.dataset import info as info
+    from convscope.data.fetching import fetch as fetch
     from convscope.data.known import DataUnavailable as DataUnavailable
     from convscope.data.listed import Options as Options
-    from convscope.data.loading import fetch as fetch
     from convscope.data.loading import load as load
     from convscope.data.outline import Outline as Outline
     from convscope.data.outline import check_there as check_there
-    from convscope.data.outline import outline_of as outline_of
     from convscope.data.resolving import names as names
 
 _HOMES = {
@@ -33,14 +32,13 @@ _HOMES = {
     "cache_folder": "cache",
     "Options": "listed",
     "check_there": "outline",
-    "fetch": "loading",
+    "fetch": "fetching",
     "groups_of": "control_groups",
     "info": "dataset",
     "load": "loading",
     "memory_limit": "control_groups",
     "names": "resolving",
     "near_duplicates": "alike",
-    "outline_of": "outline",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

@@ -63,6 +63,11 @@ def resolve(name_or_path: str | Path, options: Options) -> Request:
     options.check()
     size = options.size
     given, shown = str(name_or_path), one_line(name_or_path)
+    if not given.strip():
+        raise UserError(
+            f"data {shown!r}: empty; give a folder of images, a table, an archive, an .npz file "
+            f"or one of {', '.join(names())}"
+        )
     if given in names():
         options.refuse_for(shown, "a known data set")
         return _known(given, size)

@@ -17,7 +17,6 @@ from pathlib import Path
 from convscope import data as datasets
 from convscope.data import Dataset, NearDuplicates, Options, near_duplicates
 from convscope.engines import LocalEngine
-from convscope.errors import UserError, one_line
 from convscope.machine import Costs, cores, resolve, this_machine
 from convscope.planning import Context, Search, duration, parse_budget
 from convscope.recipe import Recipe
@@ -27,7 +26,13 @@ from convscope.studies.folder import StudyFolder, study_path
 from convscope.studies.measuring import measured_costs, resolved
 from convscope.studies.plan import BATCH, fitted, forecast, planned
 from convscope.studies.study_json import About, Asked, Plan
-from convscope.studies.study_request import SEEDS, StudyRequest, check, chosen_chapters
+from convscope.studies.study_request import (
+    SEEDS,
+    StudyRequest,
+    check,
+    check_splits,
+    chosen_chapters,
+)
 from convscope.studies.trackers import check_tracker, tracked
 from convscope.studies.watcher import Watcher
 from convscope.studies.writing import Study, save
@@ -141,12 +146,7 @@ def open_study(
     workers = asked.workers or (cores() if on_cpu else 1)
     engine = stack.enter_context(LocalEngine(workers, IMPORTED, copied=on_cpu))
     loaded, fallback = load(asked, watcher)
-    for split, images in (("validation", loaded.val), ("test", loaded.test)):
-        if len(images) == 0:
-            raise UserError(
-                f"data {one_line(loaded.name)!r}: no {split} image is left of "
-                f"{len(loaded.train):,}; add images, or hold out more with --val"
-            )
+    check_splits(loaded.name, len(loaded.train), len(loaded.val), len(loaded.test))
     root = study_path(loaded, asked.preset, asked.out)
     stack.enter_context(StudyFolder.lock(root))
     folder = StudyFolder.create(root, Asked(asked.device, asked.workers), watcher.say)
