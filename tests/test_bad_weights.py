@@ -181,5 +181,5 @@ def test_a_report_on_a_strangers_study_imports_no_factory(
     assert answer.code == 0 and not Path("it-ran").exists(), answer.err
     assert "theirs" not in sys.modules and cli("runs", finished_study).code == 0
     page = Path("report.html").read_text(encoding="utf-8")
-    assert f"run {run.id} is left out: recipe.json is that of another run" in page
+    assert f"run {run.id} is left out: recipe.json is that of another run" in page, answer.err
     assert not Path("it-ran").exists()

@@ -50,6 +50,16 @@ def looked_at(data: str, options: Options, val: float = 0.1) -> Outline:
     return found
 
 
+def refuse_splits(data: str, options: Options, val: float) -> None:
+    """UserError where a study would have no image to choose by."""
+    from convscope.studies.study_request import check_splits
+
+    known = looked_at(data, options, val)
+    train, held = known.train(val), known.held(val)
+    if train is not None and held is not None and "val" not in known.splits:
+        check_splits(known.name, train, held, test=1)  # one is held out where there is none
+
+
 def refuse_images(recipe: Recipe, known: Outline) -> None:
     """UserError where batch, crop or network do not fit the images."""
     from convscope.models import check_sides

@@ -26,9 +26,9 @@ from convscope.cli.options import (
 from convscope.cli.printing import say
 from convscope.cli.refusals import (
     folder_of,
-    looked_at,
     refuse_device,
     refuse_folder,
+    refuse_splits,
     refuse_tracker,
 )
 from convscope.cli.start import typed
@@ -100,13 +100,7 @@ def study(
     named = [name.strip() for name in chapters.split(",")] if chapters is not None else None
     from convscope.data import Options
     from convscope.planning import Search, parse_budget
-    from convscope.studies.study_request import (
-        SEEDS,
-        StudyRequest,
-        check,
-        check_splits,
-        chosen_chapters,
-    )
+    from convscope.studies.study_request import SEEDS, StudyRequest, check, chosen_chapters
 
     refuse_device(device)
     refuse_tracker(track)
@@ -130,10 +124,7 @@ def study(
     check(asked)
     folder_of("runs" if out is None else out)
     if data is not None:
-        known = looked_at(data, Options.of(asked), val)
-        train, held = known.train(val), known.held(val)
-        if train is not None and held is not None and "val" not in known.splits:
-            check_splits(known.name, train, held, test=1)  # one is held out where there is none
+        refuse_splits(data, Options.of(asked), val)
     _carry_out(asked, as_json)
 
 

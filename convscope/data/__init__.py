@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from convscope.data.alike import NearDuplicates as NearDuplicates
     from convscope.data.alike import near_duplicates as near_duplicates
     from convscope.data.cache import cache_folder as cache_folder
+    from convscope.data.class_balance import UNEQUAL as UNEQUAL
+    from convscope.data.class_balance import ratio_of as ratio_of
     from convscope.data.control_groups import groups_of as groups_of
     from convscope.data.control_groups import memory_limit as memory_limit
     from convscope.data.dataset import Dataset as Dataset
@@ -29,6 +31,7 @@ _HOMES = {
     "NearDuplicates": "alike",
     "Outline": "outline",
     "Split": "dataset",
+    "UNEQUAL": "class_balance",
     "cache_folder": "cache",
     "Options": "listed",
     "check_there": "outline",
@@ -39,6 +42,7 @@ _HOMES = {
     "memory_limit": "control_groups",
     "names": "resolving",
     "near_duplicates": "alike",
+    "ratio_of": "class_balance",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

@@ -8,6 +8,7 @@ from convscope import lazily
 
 if TYPE_CHECKING:
     from convscope.report.configurations import configurations_table as configurations_table
+    from convscope.report.configurations import with_balanced as with_balanced
     from convscope.report.drawing import Drawings as Drawings
     from convscope.report.findings import BestResult as BestResult
     from convscope.report.findings import CapacityResult as CapacityResult
@@ -32,6 +33,7 @@ _HOMES = {
     "Panel": "operator_charts",
     "Table": "findings",
     "configurations_table": "configurations",
+    "with_balanced": "configurations",
     "write_report": "rendering",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's

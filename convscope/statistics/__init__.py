@@ -9,6 +9,8 @@ from convscope import lazily
 if TYPE_CHECKING:
     from convscope.statistics.answers import losses_by_image as losses_by_image
     from convscope.statistics.answers import right_by_image as right_by_image
+    from convscope.statistics.by_class import balanced_accuracy as balanced_accuracy
+    from convscope.statistics.by_class import imbalance as imbalance
     from convscope.statistics.comparisons import accuracy_difference as accuracy_difference
     from convscope.statistics.comparisons import difference_se as difference_se
     from convscope.statistics.comparisons import equivalence as equivalence
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from convscope.statistics.verdicts import sweep_verdict as sweep_verdict
 
 _HOMES = {
+    "balanced_accuracy": "by_class",
+    "imbalance": "by_class",
     "Cell": "scaling_law",
     "Comparison": "run_comparisons",
     "Configuration": "configuration",

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from convscope.training.tensors import derived_seed as derived_seed
     from convscope.training.tensors import stratified_subset as stratified_subset
     from convscope.training.tensors import to_device as to_device
+    from convscope.training.trained import check_recipe_of as check_recipe_of
     from convscope.training.trained import find_run as find_run
     from convscope.training.trained import finished_run as finished_run
     from convscope.training.trained import image_losses as image_losses
@@ -80,6 +81,7 @@ _HOMES = {
     "check_crop": "fitting",
     "check_device": "checks",
     "dataset_of": "resident_data",
+    "check_recipe_of": "trained",
     "derived_seed": "tensors",
     "eval_batch": "evaluation",
     "evaluate_splits": "evaluation",

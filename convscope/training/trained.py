@@ -16,7 +16,7 @@ from convscope.errors import UserError, one_line
 from convscope.models import build
 from convscope.recipe import Recipe
 from convscope.training.caller import own_settings
-from convscope.training.checks import check_logits
+from convscope.training.checks import check_logits, is_ours, name_of
 from convscope.training.extra_state import state_dict_from
 from convscope.training.metrics import unpacked
 from convscope.training.resident_data import dataset_of
@@ -62,9 +62,24 @@ def find_run(recipe: Recipe, root: Path | str) -> Run | None:
     run = read_finished(run_path(recipe, root))
     if run is None:
         return None
-    if recipe.data_hash and content_of(run.recipe) != content_of(recipe):
-        raise UserError(f"run {one_line(run.path)}: recipe.json is that of another run")
+    check_recipe_of(run, recipe)
     return replace(run, recipe=recipe)
+
+
+def check_recipe_of(run: Run, asked: Recipe | None) -> None:
+    """UserError where the run in a recipe's place is another recipe's.
+
+    asked: the recipe that a study asks for, without which it may be any of convscope's networks:
+        no study asks for a user's factory.
+    """
+    shown, found = f"run {one_line(run.path)}: recipe.json", run.recipe
+    if asked is not None and asked.data_hash and content_of(found) != content_of(asked):
+        raise UserError(f"{shown} is that of another run")
+    if asked is None and not is_ours(found.model):
+        raise UserError(
+            f"{shown} names the factory {name_of(found)!r}, for which no study asks; it is not "
+            "imported"
+        )
 
 
 def read_finished(path: Path) -> Run | None:

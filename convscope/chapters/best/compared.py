@@ -8,7 +8,7 @@ from typing import Any
 from convscope.chapters.best.choice import Selection
 from convscope.chapters.best.clock import LATENCY_BATCH
 from convscope.recipe import Recipe
-from convscope.report import Chart, Table
+from convscope.report import Chart, Table, with_balanced
 from convscope.report import search_charts as charts_search
 from convscope.statistics import Configuration
 from convscope.words import texts_beside
@@ -46,6 +46,7 @@ def rows_of(
                 "schedule": c.recipe.schedule,
                 "epochs": c.recipe.epochs,
                 "seeds": c.val_loss.n,
+                **c.balanced_row(),
             }
         )
     return rows
@@ -79,7 +80,11 @@ def candidates_table(
         ("seeds", "seeds", "int"),
     )
     return Table(
-        "candidates", "Configurations trained to the end", columns, rows, TEXTS.candidates_caption()
+        "candidates",
+        "Configurations trained to the end",
+        with_balanced(columns, rows),
+        rows,
+        TEXTS.candidates_caption(),
     )
 
 
