@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 UNEQUAL = 3.0  # times as many images: from here on balanced accuracy stands beside accuracy
 
-FEWEST = 5  # images of a class, on average: with fewer, chance alone makes classes unequal
+FEWEST = 10  # images of a class, on average: with fewer, chance alone makes classes unequal
 
 
 def ratio_of(counts: Iterable[int]) -> float:

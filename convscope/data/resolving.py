@@ -65,7 +65,7 @@ def resolve(name_or_path: str | Path, options: Options) -> Request:
     given, shown = str(name_or_path), one_line(name_or_path)
     if not given.strip():
         raise UserError(
-            f"data {shown!r}: empty; give a folder of images, a table, an archive, an .npz file "
+            f"data {shown!r}: empty, not a folder; give images, a table, an archive, an .npz file "
             f"or one of {', '.join(names())}"
         )
     if given in names():
