@@ -1,4 +1,4 @@
-"""150 bad inputs of the command line: name -> the words, and what the one line must hold.
+"""250 bad inputs of the command line: name -> the words, and what the one line must hold.
 
 A line of the table: NAME: WORDS => PARTS, the parts joined by " & ". The words are cut as a shell
 does. {far} is a number of 65 bits, {long} a name of 300 bytes, {path} a path of 5,000.
@@ -71,6 +71,9 @@ train, data empty: train "" => ''
 train, a file of text: train file => 'file'
 train, an image: train ok/a/0.png => 'ok/a/0.png'
 train, data misspelt: train fashion-mnits => 'fashion-mnits' & 'fashion-mnist'
+train, MNIST without a file: train mnist => 'mnist' & mnist.npz & x_train
+train, CIFAR-100 without a file: data info CIFAR-100 => 'CIFAR-100' & cifar-100.npz & 32×32×3
+train, SVHN without a file: study svhn => 'svhn' & svhn.npz
 recipe, missing: train --recipe nowhere.json => nowhere.json
 recipe, a folder: train --recipe recipes => recipes & not a file
 recipe, misspelt name: train --recipe cifar10-96 => cifar10-96
@@ -254,6 +257,9 @@ doctor, a word: doctor now => now
 explain, misspelt: explain widht => 'widht' & 'width'
 explain, empty: explain "" => ''
 explain, two words: explain width depth => depth
+suspects, missing: data suspects nowhere => 'nowhere'
+suspects, no runs: data suspects ok => 'ok' & no finished run
+suspects, below 0: data suspects ok --most -1 => most = -1
 no command: tarin => 'tarin' & train
 """
 

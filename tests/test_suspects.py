@@ -59,9 +59,9 @@ def test_planted_labels_are_found_on_real_images(run: Run, planted: tuple[Path, 
     found = suspects_of([run], loaded)
     tests = {one.index for one in found if one.split == "test"}
     recall, precision = len(tests & wrong) / len(wrong), len(tests & wrong) / len(tests)
-    assert recall > 0.75 and precision > 0.5, (recall, precision)  # by chance: 0.1 each
+    assert recall > 0.55 and precision > 0.8, (recall, precision)  # by chance: 0.1 each
     surest = [one.index for one in found if one.split == "test"][: len(wrong) // 2]
-    assert np.mean([index in wrong for index in surest]) > max(0.75, precision)
+    assert np.mean([index in wrong for index in surest]) > 0.8
     assert any(one.split == "val" for one in found)
     assert [one.margin for one in found] == sorted((one.margin for one in found), reverse=True)
     right = np.ones(len(loaded.test))
@@ -96,13 +96,15 @@ def test_the_command_lists_them(cli: Cli, run: Run, tmp_path: Path) -> None:
     assert len(rows) == 20 and rows[0]["split"] in ("val", "test")
 
 
-def test_what_cannot_be_suspected_is_one_line(cli: Cli, run: Run, micro: Path) -> None:
+def test_what_cannot_be_suspected_is_one_line(
+    cli: Cli, run: Run, micro: Path, tmp_path: Path
+) -> None:
     other = data.load(micro)
     assert "have changed since" in refused(lambda: suspects_of([run], other))
     for words, part in (
         (("nowhere",), "'nowhere'"),
         ((run.path, "--most", -1), "most = -1"),
-        ((micro.parent,), "finished run"),
+        ((tmp_path,), "no finished run"),
     ):
         answer = cli("data", "suspects", *words)
         assert answer.code == 2 and part in answer.err and len(answer.err.splitlines()) == 1

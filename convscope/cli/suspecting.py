@@ -36,10 +36,7 @@ def data_suspects(
     if most < 0:
         raise UserError(f"most = {most}: must be 0 or more")
     refuse_side("runs", runs)
-    from convscope.models import trusting
-    from convscope.statistics import as_rows, shares_of, suspects_of
     from convscope.studies import runs_named
-    from convscope.training import dataset_of
 
     found = runs_named(runs).runs
     if unfinished := [run for run in found if run.status != "finished"]:
@@ -47,6 +44,10 @@ def data_suspects(
             f"runs {one_line(runs)!r}: run {unfinished[0].id} is {unfinished[0].status}, not "
             "finished; name finished ones"
         )
+    from convscope.models import trusting
+    from convscope.statistics import as_rows, shares_of, suspects_of
+    from convscope.training import dataset_of
+
     data = dataset_of(found[0].recipe)
     with trusting(trust):
         suspects = suspects_of(found, data)
