@@ -15,6 +15,7 @@ from convscope.cli.questions import doctor, explain
 from convscope.cli.recorded import runs
 from convscope.cli.sharing import merge, submit
 from convscope.cli.studying import report, study
+from convscope.cli.suspecting import data_suspects
 from convscope.cli.sweeping import sweep
 from convscope.cli.training import train
 from convscope.cli.watching import watch
@@ -55,3 +56,4 @@ app.add_typer(data_app, name="data")
 data_app.command("list")(data_list)
 data_app.command("fetch")(data_fetch)
 data_app.command("info")(data_info)
+data_app.command("suspects")(data_suspects)

@@ -16,7 +16,7 @@ import typer
 from convscope.cli.errors import DISK_ERRORS, disk_message
 from convscope.cli.options import Json, Trust
 from convscope.cli.printing import print_epoch, say, show
-from convscope.cli.refusals import folder_of, refuse_side
+from convscope.cli.refusals import folder_of, looked_at, refuse_side
 from convscope.cli.side_by_side import side_by_side
 from convscope.cli.training import measured, starting_point
 from convscope.errors import UserError, one_line
@@ -149,9 +149,9 @@ def compared(
     for name, given in (("A", a), ("B", b)):
         refuse_side(name, given)
     if data is not None:
-        from convscope.data import check_there
+        from convscope.data import Options
 
-        check_there(data)
+        looked_at(data, Options())
     from convscope import statistics
 
     sides = [side("A", a, data), side("B", b, data)]
@@ -203,8 +203,10 @@ def seeds_of(given: str) -> range:
     if not (first.isdecimal() and (last.isdecimal() if dash else not last)):
         raise UserError(f"seeds {one_line(given)!r}: write a number, as 5, or a range, as 100-104")
     start, stop = (int(first), int(last) + 1) if dash else (0, int(first))
-    if not 1 <= stop - start <= MOST_SEEDS:
-        raise UserError(f"seeds {one_line(given)!r}: must be 1 to {MOST_SEEDS:,} seeds")
+    if not 1 <= stop - start <= MOST_SEEDS or stop > 2**63:
+        raise UserError(
+            f"seeds {one_line(given)!r}: must be 1 to {MOST_SEEDS:,} seeds, each below 2⁶³"
+        )
     return range(start, stop)
 
 

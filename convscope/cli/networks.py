@@ -80,15 +80,15 @@ def probe(target: Target, shape: Shape = None, seed: Seed = 0, as_json: Json = F
             f"shape {one_line(shape)!r}: write channels x height x width, as 3x16x16, "
             "or channels x length, as 1x64, each from 1 to 4,096"
         )
+    if not 0 <= seed < 2**63:
+        raise UserError(f"seed = {seed}: must be a whole number from 0 to 2⁶³ - 1")
     if ":" not in target:
         refuse_operator(target)
+    users = attribute_of(target) if ":" in target else None
     from convscope import probes
     from convscope.probes.operators import operator_named
 
-    if ":" in target:
-        function, size = attribute_of(target), (1, 16, 16)
-    else:
-        function, size = operator_named(target)
+    function, size = (users, (1, 16, 16)) if users is not None else operator_named(target)
     if shape is not None:
         size = sides(shape, 4096)
     found = probes.probe(function, size, seed=seed)
@@ -111,6 +111,12 @@ def attribute_of(target: str) -> Any:
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module_name), name)
-        return found() if isinstance(found, type) else found
+        found = found() if isinstance(found, type) else found
     except RAISED as error:  # the user's code: whatever it raises is named
         raise UserError(f"target {one_line(target)!r}: {fault(error)}") from error
+    if not callable(found):
+        raise UserError(
+            f"target {one_line(target)!r}: a {type(found).__name__} is not callable; name a "
+            "function or a module of tensors"
+        )
+    return found

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from convscope.cli.printing import say
-from convscope.cli.refusals import folder_of, refuse_device, refuse_tracker
+from convscope.cli.refusals import folder_of, refuse_device, refuse_splits, refuse_tracker
 from convscope.cli.start import BEGAN, typed
 from convscope.errors import UserError, one_line
 
@@ -31,7 +31,7 @@ def asked_for(
     settings: CHAPTER.KEY=VALUE each.
     file: a study's TOML file.
     """
-    from convscope.data import Options, check_there
+    from convscope.data import Options
     from convscope.studies.study_file import read_study, request_of
     from convscope.studies.study_request import check
 
@@ -53,7 +53,7 @@ def asked_for(
     check(asked)
     folder_of("runs" if asked.out is None else str(asked.out))
     if asked.data is not None:
-        check_there(asked.data, Options.of(asked))
+        refuse_splits(asked.data, Options.of(asked), asked.val)
     return asked
 
 

@@ -19,6 +19,7 @@ from convscope.cli.options import (
     restrict_kernels,
 )
 from convscope.cli.printing import say
+from convscope.cli.refusals import refuse_folder
 from convscope.cli.sharing import train_shard
 from convscope.cli.study_options import asked_for
 from convscope.errors import UserError, one_line
@@ -251,25 +252,30 @@ def tell(result: Study, as_json: bool) -> None:
 
 
 def report(
-    study: Annotated[Path, typer.Argument(help="The folder of a study.")],
+    study: Annotated[str, typer.Argument(help="The folder of a study.")],
     pdf: Annotated[
         bool, typer.Option("--pdf", help="Print report.pdf, too, by an installed browser.")
     ] = False,
     trust: Trust = False,
 ) -> None:
     """Write a study's report again, without training."""
-    if not (study / "study.json").exists():
-        raise UserError(f"study {one_line(study)}: no study.json there; name a study's folder")
+    refuse_folder("study", study)
+    if not (Path(study) / "study.json").exists():
+        raise UserError(f"study {one_line(study)!r}: no study.json there; name a study's folder")
+    from convscope.studies.sealed import read_sealed
+
+    read_sealed(Path(study))  # one that is none is refused before torch is there
     from convscope import studies
     from convscope.report import check_browser, print_pdf
     from convscope.studies.trackers import Sayer
 
+    page = Path(study) / "report.html"
     if pdf:
-        check_browser(study / "report.html")
-    rendered = studies.render(study, Sayer(say), trust)
+        check_browser(page)
+    rendered = studies.render(Path(study), Sayer(say), trust)
     if pdf:
-        print_pdf(study / "report.html", study / "report.pdf")
-        say(f"pdf: {one_line(study / 'report.pdf')}")
+        print_pdf(page, page.with_suffix(".pdf"))
+        say(f"pdf: {one_line(page.with_suffix('.pdf'))}")
     conclude(rendered, print)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from convscope.data.class_balance import UNEQUAL, ratio_of
 from convscope.errors import one_line
 
 if TYPE_CHECKING:
@@ -132,12 +133,29 @@ class DataInfo:
             f"{self.test_duplicates:,} test images are in train or val"
         )
         near = [f"near-duplicates: {found}" for found in self.near]
+        if self.imbalance >= UNEQUAL:
+            near.append(f"unequal classes: {self.told_imbalance()}")
         before = [] if self.preview is None else [str(self.preview), ""]
         return "\n".join([one_line(self.name), *before, *lines, "", duplicates, *near])
 
+    @property
+    def imbalance(self) -> float:
+        """The largest class by the smallest, in training or test images."""
+        return max(ratio_of(self.balance[split]) for split in ("train", "test"))
+
+    def told_imbalance(self) -> str:
+        """What unequal classes mean for accuracy."""
+        tests = self.balance["test"]
+        always = max(tests) / max(1, sum(tests))
+        return (
+            f"the largest has {self.imbalance:.1f} times the images of the smallest; always naming "
+            f"the largest is right in {always:.1%} of the test images, so read balanced accuracy, "
+            f"for which that is {1 / max(1, sum(map(bool, tests))):.1%}, beside accuracy"
+        )
+
     def to_json(self) -> dict[str, object]:
         """Plain JSON values."""
-        return asdict(self)
+        return {**asdict(self), "imbalance": self.imbalance}
 
 
 def info(data: Dataset, *, near: bool = False) -> DataInfo:

@@ -100,7 +100,7 @@ def hold_out_groups(
     seed: draws the order in which groups are tried.
     num_classes: number of classes.
     """
-    import torch  # takes seconds; whoever only looks at files goes without
+    import torch  # here: bad images are refused without it
 
     _, groups = np.unique(groups, return_inverse=True)
     cells, counts = np.unique(groups.astype(np.int64) * num_classes + labels, return_counts=True)

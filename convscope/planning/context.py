@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from convscope.data import Dataset
 from convscope.planning.search_request import Search
 from convscope.recipe import Recipe
 from convscope.report import BestResult, CapacityResult
 from convscope.training import Run
+
+if TYPE_CHECKING:
+    from convscope.data import Dataset
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from convscope import lazily
 
 if TYPE_CHECKING:
     from convscope.report.configurations import configurations_table as configurations_table
+    from convscope.report.configurations import with_balanced as with_balanced
     from convscope.report.drawing import Drawings as Drawings
     from convscope.report.files import run_entry as run_entry
     from convscope.report.files import write_csv as write_csv
@@ -63,6 +64,7 @@ _HOMES = {
     "table_latex": "table_files",
     "table_markdown": "table_files",
     "table_text": "table_files",
+    "with_balanced": "configurations",
     "write_csv": "files",
     "write_report": "rendering",
 }

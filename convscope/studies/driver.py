@@ -21,7 +21,14 @@ from convscope.studies.records import RecordedRequests, ids_of
 from convscope.studies.run_queue import Sweep
 from convscope.studies.study_json import RunIds
 from convscope.studies.watcher import Watcher
-from convscope.training import Run, missing_evidence, note_missing, read_finished, run_path
+from convscope.training import (
+    Run,
+    check_recipe_of,
+    missing_evidence,
+    note_missing,
+    read_finished,
+    run_path,
+)
 from convscope.words import count
 
 
@@ -217,6 +224,8 @@ class Driver:
         """A run on disk, of the recipe that is asked for; an altered one is said, and left out."""
         try:
             run = read_finished(self.root / key)
+            if run is not None:
+                check_recipe_of(run, asked)
             return run if run is None or asked is None else replace(run, recipe=asked)
         except UserError as error:
             if key not in self.left_out:

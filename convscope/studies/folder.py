@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from convscope.data import Dataset
 from convscope.errors import UserError, one_line
-from convscope.files import parse_json, seal, set_aside, write_bytes, write_json
+from convscope.files import seal, set_aside, write_bytes, write_json
 from convscope.machine import Choice, cores
+from convscope.studies.sealed import read_sealed
 from convscope.studies.study_json import (
     About,
     Asked,
@@ -33,6 +33,9 @@ from convscope.studies.study_json import (
 )
 from convscope.studies.study_request import checked_place
 from convscope.training import Busy, Run, held, list_runs
+
+if TYPE_CHECKING:
+    from convscope.data import Dataset
 
 
 @dataclass
@@ -127,16 +130,9 @@ class StudyFolder:
         Raises UserError where it cannot be read or was altered. A part that this version cannot
         read is left out and named in `problems`.
         """
-        path = root / cls.FILE
-        if not path.exists():
+        tree = read_sealed(root)
+        if tree is None:
             return cls(root)
-        try:
-            tree = parse_json(path.read_bytes())
-        except (UserError, OSError) as error:
-            why = one_line(error)
-            raise UserError(f"study {one_line(root)}: {cls.FILE} cannot be read: {why}") from None
-        if not isinstance(tree, dict) or tree.get("seal") != seal(tree):
-            raise UserError(f"study {one_line(root)}: {cls.FILE} was altered")
         return cls._read(root, tree)
 
     @classmethod

@@ -47,7 +47,13 @@ from convscope.studies.plan import (
 from convscope.studies.study_command import command_of
 from convscope.studies.study_file import study_toml
 from convscope.studies.study_json import About, Asked, Fitted, Plan
-from convscope.studies.study_request import SEEDS, StudyRequest, check, chosen_chapters
+from convscope.studies.study_request import (
+    SEEDS,
+    StudyRequest,
+    check,
+    check_splits,
+    chosen_chapters,
+)
 from convscope.studies.trackers import check_tracker, tracked
 from convscope.studies.watcher import Watcher
 from convscope.studies.writing import Study, save
@@ -173,12 +179,7 @@ def open_study(
     workers = asked.workers or (cores() if on_cpu else 1)
     engine = stack.enter_context(LocalEngine(workers, IMPORTED, copied=on_cpu))
     loaded, fallback = load(asked, watcher)
-    for split, images in (("validation", loaded.val), ("test", loaded.test)):
-        if len(images) == 0:
-            raise UserError(
-                f"data {one_line(loaded.name)!r}: no {split} image is left of "
-                f"{len(loaded.train):,}; add images, or hold out more with --val"
-            )
+    check_splits(loaded.name, len(loaded.train), len(loaded.val), len(loaded.test))
     if asked.data_hash not in ("", loaded.hash):
         raise UserError(
             f"data {one_line(loaded.name)!r} changed since the study was planned: "

@@ -95,6 +95,22 @@ def checked_workers(workers: object) -> None:
         )
 
 
+def check_splits(name: str, train: int, val: int, test: int) -> None:
+    """UserError where no image is left for validation or testing.
+
+    name: what the data set is called.
+    train: training images.
+    val: validation images.
+    test: test images.
+    """
+    for split, images in (("validation", val), ("test", test)):
+        if images == 0:
+            raise UserError(
+                f"data {one_line(name)!r}: no {split} image is left of {train:,}; "
+                "add images, or hold out more with --val"
+            )
+
+
 def chosen_chapters(chapters: Sequence[str] | None) -> list[str]:
     """The chapters of these names, or all of them. Raises UserError for an unknown name."""
     names = list(dict.fromkeys(chapters)) if chapters else list(CHAPTERS)

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from convscope.training.tensors import stratified_subset as stratified_subset
     from convscope.training.tensors import to_device as to_device
     from convscope.training.tensors import trained_on as trained_on
+    from convscope.training.trained import check_recipe_of as check_recipe_of
     from convscope.training.trained import data_of as data_of
     from convscope.training.trained import find_run as find_run
     from convscope.training.trained import finished_run as finished_run
@@ -92,6 +93,7 @@ _HOMES = {
     "check_device": "checks",
     "data_of": "trained",
     "dataset_of": "resident_data",
+    "check_recipe_of": "trained",
     "derived_seed": "tensors",
     "eval_batch": "evaluation",
     "evaluate_splits": "evaluation",

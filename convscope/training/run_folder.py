@@ -93,13 +93,24 @@ class RunFolder:
             try:
                 state = self._checked_state(path)
             except (UserError, KeyError, ValueError) as error:
-                set_aside(path, f"the checkpoint cannot be used: {error}")
-                self.rows, self.best_epoch, self.keeps_losses = [], None, True
-                self.losses = hashlib.sha256()
+                self.begin_anew(error)
         if not self.rows:
             (self.path / VAL_LOSSES).unlink(missing_ok=True)
         write_bytes(self.path / METRICS, metrics_of(self.rows))
         return state
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last epoch on disk has a figure that is not finite."""
+        return bool(self.rows) and None in self.rows[-1].values()
+
+    def begin_anew(self, why: object) -> None:
+        """Set the checkpoint aside, and forget what it said."""
+        set_aside(self.path / CHECKPOINT, f"the checkpoint cannot be used: {why}")
+        self.rows, self.best_epoch, self.keeps_losses = [], None, True
+        self.losses = hashlib.sha256()
+        (self.path / VAL_LOSSES).unlink(missing_ok=True)
+        write_bytes(self.path / METRICS, b"")
 
     def _checked_state(self, path: Path) -> State:
         """Raises UserError, KeyError or ValueError where the files do not agree with each other."""

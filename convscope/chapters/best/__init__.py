@@ -30,6 +30,7 @@ from convscope.chapters.best.device import (
     that_fit,
     twice_of,
 )
+from convscope.chapters.best.doubts import doubts_of
 from convscope.chapters.best.flips import Flips, piloted_flips
 from convscope.chapters.best.outcome import Outcome, fresh_table, given_by
 from convscope.chapters.best.plan import (
@@ -45,7 +46,7 @@ from convscope.chapters.best.plan import (
     rungs_of,
 )
 from convscope.chapters.best.trials import search_numbers, search_tables, trial_charts
-from convscope.chapters.best.winner import confusion_chart, pictures_of
+from convscope.chapters.best.winner import class_names, confusion_chart, pictures_of
 from convscope.chapters.best.words import (
     brief_of,
     nothing_finished,
@@ -172,11 +173,13 @@ def finding(
     found, winner, small = selection.found, selection.winner, selection.smallest
     latencies = latencies_of(context, found)
     seen, galleries, missing = pictures_of(context, outcome.winner)
+    doubts, doubted, on_doubts = doubts_of(context, outcome, class_names(context))
     numbers = {
         **search_numbers(context, search, importance),
         "flips": flips.numbers(),
         **outcome.numbers(),
         **device_numbers(fitted, outcome),
+        **doubts,
         "affordable": gives.affordable.id if gives.affordable is not None else None,
         "configurations": [
             row | {"runs": [run.id for run in c.runs]}
@@ -213,9 +216,10 @@ def finding(
             *strategy_of(context, search, importance, flips),
             *selection_text(context, outcome, latencies, gives),
             *device_text(context, fitted, selection),
+            *on_doubts,
             *missing,
         ],
-        galleries=galleries,
+        galleries=[*galleries, *doubted],
         gives=gives,
         brief=brief_of(outcome),
         headlines=headlines_of(outcome),

@@ -10,7 +10,7 @@ from convscope.chapters.best.clock import LATENCY_BATCH
 from convscope.deployment import needs_of
 from convscope.deployment.device_sizes import KIB
 from convscope.recipe import Recipe
-from convscope.report import Chart, Table
+from convscope.report import Chart, Table, with_balanced
 from convscope.report import search_charts as charts_search
 from convscope.statistics import Configuration
 from convscope.words import texts_beside
@@ -51,6 +51,7 @@ def rows_of(
                 "schedule": c.recipe.schedule,
                 "epochs": c.recipe.epochs,
                 "seeds": c.val_loss.n,
+                **c.balanced_row(),
             }
         )
     return rows
@@ -88,7 +89,11 @@ def candidates_table(
         ("seeds", "seeds", "int"),
     )
     return Table(
-        "candidates", "Configurations trained to the end", columns, rows, TEXTS.candidates_caption()
+        "candidates",
+        "Configurations trained to the end",
+        with_balanced(columns, rows),
+        rows,
+        TEXTS.candidates_caption(),
     )
 
 
