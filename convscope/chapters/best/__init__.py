@@ -174,6 +174,7 @@ def finding(
     latencies = latencies_of(context, found)
     seen, galleries, missing = pictures_of(context, outcome.winner)
     doubts, doubted, on_doubts = doubts_of(context, outcome, class_names(context))
+    rows = rows_of(selection, latencies, found)
     numbers = {
         **search_numbers(context, search, importance),
         "flips": flips.numbers(),
@@ -182,24 +183,16 @@ def finding(
         **doubts,
         "affordable": gives.affordable.id if gives.affordable is not None else None,
         "configurations": [
-            row | {"runs": [run.id for run in c.runs]}
-            for c, row in zip(found, rows_of(selection, latencies, found), strict=True)
+            row | {"runs": [run.id for run in c.runs]} for c, row in zip(found, rows, strict=True)
         ],
     }
+    told = sentence_of(one_line(context.data.name), outcome, search)
     return Finding(
         "best",
         TITLE,
         QUESTION,
         verdict_of(outcome),
-        " ".join(
-            filter(
-                None,
-                (
-                    sentence_of(one_line(context.data.name), outcome, search),
-                    sentence_of_device(fitted, outcome),
-                ),
-            )
-        ),
+        f"{told} {sentence_of_device(fitted, outcome)}".rstrip(),
         numbers,
         tables=[
             fresh_table(outcome),
