@@ -17,7 +17,7 @@ from convscope.chapters.best.answers import (
     nothing_told,
     recommended_of,
 )
-from convscope.chapters.best.choice import Selection, candidates, selection_of
+from convscope.chapters.best.choice import candidates, selection_of
 from convscope.chapters.best.clock import latencies_of, latency
 from convscope.chapters.best.compared import candidates_table, front_of, pareto_charts, rows_of
 from convscope.chapters.best.device import (
@@ -168,9 +168,8 @@ def finding(
     gives: BestResult,
     fitted: Fitted | None,
 ) -> Finding:
-    importance = search.importance()
-    selection: Selection = outcome.selection
-    found, winner, small = selection.found, selection.winner, selection.smallest
+    importance, selection = search.importance(), outcome.selection
+    found = selection.found
     latencies = latencies_of(context, found)
     seen, galleries, missing = pictures_of(context, outcome.winner)
     doubts, doubted, on_doubts = doubts_of(context, outcome, class_names(context))
@@ -201,7 +200,7 @@ def finding(
             *search_tables(search),
         ],
         charts=[
-            *pareto_charts(found, latencies, winner, small),
+            *pareto_charts(found, latencies, selection.winner, selection.smallest),
             *trial_charts(search, importance),
             *seen,
         ],
