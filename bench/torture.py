@@ -43,7 +43,8 @@ from convscope.training import list_runs
 OUTCOMES = ("detected", "harmless", "silent")
 KINDS = ("flipped",) * 6 + ("cut",) * 3 + ("empty", "missing")
 READ = {"study.json", "recipe.json", "metrics.jsonl", "val_losses.f16", "checkpoint.safetensors"}
-READ |= {"best.safetensors", "environment.json", "result.json"}  # the others are written only
+# the others are written only
+READ |= {"best.safetensors", "environment.json", "images.json", "result.json"}
 HEADER = 4000  # bytes: half of the faults hit these
 CHAPTERS = ("capacity", "nonlinearity", "ordering")
 

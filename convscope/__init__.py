@@ -14,6 +14,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convscope.data import Dataset as Dataset
     from convscope.data import load as load
+    from convscope.deployment import DeviceFit as DeviceFit
+    from convscope.deployment import Export as Export
+    from convscope.deployment import Predictions as Predictions
+    from convscope.deployment import device_fit as device_fit
+    from convscope.deployment import export as export
+    from convscope.deployment import load_run as load_run
+    from convscope.deployment import network as network
+    from convscope.deployment import predict as predict
+    from convscope.deployment import runs as runs
     from convscope.errors import UserError as UserError
     from convscope.machine import tuned as tuned
     from convscope.models import size_of as size_of
@@ -33,9 +42,10 @@ if TYPE_CHECKING:
     from convscope.statistics import compare as compare
     from convscope.statistics import sweep_verdict as sweep_verdict
     from convscope.studies import Study as Study
+    from convscope.studies import SweepResult as SweepResult
     from convscope.studies import study as study
+    from convscope.studies import sweep as sweep
     from convscope.training import Run as Run
-    from convscope.training import network as network
     from convscope.training import train as train
 
 _HOMES = {
@@ -43,24 +53,34 @@ _HOMES = {
     "ConvNet": "recipe",
     "Custom": "recipe",
     "Dataset": "data",
+    "DeviceFit": "deployment",
+    "Export": "deployment",
     "Finding": "report",
     "NotAffineError": "probes",
+    "Predictions": "deployment",
     "Recipe": "recipe",
     "Run": "training",
     "SoftmaxRegression": "recipe",
     "Study": "studies",
+    "SweepResult": "studies",
     "SweepVerdict": "statistics",
     "UserError": "errors",
     "collapse": "probes",
     "compare": "statistics",
+    "device_fit": "deployment",
     "effective_field": "probes",
+    "export": "deployment",
     "flatten_order": "probes",
     "load": "data",
-    "network": "training",
+    "load_run": "deployment",
+    "network": "deployment",
+    "predict": "deployment",
     "probe": "probes",
     "receptive_field": "probes",
+    "runs": "deployment",
     "size_of": "models",
     "study": "studies",
+    "sweep": "studies",
     "sweep_verdict": "statistics",
     "train": "training",
     "tuned": "machine",
@@ -70,24 +90,34 @@ __all__ = [
     "ConvNet",
     "Custom",
     "Dataset",
+    "DeviceFit",
+    "Export",
     "Finding",
     "NotAffineError",
+    "Predictions",
     "Recipe",
     "Run",
     "SoftmaxRegression",
     "Study",
+    "SweepResult",
     "SweepVerdict",
     "UserError",
     "collapse",
     "compare",
+    "device_fit",
     "effective_field",
+    "export",
     "flatten_order",
     "load",
+    "load_run",
     "network",
+    "predict",
     "probe",
     "receptive_field",
+    "runs",
     "size_of",
     "study",
+    "sweep",
     "sweep_verdict",
     "train",
     "tuned",

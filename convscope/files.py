@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -14,7 +15,12 @@ from convscope.errors import UserError, one_line
 
 TICK = 100_000_000  # nanoseconds, more than between two ticks of a file system's clock
 
-_hashes: dict[tuple[str, int, int, int, int], str] = {}  # by path, size, times and inode
+WHOLE = 1_000_000  # bytes of a file that is read at once
+
+_hashes: dict[tuple[int, int, int, int, int], str] = {}  # by device, inode, size and times
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def parse_json(raw: bytes) -> Any:
@@ -29,12 +35,9 @@ def parse_json(raw: bytes) -> Any:
     if not text.strip():
         raise UserError("empty")
     try:
-        return json.loads(
-            text,
-            object_pairs_hook=_without_duplicates,
-            parse_constant=_refused_constant,
-            parse_float=_finite,
-        )
+        if text.startswith("\ufeff"):
+            return json.loads(text)  # which says what is wrong
+        return _decoder().decode(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise UserError(f"not JSON at {place}: {error.msg}") from None
@@ -44,6 +47,16 @@ def parse_json(raw: bytes) -> Any:
         raise UserError("JSON that is nested too deep") from None
     except ValueError:  # Python's limit on the digits of a whole number
         raise UserError("JSON with a number of too many digits") from None
+
+
+@functools.cache
+def _decoder() -> json.JSONDecoder:
+    """Made once: folders hold tens of thousands of small files."""
+    return json.JSONDecoder(
+        object_pairs_hook=_without_duplicates,
+        parse_constant=_refused_constant,
+        parse_float=_finite,
+    )
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -67,7 +80,7 @@ def _finite(token: str) -> float:
 
 def dump(value: Any) -> bytes:
     """`value` as canonical JSON: keys sorted, no blanks; ValueError for NaN and infinities."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def seal(result: dict[str, Any]) -> str:
@@ -81,11 +94,15 @@ def sha256_of(path: Path) -> str:
     Raises OSError.
     """
     found = path.stat()
-    key = str(path.absolute()), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    times = found.st_mtime_ns, found.st_ctime_ns
+    key = found.st_dev, found.st_ino, found.st_size, *times
     if key in _hashes:
         return _hashes[key]
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if found.st_size < WHOLE:
+            digest = hashlib.sha256(file.read()).hexdigest()
+        else:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     # two changes within a tick of the file system's clock have one time between them
     if abs(time.time_ns() - found.st_mtime_ns) > TICK:
         _hashes[key] = digest

@@ -8,6 +8,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two test proces
 
 import contextlib
 import functools
+import hashlib
 import io
 import shutil
 import signal
@@ -57,6 +58,18 @@ def _one_thread() -> Iterator[None]:
     """Measuring a machine, as the command line does, leaves another number of threads behind."""
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[None]:
+    """No test finds what another measured of this machine, nor leaves what it made up."""
+    file = f"{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]}.json"
+    place = tmp_path_factory.getbasetemp() / "machine" / file
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convscope.machine.remembering.place", lambda: place)
+        yield
 
 
 def _shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

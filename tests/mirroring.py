@@ -25,7 +25,7 @@ class Noted(Watcher):
     def step(self, description: str, done: int, total: int | None) -> None:
         self.seen.append(("step", description, done, total))
 
-    def plan(self, costs: Mapping[str, float], workers: int) -> None:
+    def plan(self, costs: Mapping[str, float], workers: int, after: float = 0.0) -> None:
         self.seen.append(("plan", dict(costs), workers))
 
     def asked(self, chapter: str, requests: Sequence[Request], cost: float, skipped: float) -> None:

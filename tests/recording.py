@@ -21,6 +21,7 @@ FILES = [
     "checkpoint.safetensors",
     "best.safetensors",
     "environment.json",
+    "images.json",
     "result.json",
 ]
 

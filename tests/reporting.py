@@ -63,7 +63,7 @@ def write(
     findings, sentence = {"capacity": finding, "more": more}, f"last sentence {told}"
     if page_only:
         tree = results(about, findings, runs, used, sentence)
-        (folder / "report.html").write_bytes(page_of(about, findings, tree, data, drawings))
+        (folder / "report.html").write_bytes(page_of(about, findings, tree, data, drawings, runs))
     else:
         write_report(folder, about, findings, runs, used, sentence, data, drawings)
     return folder / "report.html"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,12 +21,25 @@ from convscope.data.dataset import Dataset, Split
 from convscope.errors import UserError
 from convscope.machine.costs import Costs, cost_kind
 from convscope.models.sizes import size_of
-from convscope.planning.budgets import CHAPTER_OVERHEAD, OVERHEAD, duration, levels, parse_budget
+from convscope.planning.budgets import (
+    CHAPTER_OVERHEAD,
+    GIVEN_UP,
+    OVERHEAD,
+    duration,
+    ever_fewer,
+    last_levels,
+    least,
+    levels,
+    parse_budget,
+)
 from convscope.planning.context import BudgetFit, Context
+from convscope.planning.search_request import Search
 from convscope.recipe.networks import ConvNet, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
 from convscope.studies.folder import StudyFolder
+from convscope.studies.plan import AFTER, not_asked, refuse_at_once, with_fit
+from convscope.studies.study_request import StudyRequest, check
 from convscope.studies.watcher import Watcher
 
 
@@ -147,25 +162,33 @@ def test_durations_in_words() -> None:
 
 @pytest.mark.parametrize("seeds", [1, 2, 3, 5])
 def test_plans_begin_whole_and_take_away_epochs_then_seeds_then_images(seeds: int) -> None:
+    """And all of them ask well: from one seed nothing can be told."""
     found = list(levels(seeds))
     assert found[0] == BudgetFit() and len(set(found)) == len(found)
     kept = [fit.seeds or seeds for fit in found]
-    assert kept == sorted(kept, reverse=True) and set(kept) == set(range(1, seeds + 1))
+    assert kept == sorted(kept, reverse=True) and min(kept) == min(2, seeds)
     images = [fit.images for fit in found]
-    assert images == sorted(images, reverse=True) and all(
-        fit.seeds == 1 for fit in found if fit.images < 1
-    )
+    assert images == sorted(images, reverse=True) and min(images) == 0.25
     for a, b in itertools.pairwise(found):
         if (a.seeds, a.images) == (b.seeds, b.images):
             assert b.epochs < a.epochs
-    assert all(0 < fit.epochs <= 1 and 0 < fit.images <= 1 for fit in found)
+    assert all(0.25 <= fit.epochs <= 1 for fit in found)
+    less = list(last_levels(seeds))
+    assert all(fit.images < 0.25 and 0 < fit.epochs <= 0.25 for fit in less)
+    assert less[-1].seeds == 1 and all((fit.seeds or 0) <= seeds for fit in less)
+
+
+def test_questions_are_given_up_in_order_and_one_stays() -> None:
+    every = list(ever_fewer(tuple(CHAPTERS)))
+    assert set(GIVEN_UP) == set(CHAPTERS) and every[0] == tuple(CHAPTERS)
+    assert [len(chapters) for chapters in every] == [6, 5, 4, 3, 2, 1]
+    assert every[-1] == ("capacity",) and every[1] == tuple(CHAPTERS)[:5]
+    assert list(ever_fewer(("ordering",))) == [("ordering",)]
+    assert list(ever_fewer(("ordering", "best")))[-1] == ("best",)
 
 
 def cost_of(fit: BudgetFit, context: Context, costs: Costs) -> float:
-    return sum(
-        costs.run(r)
-        for r in studies.forecast(replace(context, fit=fit, seeds=context.seeds[: fit.seeds]))
-    )
+    return sum(costs.run(r) for r in studies.forecast(with_fit(context, fit)))
 
 
 @pytest.mark.parametrize(
@@ -220,9 +243,8 @@ def test_what_was_chosen_is_kept_for_the_same_request_and_for_no_other(tmp_path:
     costs = costs_of(context)
     budget = OVERHEAD + CHAPTER_OVERHEAD + 0.4 * cost_of(BudgetFit(), context, costs)
     first = studies.fitted(StudyFolder.open(tmp_path), context, costs, budget, 1, Told()).fit
-    assert not first.whole and json.loads((tmp_path / "study.json").read_text())["fitted"][
-        "fit"
-    ] == asdict(first)
+    kept = json.loads((tmp_path / "study.json").read_text())["fitted"]["fit"]
+    assert not first.whole and kept == asdict(first)
     slower = costs_of(
         context, 1.3
     )  # measured again it would be another plan, and recipes another id
@@ -234,30 +256,110 @@ def test_what_was_chosen_is_kept_for_the_same_request_and_for_no_other(tmp_path:
     for other in (replace(context, seeds=(0, 1, 2)), replace(context, chapters=("convolution",))):
         costs = costs_of(other)
         found = studies.fitted(StudyFolder.open(tmp_path), other, costs, budget, 1, Told())
-        assert (
-            sum(costs.run(recipe) for recipe in studies.forecast(found))
-            + OVERHEAD
-            + CHAPTER_OVERHEAD
-            <= budget
-        )
+        cost = sum(costs.run(recipe) for recipe in studies.forecast(found))
+        assert cost + OVERHEAD + CHAPTER_OVERHEAD <= budget
+
+
+def test_fewer_questions_are_asked_well_and_which_is_said(tmp_path: Path) -> None:
+    context, told = context_of(), Told()
+    costs = costs_of(context)
+    *_, smallest = levels(2)
+    whole = cost_of(smallest, context, costs) / 2 + OVERHEAD + 6 * CHAPTER_OVERHEAD
+    budget = 0.7 * whole
+    found = studies.fitted(StudyFolder.open(tmp_path), context, costs, budget, 2, told)
+    assert found.chapters and 0 < len(found.chapters) < 6 and found.chapters[0] == "capacity"
+    assert found.fit in [replace(fit, chapters=found.chapters) for fit in levels(2)]
+    assert len(found.seeds) == 2 and found.fit.images >= 0.25
+    (line,) = told.lines
+    assert "not asked: " in line and "ordering" in line and "asked well" in line
+    assert line.endswith(f"{duration(whole)} would do for all")
+    # the same request finds the same questions again, from study.json
+    again = studies.fitted(StudyFolder.open(tmp_path), context, costs, budget, 2, Told())
+    assert again.chapters == found.chapters and again.fit == found.fit
+    assert not_asked(found.fit, context.chapters) and not not_asked(BudgetFit(), context.chapters)
+
+
+def test_where_not_even_one_can_be_asked_well_it_is_asked_on_little(tmp_path: Path) -> None:
+    context, told = context_of(), Told()
+    costs = costs_of(context, 30.0)
+    *_, smallest = levels(2)
+    one = with_fit(context, replace(smallest, chapters=("capacity",)))
+    well = sum(map(costs.run, studies.forecast(one))) / 2 + OVERHEAD + CHAPTER_OVERHEAD
+    found = studies.fitted(StudyFolder.open(tmp_path), context, costs, 0.6 * well, 2, told)
+    assert found.chapters == ("capacity",) and found.fit.images < 0.25
+    assert "so little may tell nothing" in told.lines[0]
+
+
+def test_a_long_start_leaves_less(tmp_path: Path) -> None:
+    context = context_of(("ordering",))
+    costs = costs_of(context)
+    training = cost_of(BudgetFit(), context, costs)
+    budget = OVERHEAD + CHAPTER_OVERHEAD + training + 1.0
+    (tmp_path / "late").mkdir()
+    late = StudyFolder.open(tmp_path / "late")
+    assert studies.fitted(StudyFolder.open(tmp_path), context, costs, budget, 1, Told()).fit.whole
+    spent = OVERHEAD - AFTER + 0.5 * training
+    fit = studies.fitted(late, context, costs, budget, 1, Told(), spent).fit
+    assert not fit.whole
+    assert spent + AFTER + CHAPTER_OVERHEAD + cost_of(fit, context, costs) <= budget
 
 
 def test_where_nothing_fits_one_line_says_what_it_would_take(tmp_path: Path) -> None:
     context = context_of()
-    for budget in (1.0, OVERHEAD + CHAPTER_OVERHEAD * 6):
+    for budget, scale in ((1.0, 1.0), (least() + 1.0, 300.0)):
+        costs = costs_of(context, scale)
         with pytest.raises(UserError) as refused:
-            studies.fitted(
-                StudyFolder.open(tmp_path), context, costs_of(context), budget, 2, Told()
-            )
+            studies.fitted(StudyFolder.open(tmp_path), context, costs, budget, 2, Told())
         line = str(refused.value)
-        assert (
-            line.startswith(f"budget = {duration(budget)}: the smallest plan takes about ")
-            and "\n" not in line
-        )
-        assert (
-            line.endswith("here; give more time or name fewer chapters")
-            and not (tmp_path / "study.json").exists()
-        )
+        start = f"budget = {duration(budget)}: the smallest plan, of capacity alone, takes about "
+        assert line.startswith(start) and "\n" not in line
+        assert " here; give " in line and line.endswith(" or more")
+        assert not (tmp_path / "study.json").exists()
+
+
+def test_what_no_machine_can_keep_is_refused_before_anything_is_measured() -> None:
+    """Large images of one's own, in a minute; the smallest plan's FLOPs at a processor's best."""
+    refuse_at_once(context_of(), 60.0, 2)
+    whole = images(45_000)
+    wide = replace(
+        whole,
+        **{
+            name: Split(
+                torch.zeros(1, dtype=torch.uint8).expand(count, 3, 512, 512),
+                torch.zeros(count, dtype=torch.int64),
+            )
+            for name, count in (("train", 45_000), ("val", 5_000), ("test", 10_000))
+        },
+    )
+    with pytest.raises(UserError, match="the smallest plan, of capacity alone, takes about"):
+        refuse_at_once(replace(context_of(), data=wide), 60.0, 2)
+
+
+def test_a_budget_below_any_study_is_refused_with_the_request(
+    cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = cli("study", "shapes", "--budget", "12s", "--out", tmp_path / "study")
+    assert done.code == 2 and done.err.count("\n") == 1 and not (tmp_path / "study").exists()
+    assert done.err.startswith("convscope: budget = 12 s: a study of one chapter takes ")
+    asked = StudyRequest(
+        data="shapes",
+        chapters=("capacity",),
+        preset="quick",
+        seeds=2,
+        first_seed=0,
+        out=None,
+        device="cpu",
+        workers=None,
+        val=0.1,
+        size=None,
+        budget=least(),
+        search=Search(),
+        track=None,
+        command=None,
+    )
+    check(asked)
+    with pytest.raises(UserError, match="budget = "):
+        check(replace(asked, budget=least() - 1.0))
 
 
 # --- what runs cost

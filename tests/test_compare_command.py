@@ -290,10 +290,10 @@ def test_a_bug_does_not_say_worse(cli: Cli, pair: Path, monkeypatch: pytest.Monk
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("convscope.studies.named_runs.runs_below", fails)
+    monkeypatch.setattr("convscope.training.named_runs.runs_below", fails)
     answer = cli("compare", "wide", "base")
     assert answer.code == 2 and "RuntimeError: a bug" in answer.err
-    monkeypatch.setattr("convscope.studies.named_runs.runs_below", full)
+    monkeypatch.setattr("convscope.training.named_runs.runs_below", full)
     answer = cli("compare", "wide", "base")
     assert answer.code == 2 and "Traceback" not in answer.err
 

@@ -18,7 +18,7 @@ from convscope.engines.jobs import Event
 from convscope.files import write_json
 from convscope.machine import Costs
 from convscope.recipe import ConvNet, Recipe, to_json
-from convscope.studies.sweep import SILENCE, Sweep, record_failure
+from convscope.studies.run_queue import SILENCE, Sweep, record_failure
 from convscope.studies.watcher import Watcher
 from convscope.training.main_path import run_lock, train
 from convscope.training.run_folder import RunFolder, read_run

@@ -12,7 +12,7 @@ from convscope.planning.requests import Request
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.studies.main_path import IMPORTED
-from convscope.studies.sweep import Sweep
+from convscope.studies.run_queue import Sweep
 from convscope.studies.watcher import Watcher
 
 

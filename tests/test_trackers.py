@@ -184,7 +184,7 @@ def test_a_study_with_a_broken_tracker_has_all_its_runs(
     from convscope.engines.local import LocalEngine
     from convscope.machine.costs import Costs
     from convscope.studies.main_path import IMPORTED
-    from convscope.studies.sweep import run_all
+    from convscope.studies.run_queue import run_all
 
     monkeypatch.setattr(Memory, "broken", "started")
     loaded = data.load(str(micro))

@@ -9,11 +9,16 @@ import typer
 from convscope import installed_version
 from convscope.cli.comparing import compare
 from convscope.cli.data_sets import data_fetch, data_info, data_list
+from convscope.cli.deploying import export, predict
 from convscope.cli.networks import inspect, probe
 from convscope.cli.questions import doctor, explain
 from convscope.cli.recorded import runs
+from convscope.cli.sharing import merge, submit
 from convscope.cli.studying import report, study
+from convscope.cli.suspecting import data_suspects
+from convscope.cli.sweeping import sweep
 from convscope.cli.training import train
+from convscope.cli.watching import watch
 
 app = typer.Typer(
     name="convscope",
@@ -42,9 +47,13 @@ def root(
 ) -> None: ...
 
 
-for command in (study, report, train, compare, inspect, probe, runs, doctor, explain):
+for command in (
+    *(study, watch, report, merge, submit, sweep, train, compare, predict, export),
+    *(inspect, probe, runs, doctor, explain),
+):
     app.command()(command)
 app.add_typer(data_app, name="data")
 data_app.command("list")(data_list)
 data_app.command("fetch")(data_fetch)
 data_app.command("info")(data_info)
+data_app.command("suspects")(data_suspects)

@@ -16,7 +16,8 @@ import typer
 from convscope.cli.errors import DISK_ERRORS, disk_message
 from convscope.cli.options import Json, Trust
 from convscope.cli.printing import print_epoch, say, show
-from convscope.cli.refusals import folder_of, refuse_side
+from convscope.cli.refusals import folder_of, looked_at, refuse_side
+from convscope.cli.side_by_side import side_by_side
 from convscope.cli.training import measured, starting_point
 from convscope.errors import UserError, one_line
 from convscope.recipe import Custom, Recipe, label_of, to_json
@@ -101,6 +102,10 @@ def compare(
         str | None, typer.Option(help="Data for recipes, instead of what they name.")
     ] = None,
     out: Annotated[str, typer.Option(help="Runs of recipes go to OUT/ID.")] = "runs",
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Write a page of two studies side by side to this file (HTML)."),
+    ] = None,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -115,8 +120,10 @@ def compare(
     # a recipe that is not a study's is the user's own, as for `convscope train`
     with no_false_verdict(), trusting(trust):
         place = folder_of(out)
-        word = compared(a, b, margin, measure, split, seeds, looks, data, place, as_json)
-    raise typer.Exit(CODES[word])
+        with side_by_side(page, a, b) as shown:
+            found = compared(a, b, margin, measure, split, seeds, looks, data, place, as_json)
+            shown.append(found)
+    raise typer.Exit(CODES[found.word])
 
 
 def compared(
@@ -130,8 +137,8 @@ def compared(
     data: str | None,
     out: Path,
     as_json: bool,
-) -> str:
-    """Compare, print, and return the verdict; the arguments are those of `compare`."""
+) -> Comparison:
+    """Compare and print; the arguments are those of `compare`."""
     if a == b:
         raise UserError(f"A and B are both {one_line(a)!r}: name two that differ")
     numbers = range(3) if seeds is None else seeds_of(seeds)
@@ -142,9 +149,9 @@ def compared(
     for name, given in (("A", a), ("B", b)):
         refuse_side(name, given)
     if data is not None:
-        from convscope.data import check_there
+        from convscope.data import Options
 
-        check_there(data)
+        looked_at(data, Options())
     from convscope import statistics
 
     sides = [side("A", a, data), side("B", b, data)]
@@ -169,7 +176,7 @@ def compared(
         looks=looks,
     )
     printed(found, sides, as_json)
-    return found.word
+    return found
 
 
 @contextlib.contextmanager
@@ -196,8 +203,10 @@ def seeds_of(given: str) -> range:
     if not (first.isdecimal() and (last.isdecimal() if dash else not last)):
         raise UserError(f"seeds {one_line(given)!r}: write a number, as 5, or a range, as 100-104")
     start, stop = (int(first), int(last) + 1) if dash else (0, int(first))
-    if not 1 <= stop - start <= MOST_SEEDS:
-        raise UserError(f"seeds {one_line(given)!r}: must be 1 to {MOST_SEEDS:,} seeds")
+    if not 1 <= stop - start <= MOST_SEEDS or stop > 2**63:
+        raise UserError(
+            f"seeds {one_line(given)!r}: must be 1 to {MOST_SEEDS:,} seeds, each below 2⁶³"
+        )
     return range(start, stop)
 
 
@@ -210,7 +219,7 @@ def check_margin(margin: float | None, measure: str) -> None:
 
 def side(name: str, given: str, data: str | None) -> Compared:
     """What A or B stands for; UserErrors begin with its name."""
-    from convscope.studies import runs_named
+    from convscope.training import runs_named
 
     try:
         there = Path(given).exists()

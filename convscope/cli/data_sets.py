@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convscope.cli.options import Classes, Columns, GroupBy, Json, NamedData, Resize, Size
 from convscope.cli.printing import show
+from convscope.cli.refusals import looked_at
 
 
 def data_list(as_json: Json = False) -> None:
@@ -23,10 +24,10 @@ def data_fetch(
     classes: Classes = "folders",
 ) -> None:
     """Bring a data set into the cache, checked."""
-    from convscope.data import Options, check_there
+    from convscope.data import Options
 
     options = Options(size, columns, group_by, resize, classes)
-    check_there(data, options)
+    looked_at(data, options)
     from convscope.data import fetch
     from convscope.studies import Lines
 
@@ -43,10 +44,10 @@ def data_info(
     as_json: Json = False,
 ) -> None:
     """Files, sizes, what was skipped; classes and their counts, duplicates, mean, deviation."""
-    from convscope.data import Options, check_there
+    from convscope.data import Options
 
     options = Options(size, columns, group_by, resize, classes)
-    check_there(data, options)
+    looked_at(data, options)
     from convscope.data import info, load
     from convscope.studies import Lines
 

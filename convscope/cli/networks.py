@@ -13,11 +13,19 @@ import typer
 from convscope.cli.options import Json, Model
 from convscope.cli.printing import show
 from convscope.cli.refusals import refuse_factory, refuse_operator
+from convscope.deployment.device_sizes import check_bits
 from convscope.errors import UserError, one_line
 from convscope.recipe import ConvNet
 
 Input = Annotated[str, typer.Option(help="Channels × height × width.")]
 Classes = Annotated[int, typer.Option(help="Number of classes.")]
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        help="Show what the network needs on a device that computes with so many bits: bytes of "
+        "weights, multiply-adds, peak memory of the feature maps."
+    ),
+]
 Target = Annotated[str, typer.Argument(help="A built-in operator's name, or module:attribute.")]
 Shape = Annotated[
     str | None,
@@ -30,9 +38,13 @@ Seed = Annotated[int, typer.Option(help="Draws the inputs.")]
 
 
 def inspect(
-    model: Model, input: Input = "3x32x32", classes: Classes = 10, as_json: Json = False
+    model: Model,
+    input: Input = "3x32x32",
+    classes: Classes = 10,
+    bits: Bits = None,
+    as_json: Json = False,
 ) -> None:
-    """Layers, parameters and FLOPs of a network."""
+    """Layers, parameters and FLOPs of a network; with --bits, what it needs on a device."""
     in_shape = sides(input, 65_536)
     if len(in_shape) != 3:
         raise UserError(
@@ -41,6 +53,8 @@ def inspect(
         )
     if not 1 <= classes <= 1_000_000:
         raise UserError(f"classes = {classes}: must be from 1 to 1,000,000")
+    if bits is not None:
+        check_bits(bits)
     from convscope.models import check_sides, parse_model
 
     network, shape = parse_model(model), (in_shape[0], in_shape[1], in_shape[2])
@@ -50,7 +64,13 @@ def inspect(
     from convscope.models import size_of
 
     size = size_of(network, shape, classes)
-    show(size, as_json, asdict(size))
+    if bits is None:
+        show(size, as_json, asdict(size))
+        return
+    from convscope.deployment import device_fit
+
+    fit = device_fit(network, shape, bits, num_classes=classes)
+    show(f"{size}\n\n{fit}", as_json, {**asdict(size), "device": fit.to_json()})
 
 
 def probe(target: Target, shape: Shape = None, seed: Seed = 0, as_json: Json = False) -> None:
@@ -60,15 +80,15 @@ def probe(target: Target, shape: Shape = None, seed: Seed = 0, as_json: Json = F
             f"shape {one_line(shape)!r}: write channels x height x width, as 3x16x16, "
             "or channels x length, as 1x64, each from 1 to 4,096"
         )
+    if not 0 <= seed < 2**63:
+        raise UserError(f"seed = {seed}: must be a whole number from 0 to 2⁶³ - 1")
     if ":" not in target:
         refuse_operator(target)
+    users = attribute_of(target) if ":" in target else None
     from convscope import probes
     from convscope.probes.operators import operator_named
 
-    if ":" in target:
-        function, size = attribute_of(target), (1, 16, 16)
-    else:
-        function, size = operator_named(target)
+    function, size = (users, (1, 16, 16)) if users is not None else operator_named(target)
     if shape is not None:
         size = sides(shape, 4096)
     found = probes.probe(function, size, seed=seed)
@@ -91,6 +111,12 @@ def attribute_of(target: str) -> Any:
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module_name), name)
-        return found() if isinstance(found, type) else found
+        found = found() if isinstance(found, type) else found
     except RAISED as error:  # the user's code: whatever it raises is named
         raise UserError(f"target {one_line(target)!r}: {fault(error)}") from error
+    if not callable(found):
+        raise UserError(
+            f"target {one_line(target)!r}: a {type(found).__name__} is not callable; name a "
+            "function or a module of tensors"
+        )
+    return found

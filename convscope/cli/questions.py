@@ -11,17 +11,34 @@ from convscope.cli.options import Json, Kernels, restrict_kernels
 from convscope.cli.printing import show
 
 
-def doctor(kernels: Kernels = None, as_json: Json = False) -> None:
-    """What this machine can do, measured."""
+def doctor(
+    kernels: Kernels = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Measure now, and forget what was measured before.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """What this machine can do, measured once and kept."""
     restrict_kernels(kernels)
     from convscope.data import cache_folder
-    from convscope.machine import as_dict, best_numerics, this_machine, what_is_unusual
+    from convscope.machine import (
+        Numerics,
+        as_dict,
+        best_numerics,
+        forget,
+        recalled,
+        this_machine,
+        what_is_unusual,
+    )
     from convscope.training import check_device, keep_freed_memory
 
     keep_freed_memory()
     machine = this_machine()
     device = check_device("auto")
-    best = best_numerics(device)
+    if again:
+        forget()
+    name = f"numerics {device}"
+    best = recalled(name, lambda: best_numerics(device), lambda tree: Numerics(**tree))
     lines = {
         "machine": machine,
         "device": device,

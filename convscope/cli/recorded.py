@@ -10,13 +10,14 @@ import typer
 
 from convscope.cli.options import Json
 from convscope.cli.printing import print_csv, print_table, say
-from convscope.errors import UserError, one_line
+from convscope.cli.refusals import refuse_folder
+from convscope.errors import one_line
 from convscope.recipe import label_of
 
 if TYPE_CHECKING:
     from convscope.training import Run
 
-Root = Annotated[Path, typer.Argument(help="A folder of runs, a study or a folder of studies.")]
+Root = Annotated[str, typer.Argument(help="A folder of runs, a study or a folder of studies.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 COLUMNS = (
     "id",
@@ -31,14 +32,13 @@ COLUMNS = (
 )
 
 
-def runs(root: Root = Path("runs"), as_json: Json = False, as_csv: Csv = False) -> None:
+def runs(root: Root = "runs", as_json: Json = False, as_csv: Csv = False) -> None:
     """The finished runs below a folder."""
+    refuse_folder("root", root)
     from convscope.training import Run, list_runs
 
-    if not root.is_dir():
-        raise UserError(f"root {one_line(root)!r}: no such folder")
     rows = []
-    for item in list_runs(root):
+    for item in list_runs(Path(root)):
         if isinstance(item, Run):
             rows.append(row_of(item))
         else:

@@ -11,16 +11,18 @@ import importlib.machinery
 import importlib.util
 import os
 import re
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convscope.cli.printing import say
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.recipe import ConvNet, Custom, Model, Recipe, read_recipe
 from convscope.recipes import NAMED
 
 if TYPE_CHECKING:
-    from convscope.data import Outline
+    from convscope.data import Options, Outline
 
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, GPUs of Windows in WSL
@@ -30,14 +32,32 @@ LONGEST_PATH = 4096  # bytes; Linux takes no longer one
 
 def refuse(recipe: Recipe) -> None:
     """UserError for a recipe that cannot be trained on this machine."""
-    from convscope.data import Options, check_there, outline_of
-
     refuse_device(recipe.device)
     refuse_factory(recipe.model)
-    check_there(recipe.data, Options.of(recipe))
-    known = outline_of(recipe.data)
-    if known is not None:
-        refuse_images(recipe, known)
+    from convscope.data import Options
+
+    refuse_images(recipe, looked_at(recipe.data, Options.of(recipe), recipe.val))
+
+
+def looked_at(data: str, options: Options, val: float = 0.1) -> Outline:
+    """What is known of a data set; UserError where it is not there or cannot be used."""
+    from convscope.data import check_there
+    from convscope.studies import Lines
+
+    found = check_there(data, options, val, Lines().step)
+    for remark in found.remarks:
+        say(remark)
+    return found
+
+
+def refuse_splits(data: str, options: Options, val: float) -> None:
+    """UserError where a study would have no image to choose by."""
+    from convscope.studies.study_request import check_splits
+
+    known = looked_at(data, options, val)
+    train, held = known.train(val), known.held(val)
+    if train is not None and held is not None and "val" not in known.splits:
+        check_splits(known.name, train, held, test=1)  # one is held out where there is none
 
 
 def refuse_images(recipe: Recipe, known: Outline) -> None:
@@ -58,10 +78,14 @@ def refuse_device(name: str) -> None:
     shown = f"device {one_line(name)!r}"
     if not DEVICE.fullmatch(name):
         raise UserError(f"{shown}: write auto, cpu, cuda, cuda:N or mps")
-    linux = sys.platform.startswith("linux")
-    no_gpu = linux and not any(os.path.lexists(path) for path in DRIVERS)
-    if (name.startswith("cuda") and no_gpu) or (name == "mps" and sys.platform != "darwin"):
+    if (name.startswith("cuda") and has_no_gpu()) or (name == "mps" and sys.platform != "darwin"):
         raise UserError(f"{shown}: this machine has cpu")
+
+
+def has_no_gpu() -> bool:
+    """Whether it is known, without torch, that no GPU can be used: no driver is loaded."""
+    linux = sys.platform.startswith("linux")
+    return linux and not any(os.path.lexists(path) for path in DRIVERS)
 
 
 def refuse_factory(model: Model) -> None:
@@ -114,6 +138,25 @@ def refuse_side(name: str, given: str) -> None:
             )
         if path.is_file() and path == Path(given):
             refuse(read_recipe(path))
+
+
+def refuse_folder(name: str, given: str) -> None:
+    """UserError where a text names no folder that is there.
+
+    name: what the message calls it.
+    given: the text.
+    """
+    shown = f"{name} {one_line(given)!r}"
+    if not given.strip():
+        raise UserError(f"{shown}: empty; name a folder")
+    try:
+        there = Path(given).stat()
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        why = getattr(error, "strerror", None) or one_line(error)
+        raise UserError(f"{shown}: {'no such folder' if missing else why}") from None
+    if not stat.S_ISDIR(there.st_mode):
+        raise UserError(f"{shown}: is a file; name a folder")
 
 
 def folder_of(out: str) -> Path:

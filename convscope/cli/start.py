@@ -10,10 +10,13 @@ import os
 import shlex
 import signal
 import sys
+import time
 
 from convscope.cli.streams import settle_streams
 
 INTERRUPTED = 130
+
+BEGAN = time.perf_counter()  # a time budget counts from here
 
 _interrupts: list[int] = []
 

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convscope.cli.finished import begun_as, finished_already
 from convscope.cli.options import Data, Json, Track, restrict_kernels
 from convscope.cli.printing import print_epoch, say, show
 from convscope.cli.recipe_options import MEASURED, given_fields, with_recipe_options
 from convscope.cli.refusals import folder_of, refuse, refuse_tracker
-from convscope.errors import UserError
 from convscope.recipe import Recipe, read_recipe
 from convscope.recipes import NAMED, named
 from convscope.words import listed
 
 if TYPE_CHECKING:
     from convscope.data import Dataset
+    from convscope.training import Run
 
 FAILED = ("failed", "out_of_memory", "diverged")
 NUMERICS = ("precision", "layout", "kernels")
@@ -52,6 +53,9 @@ def train(
     folder = folder_of(out)
     refuse_tracker(track)
     refuse(with_model(replace(drafted(recipe), **given), model))
+    if (done := known_run(recipe, model, given, folder)) is not None:
+        told(done, as_json)
+        return
     base, loaded = starting_point(recipe, given)
     from convscope.studies import trackers
     from convscope.training import check_device, keep_freed_memory
@@ -69,10 +73,34 @@ def train(
         changed = begun or measured(changed, given)
     loaded = said_first(changed, loaded)
     run = trackers.train_tracked(changed, folder, track, data=loaded, log=print_epoch, say=say)
+    told(run, as_json)
+
+
+def told(run: Run, as_json: bool) -> None:
+    """Print a run; exit with 1 where it has no result."""
     tree = {"id": run.id, "path": str(run.path), "status": run.status}
     show(run, as_json, {**tree, "size": run.size, "rows": run.rows})
     if run.status in FAILED:
         raise typer.Exit(1)
+
+
+def known_run(
+    source: str | None, model: str | None, given: dict[str, Any], out: Path
+) -> Run | None:
+    """The finished run that is asked for, found without torch; None where that is not known.
+
+    source: what --recipe names: a file, a named recipe, or None for the default recipe.
+    model: what --model names.
+    given: the fields that options give.
+    out: the folder of runs.
+    """
+    if source is None:
+        asked = with_model(replace(Recipe(), **{"device": "auto", **given}), model)
+        return finished_already(asked, given, out)
+    if source in NAMED and not Path(source).exists():
+        return None  # its batch depends on the images
+    asked = with_model(replace(read_recipe(source), **given), model)
+    return finished_already(asked, dict.fromkeys(MEASURED), out)
 
 
 def with_model(recipe: Recipe, model: str | None) -> Recipe:
@@ -101,26 +129,6 @@ def checked_data(recipe: Recipe) -> Dataset:
     check_crop(recipe, loaded.in_shape)
     size_of(recipe.model, loaded.in_shape, loaded.num_classes)
     return loaded
-
-
-def begun_as(recipe: Recipe, given: Collection[str], out: Path) -> Recipe | None:
-    """The recipe as a run in `out` was begun, which goes on with what was measured then.
-
-    recipe: what is asked for.
-    given: the fields that options give, which are not taken from the run.
-    out: the folder of runs; of several that agree, a finished one goes before the others.
-    """
-    free = [name for name in MEASURED if name not in given]
-    found: Recipe | None = None
-    for path in sorted(out.glob("*/recipe.json")):
-        try:
-            begun = read_recipe(path)
-        except (UserError, OSError):
-            continue
-        same = replace(recipe, data_hash="", **{name: getattr(begun, name) for name in free})
-        if replace(begun, data_hash="") == same:
-            found = same if found is None or (path.parent / "result.json").exists() else found
-    return found
 
 
 def starting_point(source: str | None, given: dict[str, Any]) -> tuple[Recipe, Dataset | None]:
@@ -158,12 +166,14 @@ def measured(recipe: Recipe, given: Collection[str]) -> Recipe:
     given: fields that stay. The first three are measured together: where one of them is given
         and is not the fastest, the other two stay as well, at defaults that suit each other.
     """
-    from convscope.machine import Numerics, best_numerics, best_threads
+    from convscope.machine import Numerics, best_numerics, best_threads, recalled
 
     if not set(NUMERICS) <= set(given):
         if "kernels" in given and recipe.kernels == "library":
             restrict_kernels(recipe.kernels)
-        best = best_numerics(recipe.device)
+        device = recipe.device
+        name = f"numerics {device}"
+        best = recalled(name, lambda: best_numerics(device), lambda tree: Numerics(**tree))
         found: dict[str, Any] = {name: getattr(best, name) for name in NUMERICS}
         if all(getattr(recipe, name) == found[name] for name in NUMERICS if name in given):
             recipe = replace(recipe, **found)

@@ -57,7 +57,7 @@ def list_archive(
     shown = one_line(path)
     folder = workspace / "unpacked"
     folder.mkdir()
-    with _named(folder, shown), _opened(path) as archive:
+    with _named(folder, shown), opened_archive(path) as archive:
         root, table = _found(archive, inner, options, shown)
         if table:
             listed, notes = _from_table(archive, table, folder, options, progress)
@@ -69,7 +69,8 @@ def list_archive(
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Archive]:
+def opened_archive(path: Path) -> Iterator[Archive]:
+    """An archive, its members listed and checked; UserError for one that is damaged or not safe."""
     archive = ZipArchive(path) if path.suffix.lower() == ".zip" else TarArchive(path)
     try:
         yield archive

@@ -172,6 +172,7 @@ def write_cached(target: Path, content: Content, workspace: Path) -> None:
         "files": sizes,
         "crc32": _crcs(content.splits, content.groups),
         "preview": content.preview and asdict(content.preview),
+        "scales": {depth: [one.low, one.high] for depth, one in content.scales.items()},
     }
     with open(folder / "meta.json", "w", encoding="utf-8") as file:
         json.dump(meta | {"checksum": _checksum(meta)}, file, indent=1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from convscope.data.depth import Scale
     from convscope.data.preview import Preview
 
 Progress = Callable[[str, int, int | None], None]  # what is done, how much of it, of how much
@@ -31,6 +32,7 @@ class Content:
     notes: sentences to show to the user, without the full stop.
     groups: a number for each training image; no group may be in two splits. None: no groups.
     preview: what the files were, where the source tells.
+    scales: depth of an image's values -> the range that became 0 … 255.
     """
 
     splits: Splits
@@ -40,6 +42,7 @@ class Content:
     notes: tuple[str, ...] = ()
     groups: NDArray[np.int64] | None = None
     preview: Preview | None = None
+    scales: Mapping[str, Scale] = field(default_factory=dict)
 
 
 # makes the content in a folder that is the caller's to delete

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from convscope.data.class_balance import UNEQUAL, ratio_of
 from convscope.errors import one_line
 
 if TYPE_CHECKING:
     from convscope.data.alike import NearDuplicates
+    from convscope.data.depth import Scale
     from convscope.data.preview import Preview
 
 
@@ -46,6 +49,7 @@ class Dataset:
     notes: sentences to show to the user, without the full stop.
     held_out: (val, split_seed) that `load` was given; None for data made by hand.
     preview: what the files were, where the source tells.
+    scales: depth of an image's values -> the range that became 0 … 255.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Dataset:
     notes: tuple[str, ...]
     held_out: tuple[float, int] | None = None
     preview: Preview | None = None
+    scales: Mapping[str, Scale] = field(default_factory=dict, compare=False)
 
     @property
     def in_shape(self) -> tuple[int, int, int]:
@@ -128,12 +133,29 @@ class DataInfo:
             f"{self.test_duplicates:,} test images are in train or val"
         )
         near = [f"near-duplicates: {found}" for found in self.near]
+        if self.imbalance >= UNEQUAL:
+            near.append(f"unequal classes: {self.told_imbalance()}")
         before = [] if self.preview is None else [str(self.preview), ""]
         return "\n".join([one_line(self.name), *before, *lines, "", duplicates, *near])
 
+    @property
+    def imbalance(self) -> float:
+        """The largest class by the smallest, in training or test images."""
+        return max(ratio_of(self.balance[split]) for split in ("train", "test"))
+
+    def told_imbalance(self) -> str:
+        """What unequal classes mean for accuracy."""
+        tests = self.balance["test"]
+        always = max(tests) / max(1, sum(tests))
+        return (
+            f"the largest has {self.imbalance:.1f} times the images of the smallest; always naming "
+            f"the largest is right in {always:.1%} of the test images, so read balanced accuracy, "
+            f"for which that is {1 / max(1, sum(map(bool, tests))):.1%}, beside accuracy"
+        )
+
     def to_json(self) -> dict[str, object]:
         """Plain JSON values."""
-        return asdict(self)
+        return {**asdict(self), "imbalance": self.imbalance}
 
 
 def info(data: Dataset, *, near: bool = False) -> DataInfo:

@@ -24,7 +24,7 @@ MIN_SIDE, MAX_SIDE = 16, 64  # of the side that is chosen from the images
 
 AT_ONCE = 32  # files that a thread takes
 
-READING = 2  # revision of the way from files to pixels: another one is decoded anew
+READING = 3  # revision of the way from files to pixels: another one is decoded anew
 
 RULES = {  # of resizing -> in words
     "crop": "shorter side, centre kept",
@@ -40,11 +40,13 @@ class Images:
     splits: split -> (uint8 N×H×W×C, labels).
     notes: what is to be said of it, sentences without the full stop.
     preview: what the files were.
+    scales: depth of an image's values -> the range that became 0 … 255.
     """
 
     splits: dict[str, Pair]
     notes: tuple[str, ...]
     preview: Preview
+    scales: Mapping[str, Scale]
 
 
 def read_images(
@@ -83,7 +85,7 @@ def read_images(
     found = list(headers.values())
     notes = (*_notes(found), *(scale.said for scale in scales.values()), resized)
     preview = preview_of(listing.rule, found, resized, listing.skipped)
-    return Images(splits, tuple(note for note in notes if note), preview)
+    return Images(splits, tuple(note for note in notes if note), preview, scales)
 
 
 def _notes(headers: Sequence[Header]) -> tuple[str, ...]:
@@ -110,7 +112,7 @@ def _read_headers(
     readable = [file for file in listing.files if not file.status]
     headers: dict[File, Header] = {}
     paths = [file.path for file in readable]
-    read = _parallel(read_header, paths, "reading headers", progress)
+    read = in_parallel(read_header, paths, "reading headers", progress)
     for file, header in zip(readable, read, strict=True):
         if isinstance(header, str):
             bad[file] = header
@@ -134,7 +136,7 @@ def _scales(
 
     extents: dict[str, list[Extent]] = {}
     for (file, header), found in zip(
-        wide, _parallel(extent, wide, "reading ranges", progress), strict=True
+        wide, in_parallel(extent, wide, "reading ranges", progress), strict=True
     ):
         if isinstance(found, str):
             bad[file] = found
@@ -166,7 +168,7 @@ def _decode_all(
     def one(job: tuple[int, File]) -> str:
         return decode(job[1].path, decoded[job[0]], resize, scales)
 
-    faults = _parallel(one, list(enumerate(headers)), "decoding", progress)
+    faults = in_parallel(one, list(enumerate(headers)), "decoding", progress)
     for file, fault in zip(headers, faults, strict=True):
         if fault:
             bad.setdefault(file, fault)
@@ -201,7 +203,7 @@ def _choose_side(headers: list[Header], size: int | None) -> tuple[int, str]:
     return size, f"they were {low[0]}×{low[1]}{largest}"
 
 
-def _parallel(
+def in_parallel(
     work: Callable[[Any], Any], jobs: list[Any], description: str, progress: Progress | None
 ) -> list[Any]:
     """work(job) for each job, in order, on a few threads: Pillow releases Python's lock."""

@@ -13,7 +13,6 @@ from fractions import Fraction
 from pathlib import PurePosixPath
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from convscope.data.listing import Listing, quoted
@@ -101,6 +100,8 @@ def hold_out_groups(
     seed: draws the order in which groups are tried.
     num_classes: number of classes.
     """
+    import torch  # here: bad images are refused without it
+
     _, groups = np.unique(groups, return_inverse=True)
     cells, counts = np.unique(groups.astype(np.int64) * num_classes + labels, return_counts=True)
     members: list[list[tuple[int, int]]] = [[] for _ in range(int(groups.max(initial=-1)) + 1)]

@@ -13,7 +13,6 @@ from convscope.data.folders import Classes
 from convscope.data.groups import PARENT, PREFIX, check_groups, groups_by_place, numbered
 from convscope.data.listing import Listing
 from convscope.data.pixels import Resize
-from convscope.data.sequences import sign_of_sequences
 from convscope.data.table_listing import Disk, Look, list_table
 from convscope.data.tables import Table, is_table, read_table
 from convscope.errors import UserError, one_line
@@ -133,9 +132,13 @@ class Listed:
             assert len(own) == len(splits["train"][1])
         elif {"val", "test"} - set(splits):  # something is drawn at random
             files = [listing.files[row] for row in train]
+            from convscope.data.sequences import sign_of_sequences  # imports torch
+
             sign = sign_of_sequences(files, splits["train"][0])
             notes = (*notes, sign) if sign else notes
-        return Content(splits, listing.classes, self.source, OWN, notes, own, found.preview)
+        return Content(
+            splits, listing.classes, self.source, OWN, notes, own, found.preview, found.scales
+        )
 
 
 def table_of(path: Path, options: Options) -> Listed:

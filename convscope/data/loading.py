@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from convscope.data.cache import Stored, cached, open_groups
-from convscope.data.content import Content, Pair, Progress
+from convscope.data.cache import open_groups
+from convscope.data.content import Pair, Progress
 from convscope.data.dataset import Dataset, Split
+from convscope.data.depth import Scale
+from convscope.data.fetching import in_cache
 from convscope.data.groups import hold_out_groups, no_group_left, told
 from convscope.data.listed import Options
 from convscope.data.preview import Preview
 from convscope.data.resolving import Request, resolve
-from convscope.data.splitting import hold_out, with_test
+from convscope.data.splitting import check_counts, hold_out
 from convscope.errors import UserError, one_line
 
 
@@ -59,14 +61,14 @@ def load(
     """
     _check_split(val, split_seed)
     request = resolve(name_or_path, Options(size, columns, group_by, resize, classes))
-    folder, (meta, stored), remarks = _cached(request, progress, verify)
+    folder, (meta, stored), remarks = in_cache(request, progress, verify)
     names = tuple(meta["classes"])
     if (groups := open_groups(folder, meta)) is None:
         kept, held, said = _with_validation(stored, val, split_seed, len(names))
     else:
         shown = request.shown
         kept, held, said = _with_group_validation(shown, stored, groups, val, split_seed, names)
-    _check_counts(request.shown, kept, names)
+    check_counts(request.shown, np.bincount(kept[1], minlength=len(names)).tolist(), names)
     train, valid, test = (_as_split(*part) for part in (kept, held, stored["test"]))
     return Dataset(
         request.name,
@@ -80,46 +82,12 @@ def load(
         notes=(*request.notes, *meta["notes"], *remarks, *said),
         held_out=(float(val), split_seed),
         preview=_preview(meta, request),
+        scales={depth: Scale(*ends) for depth, ends in meta.get("scales", {}).items()},
     )
 
 
 def _as_split(images: np.ndarray, labels: np.ndarray) -> Split:
     return Split(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels))
-
-
-def fetch(
-    name_or_path: str | Path,
-    *,
-    size: int | None = None,
-    columns: str | None = None,
-    group_by: str | None = None,
-    resize: str = "crop",
-    classes: str = "folders",
-    progress: Progress | None = None,
-) -> Path:
-    """Make sure that the cache holds the data set, whole and checked; returns its folder.
-
-    name_or_path: as for `load`.
-    size: as for `load`.
-    columns: as for `load`.
-    group_by: as for `load`.
-    resize: as for `load`.
-    classes: as for `load`.
-    progress: as for `load`.
-
-    Raises what `load` raises.
-    """
-    request = resolve(name_or_path, Options(size, columns, group_by, resize, classes))
-    return _cached(request, progress, verify=True)[0]
-
-
-def _cached(
-    request: Request, progress: Progress | None, verify: bool
-) -> tuple[Path, Stored, list[str]]:
-    def make(workspace: Path) -> Content:
-        return with_test(request.make(workspace, progress))
-
-    return cached(request.key, make, verify)
 
 
 def _preview(meta: dict[str, Any], request: Request) -> Preview | None:
@@ -178,14 +146,3 @@ def _with_group_validation(
         raise no_group_left(shown, what, len(np.unique(groups)))
     note = told(labels, groups, held, classes, "the validation set")
     return (images[kept], labels[kept]), (images[held], labels[held]), [note]
-
-
-def _check_counts(shown: str, kept: Pair, classes: tuple[str, ...]) -> None:
-    """UserError where a class has fewer than two training images."""
-    counts = np.bincount(kept[1], minlength=len(classes))
-    for label in np.flatnonzero(counts < 2):
-        number = f"{counts[label]} training image{'' if counts[label] == 1 else 's'}"
-        raise UserError(
-            f"{shown}: class {one_line(classes[label])!r} has {number} after holding out test "
-            "and validation images; add images, at least 2 must remain"
-        )

@@ -1,109 +1,99 @@
-"""What is known of images without reading them, for refusals that come at once."""
+"""What is known of images without torch, for refusals that come at once."""
 
 from __future__ import annotations
 
-import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from convscope.data import shapes
-from convscope.data.archives import inside_archive
-from convscope.data.array_names import NAMES
-from convscope.data.cache import expanded
-from convscope.data.hub import PREFIX
+from convscope.data.cache import GROUPS
+from convscope.data.content import Progress
+from convscope.data.fetching import in_cache
 from convscope.data.known import KNOWN
 from convscope.data.listed import Options
 from convscope.data.resolving import names, resolve
-from convscope.data.splitting import TEST_SHARE
-
-# kinds of files that are opened to be resolved, which is left to whoever loads them
-READ_LATER = {".csv", ".tsv", ".parquet", ".arrow", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz"}
+from convscope.data.splitting import check_counts, counts_held
 
 
 @dataclass(frozen=True)
 class Outline:
     """The size of a data set.
 
+    name: what it is called.
     stored: the number of images of its training split, before any is held out; None: not known.
     splits: the names of the splits that it has of its own.
     in_shape: channels, height and width of an image; the sides alone count for those with a name.
+    classes: their names; () where the images of each class are not known.
+    sizes: training images of each class; () where they are not known.
+    remarks: what is to be said of a damaged copy in the cache.
     """
 
+    name: str
     stored: int | None
     splits: frozenset[str]
     in_shape: tuple[int, int, int]
+    classes: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def held(self, val: float) -> int | None:
+        """The number of training images that are held out for validation."""
+        if self.stored is None or "val" in self.splits:
+            return None if self.stored is None else 0
+        if not self.sizes:
+            return round(val * self.stored)
+        return sum(counts_held(self.sizes, Fraction(str(val))))
 
     def train(self, val: float) -> int | None:
         """The number of training images that are left, where each class has several."""
-        count = self.stored
-        if count is None:
-            return None
-        if "test" not in self.splits:
-            count -= round(TEST_SHARE * count)
-        return count if "val" in self.splits else count - round(val * count)
+        held = self.held(val)
+        return None if self.stored is None or held is None else self.stored - held
+
+    def check(self, val: float) -> None:
+        """UserError where a class would have fewer than two training images."""
+        if self.sizes and "val" not in self.splits:
+            held = counts_held(self.sizes, Fraction(str(val)))
+            left = [size - out for size, out in zip(self.sizes, held, strict=True)]
+            check_counts(self.name, left, self.classes)
 
 
-def check_there(name_or_path: str, options: Options | None = None) -> None:
-    """UserError where there is no such data set, in the words of `load`; nothing is read."""
+def check_there(
+    name_or_path: str | Path,
+    options: Options | None = None,
+    val: float = 0.1,
+    progress: Progress | None = None,
+) -> Outline:
+    """What is known of a data set without torch.
+
+    Own images are read into the cache, where `load` finds them; a known data set is not fetched.
+
+    name_or_path: as for `load`.
+    options: how own images are read.
+    val: share of the training images that will be held out, from 0 to 0.9.
+    progress: as for `load`.
+
+    Raises UserError where there is no such data set, and where it cannot be used, in the words of
+    `load`.
+    """
     options = options or Options()
-    options.check()
-    path = expanded(name_or_path)
-    if name_or_path in names():
-        resolve(name_or_path, options)
-    elif is_folder(path) or inside_archive(path) is not None:
-        return  # listing a folder or an archive may take long: left to whoever loads it
-    elif path.suffix.lower() not in READ_LATER and not name_or_path.startswith(PREFIX):
-        resolve(name_or_path, options)
-
-
-def is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a name that is too long
-        return False
-
-
-def outline_of(name_or_path: str) -> Outline | None:
-    """The size of a data set that has a name or is an .npz file; None where it is not known."""
-    both = frozenset({"train", "test"})
-    if name_or_path in KNOWN:
-        side = KNOWN[name_or_path].side
-        return Outline(None, both, (1, side, side))
-    if name_or_path == "shapes":
-        return Outline(shapes.NUM_TRAIN, both, (3, shapes.SIDE, shapes.SIDE))
-    try:
-        return outline_of_npz(expanded(name_or_path))
-    except Exception:  # zipfile and numpy raise many kinds on damaged files; loading names them
-        return None
-
-
-def outline_of_npz(path: Path) -> Outline | None:
-    found: dict[str, tuple[int, ...]] = {}
-    with zipfile.ZipFile(path) as archive:
-        for split, pairs in NAMES.items():
-            for images, _ in pairs:
-                if f"{images}.npy" in archive.namelist() and split not in found:
-                    with archive.open(f"{images}.npy") as file:
-                        found[split] = header(file)
-    if "train" not in found or len(found["train"]) not in (3, 4):
-        return None
-    count, *rest = found["train"]
-    if len(rest) == 2:
-        shape = 1, rest[0], rest[1]
-    elif rest[2] <= 4:
-        shape = rest[2], rest[0], rest[1]
-    else:
-        shape = rest[0], rest[1], rest[2]
-    return Outline(count, frozenset(found), shape)
-
-
-def header(file: IO[bytes]) -> tuple[int, ...]:
-    """The shape that a .npy file begins with."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_2_0
-    if version == (1, 0):
-        read = np.lib.format.read_array_header_1_0
-    return read(file)[0]
+    request = resolve(name_or_path, options)
+    given, own = str(name_or_path), frozenset({"train", "test"})
+    if given == "shapes":
+        side = shapes.SIDE
+        return Outline(given, shapes.NUM_TRAIN, own, (3, side, side))
+    if given in names():
+        side = KNOWN[given].side
+        return Outline(given, None, own, (1, side, side))
+    _, (meta, stored), remarks = in_cache(request, progress, verify=False)
+    images, labels = stored["train"]
+    height, width, channels = images.shape[1:]
+    in_shape, classes = (channels, height, width), tuple(meta["classes"])
+    found = Outline(request.shown, None, frozenset(stored), in_shape, remarks=tuple(remarks))
+    if GROUPS not in meta["files"]:  # with groups, which images are held out is a search
+        sizes = np.bincount(labels, minlength=len(classes)).tolist()
+        found = replace(found, stored=len(labels), classes=classes, sizes=tuple(sizes))
+    found.check(val)
+    return found

@@ -76,10 +76,8 @@ def read_header(path: Path) -> Header | str:
 
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return f"{image.width}×{image.height}, over {MAX_PIXELS // 1_000_000} megapixels"
-            if image.width < 1 or image.height < 1:
-                return "no pixels"
+            if fault := _fault_in_size(image):
+                return fault
             mode, depth = image.mode, _depth_of(image)
             kind = KINDS.get(mode, mode)
             if depth and mode != "F" and mode != "I":
@@ -113,59 +111,97 @@ def read_values(path: Path) -> NDArray[Any] | str:
 def decode(
     path: Path, target: NDArray[np.uint8], resize: Resize, scales: Mapping[str, Scale]
 ) -> str:
-    """Fill target (side×side×C) with an image; "" or what is wrong with the file.
+    """Fill target (H×W×C) with an image; "" or what is wrong with the file.
 
-    path: the file.
+    path: the file, whose header was read and is good.
     target: c is 1 or 3.
     resize: what becomes of images that are not square.
     scales: depth of the header -> its scale.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    side, channels = target.shape[0], target.shape[2]
     try:
         with Image.open(path, formats=FORMATS) as opened:
-            if max(opened.size) >= 4 * side:  # decode JPEG at a half, quarter or eighth
-                opened.draft(None, (2 * side, 2 * side))
-            depth = _depth_of(opened)
-            if depth and depth in scales:
-                image = _scaled(opened, depth, scales[depth])
-            else:
-                opened.load()
-                image = opened
-            image = resized(_to_mode(image, channels), side, resize)
-            orientation = _orientation(opened)
-            if orientation in range(2, 9):
-                image.getexif()[EXIF_ORIENTATION] = orientation
-                image = ImageOps.exif_transpose(image)
-            target[:] = np.asarray(image, np.uint8).reshape(side, side, channels)
+            _fill(target, opened, resize, scales)
             return ""
     except Exception as error:  # as above
         return fault_of(error)
 
 
-def resized(image: PIL.Image.Image, side: int, resize: Resize) -> PIL.Image.Image:
-    """The image as a square of this side.
+def decode_new(
+    path: Path, target: NDArray[np.uint8], resize: Resize, scales: Mapping[str, Scale]
+) -> tuple[str, str]:
+    """As `decode`, of a file whose header was not read: the fault, and the depth of its values."""
+    from PIL import Image
 
-    crop: the shorter side is resized to the square's, the centre is kept. squash: both sides are
-    resized, the aspect ratio changes. pad: the longer side is resized, black bars fill the rest.
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            if fault := _fault_in_size(opened):
+                return fault, ""
+            depth = _depth_of(opened)
+            _fill(target, opened, resize, scales)
+            return "", depth
+    except Exception as error:  # as above
+        return fault_of(error), ""
+
+
+def _fault_in_size(image: PIL.Image.Image) -> str:
+    if image.width * image.height > MAX_PIXELS:
+        return f"{image.width}×{image.height}, over {MAX_PIXELS // 1_000_000} megapixels"
+    return "no pixels" if image.width < 1 or image.height < 1 else ""
+
+
+def _fill(
+    target: NDArray[np.uint8],
+    opened: PIL.Image.Image,
+    resize: Resize,
+    scales: Mapping[str, Scale],
+) -> None:
+    """Fill target (H×W×C) with an opened image; raises what Pillow's decoders raise."""
+    from PIL import ImageOps
+
+    height, width, channels = target.shape
+    side = max(height, width)
+    if max(opened.size) >= 4 * side:  # decode JPEG at a half, quarter or eighth
+        opened.draft(None, (2 * side, 2 * side))
+    depth = _depth_of(opened)
+    if depth and depth in scales:
+        image = _scaled(opened, depth, scales[depth])
+    else:
+        opened.load()
+        image = opened
+    orientation = _orientation(opened)
+    size = (height, width) if orientation in range(5, 9) else (width, height)
+    image = resized(_to_mode(image, channels), size, resize)
+    if orientation in range(2, 9):
+        image.getexif()[EXIF_ORIENTATION] = orientation
+        image = ImageOps.exif_transpose(image)
+    target[:] = np.asarray(image, np.uint8).reshape(target.shape)
+
+
+def resized(image: PIL.Image.Image, size: tuple[int, int], resize: Resize) -> PIL.Image.Image:
+    """The image in this size, width and height: of a data set of files a square.
+
+    crop: the image is resized until it covers the size, the centre is kept. squash: both sides are
+    resized, the aspect ratio changes. pad: it is resized until it fits, black bars fill the rest.
     """
     from PIL import Image
 
     width, height = image.size
-    if (width, height) == (side, side):
+    if (width, height) == size:
         return image
-    if resize == "pad" and width != height:
-        scale = side / max(width, height)
+    if resize == "pad" and width * size[1] != height * size[0]:
+        scale = min(size[0] / width, size[1] / height)
         inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-        square = Image.new(image.mode, (side, side))
-        corner = ((side - inner[0]) // 2, (side - inner[1]) // 2)
-        square.paste(image.resize(inner, Image.Resampling.BICUBIC), corner)
-        return square
-    edge = min(width, height)
-    left, top = (width - edge) / 2, (height - edge) / 2
-    box = (0, 0, width, height) if resize == "squash" else (left, top, left + edge, top + edge)
-    return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+        whole = Image.new(image.mode, size)
+        corner = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2)
+        whole.paste(image.resize(inner, Image.Resampling.BICUBIC), corner)
+        return whole
+    kept = min(width, height * size[0] / size[1]), min(height, width * size[1] / size[0])
+    left, top = (width - kept[0]) / 2, (height - kept[1]) / 2
+    crop = (left, top, left + kept[0], top + kept[1])
+    box = (0, 0, width, height) if resize == "squash" else crop
+    return image.resize(size, Image.Resampling.BICUBIC, box=box)
 
 
 def _holds_several(image: PIL.Image.Image) -> bool:

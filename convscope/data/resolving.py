@@ -22,6 +22,9 @@ from convscope.data.npz import read_npz
 from convscope.data.tables import is_table
 from convscope.errors import UserError, did_you_mean, one_line
 
+# known by name, and taken from a file of the user's: name -> the form of its images
+BY_FILE = {"mnist": "N×28×28", "cifar100": "N×32×32×3", "svhn": "N×32×32×3"}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -63,6 +66,11 @@ def resolve(name_or_path: str | Path, options: Options) -> Request:
     options.check()
     size = options.size
     given, shown = str(name_or_path), one_line(name_or_path)
+    if not given.strip():
+        raise UserError(
+            f"data {shown!r}: empty, not a folder; give images, a table, an archive, an .npz file "
+            f"or one of {', '.join(names())}"
+        )
     if given in names():
         options.refuse_for(shown, "a known data set")
         return _known(given, size)
@@ -116,6 +124,12 @@ def _existing(path: Path, given: str, shown: str) -> os.stat_result:
             ) from None
         if isinstance(error, PermissionError):
             raise UserError(f"data {shown!r}: permission denied; make it readable") from None
+        if (sides := BY_FILE.get(given.lower().replace("-", ""))) is not None:
+            raise UserError(
+                f"data {shown!r}: no source of it is known here; save it as {given.lower()}.npz "
+                f"with the arrays x_train, y_train, x_test, y_test (images {sides}, uint8) and "
+                "give the path of that file"
+            ) from None
         hint = did_you_mean(given, names())
         raise UserError(
             f"data {shown!r}: no such file or folder, and no known data set{hint}"

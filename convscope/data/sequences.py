@@ -9,10 +9,8 @@ from itertools import pairwise
 from pathlib import PurePath
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from convscope.data.alike import ALIKE, LEAST_SIDE, likenesses
 from convscope.data.groups import number_of
 from convscope.data.listing import File
 from convscope.errors import one_line
@@ -61,6 +59,8 @@ def _by_names(files: Sequence[File]) -> str:
 
 def _by_pixels(files: Sequence[File], images: NDArray[np.uint8]) -> str:
     """Images with numbers in a row that are nearly the same, much more often than others are."""
+    from convscope.data.alike import LEAST_SIDE  # here: bad images are refused without torch
+
     pairs = neighbours(files)
     if len(pairs) < 10 or min(images.shape[1:3]) < LEAST_SIDE:
         return ""
@@ -88,6 +88,8 @@ def neighbours(files: Sequence[File]) -> list[tuple[int, int]]:
 
 def _other_pairs(files: Sequence[File], count: int) -> list[tuple[int, int]]:
     """Pairs of one class that are far apart in its order."""
+    import torch
+
     rows: dict[int, list[int]] = {}
     for row, file in enumerate(files):
         rows.setdefault(file.label, []).append(row)
@@ -102,6 +104,10 @@ def _other_pairs(files: Sequence[File], count: int) -> list[tuple[int, int]]:
 
 
 def _share_alike(images: NDArray[np.uint8], pairs: list[tuple[int, int]]) -> float:
+    import torch
+
+    from convscope.data.alike import ALIKE, likenesses
+
     if not pairs:
         return 0.0
     rows = np.array(pairs)

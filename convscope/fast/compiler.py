@@ -103,6 +103,17 @@ def built(dtype: torch.dtype) -> tuple[Path, Build]:
         raise NotAvailable(f"compiling failed: {error}") from None
 
 
+def identity() -> str:
+    """What kernels this machine would have, without compiling any; empty where it has none."""
+    if sys.platform == "win32":
+        return ""
+    try:
+        program = compiler()
+        return key_of(program, version_of(program), torch.float32)
+    except (NotAvailable, OSError, subprocess.SubprocessError):
+        return ""
+
+
 def key_of(program: str, version: str, dtype: torch.dtype) -> str:
     """A hash of everything that the library depends on."""
     flags = (*FLAGS, *(" ".join(tuned) for tuned in TUNED), *DEFINED[dtype])

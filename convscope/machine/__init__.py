@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from convscope.machine.measurement import Numerics as Numerics
     from convscope.machine.measurement import best_numerics as best_numerics
     from convscope.machine.measurement import best_threads as best_threads
+    from convscope.machine.remembering import forget as forget
+    from convscope.machine.remembering import keep as keep
+    from convscope.machine.remembering import known_figures as known_figures
+    from convscope.machine.remembering import recalled as recalled
 
 _HOMES = {
     "Choice": "choice",
@@ -42,10 +46,14 @@ _HOMES = {
     "choose": "choosing",
     "cores": "limits",
     "cost_kind": "costs",
+    "forget": "remembering",
+    "keep": "remembering",
+    "known_figures": "remembering",
     "memory_bytes": "limits",
     "memory_limit": "limits",
     "physical_memory": "limits",
     "quota": "limits",
+    "recalled": "remembering",
     "resolve": "choosing",
     "seconds_of": "costs",
     "this_machine": "description",

@@ -65,15 +65,22 @@ def image_seconds(recipe: Recipe) -> tuple[float, float]:
     )
 
 
+# a slow call is timed fewer times: so many at least, and no further from so many seconds on
+FEWEST, ENOUGH = 3, 0.3
+
+
 def seconds_of(call: Callable[[], None], turns: int = 5, device: str = "cpu") -> float:
-    """The median of a few calls after a warm-up; `device` has finished when the clock is read."""
+    """The median of a few calls, of slow ones fewer, after a warm-up.
+
+    `device` has finished when the clock is read.
+    """
     call()
-    times = []
-    for _ in range(turns):
+    times: list[float] = []
+    while len(times) < turns and (len(times) < FEWEST or sum(times) < ENOUGH):
         started = seconds_now(device)
         call()
         times.append(seconds_now(device) - started)
-    return sorted(times)[turns // 2]
+    return sorted(times)[len(times) // 2]
 
 
 def cost_kind(recipe: Recipe) -> Recipe:
@@ -115,6 +122,17 @@ class Costs:
         self.seconds = dict(seconds)
         self.flops = {kind.id: self._flops(kind, data) for kind in kinds if kind.id in self.seconds}
         self.data = data
+
+    @classmethod
+    def at_most(cls, data: Dataset, kinds: Sequence[Recipe], rate: float) -> Costs:
+        """The least that runs can take at a rate, in FLOPs a second; nothing is measured.
+
+        Training costs three times as much as evaluation.
+        """
+        made = cls(data, {}, ())
+        made.flops = {kind.id: cls._flops(kind, data) for kind in kinds}
+        made.seconds = {key: (3 * flops / rate, flops / rate) for key, flops in made.flops.items()}
+        return made
 
     @staticmethod
     def _flops(recipe: Recipe, data: Dataset) -> int:

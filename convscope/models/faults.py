@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import linecache
 import os
 import sysconfig
 import traceback
 from pathlib import Path
 
-import torch
-
 from convscope.errors import one_line
 
 OURS = str(Path(__file__).parents[1]) + os.sep
-TORCH = str(Path(torch.__file__).parent) + os.sep
+_torch = importlib.util.find_spec("torch")  # without importing it: bad commands are named at once
+TORCH = str(Path(str(_torch and _torch.origin)).parent) + os.sep
 PYTHON = str(Path(sysconfig.get_path("stdlib"))) + os.sep
 INSTALLED = ("site-packages", "dist-packages")
 
@@ -86,6 +86,8 @@ def shown(file: str) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on the CPU or on a device."""
+    import torch
+
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(sign in str(error) for sign in OUT_OF_MEMORY)

@@ -54,7 +54,7 @@ class PermutePixels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, self.order)  # N×HW×C
-        return rows.view(len(x), x.shape[2], x.shape[3], x.shape[1]).permute(0, 3, 1, 2)
+        return rows.view(x.shape[0], x.shape[2], x.shape[3], x.shape[1]).permute(0, 3, 1, 2)
 
 
 class ShuffleEach(nn.Module):

@@ -9,11 +9,21 @@ from convscope import lazily
 if TYPE_CHECKING:
     from convscope.planning.budgets import CHAPTER_OVERHEAD as CHAPTER_OVERHEAD
     from convscope.planning.budgets import OVERHEAD as OVERHEAD
+    from convscope.planning.budgets import check_budget as check_budget
     from convscope.planning.budgets import duration as duration
+    from convscope.planning.budgets import ever_fewer as ever_fewer
+    from convscope.planning.budgets import last_levels as last_levels
     from convscope.planning.budgets import levels as levels
     from convscope.planning.budgets import parse_budget as parse_budget
     from convscope.planning.context import BudgetFit as BudgetFit
     from convscope.planning.context import Context as Context
+    from convscope.planning.device_limits import DeviceLimits as DeviceLimits
+    from convscope.planning.device_limits import fits_device as fits_device
+    from convscope.planning.device_limits import limits_of as limits_of
+    from convscope.planning.device_limits import needs as needs
+    from convscope.planning.device_limits import nothing_fits as nothing_fits
+    from convscope.planning.device_limits import widest as widest
+    from convscope.planning.device_limits import within_limits as within_limits
     from convscope.planning.epochs import base_recipe as base_recipe
     from convscope.planning.epochs import epochs_of as epochs_of
     from convscope.planning.epochs import epochs_to_turn as epochs_to_turn
@@ -21,6 +31,10 @@ if TYPE_CHECKING:
     from convscope.planning.epochs import nested_subsets as nested_subsets
     from convscope.planning.epochs import shallower as shallower
     from convscope.planning.epochs import smallest_of_capacity as smallest_of_capacity
+    from convscope.planning.grids import SETTINGS as SETTINGS
+    from convscope.planning.grids import asked_of as asked_of
+    from convscope.planning.grids import checked_grids as checked_grids
+    from convscope.planning.grids import preset_of as preset_of
     from convscope.planning.pilots import MANY_IMAGES as MANY_IMAGES
     from convscope.planning.pilots import pilot_of as pilot_of
     from convscope.planning.pilots import pilots_of as pilots_of
@@ -55,6 +69,7 @@ _HOMES = {
     "CHAPTER_OVERHEAD": "budgets",
     "Chapter": "requests",
     "Context": "context",
+    "DeviceLimits": "device_limits",
     "Give": "requests",
     "HEADROOM": "search_space",
     "IMPORTANCE_TRIALS": "search",
@@ -66,23 +81,34 @@ _HOMES = {
     "RATES": "reference",
     "Request": "requests",
     "Role": "requests",
+    "SETTINGS": "grids",
     "SHORT_ROLES": "requests",
     "Search": "search_request",
     "Step": "requests",
     "Tried": "tried",
     "Wait": "requests",
+    "asked_of": "grids",
     "base_recipe": "epochs",
     "check_search": "search_request",
+    "checked_grids": "grids",
     "describe_configuration": "search_space",
+    "check_budget": "budgets",
     "duration": "budgets",
+    "ever_fewer": "budgets",
     "epochs_of": "epochs",
     "epochs_to_turn": "epochs",
+    "fits_device": "device_limits",
     "leaves_room": "epochs",
+    "last_levels": "budgets",
     "levels": "budgets",
+    "limits_of": "device_limits",
+    "needs": "device_limits",
     "nested_subsets": "epochs",
+    "nothing_fits": "device_limits",
     "parse_budget": "budgets",
     "pilot_of": "pilots",
     "pilots_of": "pilots",
+    "preset_of": "grids",
     "rates_from": "pilots",
     "rates_table": "pilots",
     "reference_model": "reference",
@@ -91,6 +117,8 @@ _HOMES = {
     "smallest_of_capacity": "epochs",
     "transferred": "pilots",
     "tuned_rates": "pilots",
+    "widest": "device_limits",
+    "within_limits": "device_limits",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from convscope.data import Dataset
 from convscope.planning.search_request import Search
 from convscope.recipe import Recipe
 from convscope.report import BestResult, CapacityResult
 from convscope.training import Run
+
+if TYPE_CHECKING:
+    from convscope.data import Dataset
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,13 @@ class BudgetFit:
     epochs: factor on epochs and on the search's trials.
     images: factor on training images.
     seeds: the most seeds; None: as many as asked.
+    chapters: the questions that are asked; None: all that the user named.
     """
 
     epochs: float = 1.0
     images: float = 1.0
     seeds: int | None = None
+    chapters: tuple[str, ...] | None = None
 
     @property
     def whole(self) -> bool:
@@ -49,6 +53,7 @@ class Context:
     search: how the chapter `best` searches.
     fit: what a time budget has taken away.
     measured: figures that are measured or computed once, by key; kept in study.json.
+    grids: by chapter what a user has set in the place of its preset (`grids.SETTINGS`).
     live: False where an earlier study's report is written again: nothing is trained or measured.
     """
 
@@ -65,6 +70,7 @@ class Context:
     fit: BudgetFit = BudgetFit()
     measured: dict[str, Any] = field(default_factory=dict)
     live: bool = True
+    grids: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def capacity(self) -> CapacityResult | None:

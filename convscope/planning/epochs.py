@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from convscope.planning.context import Context
+from convscope.planning.grids import Exact, asked_of
 from convscope.recipe import ConvNet, Recipe
 
 REFERENCE_IMAGES = 45_000  # presets give epochs for a training split of so many images
@@ -27,6 +28,8 @@ def epochs_of(context: Context, epochs: int) -> int:
     Fewer images make an epoch shorter: the number grows with the square root of what is missing to
     REFERENCE_IMAGES. Under a time budget it shrinks by the budget's factor.
     """
+    if isinstance(epochs, Exact):
+        return max(1, math.floor(epochs * context.fit.epochs))
     scale = math.sqrt(REFERENCE_IMAGES / max(1, len(context.data.train)))
     return max(
         1, min(MOST_EPOCHS, math.floor(max(epochs, round(epochs * scale)) * context.fit.epochs))
@@ -44,6 +47,8 @@ def epochs_to_turn(context: Context, epochs: int, images: int, width: int) -> in
     images: training images of the run.
     width: filters in its first block.
     """
+    if isinstance(epochs, Exact):
+        return max(1, math.floor(epochs * context.fit.epochs))
     by_images = max((REFERENCE_IMAGES / images) ** 0.25, MANY_STEPS / images)
     by_width = min(LONGEST, max(1.0, math.sqrt(USUAL_WIDTH / width)))
     most = LONGEST * MOST_EPOCHS
@@ -55,9 +60,11 @@ def nested_subsets(context: Context) -> tuple[int, ...]:
 
     They are a ninth, a third and all; where a ninth is too few, a quarter, half and all; where a
     quarter is too few, all alone. A subset has at least two batches. `Recipe.limit` draws the
-    smaller ones out of the larger ones.
+    smaller ones out of the larger ones. Numbers that a user has set are taken, up to all images.
     """
     available = training_images(context) or len(context.data.train)
+    if asked := asked_of(context, "capacity").get("images"):
+        return tuple(dict.fromkeys(min(number, available) for number in asked))
     for parts in (9, 3), (4, 2):
         if available // parts[0] >= 2 * context.base.batch:
             return (*(available // part for part in parts), available)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from convscope.planning.context import Context
+from convscope.planning.device_limits import within_limits
 from convscope.planning.epochs import base_recipe, epochs_of, shallower
 from convscope.recipe import ConvNet, Recipe
 
@@ -49,15 +50,11 @@ RATES = {
 def reference_recipe(context: Context) -> Recipe:
     """The reference recipe of the study's preset, with the study's first seed.
 
-    The search begins with it, and the chapter on capacity shows it beside its sweep.
+    The search begins with it, and the chapter on capacity shows it beside its sweep. Where a device
+    is given, it is made to fit. Raises UserError where nothing does.
     """
     reference = REFERENCES[context.preset]
-    model = (
-        reference.model
-        if min(context.data.in_shape[1:]) >= SMALLEST_WHITENED
-        else replace(reference.model, stem="none")
-    )
-    model = shallower(model, context.data.in_shape)
+    model = within_limits(context, preset_model(context))
     return replace(
         base_recipe(context),
         model=model,
@@ -71,3 +68,14 @@ def reference_recipe(context: Context) -> Recipe:
         crop=reference.crop,
         seed=context.seeds[0],
     )
+
+
+def preset_model(context: Context) -> ConvNet:
+    """The reference recipe's network as the images leave room for it, whatever a device holds."""
+    reference = REFERENCES[context.preset]
+    model = (
+        reference.model
+        if min(context.data.in_shape[1:]) >= SMALLEST_WHITENED
+        else replace(reference.model, stem="none")
+    )
+    return shallower(model, context.data.in_shape)

@@ -14,10 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from convscope.deployment import needs_of
 from convscope.errors import UserError
 from convscope.planning.context import Context
+from convscope.planning.device_limits import DeviceLimits, limits_of
 from convscope.planning.epochs import leaves_room
-from convscope.planning.reference import reference_recipe
+from convscope.planning.reference import preset_model, reference_recipe
 from convscope.planning.search_costs import NetworkCost, cost_of
 from convscope.recipe import ConvNet, Recipe, hidden_of, label_of
 
@@ -78,6 +80,9 @@ class Space:
     in_shape: channels, height and width of the images.
     num_classes: of the images.
     flips: whether training images may be mirrored.
+    device: what networks have to fit; None: no device is given.
+    whole: the reference recipe's network before it was made to fit, from which the limits of time
+        and memory in training follow; None: it is the reference recipe's.
     """
 
     ranges: Ranges
@@ -85,6 +90,8 @@ class Space:
     in_shape: tuple[int, int, int]
     num_classes: int
     flips: bool = True
+    device: DeviceLimits | None = None
+    whole: ConvNet | None = None
 
     def distributions(self) -> dict[str, BaseDistribution]:
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -160,7 +167,8 @@ class Space:
 
     def limits(self) -> NetworkCost:
         """The most that a network may cost; the reference recipe always fits."""
-        own, r = cost_of(self.model, self.in_shape, self.num_classes), self.ranges
+        whole = self.whole or self.model
+        own, r = cost_of(whole, self.in_shape, self.num_classes), self.ranges
         return NetworkCost(
             round(HEADROOM * own.flops),
             max(r.parameters, round(HEADROOM * own.parameters)),
@@ -172,6 +180,10 @@ class Space:
         model = self.recipe(params).model
         assert isinstance(model, ConvNet)
         if not leaves_room(model, self.in_shape):
+            return False
+        if self.device is not None and not self.device.hold(
+            needs_of(model, self.in_shape, self.num_classes, self.device.bits)
+        ):
             return False
         own, most = cost_of(model, self.in_shape, self.num_classes), self.limits()
         return (
@@ -316,6 +328,8 @@ def space_of(context: Context, flips: bool = True) -> Space:
         (channels, height, width),
         context.data.num_classes,
         flips,
+        limits_of(context),
+        preset_model(context),
     )
 
 

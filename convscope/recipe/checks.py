@@ -8,6 +8,7 @@ import math
 import sys
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, Literal
 
 from convscope.errors import UserError, one_line
@@ -25,18 +26,25 @@ def check_types(value: Any) -> None:
     Where two spellings mean the same, one is stored, so that ids agree: whole numbers become
     floats in fields of floats, -0.0 becomes 0.0, lists become tuples. Raises UserError.
     """
-    hints = hints_of(type(value))
-    for f in dataclasses.fields(value):
-        hint, given = hints[f.name], getattr(value, f.name)
+    for name, hint, matches in fields_of(type(value)):
+        given = getattr(value, name)
         if hint is float and isinstance(given, int | float) and not isinstance(given, bool):
             if abs(given) > sys.float_info.max:
-                raise UserError(f"{f.name} = {one_line(given, 60)}: must be {_expected(float)}")
-            object.__setattr__(value, f.name, float(given) + 0.0)
+                raise UserError(f"{name} = {one_line(given, 60)}: must be {_expected(float)}")
+            given = float(given) + 0.0
+            object.__setattr__(value, name, given)
         elif isinstance(given, list) and typing.get_origin(hint) is tuple:
-            object.__setattr__(value, f.name, tuple(given))
-        given = getattr(value, f.name)
-        if not _matches(given, hint):
-            raise UserError(f"{f.name} = {one_line(repr(given))}: must be {_expected(hint)}")
+            given = tuple(given)
+            object.__setattr__(value, name, given)
+        if not matches(given):
+            raise UserError(f"{name} = {one_line(repr(given))}: must be {_expected(hint)}")
+
+
+@functools.cache
+def fields_of(cls: type) -> list[tuple[str, Any, Callable[[Any], bool]]]:
+    """Name, type and check of each field; made once, because folders hold thousands of recipes."""
+    hints = hints_of(cls)
+    return [(f.name, hints[f.name], _check_of(hints[f.name])) for f in dataclasses.fields(cls)]
 
 
 def check_range(value: Any, name: str, low: float, high: float) -> None:
@@ -46,19 +54,26 @@ def check_range(value: Any, name: str, low: float, high: float) -> None:
         raise UserError(f"{name} = {given}: must be from {low:,} to {high:,}")
 
 
-def _matches(value: Any, hint: Any) -> bool:
+def _check_of(hint: Any) -> Callable[[Any], bool]:
+    """Whether a value is of a type."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return any(_matches(value, arg) for arg in args)
+        checks = [_check_of(arg) for arg in args]
+        return lambda value: any(check(value) for check in checks)
     if origin is Literal:
-        return isinstance(value, str) and value in args
+        return lambda value: isinstance(value, str) and value in args
     if origin is tuple:
-        return isinstance(value, tuple) and all(_matches(item, args[0]) for item in value)
+        item = _check_of(args[0])
+        return lambda value: isinstance(value, tuple) and all(map(item, value))
     if origin is dict:
-        return isinstance(value, dict) and all(isinstance(key, str) for key in value)
-    if hint in (int, float, bool, str):
-        return type(value) is hint and not (isinstance(value, float) and not math.isfinite(value))
-    return value is None if hint is type(None) else isinstance(value, hint)
+        return lambda value: isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    if hint is float:
+        return lambda value: type(value) is float and math.isfinite(value)
+    if hint in (int, bool, str):
+        return lambda value: type(value) is hint
+    if hint is type(None):
+        return lambda value: value is None
+    return lambda value: isinstance(value, hint)
 
 
 EXPECTED = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 from convscope.recipe.networks import MODELS
@@ -13,14 +14,24 @@ def to_json(value: Any) -> Any:
 
     A field that came after the first release is left out at its default, so that ids stay.
     """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {
-            f.name: to_json(getattr(value, f.name))
-            for f in dataclasses.fields(value)
-            if not (f.metadata.get("added") and getattr(value, f.name) == f.default)
-        }
-        kind = next((name for name, cls in MODELS.items() if type(value) is cls), None)
-        return {"kind": kind, **fields} if kind else fields
+    if value is None or isinstance(value, str | int | float):
+        return value
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
-    return value
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    kind, names = form_of(type(value))
+    tree = {"kind": kind} if kind else {}
+    for name, added, default in names:
+        held = getattr(value, name)
+        if not (added and held == default):
+            tree[name] = to_json(held)
+    return tree
+
+
+@functools.cache
+def form_of(cls: type) -> tuple[str | None, list[tuple[str, bool, Any]]]:
+    """A model's kind, and each field's name, whether it came later, and its default."""
+    kind = next((name for name, known in MODELS.items() if cls is known), None)
+    fields = dataclasses.fields(cls)
+    return kind, [(f.name, bool(f.metadata.get("added")), f.default) for f in fields]

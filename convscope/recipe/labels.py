@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from convscope.recipe.networks import ConvNet, Custom, Model, SoftmaxRegression
@@ -29,7 +30,7 @@ def label_of(model: Model) -> str:
     if isinstance(model, SoftmaxRegression):
         return "softmax regression"
     if isinstance(model, Custom):
-        return model.factory
+        return call_of(model)
     blocks = f"×{model.block_depth}" if model.block_depth > 1 else ""
     settings = (long for long, _ in _settings(model))
     return ", ".join([f"width {model.width}", f"depth {model.depth}{blocks}", *settings])
@@ -79,6 +80,12 @@ def _settings(model: ConvNet) -> Iterator[tuple[str, str]]:
         yield f"order {model.order}", f"order-{model.order}"
     if model.pixels != "natural":
         yield "pixels permuted", "permuted"
+
+
+def call_of(model: Custom) -> str:
+    """A user's network as a call: "nets:make(width=8)"; its factory alone without arguments."""
+    told = (f"{name}={json.dumps(value)}" for name, value in model.arguments.items())
+    return f"{model.factory}({', '.join(told)})" if model.arguments else model.factory
 
 
 def hidden_of(model: ConvNet) -> str:

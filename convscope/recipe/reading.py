@@ -41,12 +41,11 @@ def model_from_json(tree: Any) -> Model:
 def _build(cls: type, tree: dict[str, Any]) -> Any:
     """The dataclass `cls` from its fields by name."""
     fields = dataclasses.fields(cls)
-    names = [f.name for f in fields]
+    names = {f.name for f in fields}
     for key in tree:
         if key not in names:
-            raise UserError(
-                f"unknown key {one_line(key)!r} in {cls.__name__}{did_you_mean(key, names)}"
-            )
+            near = did_you_mean(key, [f.name for f in fields])
+            raise UserError(f"unknown key {one_line(key)!r} in {cls.__name__}{near}")
     for f in fields:
         if {f.default, f.default_factory} == {dataclasses.MISSING} and f.name not in tree:
             raise UserError(f"{cls.__name__} needs the key {f.name!r}, which is missing")

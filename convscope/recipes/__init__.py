@@ -6,7 +6,7 @@ import importlib
 
 from convscope.recipe import Recipe
 
-NAMED = ("strong",)
+NAMED = ("strong", "tiny")
 
 
 def named(name: str, images: int) -> Recipe:

@@ -23,6 +23,11 @@ COLUMNS: tuple[Column, ...] = (
     ("seeds", "seeds", "int"),
 )
 
+BALANCED: tuple[Column, ...] = (
+    ("balanced_accuracy", "balanced test accuracy", "percent"),
+    ("balanced_interval", "± of that", "percent"),
+)
+
 CAPTION = (
     "Means over seeds at each run's best epoch (lowest validation loss). "
     "± is half of the 95 % interval of the accuracy."
@@ -44,10 +49,23 @@ def configurations_table(
     extra: the values of these columns for a configuration.
     caption: what the caption says before it explains the figures.
     """
-    return Table(
-        name,
-        title,
-        (COLUMNS[0], *more, *COLUMNS[1:]),
-        [{**one.row(), **(extra(one) if extra else {})} for one in rows_of],
-        f"{caption} {CAPTION}".strip(),
-    )
+    rows = [{**one.row(), **(extra(one) if extra else {})} for one in rows_of]
+    columns = with_balanced((COLUMNS[0], *more, *COLUMNS[1:]), rows)
+    return Table(name, title, columns, rows, f"{caption} {CAPTION}".strip())
+
+
+def with_balanced(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> tuple[Column, ...]:
+    """The columns, with balanced accuracy behind the accuracy where a row has it.
+
+    columns: those of a table that has accuracy.
+    rows: with `Configuration.balanced_row`; it becomes None in the rows that lack it.
+    """
+    if not any("balanced_accuracy" in row for row in rows):
+        return tuple(columns)
+    for row in rows:
+        for key, *_ in BALANCED:
+            row.setdefault(key, None)
+    keys = [key for key, *_ in columns]
+    last = next(key for key in ("interval", "high", "test_accuracy") if key in keys)
+    behind = keys.index(last) + 1
+    return (*columns[:behind], *BALANCED, *columns[behind:])

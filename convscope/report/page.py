@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,16 @@ from convscope.data import Dataset, info
 from convscope.errors import one_line
 from convscope.recipe import label_of, model_from_json
 from convscope.report.drawing import Drawings
+from convscope.report.explorer import explorer_of
 from convscope.report.files import MEASURES
 from convscope.report.findings import Chart, Finding, Gallery, Table
 from convscope.report.formulas import with_formulas
 from convscope.report.glossary import used
 from convscope.report.naming import Names
 from convscope.report.opening import opening_of
+from convscope.report.playground import playground_of
 from convscope.report.prose import Prose
+from convscope.training import Run
 from convscope.words import count
 
 if TYPE_CHECKING:
@@ -56,11 +60,13 @@ def page_of(
     tree: dict[str, Any],
     data: Dataset,
     drawings: Drawings,
+    trained: Sequence[Run] = (),
 ) -> bytes:
     """The page as bytes of UTF-8.
 
     about: what study.json says of the study; findings: by chapter; tree: that of results.json.
     data: for the sample images; drawings: for the script that draws the charts.
+    trained: the runs with their epochs, for the explorer.
     """
     from markupsafe import Markup
 
@@ -88,6 +94,8 @@ def page_of(
         trained_again=[one for one in tree["damaged"] if one["trained_again"]],
         info=info(data),
         samples=sample_rows(data),
+        explorer=explorer_of(tree, trained, data),
+        playground=playground_of(tree),
         style=Markup(part("page.css")),
         script=Markup(part("page.js") + part("page_charts.js")),
         vega=Markup(vega(findings, drawings)),  # last: it may still be put together

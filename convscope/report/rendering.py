@@ -1,4 +1,4 @@
-"""Findings and records become report.html, results.json, results.csv and charts/.
+"""Findings and records become report.html, results.json, results.csv, charts/ and paper/.
 
 Nothing here trains or measures.
 """
@@ -15,6 +15,7 @@ from convscope.report.drawing import Drawings
 from convscope.report.files import results, write_charts, write_csv, write_results
 from convscope.report.findings import Damage, Finding
 from convscope.report.page import page_of
+from convscope.report.paper import write_paper
 from convscope.training import Run
 
 __all__ = ["write_report"]
@@ -43,8 +44,9 @@ def write_report(
     for finding in findings.values():
         drawings.add(finding)
     tree = results(about, findings, runs, used, sentence, damaged)
-    page = page_of(about, findings, tree, data, drawings)  # while the last charts are drawn
+    page = page_of(about, findings, tree, data, drawings, runs)  # while the last charts are drawn
     write_charts(root / "charts", findings, drawings)
+    write_paper(root / "paper", tree)
     write_csv(root / "results.csv", tree["runs"])
     write_results(root / "results.json", tree)
     write_bytes(root / "report.html", page)

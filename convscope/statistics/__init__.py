@@ -9,6 +9,8 @@ from convscope import lazily
 if TYPE_CHECKING:
     from convscope.statistics.answers import losses_by_image as losses_by_image
     from convscope.statistics.answers import right_by_image as right_by_image
+    from convscope.statistics.by_class import balanced_accuracy as balanced_accuracy
+    from convscope.statistics.by_class import imbalance as imbalance
     from convscope.statistics.comparisons import accuracy_difference as accuracy_difference
     from convscope.statistics.comparisons import difference_se as difference_se
     from convscope.statistics.comparisons import equivalence as equivalence
@@ -49,11 +51,23 @@ if TYPE_CHECKING:
     from convscope.statistics.softmax_regression import SoftmaxOptimum as SoftmaxOptimum
     from convscope.statistics.softmax_regression import affordable_optimum as affordable_optimum
     from convscope.statistics.softmax_regression import softmax_optimum as softmax_optimum
+    from convscope.statistics.suspects import Suspect as Suspect
+    from convscope.statistics.suspects import accuracy_without as accuracy_without
+    from convscope.statistics.suspects import as_rows as as_rows
+    from convscope.statistics.suspects import shares_of as shares_of
+    from convscope.statistics.suspects import suspects_of as suspects_of
     from convscope.statistics.verdicts import SweepVerdict as SweepVerdict
     from convscope.statistics.verdicts import smallest_within_one_se as smallest_within_one_se
     from convscope.statistics.verdicts import sweep_verdict as sweep_verdict
 
 _HOMES = {
+    "Suspect": "suspects",
+    "accuracy_without": "suspects",
+    "as_rows": "suspects",
+    "shares_of": "suspects",
+    "suspects_of": "suspects",
+    "balanced_accuracy": "by_class",
+    "imbalance": "by_class",
     "Cell": "scaling_law",
     "Comparison": "run_comparisons",
     "Configuration": "configuration",

@@ -15,6 +15,7 @@ from convscope.data import Dataset
 from convscope.recipe import ConvNet, Model, Recipe
 from convscope.statistics import pooled
 from convscope.statistics.answers import history_of, losses_by_image, right_by_image
+from convscope.statistics.by_class import balanced_accuracy, is_unequal
 from convscope.statistics.crossed_factors import Difference
 from convscope.statistics.estimation import Estimate
 from convscope.training import Run
@@ -98,6 +99,15 @@ class Configuration:
         return tuple(right_by_image(run, self.data) for run in self.runs)
 
     @functools.cached_property
+    def balanced_accuracy(self) -> Estimate | None:
+        """On the test images, where classes are so unequal that it says more than accuracy.
+
+        None where they are not, and where answers cannot be read.
+        """
+        labels = self.data.test.labels.numpy()
+        return balanced_accuracy(self.right, labels) if is_unequal(self.data) else None
+
+    @functools.cached_property
     def histories(self) -> list[NDArray[np.floating]] | None:
         """For each seed the validation losses by evaluated epoch and image.
 
@@ -175,7 +185,15 @@ class Configuration:
             "test_accuracy": e.mean,
             "interval": e.high - e.mean,
             "seeds": e.n,
+            **self.balanced_row(),
         }
+
+    def balanced_row(self) -> dict[str, Any]:
+        """Balanced accuracy for tables; nothing where it is not known."""
+        found = self.balanced_accuracy
+        if found is None:
+            return {}
+        return {"balanced_accuracy": found.mean, "balanced_interval": found.high - found.mean}
 
     def numbers(self) -> dict[str, Any]:
         """For results.json: the row, with the interval's ends and the ids of the runs."""

@@ -145,7 +145,9 @@ def compare(
     runs = [[one] if isinstance(one, Run) else list(one) for one in (a, b)]
     margin = MARGINS[measure] if margin is None else margin
     check_runs(runs[0], runs[1], split)
-    values = [np.stack([values_of(run, measure, split) for run in some]) for some in runs]
+    found = [[values_of(run, measure, split) for run in some] for some in runs]
+    check_counts(runs, found, split)
+    values = [np.stack(some) for some in found]
     differ = differences(runs[0][0].recipe, runs[1][0].recipe)
     return judged(values, margin, measure, split, looks, differ)
 
@@ -229,6 +231,17 @@ def values_of(run: Run, measure: Measure, split: Split) -> Values:
     right = right_answers(run, len(losses), split)
     assert right is not None
     return right.double().numpy()
+
+
+def check_counts(runs: Sequence[Sequence[Run]], found: Sequence[list[Values]], split: str) -> None:
+    """UserError where a run recorded values of fewer or more images than the first one."""
+    count = len(found[0][0])
+    for run, values in zip((*runs[0], *runs[1]), (*found[0], *found[1]), strict=True):
+        if len(values) != count:
+            raise UserError(
+                f"run {one_line(run.path)}: it recorded values of {len(values):,} {split} images, "
+                f"and run {runs[0][0].id} of {count:,}; compare runs on the same images"
+            )
 
 
 def check_runs(a: Sequence[Run], b: Sequence[Run], split: Split = "test") -> None:

@@ -18,11 +18,22 @@ from convscope.planning import Answer, Chapter, Context, Give, Request, Role, Wa
 from convscope.recipe import Recipe
 from convscope.report import Damage, Finding
 from convscope.studies.records import RecordedRequests, ids_of
+from convscope.studies.run_queue import Sweep
 from convscope.studies.study_json import RunIds
-from convscope.studies.sweep import Sweep
 from convscope.studies.watcher import Watcher
-from convscope.training import Run, missing_evidence, note_missing, read_finished, run_path
+from convscope.training import (
+    Run,
+    check_recipe_of,
+    missing_evidence,
+    note_missing,
+    read_finished,
+    run_path,
+)
 from convscope.words import count
+
+
+class OutOfTime(Exception):
+    """The time budget leaves no more for training."""
 
 
 @dataclass
@@ -78,6 +89,10 @@ class Driver:
         self.threads = torch.get_num_threads()
         self.only_finished = engine is None
         self.silence: float | None = None  # as of a Sweep
+        # told how many chapters have no finding yet, whether training has to end
+        self.late: Callable[[int], bool] = lambda left: False
+        self.before_quiet: Callable[[], None] = lambda: None  # ends what would disturb a clock
+        self.findings: dict[str, Finding] = {}
         self.sweep: Sweep | None = None
         self.replay: RecordedRequests | None = None
 
@@ -94,25 +109,31 @@ class Driver:
         """Why a run is damaged, for a page that is read on other machines, too."""
         return why.removeprefix(f"run {one_line(self.root / key)}: ")
 
-    def collect(self, context: Context) -> dict[str, Finding]:
-        """The findings of all chapters, in their order; torch's threads are left as they were."""
+    def collect(self, context: Context, known: Sequence[str] = ()) -> dict[str, Finding]:
+        """The findings of all chapters, in their order; torch's threads are left as they were.
+
+        context: what they plan with.
+        known: chapters whose findings of the last call stay.
+        Raises OutOfTime where `late` says so.
+        """
         self.threads = torch.get_num_threads()
-        self._begin(context)
+        self._begin(context, known)
         try:
             return self._drive(context)
         finally:
             torch.set_num_threads(self.threads)
 
-    def _begin(self, context: Context) -> None:
-        context.given.clear()
-        self.asked.clear()
-        self.broken.clear()
-        self.left_out.clear()
-        self.missing.clear()
+    def _begin(self, context: Context, known: Sequence[str]) -> None:
+        self.findings = {name: self.findings[name] for name in known}
+        for kept in (context.given, self.asked, self.broken, self.missing):
+            for name in [name for name in kept if name not in known]:
+                del kept[name]
+        if not known:
+            self.left_out.clear()
         self.sweep = None
         if self.engine is not None and self.costs is not None and not self.only_finished:
-            known = self.again, self.silence
-            self.sweep = Sweep(self.engine, self.root, self.costs, self.watcher, *known)
+            marks = self.again, self.silence
+            self.sweep = Sweep(self.engine, self.root, self.costs, self.watcher, *marks)
         self.replay = RecordedRequests(self.recorded) if self.recorded is not None else None
 
     def _drive(self, context: Context) -> dict[str, Finding]:
@@ -120,9 +141,11 @@ class Driver:
 
         So no core idles while another chapter waits or thinks.
         """
-        findings: dict[str, Finding] = {}
+        findings = self.findings
         waiting: list[UnderWay] = []
         for rank, name in enumerate(context.chapters):
+            if name in findings:
+                continue
             own = replace(context, needs=CHAPTERS[name].NEEDS)
             waiting.append(UnderWay(name, CHAPTERS[name].chapter(own), rank))
         while waiting:
@@ -133,14 +156,24 @@ class Driver:
                     moved = True
                     self._go_on(one, answer, context, findings)
             waiting = [one for one in waiting if one.name not in findings]
-            if moved or not waiting or (self.sweep is not None and self.sweep.wait()):
+            if moved or not waiting or self._wait(len(waiting)):
                 continue
+            self.before_quiet()
             # nothing is trained, and every chapter waits
             quiet = [one for one in waiting if self._is_ready(one.step, context, quiet=True)]
             assert quiet, f"chapters wait for each other: {', '.join(w.name for w in waiting)}"
             self._go_on(quiet[0], Answer(), context, findings)
             waiting = [one for one in waiting if one.name not in findings]
         return {name: findings[name] for name in context.chapters}
+
+    def _wait(self, left: int) -> bool:
+        """Wait until a run has ended; False where nothing is trained. Raises OutOfTime."""
+
+        def look() -> None:
+            if self.late(left):
+                raise OutOfTime
+
+        return self.sweep is not None and self.sweep.wait(look)
 
     def _answer(self, one: UnderWay, context: Context) -> Answer | None:
         """What a chapter waits for; None where it is not there yet."""
@@ -191,6 +224,8 @@ class Driver:
         """A run on disk, of the recipe that is asked for; an altered one is said, and left out."""
         try:
             run = read_finished(self.root / key)
+            if run is not None:
+                check_recipe_of(run, asked)
             return run if run is None or asked is None else replace(run, recipe=asked)
         except UserError as error:
             if key not in self.left_out:

@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from convscope.data import Dataset
 from convscope.errors import UserError, one_line
-from convscope.files import parse_json, seal, set_aside, write_bytes, write_json
+from convscope.files import seal, set_aside, write_bytes, write_json
 from convscope.machine import Choice, cores
+from convscope.studies.sealed import read_sealed
 from convscope.studies.study_json import (
     About,
     Asked,
@@ -34,6 +34,9 @@ from convscope.studies.study_json import (
 from convscope.studies.study_request import checked_place
 from convscope.training import Busy, Run, held, list_runs
 
+if TYPE_CHECKING:
+    from convscope.data import Dataset
+
 
 @dataclass
 class StudyFolder:
@@ -51,6 +54,8 @@ class StudyFolder:
     measured: figures that are measured once, by key.
     problems: why parts of study.json could not be read, by key.
     """
+
+    FILE: ClassVar[str] = "study.json"
 
     root: Path
     asked: Asked | None = None
@@ -110,7 +115,7 @@ class StudyFolder:
         try:
             return cls.open(root)
         except UserError as error:
-            aside = set_aside(root / "study.json", str(error))
+            aside = set_aside(root / cls.FILE, str(error))
             say(f"{error}; set aside as {aside.name}")
         folder = cls(root)
         choice = choice_of_runs(folder.runs)
@@ -125,16 +130,9 @@ class StudyFolder:
         Raises UserError where it cannot be read or was altered. A part that this version cannot
         read is left out and named in `problems`.
         """
-        path = root / "study.json"
-        if not path.exists():
+        tree = read_sealed(root)
+        if tree is None:
             return cls(root)
-        try:
-            tree = parse_json(path.read_bytes())
-        except (UserError, OSError) as error:
-            why = one_line(error)
-            raise UserError(f"study {one_line(root)}: study.json cannot be read: {why}") from None
-        if not isinstance(tree, dict) or tree.get("seal") != seal(tree):
-            raise UserError(f"study {one_line(root)}: study.json was altered")
         return cls._read(root, tree)
 
     @classmethod
@@ -165,7 +163,7 @@ class StudyFolder:
 
     def begin(self, asked: Asked, choice: Choice) -> None:
         """A study that computes in this way; what is known of another way is dropped. Saves."""
-        fresh = StudyFolder(self.root, asked, choice)
+        fresh = type(self)(self.root, asked, choice)
         vars(self).update(vars(fresh))
         self.save()
 
@@ -183,7 +181,7 @@ class StudyFolder:
             "measured": self.measured or None,
         }
         content = {key: value for key, value in tree.items() if value is not None}
-        write_json(self.root / "study.json", {**content, "seal": seal(content)})
+        write_json(self.root / self.FILE, {**content, "seal": seal(content)})
 
 
 def study_path(data: Dataset, preset: str, out: str | Path | None) -> Path:

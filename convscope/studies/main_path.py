@@ -7,27 +7,53 @@ same command goes on where it stopped.
 
 from __future__ import annotations
 
-import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from convscope import data as datasets
-from convscope.data import Dataset, NearDuplicates, Options, near_duplicates
+from convscope.data import Dataset, Options
 from convscope.engines import LocalEngine
 from convscope.errors import UserError, one_line
+from convscope.files import write_bytes
 from convscope.machine import Costs, cores, resolve, this_machine
-from convscope.planning import Context, Search, duration, parse_budget
+from convscope.planning import (
+    CHAPTER_OVERHEAD,
+    Context,
+    Search,
+    checked_grids,
+    duration,
+    parse_budget,
+    reference_recipe,
+)
 from convscope.recipe import Recipe
 from convscope.report import Drawings, Finding
-from convscope.studies.driver import Driver
+from convscope.studies.driver import Driver, OutOfTime
 from convscope.studies.folder import StudyFolder, study_path
 from convscope.studies.measuring import measured_costs, resolved
-from convscope.studies.plan import BATCH, fitted, forecast, planned
-from convscope.studies.study_json import About, Asked, Plan
-from convscope.studies.study_request import SEEDS, StudyRequest, check, chosen_chapters
+from convscope.studies.near_images import Looking, notes_of
+from convscope.studies.plan import (
+    AFTER,
+    BATCH,
+    fitted,
+    forecast,
+    not_asked,
+    planned,
+    refuse_at_once,
+)
+from convscope.studies.study_command import command_of
+from convscope.studies.study_file import study_toml
+from convscope.studies.study_json import About, Asked, Fitted, Plan
+from convscope.studies.study_request import (
+    SEEDS,
+    StudyRequest,
+    check,
+    check_splits,
+    chosen_chapters,
+)
 from convscope.studies.trackers import check_tracker, tracked
 from convscope.studies.watcher import Watcher
 from convscope.studies.writing import Study, save
@@ -35,6 +61,8 @@ from convscope.training import build_kernels_ahead, check_device
 
 # without a DATA argument: the first, and where no source of it can be reached, the second
 FALLBACK = ("cifar10", "shapes")
+
+SLACK = 0.05  # of a time budget, by which training may run over it
 
 # by each worker as it starts; torch imports the last at the first step of an optimiser
 IMPORTED = ("convscope.training.job", "convscope.machine.costs", "torch._dynamo")
@@ -60,23 +88,23 @@ def study(
     search: Search | None = None,
     track: str | None = None,
     silence: str | float | None = None,
+    grids: Mapping[str, Mapping[str, Any]] | None = None,
     watcher: Watcher | None = None,
     command: str | None = None,
 ) -> Study:
     """Answer the chapters' questions on images and report; again, it goes on where it stopped.
 
     data: a known name or own images, as for `load`; None: cifar10, or `shapes` in its place.
-    chapters: their names; None: all.
-    preset: quick, standard or full.
+    chapters, preset: names of chapters, None: all; quick, standard or full.
     seeds, first_seed: so many numbers in a row, for each configuration; None: as the preset says.
     out: the study's folder; None: runs/DATA-PRESET.
     device, workers: cpu, cuda, … or auto; processes that train, None: as many as are fastest here.
-    val: the share of training images that is held out for validation.
+    val: the share of training images that is held out.
     size, columns, group_by, resize, classes: how one's own images are read, as for `load`.
     budget: a time that the preset is made to fit ("10m", "90s", seconds): fewer epochs, trials, …
-    search: how the chapter `best` searches.
-    track: a tracker ("wandb") that mirrors every run.
+    search, track: how the chapter `best` searches; a tracker ("wandb") that mirrors every run.
     silence: a time ("10m") after which a run that reports nothing is ended; None: 50 of its epochs.
+    grids: by chapter what takes the place of its preset, as {"capacity": {"widths": [4, 8]}}.
     watcher, command: sees the study go by; what the report quotes, None: what the arguments say.
 
     Raises UserError for what cannot work, KeyboardInterrupt after reporting what is there.
@@ -97,6 +125,7 @@ def study(
         track=track,
         command=command,
         silence=None if silence is None else parse_budget(silence, "silence"),
+        grids=checked_grids(grids or {}),
     )
     return conduct(asked, watcher or Watcher())
 
@@ -107,14 +136,15 @@ def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
     Raises UserError, and KeyboardInterrupt after the report of what is there has been written.
     """
     started = time.perf_counter()
+    began = started if asked.began is None else asked.began
     asked = replace(asked, device=check_device(asked.device))
     check(asked)
     if asked.track is not None:
         check_tracker(asked.track)
     with ExitStack() as stack:
         engine, folder, loaded, asked = open_study(asked, stack, watcher)
-        context, costs = measure(asked, folder, engine, loaded, watcher)
-        context = plan(asked, folder, context, costs, watcher)
+        context, costs, looking = measure(asked, folder, engine, loaded, watcher)
+        context = plan(asked, folder, context, costs, watcher, began)
         if asked.track is not None:
             mirrored = tracked(
                 asked.track, watcher, folder.root, loaded.in_shape, loaded.num_classes
@@ -122,12 +152,18 @@ def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
             watcher = stack.enter_context(mirrored)
         drawings = stack.enter_context(Drawings())
         driver = Driver(engine, folder.runs, costs, watcher, found=drawings.add)
-        driver.silence = asked.silence
-        findings, interrupt = drive(driver, context)
-        seconds, complete = time.perf_counter() - started, interrupt is None
+        driver.silence, driver.late = asked.silence, time_keeper(asked, began)
+        driver.before_quiet = looking.join
+        looking.begin()
+        findings, broken_off = drive(driver, context)
+        for line in looking.end(wait=broken_off is None):
+            watcher.say(line)
+        assert folder.about is not None
+        folder.about = replace(folder.about, notes=all_notes(asked, context))
+        seconds, complete = time.perf_counter() - started, broken_off is None
         done = save(folder, findings, driver, context, drawings, seconds=seconds, complete=complete)
-        if interrupt is not None:
-            raise interrupt
+        if isinstance(broken_off, KeyboardInterrupt):
+            raise broken_off
         return done
 
 
@@ -141,12 +177,16 @@ def open_study(
     workers = asked.workers or (cores() if on_cpu else 1)
     engine = stack.enter_context(LocalEngine(workers, IMPORTED, copied=on_cpu))
     loaded, fallback = load(asked, watcher)
-    for split, images in (("validation", loaded.val), ("test", loaded.test)):
-        if len(images) == 0:
-            raise UserError(
-                f"data {one_line(loaded.name)!r}: no {split} image is left of "
-                f"{len(loaded.train):,}; add images, or hold out more with --val"
-            )
+    check_splits(loaded.name, len(loaded.train), len(loaded.val), len(loaded.test))
+    if asked.data_hash not in ("", loaded.hash):
+        raise UserError(
+            f"data {one_line(loaded.name)!r} changed since the study was planned: "
+            f"{asked.data_hash[:12]} then, {loaded.hash[:12]} now"
+        )
+    unmeasured = context_of(asked, loaded, asked.workers or cores())
+    if asked.budget is not None and on_cpu:
+        refuse_at_once(unmeasured, asked.budget, unmeasured.workers)
+    reference_recipe(unmeasured)  # UserError where no network fits the device
     root = study_path(loaded, asked.preset, asked.out)
     stack.enter_context(StudyFolder.lock(root))
     folder = StudyFolder.create(root, Asked(asked.device, asked.workers), watcher.say)
@@ -176,25 +216,14 @@ def measure(
     engine: LocalEngine,
     loaded: Dataset,
     watcher: Watcher,
-) -> tuple[Context, Costs]:
+) -> tuple[Context, Costs, Looking]:
     """How this machine computes fastest, and the seconds of each kind of run: measured once."""
-    choice = resolved(folder, engine, Asked(asked.device, asked.workers), watcher)
-    base = Recipe(
-        data=asked.data if asked.data is not None else loaded.name,
-        data_hash=loaded.hash,
-        val=asked.val,
-        **vars(Options.of(asked)),
-        batch=min(BATCH, max(1, len(loaded.train) // 8)),
-    )
-    context = Context(
-        loaded,
-        asked.preset,
-        tuple(range(asked.first_seed, asked.first_seed + asked.seeds)),
-        resolve(base, choice),
-        asked.chapters,
+    choice = resolved(folder, engine, Asked(asked.device, asked.workers), watcher, asked.choice)
+    context = context_of(asked, loaded, choice.workers)
+    context = replace(
+        context,
+        base=resolve(context.base, choice),
         folder=folder.root,
-        workers=choice.workers,
-        search=asked.search,
         measured=folder.measured,
     )
     watcher.say(
@@ -203,37 +232,73 @@ def measure(
     )
     for line in loaded.said:
         watcher.say(line)
+    looking = Looking(context)
     for note in notes_of(context):
         watcher.say(note)
-    return context, measured_costs(folder, engine, loaded, forecast(context), watcher)
+    costs = measured_costs(folder, engine, loaded, forecast(context), watcher)
+    return context, costs, looking
 
 
-def notes_of(context: Context) -> tuple[str, ...]:
-    """What is to be said of the images; near-duplicates are searched once a study."""
-    found = context.measure(
-        "near-duplicates", lambda: [near.to_json() for near in near_duplicates(context.data)]
+def context_of(asked: StudyRequest, loaded: Dataset, workers: int) -> Context:
+    """What chapters plan with, before it is known how this machine computes fastest."""
+    base = Recipe(
+        data=asked.data if asked.data is not None else loaded.name,
+        data_hash=loaded.hash,
+        val=asked.val,
+        **vars(Options.of(asked)),
+        batch=min(BATCH, max(1, len(loaded.train) // 8)),
     )
-    return (*context.data.notes, *(str(NearDuplicates.from_json(tree)) for tree in found or ()))
+    seeds = tuple(range(asked.first_seed, asked.first_seed + asked.seeds))
+    return Context(
+        loaded,
+        asked.preset,
+        seeds,
+        base,
+        asked.chapters,
+        workers=workers,
+        search=asked.search,
+        grids=asked.grids,
+    )
 
 
 def plan(
-    asked: StudyRequest, folder: StudyFolder, context: Context, costs: Costs, watcher: Watcher
+    asked: StudyRequest,
+    folder: StudyFolder,
+    context: Context,
+    costs: Costs,
+    watcher: Watcher,
+    began: float,
 ) -> Context:
     """Fit the preset into the budget, say what will be trained, and keep it in study.json."""
-    workers = context.workers
+    workers, spent = context.workers, time.perf_counter() - began
     if asked.budget is not None:
-        context = fitted(folder, context, costs, asked.budget, workers, watcher)
+        if asked.fit is not None and folder.fitted is None:
+            kept = asked.budget, asked.preset, asked.chapters, len(context.seeds), asked.fit
+            folder.fitted = Fitted(*kept)
+        context = fitted(folder, context, costs, asked.budget, workers, watcher, spent)
     runs = planned(context)
     expected = {name: sum(map(costs.run, recipes)) for name, recipes in runs.items()}
+    training = sum(expected.values()) / workers
+    after = AFTER + CHAPTER_OVERHEAD * len(context.chapters)
     watcher.say(
-        f"{sum(map(len, runs.values()))} runs, about {duration(sum(expected.values()) / workers)} "
-        f"of training by this machine's measured speed; results in {folder.root}"
+        f"{sum(map(len, runs.values()))} runs, about {duration(training + after)} by this "
+        f"machine's measured speed, {duration(training)} of it training; "
+        f"results in {folder.root}"
     )
-    watcher.plan(expected, workers)
-    folder.plan = Plan(context.base, context.seeds, context.fit, context.search)
+    watcher.plan(expected, workers, after)
+    folder.plan = Plan(context.base, context.seeds, context.fit, context.search, context.grids)
     folder.about = about_of(asked, folder, context)
     folder.save()
+    write_bytes(folder.root / "study.toml", study_toml(asked, folder))
     return context
+
+
+def all_notes(asked: StudyRequest, context: Context) -> tuple[str, ...]:
+    """What is to be said of the images, and of questions that a budget leaves out."""
+    notes, missing = notes_of(context), not_asked(context.fit, asked.chapters)
+    if not missing or asked.budget is None:
+        return notes
+    return (*notes, f"to fit into {duration(asked.budget)}, some questions are {missing}")
 
 
 def about_of(asked: StudyRequest, folder: StudyFolder, context: Context) -> About:
@@ -245,10 +310,10 @@ def about_of(asked: StudyRequest, folder: StudyFolder, context: Context) -> Abou
         data_hash=loaded.hash,
         source=loaded.source,
         licence=loaded.licence,
-        notes=notes_of(context),
+        notes=all_notes(asked, context),
         fallback=asked.fallback,
         preset=asked.preset,
-        chapters=asked.chapters,
+        chapters=context.chapters,
         seeds=context.seeds,
         val=base.val,
         split_seed=base.split_seed,
@@ -267,45 +332,37 @@ def about_of(asked: StudyRequest, folder: StudyFolder, context: Context) -> Abou
     )
 
 
-def command_of(asked: StudyRequest, data: str) -> str:
-    """The command that asks for the same study, where nothing but defaults is left out."""
-    search = Search()
-    options: dict[str, tuple[object, object]] = {
-        "--preset": (asked.preset, None),
-        "--chapters": (",".join(asked.chapters), ",".join(chosen_chapters(None))),
-        "--seeds": (asked.seeds, SEEDS[asked.preset]),
-        "--first-seed": (asked.first_seed, 0),
-        "--out": (asked.out, None),
-        "--device": (asked.device, check_device("auto")),
-        "--workers": (asked.workers, None),
-        "--val": (asked.val, 0.1),
-        "--size": (asked.size, None),
-        "--columns": (asked.columns, None),
-        "--group-by": (asked.group_by, None),
-        "--resize": (asked.resize, "crop"),
-        "--classes": (asked.classes, "folders"),
-        "--budget": (None if asked.budget is None else f"{asked.budget:g}s", None),
-        "--sampler": (asked.search.sampler, search.sampler),
-        "--trials": (asked.search.trials, search.trials),
-        "--minutes": (asked.search.minutes, search.minutes),
-        "--track": (asked.track, None),
-        "--silence": (None if asked.silence is None else f"{asked.silence:g}s", None),
-    }
-    given = [
-        f"{name} {shlex.quote(str(value))}"
-        for name, (value, usual) in options.items()
-        if value is not None and value != usual
-    ]
-    return " ".join(["convscope study", shlex.quote(data), *given])
+def drive(driver: Driver, context: Context) -> tuple[dict[str, Finding], BaseException | None]:
+    """The findings, and what broke the training off: then some are of the runs that are there.
 
-
-def drive(driver: Driver, context: Context) -> tuple[dict[str, Finding], KeyboardInterrupt | None]:
-    """The findings, and the interruption, after which they are those of the runs on disk."""
+    That is an interruption, after which all are found again, or the end of the time budget.
+    """
+    known: list[str] = []
     try:
         return driver.collect(context), None
     except KeyboardInterrupt as interrupt:
-        assert driver.engine is not None
-        driver.engine.resize(0)
+        reason: BaseException = interrupt
         driver.watcher.say("interrupted: writing the report of what is there")
-        driver.only_finished = True
-        return driver.collect(replace(context, live=False)), interrupt
+    except OutOfTime as end:
+        reason, known = end, list(driver.findings)
+        told = (
+            "the time budget ends before all has been trained: writing the report of what is there"
+        )
+        driver.watcher.say(told)
+    assert driver.engine is not None
+    driver.engine.resize(0)
+    driver.only_finished = True
+    return driver.collect(replace(context, live=False), known), reason
+
+
+def time_keeper(asked: StudyRequest, began: float) -> Callable[[int], bool]:
+    """Whether training has to end now, if so many chapters have no finding yet.
+
+    asked: with its time budget; without one, it never has to.
+    began: what time.perf_counter said at the beginning.
+    """
+    budget = asked.budget
+    if budget is None:
+        return lambda left: False
+    end = began + (1 + SLACK) * budget - AFTER
+    return lambda left: time.perf_counter() > end - CHAPTER_OVERHEAD * left

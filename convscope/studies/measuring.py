@@ -3,27 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from convscope.data import Dataset
 from convscope.engines import LocalEngine
-from convscope.machine import Choice, Costs, choose, cost_kind, timed
+from convscope.machine import (
+    Choice,
+    Costs,
+    choose,
+    cost_kind,
+    keep,
+    known_figures,
+    recalled,
+    timed,
+)
 from convscope.recipe import Recipe
 from convscope.studies.folder import StudyFolder
-from convscope.studies.study_json import Asked
+from convscope.studies.study_json import Asked, choice_from
 from convscope.studies.watcher import Watcher
 
+COST = "seconds"  # the name of a kind's seconds among a machine's figures begins so
 
-def resolved(folder: StudyFolder, engine: LocalEngine, asked: Asked, watcher: Watcher) -> Choice:
+
+def resolved(
+    folder: StudyFolder,
+    engine: LocalEngine,
+    asked: Asked,
+    watcher: Watcher,
+    given: Choice | None = None,
+) -> Choice:
     """What was resolved when the study began, or else a measurement now.
 
     Resuming never measures again, so that recipes keep their ids.
+    given: what is to be taken instead, where the request holds it.
     """
     choice = folder.choice if folder.asked == asked else None
+    if given is not None and (choice is None or replace(choice, measured={}) != given):
+        choice = given
+        folder.begin(asked, choice)
     if choice is None:
-        watcher.say("measuring this machine …")
-        choice = choose(engine, asked.device, asked.workers)
+        choice = recalled(
+            f"choice {asked.device} {asked.workers}",
+            lambda: choose(engine, asked.device, asked.workers),
+            choice_from,
+            lambda: watcher.say("measuring this machine …"),
+        )
         folder.begin(asked, choice)
     engine.resize(choice.workers)
+    if given is not None:
+        watcher.say(f"given: {choice}")
+        return choice
     rates = ", ".join(f"{what} {rate:,.0f}" for what, rate in choice.measured.items())
     watcher.say(f"chosen: {choice} (images per second: {rates})")
     return choice
@@ -39,8 +68,25 @@ def measured_costs(
     """The seconds per image of each kind of run, measured once and kept in study.json."""
     kinds = list(dict.fromkeys(cost_kind(recipe) for recipe in recipes))
     missing = [kind for kind in kinds if kind.id not in folder.costs]
+    kept = kept_costs(missing)
+    missing = [kind for kind in missing if kind.id not in kept]
     if missing:
         watcher.say(f"timing {len(missing)} kinds of run …")
-        folder.costs = {**folder.costs, **timed(engine, missing)}
+        found = timed(engine, missing)
+        keep({f"{COST} {key}": list(pair) for key, pair in found.items()})
+        kept |= found
+    if kept:
+        folder.costs = {**folder.costs, **kept}
         folder.save()
     return Costs(data, folder.costs, kinds)
+
+
+def kept_costs(kinds: Sequence[Recipe]) -> dict[str, tuple[float, float]]:
+    """Of these kinds of run the seconds that are kept of this machine, by id."""
+    figures = known_figures() if kinds else {}
+    found: dict[str, tuple[float, float]] = {}
+    for kind in kinds:
+        match figures.get(f"{COST} {kind.id}"):
+            case [float(train), float(evaluate)] if train > 0 and evaluate > 0:
+                found[kind.id] = train, evaluate
+    return found

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from convscope.chapters import CHAPTERS
 from convscope.errors import UserError
-from convscope.machine import Costs
-from convscope.planning import CHAPTER_OVERHEAD, OVERHEAD, BudgetFit, Context, duration, levels
+from convscope.machine import Costs, cost_kind
+from convscope.planning import (
+    CHAPTER_OVERHEAD,
+    OVERHEAD,
+    BudgetFit,
+    Context,
+    duration,
+    ever_fewer,
+    last_levels,
+    levels,
+)
 from convscope.recipe import Recipe
 from convscope.studies.folder import StudyFolder
 from convscope.studies.study_json import Fitted
@@ -15,6 +25,12 @@ from convscope.studies.watcher import Watcher
 from convscope.words import count
 
 BATCH = 128
+
+AFTER = 6.0  # seconds from the last finding to the end: the report
+
+FASTEST = 4e11  # FLOPs a second of a core, more than any of today has in training
+
+LITTLE = 0.25  # of the training images; a question on fewer is not asked well
 
 
 def planned(context: Context) -> dict[str, list[Recipe]]:
@@ -40,45 +56,122 @@ def fitted(
     budget: float,
     workers: int,
     watcher: Watcher,
+    spent: float = 0.0,
 ) -> Context:
     """The context whose plan fits into a time budget by this machine's measured speed.
+
+    Where not all questions can be asked well, fewer are; where not even one can, it is asked on
+    what there is time for.
 
     folder: of the study; what an earlier process chose for the same request is kept there.
     context: as it is without a budget.
     costs: the seconds that runs take.
-    budget: in seconds.
+    budget: in seconds, start-up and report included.
     workers: the number of processes that train.
     watcher: is told what the budget takes away.
+    spent: seconds that the start has taken.
     Raises UserError where not even the smallest plan fits.
     """
     asked = Fitted(budget, context.preset, context.chapters, len(context.seeds), BudgetFit())
     kept = folder.fitted
     if kept is not None and replace(kept, fit=asked.fit) == asked:
         return with_fit(context, kept.fit)
-    fixed = OVERHEAD + CHAPTER_OVERHEAD * len(context.chapters)
-    seconds = 0.0
-    for fit in levels(len(context.seeds)):
+
+    def seconds(fit: BudgetFit) -> float:
         plan = forecast(with_fit(context, fit))
-        seconds = fixed + sum(costs.run(recipe) for recipe in plan) / workers
-        if seconds <= budget:
-            folder.fitted = replace(asked, fit=fit)
-            folder.save()
-            if not fit.whole:
-                watcher.say(taken_away(fit, budget, context.preset))
-            return with_fit(context, fit)
-    raise UserError(
-        f"budget = {duration(budget)}: the smallest plan takes about {duration(seconds)} here; "
-        "give more time or name fewer chapters"
+        return fixed(context, fit, spent) + sum(map(costs.run, plan)) / workers
+
+    fit = chosen(context, budget, seconds)
+    if fit is None:
+        smallest = min(map(seconds, smallest_plans(context)))
+        raise UserError(too_short(budget, smallest, context.chapters))
+    folder.fitted = replace(asked, fit=fit)
+    folder.save()
+    if not fit.whole:
+        *_, well = levels(len(context.seeds))
+        watcher.say(taken_away(fit, budget, context.preset, context.chapters, seconds(well)))
+    return with_fit(context, fit)
+
+
+def fixed(context: Context, fit: BudgetFit, spent: float = 0.0) -> float:
+    """Seconds that are not training: the start, what it took if that is more, and each chapter."""
+    chapters = len(fit.chapters or context.chapters)
+    return max(OVERHEAD, spent + AFTER) + CHAPTER_OVERHEAD * chapters
+
+
+def chosen(
+    context: Context, budget: float, seconds: Callable[[BudgetFit], float]
+) -> BudgetFit | None:
+    """The most that fits: all questions, fewer of them, or one asked on little; None: nothing."""
+    for chapters in ever_fewer(context.chapters):
+        only = None if chapters == context.chapters else chapters
+        fits = [replace(fit, chapters=only) for fit in levels(len(context.seeds))]
+        if seconds(fits[-1]) <= budget:  # the smallest
+            return next(fit for fit in fits if seconds(fit) <= budget)
+    return next((fit for fit in smallest_plans(context) if seconds(fit) <= budget), None)
+
+
+def smallest_plans(context: Context) -> list[BudgetFit]:
+    """One question, the last to be given up, on ever less."""
+    *_, one = ever_fewer(context.chapters)
+    only = None if one == context.chapters else one
+    return [replace(fit, chapters=only) for fit in last_levels(len(context.seeds))]
+
+
+def refuse_at_once(context: Context, budget: float, workers: int) -> None:
+    """UserError for a budget in which nothing fits on any processor of today.
+
+    Nothing is measured for it. What seems to fit may still be refused once it is.
+
+    context: as it is without a budget; how this machine computes need not be known.
+    workers: the number of processes that train.
+    """
+    plans = {fit: forecast(with_fit(context, fit)) for fit in smallest_plans(context)}
+    kinds = list(dict.fromkeys(cost_kind(recipe) for plan in plans.values() for recipe in plan))
+    guess = Costs.at_most(context.data, kinds, FASTEST)
+    smallest = min(
+        fixed(context, fit) + sum(map(guess.run, plan)) / workers for fit, plan in plans.items()
+    )
+    if smallest > budget:
+        raise UserError(too_short(budget, smallest, context.chapters))
+
+
+def too_short(budget: float, smallest: float, chapters: Sequence[str]) -> str:
+    """Why a budget is refused, and what would fit, in one line."""
+    *_, (name, *_) = ever_fewer(chapters)
+    alone = f", of {name} alone," if len(chapters) > 1 else ""
+    return (
+        f"budget = {duration(budget)}: the smallest plan{alone} takes about {duration(smallest)} "
+        f"here; give {duration(1.1 * smallest)} or more"
     )
 
 
 def with_fit(context: Context, fit: BudgetFit) -> Context:
-    return replace(context, fit=fit, seeds=context.seeds[: fit.seeds])
+    chapters = fit.chapters or context.chapters
+    return replace(context, fit=fit, seeds=context.seeds[: fit.seeds], chapters=chapters)
 
 
-def taken_away(fit: BudgetFit, budget: float, preset: str) -> str:
-    """What a budget leaves of a preset, in one line."""
-    left = [f"{100 * fit.epochs:g} % of the epochs and trials"]
+def taken_away(
+    fit: BudgetFit, budget: float, preset: str, chapters: Sequence[str], all_well: float
+) -> str:
+    """What a budget leaves of a preset and of its questions, in one line.
+
+    all_well: seconds in which all questions would be asked well.
+    """
+    left = [f"{100 * fit.epochs:g} % of the epochs and trials"] if fit.epochs < 1 else []
     left += [count(fit.seeds, "seed")] if fit.seeds else []
     left += [f"{100 * fit.images:g} % of the training images"] if fit.images < 1 else []
-    return f"to fit into {duration(budget)}: {', '.join(left)} of the preset {preset}"
+    told = f"to fit into {duration(budget)}: {', '.join(left) or 'all'} of the preset {preset}"
+    if missing := not_asked(fit, chapters):
+        told += f"; {missing}, so that the others are asked well"
+    if fit.images < LITTLE:
+        told += "; so little may tell nothing"
+    if missing or fit.images < LITTLE:
+        told += f"; {duration(all_well)} would do for all"
+    return told
+
+
+def not_asked(fit: BudgetFit, chapters: Sequence[str]) -> str:
+    """The questions that a budget leaves out, in words; empty where there are none."""
+    missing = [name for name in chapters if name not in (fit.chapters or chapters)]
+    return f"not asked: {', '.join(name.replace('_', ' ') for name in missing)}" if missing else ""

@@ -107,4 +107,5 @@ def context_of(folder: StudyFolder, about: About, plan: Plan) -> Context:
         fit=plan.fit,
         measured=folder.measured,
         live=False,
+        grids=plan.grids,
     )

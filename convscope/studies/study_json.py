@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from convscope.errors import UserError, one_line
 from convscope.files import parse_json
 from convscope.machine import Choice, Machine, resolve
-from convscope.planning import BudgetFit, Role, Search
+from convscope.planning import BudgetFit, Role, Search, checked_grids
 from convscope.recipe import Recipe, recipe_from_json, to_json
 
 RunIds = dict[Role, list[str]]  # of one step of a chapter
@@ -45,6 +45,7 @@ class Plan:
     seeds: tuple[int, ...]
     fit: BudgetFit = field(default_factory=BudgetFit)
     search: Search = field(default_factory=Search)
+    grids: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "seeds": list(plan.seeds),
         "fit": asdict(plan.fit),
         "search": asdict(plan.search),
+        **({"grids": plan.grids} if plan.grids else {}),
     }
 
 
@@ -109,8 +111,9 @@ def plan_from(tree: dict[str, Any]) -> Plan:
     return Plan(
         recipe_from_json(tree["base"]),
         tuple(int(seed) for seed in tree["seeds"]),
-        BudgetFit(**tree.get("fit", {})),
+        fit_from(tree.get("fit", {})),
         Search(**tree.get("search", {})),
+        checked_grids(tree.get("grids", {})),
     )
 
 
@@ -120,7 +123,12 @@ def fitted_json(fitted: Fitted) -> dict[str, Any]:
 
 def fitted_from(tree: dict[str, Any]) -> Fitted:
     known = {key: tree[key] for key in ("budget", "preset", "seeds")}
-    return Fitted(**known, chapters=tuple(tree["chapters"]), fit=BudgetFit(**tree["fit"]))
+    return Fitted(**known, chapters=tuple(tree["chapters"]), fit=fit_from(tree["fit"]))
+
+
+def fit_from(tree: dict[str, Any]) -> BudgetFit:
+    chapters = tree.get("chapters")
+    return BudgetFit(**{**tree, "chapters": None if chapters is None else tuple(chapters)})
 
 
 def asked_from(tree: dict[str, Any]) -> Asked:

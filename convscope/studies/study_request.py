@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from convscope.chapters import CHAPTERS
 from convscope.data import Options
 from convscope.errors import UserError, did_you_mean, one_line
-from convscope.machine import cores
-from convscope.planning import Search, check_search
+from convscope.machine import Choice, cores
+from convscope.planning import BudgetFit, Search, check_budget, check_search
 
 PRESETS = ("quick", "standard", "full")
 
@@ -25,9 +26,14 @@ LONGEST_NAME = 255  # bytes of a part of a path
 class StudyRequest:
     """What a study is asked for, as it was found to be possible; `study` explains the fields.
 
-    budget: in seconds; None: no limit.
+    budget: in seconds, from `began` to the report; None: no limit.
     silence: in seconds; None: by the measured costs.
+    began: what time.perf_counter said when the command began; None: the study is the beginning.
     fallback: why the built-in images stand in for others; empty where they do not.
+    grids: by chapter what is set in the place of its preset.
+    data_hash: of the images that are expected; empty: any.
+    choice: how the study computes; None: as is measured.
+    fit: what the budget takes away; None: as is measured.
     """
 
     data: str | None
@@ -50,6 +56,11 @@ class StudyRequest:
     group_by: str | None = None
     resize: str = "crop"
     classes: str = "folders"
+    began: float | None = None
+    grids: dict[str, dict[str, Any]] = field(default_factory=dict)
+    data_hash: str = ""
+    choice: Choice | None = None
+    fit: BudgetFit | None = None
 
 
 def check(asked: StudyRequest) -> None:
@@ -60,20 +71,44 @@ def check(asked: StudyRequest) -> None:
         raise UserError(f"seeds = {asked.seeds}: from 1 to 1000")
     if not 0 <= asked.first_seed < 10**9 - 1000:  # above are seeds that choose nothing
         raise UserError(f"first_seed = {asked.first_seed}: from 0 to 999,998,999")
-    most = MOST_WORKERS * cores()
-    if asked.workers is not None and not 1 <= asked.workers <= most:
-        raise UserError(
-            f"workers = {asked.workers:,}: from 1 to {most}, "
-            f"{MOST_WORKERS} for each of this machine's {cores()} cores"
-        )
+    checked_workers(asked.workers)
     if asked.silence is not None and not 1 <= asked.silence <= 1e8:
         raise UserError(f"silence = {asked.silence:g} s: from 1 second to 1,000 days")
     if not 0.01 <= asked.val <= 0.9:
         raise UserError(f"val = {asked.val}: from 0.01 to 0.9; a study chooses by validation")
+    if asked.budget is not None:
+        check_budget(asked.budget)
     Options.of(asked).check()
     check_search(asked.search)
     if asked.out is not None:
         checked_place(asked.out)
+
+
+def checked_workers(workers: object) -> None:
+    """UserError for a number of processes that this machine has no use for."""
+    most = MOST_WORKERS * cores()
+    if workers is not None and not (type(workers) is int and 1 <= workers <= most):
+        shown = f"{workers:,}" if type(workers) is int else one_line(workers)
+        raise UserError(
+            f"workers = {shown}: from 1 to {most}, "
+            f"{MOST_WORKERS} for each of this machine's {cores()} cores"
+        )
+
+
+def check_splits(name: str, train: int, val: int, test: int) -> None:
+    """UserError where no image is left for validation or testing.
+
+    name: what the data set is called.
+    train: training images.
+    val: validation images.
+    test: test images.
+    """
+    for split, images in (("validation", val), ("test", test)):
+        if images == 0:
+            raise UserError(
+                f"data {one_line(name)!r}: no {split} image is left of {train:,}; "
+                "add images, or hold out more with --val"
+            )
 
 
 def chosen_chapters(chapters: Sequence[str] | None) -> list[str]:

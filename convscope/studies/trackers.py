@@ -186,8 +186,8 @@ class Tracking(Watcher):
     def step(self, description: str, done: int, total: int | None) -> None:
         self.watcher.step(description, done, total)
 
-    def plan(self, costs: Mapping[str, float], workers: int) -> None:
-        self.watcher.plan(costs, workers)
+    def plan(self, costs: Mapping[str, float], workers: int, after: float = 0.0) -> None:
+        self.watcher.plan(costs, workers, after)
 
     def found(self, chapter: str) -> None:
         self.watcher.found(chapter)

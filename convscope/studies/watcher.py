@@ -23,8 +23,12 @@ class Watcher:
     def step(self, description: str, done: int, total: int | None) -> None:
         """Work that is no training goes on: `done` of `total` units, of which None are unknown."""
 
-    def plan(self, costs: Mapping[str, float], workers: int) -> None:
-        """What each chapter is expected to cost, and how many processes train."""
+    def plan(self, costs: Mapping[str, float], workers: int, after: float = 0.0) -> None:
+        """What a study is expected to take.
+
+        costs: of each chapter's training; workers: how many processes train.
+        after: seconds that are not training, of analyses and the report.
+        """
 
     def asked(self, chapter: str, requests: Sequence[Request], cost: float, skipped: float) -> None:
         """A chapter asks for runs.

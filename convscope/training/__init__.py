@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from convscope.training.acceleration import accelerate as accelerate
     from convscope.training.acceleration import build_kernels_ahead as build_kernels_ahead
     from convscope.training.acceleration import kernels_have_one_thread as kernels_have_one_thread
+    from convscope.training.acceleration import kernels_identity as kernels_identity
     from convscope.training.acceleration import switch_off_kernels as switch_off_kernels
     from convscope.training.acceleration import why_no_kernels as why_no_kernels
     from convscope.training.caller import own_settings as own_settings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from convscope.training.evidence import note_unreadable as note_unreadable
     from convscope.training.fitting import check_batch as check_batch
     from convscope.training.fitting import check_crop as check_crop
+    from convscope.training.image_format import ImageFormat as ImageFormat
     from convscope.training.job import train_job as train_job
     from convscope.training.locks import Busy as Busy
     from convscope.training.locks import has_locks as has_locks
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from convscope.training.main_path import train as train
     from convscope.training.memory import keep_freed_memory as keep_freed_memory
     from convscope.training.metrics import autocast as autocast
+    from convscope.training.named_runs import NamedRuns as NamedRuns
+    from convscope.training.named_runs import runs_named as runs_named
     from convscope.training.optimisers import optimiser as optimiser
     from convscope.training.resident_data import dataset_of as dataset_of
     from convscope.training.resident_data import resident as resident
@@ -50,13 +54,19 @@ if TYPE_CHECKING:
     from convscope.training.steps import Steps as Steps
     from convscope.training.steps import step as step
     from convscope.training.steps import steps_of as steps_of
+    from convscope.training.tensor_files import read_tensors as read_tensors
+    from convscope.training.tensor_files import write_tensors as write_tensors
     from convscope.training.tensors import DTYPES as DTYPES
     from convscope.training.tensors import Tensors as Tensors
     from convscope.training.tensors import derived_seed as derived_seed
     from convscope.training.tensors import stratified_subset as stratified_subset
     from convscope.training.tensors import to_device as to_device
+    from convscope.training.tensors import trained_on as trained_on
+    from convscope.training.trained import check_recipe_of as check_recipe_of
+    from convscope.training.trained import data_of as data_of
     from convscope.training.trained import find_run as find_run
     from convscope.training.trained import finished_run as finished_run
+    from convscope.training.trained import format_of as format_of
     from convscope.training.trained import image_losses as image_losses
     from convscope.training.trained import network as network
     from convscope.training.trained import read_finished as read_finished
@@ -66,6 +76,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Busy": "locks",
     "DTYPES": "tensors",
+    "ImageFormat": "image_format",
+    "NamedRuns": "named_runs",
     "Row": "state",
     "Run": "runs",
     "RunFolder": "run_folder",
@@ -79,7 +91,9 @@ _HOMES = {
     "check_batch": "fitting",
     "check_crop": "fitting",
     "check_device": "checks",
+    "data_of": "trained",
     "dataset_of": "resident_data",
+    "check_recipe_of": "trained",
     "derived_seed": "tensors",
     "eval_batch": "evaluation",
     "evaluate_splits": "evaluation",
@@ -87,12 +101,14 @@ _HOMES = {
     "finished_meanwhile": "main_path",
     "finished_run": "trained",
     "fit": "loop",
+    "format_of": "trained",
     "has_locks": "locks",
     "held": "locks",
     "image_losses": "trained",
     "is_out_of_memory": "checks",
     "keep_freed_memory": "memory",
     "kernels_have_one_thread": "acceleration",
+    "kernels_identity": "acceleration",
     "list_runs": "run_folder",
     "missing_evidence": "evidence",
     "network": "trained",
@@ -104,10 +120,12 @@ _HOMES = {
     "predict": "evaluation",
     "read_finished": "trained",
     "read_run": "run_folder",
+    "read_tensors": "tensor_files",
     "resident": "resident_data",
     "right_answers": "trained",
     "run_lock": "main_path",
     "run_path": "run_paths",
+    "runs_named": "named_runs",
     "seconds_now": "clock",
     "small_shape": "checks",
     "step": "steps",
@@ -117,8 +135,10 @@ _HOMES = {
     "to_device": "tensors",
     "train": "main_path",
     "train_job": "job",
+    "trained_on": "tensors",
     "validation_history": "trained",
     "why_no_kernels": "acceleration",
+    "write_tensors": "tensor_files",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

@@ -79,6 +79,11 @@ def kernels_have_one_thread() -> bool:
     return (fast := annex()) is not None and not fast.are_threaded()
 
 
+def kernels_identity() -> str:
+    """What kernels this machine would have, without compiling any; empty where it has none."""
+    return "" if (fast := annex()) is None else fast.identity()
+
+
 def kernels_in_use(recipe: Recipe) -> dict[str, Any]:
     """What the kernels of a recipe were built by on this machine; empty for the library's."""
     fast = annex()

@@ -34,6 +34,7 @@ from convscope.training.resident_data import dataset_of, resident
 from convscope.training.run_folder import RunFolder, is_finished
 from convscope.training.run_paths import run_path
 from convscope.training.runs import Run
+from convscope.training.soundness import check_state
 from convscope.training.state import Row, State
 from convscope.training.tensors import Tensors
 from convscope.training.trained import finished_run
@@ -79,8 +80,8 @@ def train(
         with run_lock(folder.path):
             if (run := finished_meanwhile(folder)) is not None:
                 return replace(run, recipe=recipe)
-            folder.begin(recipe)
-            state = folder.resume()
+            folder.begin(recipe, tensors.format)
+            net, state = resumed(net, folder, recipe, tensors)
 
             # fit and evaluate: each epoch is on disk before the next one begins
             def epoch(row: Row, state: State) -> None:
@@ -91,7 +92,7 @@ def train(
             if net is None:
                 status = "out_of_memory"
                 message = f"the network's {size.parameters:,} parameters don't fit"
-            elif folder.rows and None in folder.rows[-1].values():  # before it was broken off
+            elif folder.diverged:  # before it was broken off
                 status, message = "diverged", ""
             else:
                 status, message = fitted(net, tensors, recipe, epoch, state)
@@ -136,6 +137,24 @@ def built(recipe: Recipe, tensors: Tensors) -> nn.Module | None:
             raise
         return None
     return net
+
+
+def resumed(
+    net: nn.Module | None, folder: RunFolder, recipe: Recipe, tensors: Tensors
+) -> tuple[nn.Module | None, State | None]:
+    """The network, and the state on disk that it goes on from; None where it begins.
+
+    A state that is another network's or that holds NaN is set aside.
+    """
+    state = folder.resume()
+    if state is None or net is None or folder.diverged:
+        return net, state
+    try:
+        check_state(net, state.tensors)
+    except UserError as error:
+        folder.begin_anew(error)
+        return built(recipe, tensors), None
+    return net, state
 
 
 def fitted(

@@ -12,6 +12,8 @@
     best.safetensors         the same, without the optimiser's state, of the epoch with the lowest
                              validation loss
     environment.json         versions and machine
+    images.json              what images the network takes: names of the classes, mean, standard
+                             deviation, size, how files are resized
     result.json              written last: its presence means finished; holds the SHA-256 of all
                              the others, and its own
 
@@ -49,12 +51,14 @@ from convscope.training.tensor_files import read_tensors, write_tensors
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from convscope.training.image_format import ImageFormat
     from convscope.training.state import Row, State
 
 
 BEST, CHECKPOINT, METRICS = "best.safetensors", "checkpoint.safetensors", "metrics.jsonl"
 VAL_LOSSES = "val_losses.f16"
-FILES = ("recipe.json", METRICS, VAL_LOSSES, CHECKPOINT, BEST, "environment.json")
+IMAGES = "images.json"
+FILES = ("recipe.json", METRICS, VAL_LOSSES, CHECKPOINT, BEST, "environment.json", IMAGES)
 
 FINAL = ("finished", "diverged", "out_of_memory", "failed")
 
@@ -71,9 +75,12 @@ class RunFolder:
         # a run that an earlier version began has no losses of its first epochs
         self.keeps_losses = True
 
-    def begin(self, recipe: Recipe) -> None:
+    def begin(self, recipe: Recipe, images: ImageFormat | None = None) -> None:
+        """Write what is known before the first epoch; images: None for a run that cannot begin."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "recipe.json", to_json(recipe))
+        if images is not None:
+            write_json(self.path / IMAGES, images.to_json())
         write_json(self.path / "environment.json", environment(recipe))
 
     def resume(self) -> State | None:
@@ -86,13 +93,24 @@ class RunFolder:
             try:
                 state = self._checked_state(path)
             except (UserError, KeyError, ValueError) as error:
-                set_aside(path, f"the checkpoint cannot be used: {error}")
-                self.rows, self.best_epoch, self.keeps_losses = [], None, True
-                self.losses = hashlib.sha256()
+                self.begin_anew(error)
         if not self.rows:
             (self.path / VAL_LOSSES).unlink(missing_ok=True)
         write_bytes(self.path / METRICS, metrics_of(self.rows))
         return state
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last epoch on disk has a figure that is not finite."""
+        return bool(self.rows) and None in self.rows[-1].values()
+
+    def begin_anew(self, why: object) -> None:
+        """Set the checkpoint aside, and forget what it said."""
+        set_aside(self.path / CHECKPOINT, f"the checkpoint cannot be used: {why}")
+        self.rows, self.best_epoch, self.keeps_losses = [], None, True
+        self.losses = hashlib.sha256()
+        (self.path / VAL_LOSSES).unlink(missing_ok=True)
+        write_bytes(self.path / METRICS, b"")
 
     def _checked_state(self, path: Path) -> State:
         """Raises UserError, KeyError or ValueError where the files do not agree with each other."""
@@ -224,7 +242,9 @@ def read_run(path: Path) -> Run:
     """A finished run; UserError that names the file where one is missing, torn or altered."""
     try:
         result = parse_json((path / "result.json").read_bytes())
-        recipe = recipe_from_json(parse_json((path / "recipe.json").read_bytes()))
+        raw = (path / "recipe.json").read_bytes()
+        tree = parse_json(raw)
+        recipe = recipe_from_json(tree)
         metrics = (path / METRICS).read_bytes()
     except (OSError, UserError) as error:
         raise UserError(f"run {one_line(path)}: {one_line(error)}") from None
@@ -232,9 +252,10 @@ def read_run(path: Path) -> Run:
         raise UserError(f"run {one_line(path)}: result.json was altered")
     if result["metrics_sha256"] != hashlib.sha256(metrics).hexdigest():
         raise UserError(f"run {one_line(path)}: {METRICS} was altered")
-    if result["recipe_sha256"] != hashlib.sha256(dump(to_json(recipe))).hexdigest():
+    # the file's own form is today's, unless an earlier version or a person wrote it
+    if result["recipe_sha256"] not in map(digest_of, forms_of(tree, recipe)):
         raise UserError(f"run {one_line(path)}: recipe.json was altered")
-    rows = tuple(parse_json(line) for line in metrics.splitlines())
+    rows = tuple(parse_json(b"[%s]" % b",".join(metrics.splitlines())))
     run = Run(
         path,
         recipe,
@@ -245,9 +266,23 @@ def read_run(path: Path) -> Run:
         result["message"],
         result.get("files", {}),
     )
-    for name in run.files:
-        check_file(run, name)
+    read = {"recipe.json": raw, METRICS: metrics}
+    for name, digest in run.files.items():
+        if name not in read:
+            check_file(run, name)
+        elif hashlib.sha256(read[name]).hexdigest() != digest:
+            raise UserError(f"run {one_line(path)}: {name} was altered")
     return run
+
+
+def forms_of(tree: Any, recipe: Recipe) -> Iterator[Any]:
+    """A recipe as its file has it, and as it is written today."""
+    yield tree
+    yield to_json(recipe)
+
+
+def digest_of(tree: Any) -> str:
+    return hashlib.sha256(dump(tree)).hexdigest()
 
 
 def check_file(run: Run, name: str) -> None:
@@ -272,11 +307,25 @@ def list_runs(root: Path) -> Iterator[Run | UserError]:
 
     An altered run is returned as the error that names it.
     """
-    for path in sorted(root.rglob("result.json")):
+    for path in run_folders(root):
         try:
-            yield read_run(path.parent)
+            yield read_run(path)
         except UserError as error:
             yield error
+
+
+def run_folders(root: Path) -> Iterator[Path]:
+    """The folders below `root` that hold a result, by name; nothing is looked for inside them."""
+    try:
+        with os.scandir(root) as entries:
+            found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+    except OSError:
+        return
+    if "result.json" in found:
+        yield root
+        return
+    for name in sorted(name for name, is_folder in found.items() if is_folder):
+        yield from run_folders(root / name)
 
 
 def environment(recipe: Recipe) -> dict[str, Any]:

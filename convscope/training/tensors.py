@@ -13,6 +13,7 @@ from torch import Tensor
 from convscope.data import Dataset, Split
 from convscope.recipe import Recipe
 from convscope.training.checks import check_device, check_precision
+from convscope.training.image_format import ImageFormat, image_format_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Tensors:
     mean, scale: C×1×1 in float32; (image − mean) · scale has mean 0 and standard deviation 1 over
         the training split.
     in_shape: channels, height, width.
+    format: what images were before, and what the classes are called.
     """
 
     rows: dict[str, Tensor]
@@ -40,6 +42,7 @@ class Tensors:
     num_classes: int
     dtype: torch.dtype
     channels_last: bool
+    format: ImageFormat
 
     def count(self, split: str) -> int:
         return len(self.labels[split])
@@ -106,8 +109,8 @@ def to_device(data: Dataset, recipe: Recipe) -> Tensors:
     check_device(recipe.device)
     check_precision(recipe.device, recipe.precision)
     train = trained_on(data, recipe)
-    mean, sd = pixel_statistics(train.images)
-    column = (data.in_shape[0], 1, 1)
+    form = image_format_of(data, recipe.resize, *pixel_statistics(train.images))
+    mean, scale = form.columns()
     splits = {"train": train, "val": data.val, "test": data.test}
     dtype = DTYPES[recipe.precision]
     pixels = sum(split.images.numel() for split in splits.values())
@@ -116,12 +119,13 @@ def to_device(data: Dataset, recipe: Recipe) -> Tensors:
         waiting={name: split.images for name, split in splits.items()},
         normalised_ahead=pixels * dtype.itemsize <= RESIDENT_BYTES,
         labels={name: split.labels.to(recipe.device) for name, split in splits.items()},
-        mean=mean.float().reshape(column).to(recipe.device),
-        scale=(1 / sd.clamp(min=1e-3)).float().reshape(column).to(recipe.device),
+        mean=mean.to(recipe.device),
+        scale=scale.to(recipe.device),
         in_shape=data.in_shape,
         num_classes=data.num_classes,
         dtype=dtype,
         channels_last=recipe.layout == "channels_last",
+        format=form,
     )
 
 

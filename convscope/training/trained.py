@@ -13,25 +13,30 @@ from torch import Tensor, nn
 
 from convscope.data import Dataset
 from convscope.errors import UserError, one_line
-from convscope.models import RAISED, build, fault
+from convscope.files import parse_json
+from convscope.models import build
 from convscope.recipe import Recipe
 from convscope.training.caller import own_settings
 from convscope.training.checks import check_logits, is_ours, name_of
 from convscope.training.extra_state import state_dict_from
+from convscope.training.image_format import ImageFormat, image_format_of
 from convscope.training.metrics import unpacked
 from convscope.training.resident_data import dataset_of
 from convscope.training.run_folder import (
     BEST,
     CHECKPOINT,
+    IMAGES,
     VAL_LOSSES,
     check_file,
     is_finished,
     read_run,
 )
-from convscope.training.run_paths import run_path
+from convscope.training.run_paths import content_of, run_path
 from convscope.training.runs import Run
+from convscope.training.soundness import load_weights
 from convscope.training.state import LOSSES, RIGHT
 from convscope.training.tensor_files import read_tensor, read_tensors
+from convscope.training.tensors import pixel_statistics, trained_on
 
 When = Literal["best", "last"]
 WEIGHTS: dict[When, str] = {"best": BEST, "last": CHECKPOINT}
@@ -55,10 +60,30 @@ def find_run(recipe: Recipe, root: Path | str) -> Run | None:
     """A recipe's run below `root`, a failed one too; None where none has ended.
 
     It may have been trained on the same images at another path: then it has another id, and its
-    recipe here is the one that was given. Raises as `read_run`.
+    recipe here is the one that was given. Raises as `read_run`, and UserError where the run in this
+    place was another recipe's.
     """
     run = read_finished(run_path(recipe, root))
-    return None if run is None else replace(run, recipe=recipe)
+    if run is None:
+        return None
+    check_recipe_of(run, recipe)
+    return replace(run, recipe=recipe)
+
+
+def check_recipe_of(run: Run, asked: Recipe | None) -> None:
+    """UserError where the run in a recipe's place is another recipe's.
+
+    asked: the recipe that a study asks for, without which it may be any of convscope's networks:
+        no study asks for a user's factory.
+    """
+    shown, found = f"run {one_line(run.path)}: recipe.json", run.recipe
+    if asked is not None and asked.data_hash and content_of(found) != content_of(asked):
+        raise UserError(f"{shown} is that of another run")
+    if asked is None and not is_ours(found.model):
+        raise UserError(
+            f"{shown} names the factory {name_of(found)!r}, for which no study asks; it is not "
+            "imported"
+        )
 
 
 def read_finished(path: Path) -> Run | None:
@@ -80,7 +105,11 @@ def image_losses(run: Run, split: Literal["val", "test"], when: When = "best") -
     where the file is missing or altered.
     """
     found = recorded(run, f"{LOSSES}.{split}", when)
-    return None if found is None else found.float()
+    if found is None:
+        return None
+    if run.status == "finished" and not torch.isfinite(found).all():
+        raise UserError(f"run {one_line(run.path)}: {WEIGHTS[when]}: its losses hold NaN")
+    return found.float()
 
 
 def right_answers(
@@ -128,7 +157,51 @@ def validation_history(run: Run) -> Tensor | None:
         return None
     check_file(run, VAL_LOSSES)
     values = np.fromfile(run.path / VAL_LOSSES, dtype="<f2").astype(np.float32)
+    if len(values) % max(1, len(run.rows)) or np.isnan(values).any():
+        raise UserError(
+            f"run {one_line(run.path)}: {VAL_LOSSES}: {len(values):,} values that are no losses of "
+            f"{len(run.rows):,} epochs"
+        )
     return torch.from_numpy(values.reshape(len(run.rows), -1))
+
+
+def format_of(run: Run, data: Dataset | None = None) -> ImageFormat:
+    """What images a run's network takes, and what its classes are called.
+
+    run: a finished run.
+    data: what run.recipe.data names, where it is loaded already; only asked of runs of earlier
+        versions, which do not hold it themselves.
+
+    Raises UserError where the file is missing or altered, and where a run of an earlier version
+    was trained on images that are not there today.
+    """
+    if IMAGES in run.files:
+        check_file(run, IMAGES)
+        try:
+            return ImageFormat.from_json(parse_json((run.path / IMAGES).read_bytes()))
+        except UserError as error:
+            raise UserError(f"run {one_line(run.path)}: {IMAGES}: {error}") from None
+    data = data or data_of(run)
+    train = trained_on(data, run.recipe)
+    return image_format_of(data, run.recipe.resize, *pixel_statistics(train.images))
+
+
+def data_of(run: Run) -> Dataset:
+    """The data set that a run was trained on.
+
+    Raises UserError where it is not there, and where it changed since.
+    """
+    recipe, shown = run.recipe, f"run {one_line(run.path)}"
+    try:
+        data = dataset_of(recipe, verify=False)
+    except UserError as error:
+        raise UserError(f"{shown}: its images are not there: {error}") from None
+    if recipe.data_hash not in ("", data.hash):
+        raise UserError(
+            f"{shown}: its data {one_line(recipe.data)!r} changed since: "
+            f"{recipe.data_hash[:12]} then, {data.hash[:12]} now"
+        )
+    return data
 
 
 def network(run: Run, which: When = "best", *, data: Dataset | None = None) -> nn.Module:
@@ -138,25 +211,23 @@ def network(run: Run, which: When = "best", *, data: Dataset | None = None) -> n
 
     run: a finished run.
     which: weights of the best epoch or of the last one.
-    data: what run.recipe.data names, where it is loaded already.
+    data: what run.recipe.data names, where it is loaded already; only asked of runs of earlier
+        versions.
 
-    Raises UserError where the weights are missing or altered, and where they do not fit what a
-    user's factory gives today.
+    Raises UserError where the weights are missing or altered, where they hold NaN, and where they
+    do not fit the network, as what a user's factory gives today.
     """
-    data = data or dataset_of(run.recipe, verify=False)
+    about = format_of(run) if data is None or IMAGES in run.files else data
     check_file(run, WEIGHTS[which])
     recipe = run.recipe
     with own_settings():
-        net = build(recipe.model, data.in_shape, data.num_classes, recipe.seed)
+        net = build(recipe.model, about.in_shape, about.num_classes, recipe.seed)
         tensors, _ = read_tensors(run.path / WEIGHTS[which])
         state = state_dict_from(tensors)
         if set(state) - set(net.state_dict()):  # a module may make its weights in its first call
-            check_logits(net, data.in_shape, data.num_classes, recipe)
+            check_logits(net, about.in_shape, about.num_classes, recipe)
         try:
-            net.load_state_dict(state)
-        except RAISED as error:
-            if is_ours(recipe.model):
-                raise
-            shown = f"run {one_line(run.path)}: its weights do not fit the network"
-            raise UserError(f"{shown} {name_of(recipe)}: {fault(error)}") from error
+            load_weights(net, tensors)
+        except UserError as error:
+            raise UserError(f"run {one_line(run.path)}: {WEIGHTS[which]}: {error}") from error
     return net.eval()

@@ -20,6 +20,17 @@ from convscope.chapters.best.answers import (
 from convscope.chapters.best.choice import Selection, candidates, selection_of
 from convscope.chapters.best.clock import latencies_of, latency
 from convscope.chapters.best.compared import candidates_table, front_of, pareto_charts, rows_of
+from convscope.chapters.best.device import (
+    Fitted,
+    device_numbers,
+    device_table,
+    device_text,
+    fitted_of,
+    sentence_of_device,
+    that_fit,
+    twice_of,
+)
+from convscope.chapters.best.doubts import doubts_of
 from convscope.chapters.best.flips import Flips, piloted_flips
 from convscope.chapters.best.outcome import Outcome, fresh_table, given_by
 from convscope.chapters.best.plan import (
@@ -35,7 +46,7 @@ from convscope.chapters.best.plan import (
     rungs_of,
 )
 from convscope.chapters.best.trials import search_numbers, search_tables, trial_charts
-from convscope.chapters.best.winner import confusion_chart, pictures_of
+from convscope.chapters.best.winner import class_names, confusion_chart, pictures_of
 from convscope.chapters.best.words import (
     brief_of,
     nothing_finished,
@@ -94,7 +105,8 @@ def chapter(context: Context) -> Chapter:
         search.tell(trials)
     finals = answer.of("final")
     yield Wait(needs=("capacity",))  # its networks compete with these
-    found = candidates(finals, context.capacity.runs if context.capacity else (), context)
+    every = candidates(finals, context.capacity.runs if context.capacity else (), context)
+    found, outside = that_fit(context, every)
     if not found:
         yield Wait(quiet=True)
         return nothing_found(context, search, finals, flips)
@@ -102,10 +114,14 @@ def chapter(context: Context) -> Chapter:
     gives = given_by(context, selection)
     yield Give(gives)
     chosen = [selection.winner.recipe, selection.smallest.recipe]
+    wider = twice_of(context, selection.winner.recipe)
+    chosen += [] if wider is None else [wider]
     answer = yield [Request(fresh_of(context, chosen), "final")]
-    outcome = Outcome.of(context, selection, answer.of("final"))
+    fresh = answer.of("final")
+    outcome = Outcome.of(context, selection, fresh)
     yield Wait(quiet=True)  # latencies are measured where nothing trains meanwhile
-    return finding(context, search, outcome, flips, gives)
+    fitted = fitted_of(context, outcome, fresh, outside)
+    return finding(context, search, outcome, flips, gives, fitted)
 
 
 def begun(context: Context, flips: bool = True) -> Proposer:
@@ -145,32 +161,42 @@ def nothing_found(
 
 
 def finding(
-    context: Context, search: Proposer, outcome: Outcome, flips: Flips, gives: BestResult
+    context: Context,
+    search: Proposer,
+    outcome: Outcome,
+    flips: Flips,
+    gives: BestResult,
+    fitted: Fitted | None,
 ) -> Finding:
     importance = search.importance()
     selection: Selection = outcome.selection
     found, winner, small = selection.found, selection.winner, selection.smallest
     latencies = latencies_of(context, found)
     seen, galleries, missing = pictures_of(context, outcome.winner)
+    doubts, doubted, on_doubts = doubts_of(context, outcome, class_names(context))
+    rows = rows_of(selection, latencies, found)
     numbers = {
         **search_numbers(context, search, importance),
         "flips": flips.numbers(),
         **outcome.numbers(),
+        **device_numbers(fitted, outcome),
+        **doubts,
         "affordable": gives.affordable.id if gives.affordable is not None else None,
         "configurations": [
-            row | {"runs": [run.id for run in c.runs]}
-            for c, row in zip(found, rows_of(selection, latencies, found), strict=True)
+            row | {"runs": [run.id for run in c.runs]} for c, row in zip(found, rows, strict=True)
         ],
     }
+    told = sentence_of(one_line(context.data.name), outcome, search)
     return Finding(
         "best",
         TITLE,
         QUESTION,
         verdict_of(outcome),
-        sentence_of(one_line(context.data.name), outcome, search),
+        f"{told} {sentence_of_device(fitted, outcome)}".rstrip(),
         numbers,
         tables=[
             fresh_table(outcome),
+            *device_table(context, fitted, outcome),
             candidates_table(selection, latencies),
             *search_tables(search),
         ],
@@ -182,9 +208,11 @@ def finding(
         paragraphs=[
             *strategy_of(context, search, importance, flips),
             *selection_text(context, outcome, latencies, gives),
+            *device_text(context, fitted, selection),
+            *on_doubts,
             *missing,
         ],
-        galleries=galleries,
+        galleries=[*galleries, *doubted],
         gives=gives,
         brief=brief_of(outcome),
         headlines=headlines_of(outcome),

@@ -7,8 +7,10 @@ from typing import Any
 
 from convscope.chapters.best.choice import Selection
 from convscope.chapters.best.clock import LATENCY_BATCH
+from convscope.deployment import needs_of
+from convscope.deployment.device_sizes import KIB
 from convscope.recipe import Recipe
-from convscope.report import Chart, Table
+from convscope.report import Chart, Table, with_balanced
 from convscope.report import search_charts as charts_search
 from convscope.statistics import Configuration
 from convscope.words import texts_beside
@@ -25,12 +27,15 @@ def rows_of(
     rows = []
     for c in found:
         seconds = latencies[c.recipe]
+        needs = needs_of(c.convnet, c.data.in_shape, c.data.num_classes)
         rows.append(
             {
                 "network": c.label,
                 "chapter": c.chapters,
                 "parameters": c.parameters,
                 "flops": c.flops,
+                "peak_bytes": needs.peak_bytes,
+                "weight_bytes": needs.weight_bytes,
                 "latency_one": seconds["one"] if seconds else None,
                 "latency_batch": seconds["batch"] if seconds else None,
                 "val_error": 1 - c.val_accuracy.mean,
@@ -46,6 +51,7 @@ def rows_of(
                 "schedule": c.recipe.schedule,
                 "epochs": c.recipe.epochs,
                 "seeds": c.val_loss.n,
+                **c.balanced_row(),
             }
         )
     return rows
@@ -56,6 +62,8 @@ def candidates_table(
 ) -> Table:
     rows = rows_of(selection, latencies, selection.ordered)
     for row in rows:
+        for key in ("peak", "weight"):
+            row[f"{key}_kib"] = round(row[f"{key}_bytes"] / KIB, 1)
         one = row["latency_one"]
         row["latency_ms"] = None if one is None else float(f"{1000 * one:.3g}")
         batch = row["latency_batch"]
@@ -65,6 +73,8 @@ def candidates_table(
         ("chapter", "trained for", "text"),
         ("parameters", "learnable parameters", "int"),
         ("flops", "FLOPs", "int"),
+        ("peak_kib", "peak memory at 8 bits (KiB)", "float"),
+        ("weight_kib", "weights at 8 bits (KiB)", "float"),
         ("latency_ms", "one image (ms)", "float"),
         ("images_second", f"images a second (batch {LATENCY_BATCH})", "int"),
         ("val_error", "val error", "percent"),
@@ -79,7 +89,11 @@ def candidates_table(
         ("seeds", "seeds", "int"),
     )
     return Table(
-        "candidates", "Configurations trained to the end", columns, rows, TEXTS.candidates_caption()
+        "candidates",
+        "Configurations trained to the end",
+        with_balanced(columns, rows),
+        rows,
+        TEXTS.candidates_caption(),
     )
 
 
@@ -92,6 +106,14 @@ def pareto_charts(
     costs: dict[str, tuple[str, str, dict[Recipe, float]]] = {
         "parameters": ("learnable parameters", "~s", {c.recipe: c.parameters for c in found}),
         "flops": ("FLOPs of one image", "~s", {c.recipe: c.flops for c in found}),
+        "memory": (
+            "peak memory of the feature maps at 8 bits (KiB)",
+            "~g",
+            {
+                c.recipe: needs_of(c.convnet, c.data.in_shape, c.data.num_classes).peak_bytes / KIB
+                for c in found
+            },
+        ),
         "latency": (
             "ms for one image",
             "~g",
@@ -108,7 +130,7 @@ def pareto_charts(
         for i, c in enumerate(points):
             mark = "winner" if c is winner else "smallest that is close" if c is small else ""
             e, value = c.val_accuracy, cost[c.recipe]
-            shown = f"{value:.3g}" if key == "latency" else f"{value:,}"
+            shown = f"{value:.3g}" if key in ("latency", "memory") else f"{value:,}"
             rows.append(
                 {
                     "network": c.label,

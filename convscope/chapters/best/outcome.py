@@ -18,7 +18,7 @@ from convscope.chapters.best.plan import FRESH, PRESETS
 from convscope.models import size_of
 from convscope.planning import OPTIMIZERS, RATES, Context, reference_recipe
 from convscope.recipe import Recipe
-from convscope.report import BestResult, Table
+from convscope.report import BestResult, Table, with_balanced
 from convscope.statistics import Configuration, Difference, non_inferiority
 from convscope.training import Run
 from convscope.words import count, texts_beside
@@ -142,6 +142,11 @@ def figures(chosen: Configuration, quoted: Configuration, prefix: str) -> dict[s
             f"{prefix}{name}_interval": [e.low, e.high],
             f"{prefix}{name}_se": e.se,
         }
+    if (e := quoted.balanced_accuracy) is not None:
+        out |= {
+            f"{prefix}test_balanced_accuracy": e.mean,
+            f"{prefix}test_balanced_accuracy_interval": [e.low, e.high],
+        }
     return out
 
 
@@ -166,6 +171,7 @@ def fresh_table(outcome: Outcome) -> Table:
             "low": one.test_accuracy.low,
             "high": one.test_accuracy.high,
             "seeds": one.test_loss.n,
+            **one.balanced_row(),
         }
         for role, one in chosen
     ]
@@ -181,7 +187,8 @@ def fresh_table(outcome: Outcome) -> Table:
         ("seeds", "seeds", "int"),
     )
     caption = TEXTS.fresh_caption(outcome.fresh, [run.recipe.seed for run in outcome.winner.runs])
-    return Table("fresh", "Winner and smallest, the figures to quote", columns, rows, caption)
+    title = "Winner and smallest, the figures to quote"
+    return Table("fresh", title, with_balanced(columns, rows), rows, caption)
 
 
 def given_by(context: Context, selection: Selection) -> BestResult:

@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from convscope.chapters.best.flips import flip_pilot
-from convscope.planning import MANY_IMAGES, Context, Proposer, epochs_of, reference_recipe
+from convscope.planning import (
+    MANY_IMAGES,
+    Context,
+    Proposer,
+    epochs_of,
+    limits_of,
+    reference_recipe,
+    widest,
+)
 from convscope.recipe import ConvNet, Recipe
 
 NEEDS: tuple[str, ...] = ("capacity",)
@@ -92,7 +100,12 @@ def forecast(context: Context) -> list[Recipe]:
         out += [replace(short, seed=1_000_000 + j) for j in range(math.ceil(trials * 0.6**i))]
     finals = min(PRESETS[context.preset].finals, trials - 1) * len(choosing_seeds(context))
     out += [replace(reference, seed=2_000_000 + j) for j in range(finals)]
-    return out + fresh_of(context, [reference, replace(reference, model=half)])
+    quoted = [reference, replace(reference, model=half)]
+    limits = limits_of(context)
+    if limits is not None and context.fit.whole:  # what a device of twice the size would buy
+        wider = widest(context, reference.model, limits.twice(), 2 * reference.model.width)
+        quoted += [] if wider is None else [replace(reference, model=wider)]
+    return out + fresh_of(context, quoted)
 
 
 def choosing_seeds(context: Context) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from convscope.planning import (
 )
 from convscope.recipe import ConvNet, Recipe
 from convscope.report import BestResult
+from convscope.statistics import imbalance
 from convscope.training import Run
 from convscope.words import count, texts_beside
 
@@ -98,6 +99,8 @@ def selection_text(
         ),
         TEXTS.fresh(outcome.fresh, MARGIN, outcome.alone),
     ]
+    if outcome.winner.balanced_accuracy is not None:
+        out.append(TEXTS.unequal(imbalance(context.data), outcome.chance, outcome.winner))
     if outcome.winner.test_loss.n == 1:
         out.append(TEXTS.one_seed())
     if outcome.near:

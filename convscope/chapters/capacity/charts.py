@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from convscope.chapters.capacity.judgement import Judgement, main_series, sweep_name
 from convscope.chapters.capacity.words import TEXTS
-from convscope.report import Chart, Table, size_charts
+from convscope.report import Chart, Table, size_charts, with_balanced
 from convscope.statistics import Configuration
 
 COLUMNS = (
@@ -58,11 +58,13 @@ def networks_table(judgement: Judgement) -> Table:
             "epochs": n.recipe.epochs,
             "seeds": n.val_loss.n,
             "verdict": n.verdict,
+            **n.balanced_row(),
         }
         for images, n in found
     ]
     title = "The networks, their size and what became of them"
-    return Table("networks", title, COLUMNS, rows, TEXTS.networks_caption())
+    columns = with_balanced(COLUMNS, rows)
+    return Table("networks", title, columns, rows, TEXTS.networks_caption())
 
 
 def charts_of(judgement: Judgement) -> list[Chart]:

@@ -9,13 +9,17 @@ from typing import Literal
 from convscope.errors import UserError
 from convscope.planning import (
     Context,
+    asked_of,
     base_recipe,
     epochs_to_turn,
+    fits_device,
     leaves_room,
     nested_subsets,
     pilot_of,
+    preset_of,
     reference_recipe,
     shallower,
+    within_limits,
 )
 from convscope.recipe import ConvNet, Model, Recipe
 
@@ -131,6 +135,35 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+def preset_in(context: Context) -> Preset:
+    """The study's preset, with the networks and epochs that a user has set in its place.
+
+    Each depth is a series of all widths; on fewer images the first series is trained.
+    """
+    preset, asked = preset_of(context, "capacity", PRESETS), asked_of(context, "capacity")
+    if not {"widths", "depths", "images"} & set(asked):
+        return preset
+    usual = preset.sweeps[0]
+    sizes = asked.get("widths") or [model.width for model in usual]
+    depths = asked.get("depths")
+    alike = [shaped(usual[0], depth) for depth in depths] if depths else [usual[0]]
+    sweeps = tuple(widths(model, *sizes) for model in alike)
+    small = Subset(sweeps[0])
+    return replace(
+        preset, sweeps=sweeps, small=small, middle=replace(small, seeds=preset.middle.seeds)
+    )
+
+
+def shaped(model: ConvNet, depth: int) -> ConvNet:
+    return replace(model, depth=depth, pool_sizes=(), dilations=())
+
+
+def seeds_in(context: Context) -> tuple[int, ...]:
+    """The study's seeds, or as many as a user has set for this chapter."""
+    asked = asked_of(context, "capacity").get("seeds")
+    return context.seeds if asked is None else context.at_least(asked)[:asked]
+
+
 # --- which networks, on how many images
 
 
@@ -145,31 +178,38 @@ class Series:
 
 def series_of(context: Context) -> list[Series]:
     """The preset's series, of the networks that fit the images; the smallest subset comes first."""
-    preset, numbers = PRESETS[context.preset], nested_subsets(context)
+    preset, numbers = preset_in(context), nested_subsets(context)
     parts = [preset.small, preset.middle] if len(numbers) == 3 else []
+    if "images" in asked_of(context, "capacity"):
+        parts = [preset.small] * (len(numbers) - 1)
     found = [
         Series(fitting(context, part.models), images, part.seeds)
         for part, images in zip(parts, numbers, strict=False)
     ]
     found += [Series(models, numbers[-1], None) for models in sweeps_of(context)]
-    return [series for series in found if series.models]
+    return list(dict.fromkeys(series for series in found if series.models))
 
 
 def fitting(context: Context, models: tuple[ConvNet, ...]) -> tuple[ConvNet, ...]:
-    """Those that the images leave room for.
+    """Those that the images leave room for, and that fit the device where one is given.
 
-    Where they leave none in any sweep, the networks have fewer blocks.
+    Where the images leave none in any sweep, the networks have fewer blocks. Where none fits the
+    device, the narrowest of each sweep is made to fit.
     """
     shape = context.data.in_shape
-    every = [model for sweep in PRESETS[context.preset].sweeps for model in sweep]
+    every = [model for sweep in preset_in(context).sweeps for model in sweep]
     if not any(leaves_room(model, shape) for model in every):
         models = tuple(shallower(model, shape) for model in models)
-    return tuple(model for model in models if leaves_room(model, shape))
+    models = tuple(model for model in models if leaves_room(model, shape))
+    held = tuple(model for model in models if fits_device(context, model))
+    if held or not models or any(fits_device(context, m) for m in every if leaves_room(m, shape)):
+        return held
+    return (within_limits(context, min(models, key=lambda model: model.width)),)
 
 
 def sweeps_of(context: Context) -> list[tuple[ConvNet, ...]]:
     """The preset's sweeps, of the networks that fit the images."""
-    sweeps = [fitting(context, sweep) for sweep in PRESETS[context.preset].sweeps]
+    sweeps = [fitting(context, sweep) for sweep in preset_in(context).sweeps]
     if not any(sweeps):
         _, height, width = context.data.in_shape
         raise UserError(
@@ -192,7 +232,7 @@ def recipe_of(context: Context, model: ConvNet, images: int) -> Recipe:
 
     The learning rate is constant and there is no augmentation, so that nothing hides overfitting.
     """
-    preset = PRESETS[context.preset]
+    preset = preset_in(context)
     base = base_recipe(context, images, preset.looked_at)
     evaluated = min(images, base.train_sample or images)
     evaluated += len(context.data.val) + len(context.data.test)
@@ -217,7 +257,7 @@ def sweep_of(context: Context, rates: Mapping[Model, float], otherwise: float) -
             )
             for series in series_of(context)
             for model in series.models
-            for seed in context.seeds[: series.seeds]
+            for seed in seeds_in(context)[: series.seeds]
         )
     )
 
@@ -227,7 +267,7 @@ def sweep_of(context: Context, rates: Mapping[Model, float], otherwise: float) -
 
 def sweep_pilots(context: Context) -> list[Recipe]:
     """Short runs on the smallest subset, of one network of each sweep, one for each rate."""
-    preset, images = PRESETS[context.preset], nested_subsets(context)[0]
+    preset, images = preset_in(context), nested_subsets(context)[0]
     out = []
     for model in map(pilot_of, families_of(context)):
         recipe = recipe_of(context, model, images)
@@ -248,11 +288,11 @@ def references_of(context: Context) -> list[Recipe]:
         return []
     return [
         replace(reference_recipe(context), seed=seed)
-        for seed in context.seeds[: PRESETS[context.preset].reference_seeds]
+        for seed in context.seeds[: preset_in(context).reference_seeds]
     ]
 
 
 def forecast(context: Context) -> list[Recipe]:
     """The recipes that the chapter will ask for, to estimate its time; rates are not known yet."""
-    rate = PRESETS[context.preset].rates[0]
+    rate = preset_in(context).rates[0]
     return sweep_pilots(context) + references_of(context) + sweep_of(context, {}, rate)

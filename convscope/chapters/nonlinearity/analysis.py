@@ -42,7 +42,7 @@ from convscope.chapters.nonlinearity.words import brief_of, no_answer, paragraph
 from convscope.data import Dataset
 from convscope.errors import one_line
 from convscope.models import build
-from convscope.planning import Chapter, Context, Request, Wait, rates_table, tuned_rates
+from convscope.planning import Chapter, Context, Request, Wait, preset_of, rates_table, tuned_rates
 from convscope.probes.affine import Part, parts
 from convscope.recipe import ConvNet, Model, label_of
 from convscope.report import Finding
@@ -72,7 +72,9 @@ def chapter(context: Context) -> Chapter:
     """The best network that can be afforded, and in large studies the winner, without parts."""
     yield Wait(needs=("capacity", "best"))
     recipes = recipes_of(context, bases_of(context))
-    tuned = yield from tuned_rates(context, recipes, PRESETS[context.preset].rates)
+    tuned = yield from tuned_rates(
+        context, recipes, preset_of(context, "nonlinearity", PRESETS).rates
+    )
     wanted = [
         replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in seeds_of(context)
     ]
@@ -123,7 +125,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         return nothing_to_compare(name, base, base in arms, pilots)
     measured = measured_parts(base, context.data)
     collapses = {
-        run.id: collapsed(context, run, PRESETS[context.preset].checked)
+        run.id: collapsed(context, run, preset_of(context, "nonlinearity", PRESETS).checked)
         for arm in ablation.linears
         for run in arm.runs
     }

@@ -12,6 +12,7 @@ from convscope.planning import (
     base_recipe,
     epochs_of,
     pilots_of,
+    preset_of,
     shallower,
     smallest_of_capacity,
 )
@@ -113,13 +114,15 @@ def base_of(context: Context) -> tuple[ConvNet, Source]:
     model = smallest_of_capacity(context)
     if model is not None:
         return model, "capacity"
-    return shallower(PRESETS[context.preset].fallback, context.data.in_shape), "preset"
+    return shallower(
+        preset_of(context, "nonlinearity", PRESETS).fallback, context.data.in_shape
+    ), "preset"
 
 
 def bases_of(context: Context) -> list[ConvNet]:
     """The networks that are ablated, that of the verdict first."""
     bases = [base_of(context)[0]]
-    if PRESETS[context.preset].winner_too and context.best is not None:
+    if preset_of(context, "nonlinearity", PRESETS).winner_too and context.best is not None:
         model = context.best.winner.model
         bases += [model] if isinstance(model, ConvNet) and model not in bases else []
     return bases
@@ -155,7 +158,7 @@ def narrowest(model: ConvNet, in_shape: tuple[int, int, int]) -> int:
 
 def recipes_of(context: Context, bases: Sequence[ConvNet]) -> list[Recipe]:
     """One recipe an arm; learning rate and seed are filled in later."""
-    preset = PRESETS[context.preset]
+    preset = preset_of(context, "nonlinearity", PRESETS)
     models = list(
         dict.fromkeys(model for base in bases for model in arms_of(base, preset.enlarged))
     )
@@ -171,11 +174,13 @@ def seeds_of(context: Context) -> tuple[int, ...]:
     From two seeds the variance between seeds is known so badly that the word of a verdict hung on
     it: intervals were ± 0.8 points in one study and ± 8.5 in the next.
     """
-    return context.at_least(PRESETS[context.preset].seeds if len(context.seeds) > 1 else 1)
+    return context.at_least(
+        preset_of(context, "nonlinearity", PRESETS).seeds if len(context.seeds) > 1 else 1
+    )
 
 
 def forecast(context: Context) -> list[Recipe]:
-    preset = PRESETS[context.preset]
+    preset = preset_of(context, "nonlinearity", PRESETS)
     recipes = recipes_of(context, [shallower(preset.fallback, context.data.in_shape)])
     pilots = pilots_of(context, recipes, preset.rates)
     return pilots + [

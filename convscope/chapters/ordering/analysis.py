@@ -30,7 +30,7 @@ from convscope.chapters.ordering.words import brief_of, no_answer, paragraphs_of
 from convscope.data import Dataset
 from convscope.errors import UserError, one_line
 from convscope.models import ConvNetModule
-from convscope.planning import Chapter, Context, Request, rates_table, tuned_rates
+from convscope.planning import Chapter, Context, Request, preset_of, rates_table, tuned_rates
 from convscope.probes.permutation import FlattenOrder, Trajectory, flatten_orders
 from convscope.recipe import Model, label_of
 from convscope.report import Finding
@@ -47,7 +47,9 @@ from convscope.training import Run, network, note_unreadable, resident
 def chapter(context: Context) -> Chapter:
     """One network under several flatten orders."""
     recipes = recipes_of(context)
-    tuned = yield from tuned_rates(context, tuned_arms(context), PRESETS[context.preset].rates)
+    tuned = yield from tuned_rates(
+        context, tuned_arms(context), preset_of(context, "ordering", PRESETS).rates
+    )
     rates = {
         name: tuned.rate(recipes[name if name in (EACH, PIXELS) else "natural"].model)
         for name in recipes

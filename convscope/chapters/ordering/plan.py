@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from convscope.planning import Context, base_recipe, epochs_of, pilots_of, shallower
+from convscope.planning import Context, base_recipe, epochs_of, pilots_of, preset_of, shallower
 from convscope.recipe import ConvNet, Model, Recipe
 
 TITLE = "Flatten order"
@@ -66,7 +66,7 @@ def arm_of(model: Model) -> str | None:
 
 
 def recipes_of(context: Context) -> dict[str, Recipe]:
-    preset = PRESETS[context.preset]
+    preset = preset_of(context, "ordering", PRESETS)
     channels, height, width = context.data.in_shape
     # at least 2×2 numbers for each channel, where the images leave room: with one number for each,
     # channel last is the natural order
@@ -87,7 +87,7 @@ def seeds_of(context: Context) -> tuple[int, ...]:
 
     Where a time budget has taken seeds away there are no further ones.
     """
-    return context.at_least(PRESETS[context.preset].seeds)
+    return context.at_least(preset_of(context, "ordering", PRESETS).seeds)
 
 
 def with_rates(context: Context, rates: dict[str, float]) -> list[Recipe]:
@@ -108,7 +108,7 @@ def tuned_arms(context: Context) -> list[Recipe]:
 
 
 def forecast(context: Context) -> list[Recipe]:
-    rates = PRESETS[context.preset].rates
+    rates = preset_of(context, "ordering", PRESETS).rates
     return pilots_of(context, tuned_arms(context), rates) + with_rates(
         context, dict.fromkeys(NAMES, rates[0])
     )

@@ -46,7 +46,7 @@ from convscope.chapters.receptive_field.words import (
     sentence_of,
 )
 from convscope.errors import one_line
-from convscope.planning import Chapter, Context, Request, Wait, rates_table, tuned_rates
+from convscope.planning import Chapter, Context, Request, Wait, preset_of, rates_table, tuned_rates
 from convscope.recipe import ConvNet, Model
 from convscope.report import Finding, Table
 from convscope.statistics import Configuration, configurations, grouped
@@ -55,7 +55,7 @@ from convscope.training import Run
 
 def chapter(context: Context) -> Chapter:
     """Single layers and cascades, then the network of question 1, trained like them."""
-    preset, arms = PRESETS[context.preset], planned_arms(context)
+    preset, arms = preset_of(context, "receptive_field", PRESETS), planned_arms(context)
     tuned = yield from tuned_rates(context, recipes_of(context, arms.tuned), preset.rates)
     rates: dict[Model, float] = {
         model: rate

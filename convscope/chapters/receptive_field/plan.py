@@ -12,6 +12,7 @@ from convscope.planning import (
     base_recipe,
     epochs_of,
     pilots_of,
+    preset_of,
     reference_recipe,
     shallower,
     smallest_of_capacity,
@@ -66,7 +67,7 @@ PRESETS = {
 
 def planned_arms(context: Context) -> Arms:
     """The single layers and cascades of the study's preset."""
-    preset = PRESETS[context.preset]
+    preset = preset_of(context, "receptive_field", PRESETS)
     cascade = shallower(preset.cascade, context.data.in_shape)
     return arms_of(cascade, preset.dilations, context.data.in_shape, context.data.num_classes)
 
@@ -90,7 +91,7 @@ def network_of_question_1(context: Context) -> tuple[ConvNet, Source]:
 
 def recipes_of(context: Context, models: Iterable[ConvNet]) -> list[Recipe]:
     """One recipe for each network; learning rate and seed are filled in later."""
-    preset = PRESETS[context.preset]
+    preset = preset_of(context, "receptive_field", PRESETS)
     base = replace(
         base_recipe(context, preset.images),
         epochs=epochs_of(context, preset.epochs),
@@ -119,12 +120,14 @@ def seeds_of(context: Context) -> tuple[int, ...]:
     From two seeds the variance between seeds is known so badly that the word of a verdict hung on
     it: intervals were ± 0.8 points in one study and ± 8.5 in the next.
     """
-    return context.at_least(PRESETS[context.preset].seeds if len(context.seeds) > 1 else 1)
+    return context.at_least(
+        preset_of(context, "receptive_field", PRESETS).seeds if len(context.seeds) > 1 else 1
+    )
 
 
 def forecast(context: Context) -> list[Recipe]:
     """A network like the reference's stands for that of question 1."""
-    preset, arms = PRESETS[context.preset], planned_arms(context)
+    preset, arms = preset_of(context, "receptive_field", PRESETS), planned_arms(context)
     reference = reference_recipe(context).model
     assert isinstance(reference, ConvNet)
     tuned = recipes_of(context, dict.fromkeys([*arms.tuned, reference]))

@@ -11,7 +11,8 @@ from typing import Any
 from convscope.errors import UserError, one_line
 from convscope.files import parse_json
 from convscope.recipe import Recipe, label_of
-from convscope.training import Run, list_runs, read_run
+from convscope.training.run_folder import list_runs, read_run
+from convscope.training.runs import Run
 from convscope.words import listed
 
 MOST_LISTED = 6  # configurations in a message

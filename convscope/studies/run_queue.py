@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,11 +112,16 @@ class Sweep:
         found = (self.runs[recipe.id] for recipe in recipes)
         return [run for run in found if run is not None]
 
-    def wait(self) -> bool:
-        """Watch until a run has ended; False where nothing is left to run."""
+    def wait(self, look: Callable[[], None] = lambda: None) -> bool:
+        """Watch until a run has ended; False where nothing is left to run.
+
+        look: is called after each event, and may raise what ends the watch.
+        """
         for turn in range(2):
             for event in self.events:
-                if self._see(event):
+                ended = self._see(event)
+                look()
+                if ended:
                     return True
             if turn or not self.queue:
                 return False
