@@ -168,8 +168,7 @@ def finding(
     gives: BestResult,
     fitted: Fitted | None,
 ) -> Finding:
-    importance = search.importance()
-    selection: Selection = outcome.selection
+    importance, selection = search.importance(), outcome.selection
     found, winner, small = selection.found, selection.winner, selection.smallest
     latencies = latencies_of(context, found)
     seen, galleries, missing = pictures_of(context, outcome.winner)
