@@ -17,7 +17,7 @@ from convscope.chapters.best.answers import (
     nothing_told,
     recommended_of,
 )
-from convscope.chapters.best.choice import Selection, candidates, selection_of
+from convscope.chapters.best.choice import candidates, selection_of
 from convscope.chapters.best.clock import latencies_of, latency
 from convscope.chapters.best.compared import candidates_table, front_of, pareto_charts, rows_of
 from convscope.chapters.best.device import (
