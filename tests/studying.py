@@ -100,6 +100,8 @@ def tiny() -> Iterator[None]:
         return {kind.id: (1e-4, 1e-4) for kind in kinds}
 
     with goldens.tiny(), few_draws(), kept(), pytest.MonkeyPatch.context() as patch:
+        # a plan of another preset takes seconds, and a test of its own
+        patch.setattr("convscope.studies.next_study.times_the_work", lambda *_: 10.0)
         patch.setattr("convscope.studies.measuring.choose", choose)
         patch.setattr("convscope.studies.measuring.timed", timed)
         yield

@@ -6,7 +6,7 @@ An SVG of the page's own: it is there before any script runs, and takes the page
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from convscope.recipe import short_label_of
@@ -70,7 +70,7 @@ def error_chart(sized: Sequence[Sized], taken: Recommended | None) -> ErrorChart
     None where there are fewer than two networks to show.
     """
     shown = [*sized]
-    if taken is not None and all(one.model != taken.model for one in sized):
+    if taken is not None and not any(is_taken(one, taken) for one in sized):
         low, high = 1 - taken.high, 1 - taken.low
         shown.append(Sized(taken.model, taken.parameters, 0, 1 - taken.accuracy, low, high))
     shown.sort(key=lambda one: (one.parameters, one.error))
@@ -99,7 +99,7 @@ def error_chart(sized: Sequence[Sized], taken: Recommended | None) -> ErrorChart
             f"{100 * one.high:.1f}), {one.parameters:,} parameters"
             + (f", {one.zone}" if one.zone else ""),
             one.zone.replace(" ", "-"),
-            taken is not None and one.model == taken.model,
+            taken is not None and is_taken(one, taken),
         )
         for one in shown
     ]
@@ -110,6 +110,11 @@ def error_chart(sized: Sequence[Sized], taken: Recommended | None) -> ErrorChart
         Tick(down(lowest + i * steps), f"{100 * (lowest + i * steps):.0f} %") for i in range(count)
     ]
     return ErrorChart(marks, sizes, errors, zones_of(shown, across), alt_of(shown, taken))
+
+
+def is_taken(one: Sized, taken: Recommended) -> bool:
+    """Whether it is the network to take, trained as that one is: its figures are the same."""
+    return one.model == taken.model and abs(1 - taken.accuracy - one.error) < 1e-9
 
 
 def spread(values: Sequence[int]) -> list[int]:
@@ -131,9 +136,8 @@ def compact(number: int) -> str:
     return str(number)
 
 
-def zones_of(shown: Sequence[Sized], across: object) -> list[Zone]:
+def zones_of(shown: Sequence[Sized], across: Callable[[float], float]) -> list[Zone]:
     """The parts of the axis that the verdicts name, from the networks that lie in them."""
-    assert callable(across)
     known = [one for one in shown if one.zone]
     out = []
     for word in ("too small", "enough", "larger than needed"):

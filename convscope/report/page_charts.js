@@ -46,7 +46,8 @@ const stacked = (spec, width) => {
     out.vconcat = out.vconcat.map((part) => stacked(part, width));
   }
   if (out.concat) {
-    const panel = 60 + Math.max(...out.concat.map((part) => (part.vconcat || [part])[0].width || 0));
+    const widths = out.concat.map((part) => (part.vconcat || [part])[0].width || 0);
+    const panel = 60 + Math.max(...widths);
     out.columns = Math.max(1, Math.floor(width / panel));
   }
   if (out.facet && out.spec) {

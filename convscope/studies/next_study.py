@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from convscope.errors import UserError
 from convscope.models import size_of
 from convscope.planning import BudgetFit, Context, duration
-from convscope.recipe import Recipe
-from convscope.studies.plan import planned
+from convscope.recipe import Model, Recipe
+from convscope.studies.plan import forecast
 from convscope.studies.study_request import PRESETS, SEEDS
+from convscope.training import Run
 
 KEY = "the next study"
 
 
-def next_study(context: Context, command: str, seconds: float) -> dict[str, Any] | None:
+def next_study(
+    context: Context, runs: Sequence[Run], command: str, seconds: float
+) -> dict[str, Any] | None:
     """{preset, command, time} of the next larger preset; None where this one is the largest.
 
-    context: of this study; command: that started it; seconds: that it took.
-    time: in words, by the two plans' FLOPs, "" where they are not known; kept with the study.
+    context: of this study; runs: its own; command: that started it; seconds: that it took.
+    time: in words, by the FLOPs of the runs and of the other plan; "" where they are not known.
+        It is found once and kept with the study.
     """
     place = PRESETS.index(context.preset) + 1
     if place == len(PRESETS):
         return None
     preset = PRESETS[place]
-    times = context.measure(KEY, lambda: times_the_work(context, preset))
+    times = context.measure(KEY, lambda: times_the_work(context, runs, preset))
     return {
         "preset": preset,
         "command": with_preset(command, preset),
@@ -35,31 +39,32 @@ def next_study(context: Context, command: str, seconds: float) -> dict[str, Any]
     }
 
 
-def times_the_work(context: Context, preset: str) -> float | None:
-    """How many times the FLOPs of this study's plan that of another preset takes."""
+def times_the_work(context: Context, runs: Sequence[Run], preset: str) -> float | None:
+    """How many times the FLOPs of this study's training that of another preset's plan takes."""
     first = context.seeds[0] if context.seeds else 0
     seeds = tuple(range(first, first + SEEDS[preset]))
     other = replace(context, preset=preset, seeds=seeds, fit=BudgetFit(), folder=None)
+    known = {run.recipe.model: float(run.size["flops"]) for run in runs}
+    own = work_of([run.recipe for run in runs], context, known)
     try:
-        own, more = (work_of(one, context) for one in (context, other))
+        return work_of(forecast(other), context, known) / own if own else None
     except UserError:  # a network of the user's own that is not trusted, or does not fit
         return None
-    return more / own if own else None
 
 
-def work_of(one: Context, context: Context) -> float:
-    """FLOPs of the forward passes of all planned training."""
-    return sum(flops_of(planned(one).values(), context))
+def work_of(recipes: Iterable[Recipe], context: Context, known: dict[Model, float]) -> float:
+    """FLOPs of the forward passes of training.
 
-
-def flops_of(plan: Iterable[list[Recipe]], context: Context) -> Iterable[float]:
-    data, known = context.data, {}
-    for recipe in (recipe for recipes in plan for recipe in recipes):
+    known: those of one image, by network; others are added.
+    """
+    data, work = context.data, 0.0
+    for recipe in recipes:
         if recipe.model not in known:
             size = size_of(recipe.model, data.in_shape, data.num_classes)
             known[recipe.model] = float(size.flops)
         images = min(recipe.limit or len(data.train), len(data.train))
-        yield known[recipe.model] * recipe.epochs * images
+        work += known[recipe.model] * recipe.epochs * images
+    return work
 
 
 def with_preset(command: str, preset: str) -> str:

@@ -76,7 +76,9 @@ def save(
     assert folder.about is not None
     folder.seconds = round(folder.seconds + seconds, 1)
     folder.about = replace(folder.about, seconds=folder.seconds, complete=complete)
-    coming = next_study(context, folder.about.command, folder.seconds) if complete else None
+    runs = tuple(driver.runs.values())
+    command = folder.about.command
+    coming = next_study(context, runs, command, folder.seconds) if complete else None
     folder.requests = driver.recorded or driver.asked
     folder.measured = context.measured
     folder.save()
@@ -84,7 +86,6 @@ def save(
     sentence = sentence_of(about.data, findings)
     if about.fallback:
         sentence = f"(Built-in data, because cifar10 could not be had.) {sentence}"
-    runs = tuple(driver.runs.values())
     tree = about_json(about) | {"next": coming}
     write_report(
         folder.root,
