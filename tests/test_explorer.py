@@ -248,6 +248,8 @@ def test_the_data_are_compact_and_true(tmp_path: Path) -> None:
     assert tree["settings"]["vary"]["limit"] == [["4", ""], [0, 1]]
     assert tree["settings"]["same"]["model.width"] == "4"
     assert tree["picked"] == [0, 1]
+    twice = exploring.tree_of(about, [few, few])
+    assert [run["of"] for run in explorer_of(twice, [few], data)["runs"]] == [0, 0]
     pilot = exploring.tree_of(about, [few])
     pilot["runs"][0]["pilot"] = True
     assert explorer_of(pilot, [few], data)["networks"] == []

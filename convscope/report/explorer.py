@@ -48,7 +48,8 @@ def explorer_of(
         network(members, names[i], by_id, data) for i, members in enumerate(groups.values())
     ]
     best = tree["chapters"].get("best", {}).get("numbers", {})
-    chosen = {entry["id"]: numbers[configuration(entry)] for entry in entries}
+    of = [numbers[configuration(entry)] for entry in entries]
+    chosen = {entry["id"]: i for entry, i in zip(entries, of, strict=True)}
     return {
         "shape": list(data.in_shape),
         "classes": list(data.classes) if len(data.classes) <= MOST_CLASSES else [],
@@ -57,15 +58,14 @@ def explorer_of(
         "splits": SPLIT_COLOURS,
         "networks": networks,
         "runs": [
-            {"id": entry["id"], "of": chosen[entry["id"]], "seed": entry["seed"]}
-            | curves(by_id.get(entry["id"]))
-            for entry in entries
+            {"id": entry["id"], "of": i, "seed": entry["seed"]} | curves(by_id.get(entry["id"]))
+            for entry, i in zip(entries, of, strict=True)
         ],
         "settings": settings(entries),
         "picked": picked(
             networks,
             entries,
-            list(chosen.values()),
+            of,
             [chosen.get(best.get(key)) for key in ("smallest", "winner")],
         ),
     }

@@ -97,7 +97,9 @@ document.addEventListener("convscope:explorer", () => {
     const lines = [];
     const add = (name, texts) => {
       const same = texts.every((text) => text === texts[0]);
-      if (all.checked || !same) lines.push([name, texts, same]);
+      const said = name.replace("model.", "").replaceAll("_", " ").replace(/^lr$/, "learning rate");
+      if (lines.some(([other]) => other === said)) return; // the recipe has said it
+      if (all.checked || !same) lines.push([said, texts, same]);
     };
     const { same, vary } = data.settings;
     for (const [name, [values, which]] of Object.entries(vary)) {
@@ -108,7 +110,7 @@ document.addEventListener("convscope:explorer", () => {
     });
     if (all.checked) {
       for (const [name, value] of Object.entries(same)) {
-        lines.push([name, picked.map(() => value || "–"), true]);
+        add(name, picked.map(() => value || "–"));
       }
     }
     const head = html("tr", {}, html("th", { scope: "col" }, "setting or result"),
