@@ -132,6 +132,27 @@ def test_timing_ends_in_time_with_all_sizes_seen(
     assert len(measuring.timed_within(engine, order, -1.0)) == 4  # some, whatever it takes
 
 
+def test_what_runs_took_is_kept_for_the_next_study(
+    cifar_slice: Path, make_run: Callable[..., Any]
+) -> None:
+    from dataclasses import replace
+
+    from convscope import data
+    from convscope.machine.costs import Costs, cost_kind
+    from convscope.recipe.networks import ConvNet
+
+    runs = [make_run(ConvNet(4, 2), [1.0], [1.0], seed=seed) for seed in (0, 1, 2)]
+    kind = cost_kind(runs[0].recipe)
+    costs = Costs(data.load(cifar_slice), {kind.id: (1e-4, 1e-5)}, [kind])
+    expected = costs.run(runs[0].recipe)
+    paced = [replace(run, seconds=p * expected) for run, p in zip(runs, (2, 3, 50), strict=True)]
+    failed = replace(runs[0], status="failed", seconds=900.0 * expected)
+    other = make_run(ConvNet(8, 1), [1.0], [1.0])  # of a kind that was not timed
+    measuring.learn(costs, [*paced, failed, other])
+    (pair,) = measuring.kept_costs([kind]).values()
+    assert pair == pytest.approx((3e-4, 3e-5)) and len(known_figures()) == 1
+
+
 def test_a_slow_step_is_timed_fewer_times() -> None:
     from convscope.machine import costs
 

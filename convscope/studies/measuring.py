@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ from convscope.recipe import Recipe
 from convscope.studies.folder import StudyFolder
 from convscope.studies.study_json import Asked, choice_from
 from convscope.studies.watcher import Watcher
+from convscope.training import Run
 
 MOST = 8.0  # seconds of timing, before a study trains
 
@@ -91,6 +93,22 @@ def timed_within(
             break
         found |= timed(engine, kinds[start : start + together])
     return found
+
+
+def learn(costs: Costs, runs: Sequence[Run]) -> None:
+    """Keep what kinds of run have cost in these runs, which is truer than a short measurement."""
+    paces: dict[str, list[float]] = {}
+    for run in runs:
+        expected, key = costs.run(run.recipe), cost_kind(run.recipe).id
+        if run.status == "finished" and key in costs.seconds and min(expected, run.seconds) > 0:
+            paces.setdefault(key, []).append(run.seconds / expected)
+    learned = {key: statistics.median(found) for key, found in paces.items()}
+    keep(
+        {
+            f"{COST} {key}": [pace * seconds for seconds in costs.seconds[key]]
+            for key, pace in learned.items()
+        }
+    )
 
 
 def kept_costs(kinds: Sequence[Recipe]) -> dict[str, tuple[float, float]]:
