@@ -24,6 +24,7 @@ from convscope.training.run_folder import read_run
 
 COMMANDS = [
     "study",
+    "watch",
     "report",
     "train",
     "compare",

@@ -77,8 +77,8 @@ function curves() {
     drawn("text", { x: 0, y: y(value) + 4 }, svg).textContent = value.toFixed(3);
   drawn("text", { x: LEFT, y: HEIGHT - 4 }, svg).textContent = "1";
   drawn("text", { x: WIDTH - 30, y: HEIGHT - 4 }, svg).textContent = String(most);
-  svg.setAttribute("aria-label",
-    `Validation loss by epoch of ${lines.length} runs, from ${low.toFixed(3)} to ${high.toFixed(3)}`);
+  const range = `from ${low.toFixed(3)} to ${high.toFixed(3)}`;
+  svg.setAttribute("aria-label", `Validation loss by epoch of ${lines.length} runs, ${range}`);
 }
 
 function state() {

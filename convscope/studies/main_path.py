@@ -33,7 +33,7 @@ from convscope.recipe import Recipe
 from convscope.report import Drawings, Finding
 from convscope.studies.driver import Driver, OutOfTime
 from convscope.studies.folder import StudyFolder, study_path
-from convscope.studies.measuring import measured_costs, resolved
+from convscope.studies.measuring import learn, measured_costs, resolved
 from convscope.studies.near_images import Looking, notes_of
 from convscope.studies.plan import (
     AFTER,
@@ -162,6 +162,7 @@ def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
         folder.about = replace(folder.about, notes=all_notes(asked, context))
         seconds, complete = time.perf_counter() - started, broken_off is None
         done = save(folder, findings, driver, context, drawings, seconds=seconds, complete=complete)
+        learn(costs, done.runs)
         if isinstance(broken_off, KeyboardInterrupt):
             raise broken_off
         return done

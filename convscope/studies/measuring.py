@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,6 +23,9 @@ from convscope.recipe import Recipe
 from convscope.studies.folder import StudyFolder
 from convscope.studies.study_json import Asked, choice_from
 from convscope.studies.watcher import Watcher
+from convscope.training import Run
+
+MOST = 8.0  # seconds of timing, before a study trains
 
 COST = "seconds"  # the name of a kind's seconds among a machine's figures begins so
 
@@ -72,13 +77,52 @@ def measured_costs(
     missing = [kind for kind in missing if kind.id not in kept]
     if missing:
         watcher.say(f"timing {len(missing)} kinds of run …")
-        found = timed(engine, missing)
+        found = timed_within(engine, spread(missing, data), MOST)
         keep({f"{COST} {key}": list(pair) for key, pair in found.items()})
         kept |= found
     if kept:
         folder.costs = {**folder.costs, **kept}
         folder.save()
     return Costs(data, folder.costs, kinds)
+
+
+def spread(kinds: Sequence[Recipe], data: Dataset) -> list[Recipe]:
+    """The kinds in an order in which the first ones are small, large and between."""
+    flops = Costs.at_most(data, kinds, 1.0).flops
+    order = sorted(kinds, key=lambda kind: flops[kind.id])
+    return [kind for start in (0, 2, 1, 3) for kind in order[start::4]]
+
+
+def timed_within(
+    engine: LocalEngine, kinds: Sequence[Recipe], seconds: float
+) -> dict[str, tuple[float, float]]:
+    """As `timed`; kinds that are not reached in so many seconds are left out.
+
+    What they cost is known by their FLOPs then, from the nearest kind that was timed.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    end, together = time.perf_counter() + seconds, 2 * max(1, len(engine.workers))
+    for start in range(0, len(kinds), together):
+        if found and time.perf_counter() > end:
+            break
+        found |= timed(engine, kinds[start : start + together])
+    return found
+
+
+def learn(costs: Costs, runs: Sequence[Run]) -> None:
+    """Keep what kinds of run have cost in these runs, which is truer than a short measurement."""
+    paces: dict[str, list[float]] = {}
+    for run in runs:
+        expected, key = costs.run(run.recipe), cost_kind(run.recipe).id
+        if run.status == "finished" and key in costs.seconds and min(expected, run.seconds) > 0:
+            paces.setdefault(key, []).append(run.seconds / expected)
+    learned = {key: statistics.median(found) for key, found in paces.items()}
+    keep(
+        {
+            f"{COST} {key}": [pace * seconds for seconds in costs.seconds[key]]
+            for key, pace in learned.items()
+        }
+    )
 
 
 def kept_costs(kinds: Sequence[Recipe]) -> dict[str, tuple[float, float]]:

@@ -163,7 +163,8 @@ def taken_away(
     left += [f"{100 * fit.images:g} % of the training images"] if fit.images < 1 else []
     told = f"to fit into {duration(budget)}: {', '.join(left) or 'all'} of the preset {preset}"
     if missing := not_asked(fit, chapters):
-        told += f"; {missing}, so that the others are asked well"
+        told += f"; {missing}"
+        told += ", so that the others are asked well" if fit.images >= LITTLE else ""
     if fit.images < LITTLE:
         told += "; so little may tell nothing"
     if missing or fit.images < LITTLE:
