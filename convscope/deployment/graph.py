@@ -22,6 +22,9 @@ TRIED = 2  # images: one would be taken for a fixed number
 class FromBytes(nn.Module):
     """An image network for uint8 images alone, without checks that a graph cannot hold."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, net: ImageNetwork) -> None:
         super().__init__()
         self.network = net.network
