@@ -24,7 +24,7 @@ from convscope.training import derived_seed
 from convscope.words import count, share
 
 BINS = 15  # of confidence, with equally many images
-RESAMPLES = 1000
+RESAMPLES = 400
 AT_ONCE = 100  # resamples in memory
 LEVEL = 0.95  # of intervals
 TEMPERATURES = (0.02, 50.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -15,12 +16,14 @@ from convscope.deployment.image_network import ImageNetwork
 from convscope.errors import UserError
 from convscope.models import RAISED, fault
 
-EXPORTERS = ("torch.onnx", "torch.export", "torch._export", "onnxscript")  # their loggers
 TRIED = 2  # images: one would be taken for a fixed number
 
 
 class FromBytes(nn.Module):
     """An image network for uint8 images alone, without checks that a graph cannot hold."""
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, net: ImageNetwork) -> None:
         super().__init__()
@@ -61,17 +64,14 @@ def not_exported(name: str, error: BaseException) -> UserError:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Exporters say much that is of no use here; what they raise is not kept back."""
-    loggers = [logging.getLogger(name) for name in EXPORTERS]
-    before = [logger.level for logger in loggers]
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 def weights_of(net: ImageNetwork, program: Any) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -75,33 +74,24 @@ def quantised(model: Any, images: Tensor) -> bytes:
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    logging.getLogger().addFilter(without_advice)
-    try:
-        with tempfile.TemporaryDirectory(prefix="convscope-") as folder, quiet():
-            whole, prepared, made = (Path(folder, f"{name}.onnx") for name in ("a", "b", "c"))
-            whole.write_bytes(without_batch_norm(model).SerializeToString())
-            quant_pre_process(whole, prepared, skip_symbolic_shape=True)
-            quantization.quantize_static(
-                prepared,
-                made,
-                reader_of(images),
-                quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=list(QUANTISED),
-                per_channel=True,
-                reduce_range=True,
-                activation_type=quantization.QuantType.QInt8,
-                weight_type=quantization.QuantType.QInt8,
-                nodes_to_exclude=normalising_nodes(model),
-                extra_options=dict(KEEP),
-            )
-            return made.read_bytes()
-    finally:
-        logging.getLogger().removeFilter(without_advice)
-
-
-def without_advice(record: logging.LogRecord) -> bool:
-    """Whether a message is not the quantiser's advice to prepare the model, which is done."""
-    return "pre-process" not in record.getMessage()
+    with tempfile.TemporaryDirectory(prefix="convscope-") as folder, quiet():
+        whole, prepared, made = (Path(folder, f"{name}.onnx") for name in ("a", "b", "c"))
+        whole.write_bytes(without_batch_norm(model).SerializeToString())
+        quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            prepared,
+            made,
+            reader_of(images),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            per_channel=True,
+            reduce_range=True,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=normalising_nodes(model),
+            extra_options=dict(KEEP),
+        )
+        return made.read_bytes()
 
 
 def reader_of(images: Tensor) -> Any:
