@@ -167,6 +167,7 @@ def test_the_chapter_on_real_training(micro: Path, shared: Path) -> None:
     assert names == {
         "pareto_parameters",
         "pareto_flops",
+        "pareto_memory",
         "pareto_latency",
         "history",
         "parallel",

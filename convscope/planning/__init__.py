@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from convscope.planning.pilots import tuned_rates as tuned_rates
     from convscope.planning.reference import OPTIMIZERS as OPTIMIZERS
     from convscope.planning.reference import RATES as RATES
+    from convscope.planning.reference import preset_model as preset_model
     from convscope.planning.reference import reference_model as reference_model
     from convscope.planning.reference import reference_recipe as reference_recipe
     from convscope.planning.requests import SHORT_ROLES as SHORT_ROLES
@@ -108,6 +109,7 @@ _HOMES = {
     "parse_budget": "budgets",
     "pilot_of": "pilots",
     "pilots_of": "pilots",
+    "preset_model": "reference",
     "preset_of": "grids",
     "rates_from": "pilots",
     "rates_table": "pilots",

@@ -22,7 +22,7 @@ from convscope.statistics import Configuration, Difference, accuracy_difference,
 from convscope.training import Run
 from convscope.words import texts_beside
 
-TEXTS = texts_beside(__file__, "device.jinja")
+DEVICE_TEXTS = texts_beside(__file__, "device.jinja")
 
 TWICE_WIDTH = 2  # times the winner's filters, at the most, on a device of twice the size
 
@@ -139,7 +139,7 @@ def sentence_of_device(fitted: Fitted | None, outcome: Outcome) -> str:
     """What fits, in words; empty without a device."""
     if fitted is None:
         return ""
-    return TEXTS.fits(
+    return DEVICE_TEXTS.fits(
         fitted,
         needs_on_device(outcome.winner, fitted.limits.bits),
         outcome.selection.winner,
@@ -236,7 +236,7 @@ def device_table(context: Context, fitted: Fitted | None, outcome: Outcome) -> l
         ("few_bits", f"at {bits} bits", "percent"),
         ("few_bits_interval", "±", "percent"),
     )
-    caption = TEXTS.table_caption(bits, published, fitted is not None)
+    caption = DEVICE_TEXTS.table_caption(bits, published, fitted is not None)
     return [Table("device", f"On a device that computes with {bits} bits", columns, rows, caption)]
 
 
@@ -245,4 +245,4 @@ def device_text(context: Context, fitted: Fitted | None, selection: Selection) -
     if fitted is None:
         return []
     tried = twice_of(context, selection.winner.recipe) is not None
-    return [TEXTS.method(fitted.limits, fitted.wider is not None, tried, context.fit.whole)]
+    return [DEVICE_TEXTS.method(fitted.limits, fitted.wider is not None, tried, context.fit.whole)]

@@ -16,7 +16,7 @@ from convscope.chapters.best.choice import (
 )
 from convscope.chapters.best.plan import FRESH, PRESETS
 from convscope.models import size_of
-from convscope.planning import OPTIMIZERS, RATES, Context, reference_recipe
+from convscope.planning import OPTIMIZERS, RATES, Context, preset_model, reference_recipe
 from convscope.recipe import Recipe
 from convscope.report import BestResult, Table, with_balanced
 from convscope.statistics import Configuration, Difference, non_inferiority
@@ -195,7 +195,8 @@ def given_by(context: Context, selection: Selection) -> BestResult:
     """What other chapters build on: the winner, and what they can afford to train often."""
     winner, part = selection.winner, PRESETS[context.preset].affordable
     reference = reference_recipe(context)
-    size = size_of(reference.model, context.data.in_shape, context.data.num_classes)
+    # of the preset's network, also where a device makes the reference recipe's smaller
+    size = size_of(preset_model(context), context.data.in_shape, context.data.num_classes)
     most = part * run_flops(reference, size.flops, len(context.data.train))
     one = selection.affordable(most)
     reason = ""

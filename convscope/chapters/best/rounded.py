@@ -50,7 +50,9 @@ def rounded(context: Context, one: Configuration) -> Rounded | None:
     if len(known) < len(few) or not all(len(right) for right in one.right):
         return None
     changes = [a.astype(float) - b for a, b in zip(known, one.right, strict=True)]
-    return Rounded(around([a.astype(float) for a in known]), around(changes))
+    accuracy = around([a.astype(float) for a in known])
+    low, high = max(0.0, accuracy.low), min(1.0, accuracy.high)
+    return Rounded(replace(accuracy, low=low, high=high), around(changes))
 
 
 def around(values: Sequence[NDArray[np.floating]]) -> Around:

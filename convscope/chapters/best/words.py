@@ -178,6 +178,7 @@ def limits_of(search: Proposer, importance: Mapping[str, float] | None) -> str:
         share=space.share,
         trials=len(search.tried),
         regrets=[f"{points:.1f}" for points in REGRETS],
+        fitted=space.whole is not None and space.whole != space.model,
     )
     if importance is None and trials < IMPORTANCE_TRIALS:
         told = f"{told} {TEXTS.no_importance(trials, IMPORTANCE_TRIALS)}"

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from convscope.chapters.capacity.judgement import Judgement, main_series, sweep_name
 from convscope.chapters.capacity.words import TEXTS
+from convscope.deployment import needs_of
+from convscope.deployment.device_sizes import KIB
 from convscope.report import Chart, Table, size_charts, with_balanced
 from convscope.statistics import Configuration
 
@@ -18,6 +20,8 @@ COLUMNS = (
     ("filters", "filters", "int"),
     ("parameters", "learnable parameters", "int"),
     ("flops", "FLOPs", "int"),
+    ("peak_kib", "peak memory at 8 bits (KiB)", "float"),
+    ("weight_kib", "weights at 8 bits (KiB)", "float"),
     ("lr", "learning rate", "float"),
     ("train_loss", "train loss", "loss"),
     ("val_loss", "val loss", "loss"),
@@ -37,6 +41,15 @@ CURVES: tuple[tuple[Literal["train", "val", "test"], str], ...] = (
 )
 
 
+def on_device(one: Configuration) -> dict[str, float]:
+    """KiB that a network needs on a device that computes with 8 bits."""
+    needs = needs_of(one.convnet, one.data.in_shape, one.data.num_classes)
+    return {
+        "peak_kib": round(needs.peak_bytes / KIB, 1),
+        "weight_kib": round(needs.weight_bytes / KIB, 1),
+    }
+
+
 def networks_table(judgement: Judgement) -> Table:
     most = judgement.images
     found = [*judgement.all, *((most, one) for one in judgement.beside)]
@@ -47,6 +60,7 @@ def networks_table(judgement: Judgement) -> Table:
             "filters": n.filters,
             "parameters": n.parameters,
             "flops": n.flops,
+            **on_device(n),
             "lr": n.rate,
             "train_loss": n.train_loss.mean,
             "val_loss": n.val_loss.mean,
