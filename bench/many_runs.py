@@ -95,7 +95,9 @@ def made(root: Path, runs: int) -> Path:
     file = root / "sweep.toml"
     tree = to_json(replace(base, seed=0))
     own = {key: value for key, value in tree.items() if value is not None and key != "seed"}
-    asked = {"seeds": SEEDS, "out": str(root / "sweep"), **own, "grid": {"lr": rates}}
+    # nothing is compared: the words cost as they do in any study
+    asked = {"seeds": SEEDS, "out": str(root / "sweep"), "compare": [], **own}
+    asked["grid"] = {"lr": rates}
     file.write_text(toml_of(asked))
     place = root / "sweep" / "runs"
     place.mkdir(parents=True)

@@ -26,7 +26,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 @pytest.fixture
 def file(micro: Path, tmp_path: Path) -> Path:
     path = tmp_path / "study.toml"
-    path.write_text(f'data = "{micro}"\nseeds = 4\npreset = "standard"\nval = 0.2\nsize = 9\n')
+    path.write_text(f'data = "{micro}"\nseeds = 4\npreset = "standard"\nval = 0.2\n')
     return path
 
 
@@ -37,13 +37,13 @@ def test_flags_go_before_the_environment_before_the_file_before_defaults(
     monkeypatch.setattr("convscope.cli.studying.carry_out", lambda asked, *_: seen.append(asked))
     monkeypatch.setenv("CONVSCOPE_SEEDS", "3")
     monkeypatch.setenv("CONVSCOPE_VAL", "0.3")
-    monkeypatch.setenv("CONVSCOPE_SIZE", "7")
+    monkeypatch.setenv("CONVSCOPE_DEVICE", "cpu")
     answer = cli("study", file, "--val", "0.4")
     assert answer.code == 0, answer.err
     (asked,) = seen
-    assert (asked.val, asked.seeds, asked.size) == (0.4, 3, 7)
-    assert (asked.preset, asked.first_seed, asked.device) == ("standard", 0, "auto")
-    assert "CONVSCOPE_SEEDS=3" in answer.err and "CONVSCOPE_SIZE=7" in answer.err
+    assert (asked.val, asked.seeds, asked.device) == (0.4, 3, "cpu")
+    assert (asked.preset, asked.first_seed, asked.workers) == ("standard", 0, None)
+    assert "CONVSCOPE_SEEDS=3" in answer.err and "CONVSCOPE_DEVICE=cpu" in answer.err
     monkeypatch.setenv("CONVSCOPE_SEEDS", "many")
     answer = cli("study", file)
     assert answer.code == 2 and "CONVSCOPE_SEEDS" in answer.err and len(seen) == 1

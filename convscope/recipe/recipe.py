@@ -7,6 +7,7 @@ give other numbers.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -159,7 +160,7 @@ class Recipe:
             found = f"evaluate = {list(self.evaluate)}"
             raise UserError(f"{found}: must name one or more of {', '.join(SPLITS)}")
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits: a hash of the canonical JSON and of REVISION."""
         canonical = json.dumps(

@@ -161,9 +161,11 @@ def run_all(
     """A run for each recipe, in their order; the arguments are those of `Sweep`."""
     sweep = Sweep(engine, root, costs, watcher)
     sweep.ask(Request(recipes, "final"))
-    while (runs := sweep.answer(recipes)) is None:
+    while not sweep.idle:
         ended = sweep.wait()
         assert ended, "an engine ends every job"
+    runs = sweep.answer(recipes)
+    assert runs is not None
     return runs
 
 

@@ -232,14 +232,15 @@ def pairs_of(
     configurations: of the sweep.
     asked: pairs of names, or of settings as "width=32": that which they leave open is the same
         in A and B. None: every pair, where that makes at most ten; else each configuration
-        against the first.
+        against the first; where that makes more than a hundred, none.
     Raises UserError for what names no configuration, and for more than a hundred comparisons.
     """
     if asked is None:
         names = [one.name for one in configurations]
-        every = [(b, a) for a, b in itertools.combinations(names, 2)]
+        few = names[: FEW + 1]  # of more names there are more than ten pairs
+        every = [(b, a) for a, b in itertools.combinations(few, 2)]
         found = every if len(every) <= FEW else [(name, names[0]) for name in names[1:]]
-        return tuple(found[:MOST_COMPARISONS])
+        return tuple(found) if len(found) <= MOST_COMPARISONS else ()
     found = list(dict.fromkeys(pair for one in asked for pair in matching(configurations, one)))
     if len(found) > MOST_COMPARISONS:
         raise UserError(

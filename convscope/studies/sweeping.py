@@ -298,7 +298,7 @@ def trained(
     request = Request(recipes, "final")
     watcher.asked("sweep", [request], *queue.ask(request))
     try:
-        while queue.answer(recipes) is None:
+        while not queue.idle:
             ended = queue.wait()
             assert ended, "an engine ends every job"
     except KeyboardInterrupt as interrupt:
