@@ -118,6 +118,7 @@ def test_the_chapter_shows_them_from_standard_on(run: Run, planted: tuple[Path, 
     assert doubts_of(replace(context, preset="quick"), outcome, ["frog", "ship"]) == ({}, [], [])
     gone = replace(run, path=Path("/nowhere") / run.id)
     lost: Any = SimpleNamespace(winner=replace(outcome.winner, runs=(gone,)))
+    context = Context(loaded, "standard", (0,), run.recipe, ("best",))  # nothing is kept in it
     with missing_evidence() as notes:
         assert doubts_of(context, lost, ["frog", "ship"]) == ({}, [], [])
     assert notes == [f"suspected labels of run {run.id}: best.safetensors is missing"]
