@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import bad_files
 import bad_inputs
 import pytest
 from commands import Cli
+
+from convscope.data import resolving
 
 CASES = bad_inputs.cases()
 TORCH = """
@@ -79,3 +82,20 @@ def test_the_same_of_a_process_without_torch(name: str, bad: Path, tmp_path: Pat
     assert done.returncode == 2 and len(lines) == 1, done.stderr
     assert all(part in lines[0] for part in parts) and done.stdout == "False\n", lines
     assert contents(bad) == before
+
+
+def test_a_command_lists_a_folder_once_and_anew_the_next_time(
+    cli: Cli, bad: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(bad / "ok", tmp_path / "ok"))
+    listed: list[object] = []
+    survey = resolving.survey
+    monkeypatch.setattr(
+        resolving, "survey", lambda *given: (listed.append(given), survey(*given))[1]
+    )
+    assert "24" in cli("data", "info", folder).out and len(listed) == 1
+    (folder / "a" / "0.png").unlink()
+    assert "23" in cli("data", "info", folder).out and len(listed) == 2
+    assert cli("train", folder, "--batch", 900).code == 2  # leaves what it has looked at
+    bad_files.picture(folder / "a" / "0.png", 77)
+    assert "24" in cli("data", "info", folder).out and len(listed) == 4

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +16,13 @@ from commands import Cli
 from refusing import refused
 
 from convscope import data
+from convscope.chapters.best.doubts import doubts_of
+from convscope.planning.context import Context
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
+from convscope.statistics.configuration import configurations
 from convscope.statistics.suspects import accuracy_without, suspected, suspects_of
+from convscope.training.evidence import missing_evidence
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 
@@ -94,6 +101,27 @@ def test_the_command_lists_them(cli: Cli, run: Run, tmp_path: Path) -> None:
     assert {one["label"] for one in tree["suspects"]} == {"frog", "ship"}
     rows = list(csv.DictReader(io.StringIO(cli("data", "suspects", run.path, "--csv").out)))
     assert len(rows) == 20 and rows[0]["split"] in ("val", "test")
+
+
+def test_the_chapter_shows_them_from_standard_on(run: Run, planted: tuple[Path, set[int]]) -> None:
+    loaded = data.load(planted[0])
+    outcome: Any = SimpleNamespace(winner=configurations({0: [run]}, loaded, lambda _: "small")[0])
+    context = Context(loaded, "standard", (0,), run.recipe, ("best",))
+    numbers, (shown,), (text,) = doubts_of(context, outcome, ["frog", "<ship>"])
+    found = suspects_of([run], loaded)
+    shares = numbers["suspects"]["shares"]
+    assert shares["test"] == sum(one.split == "test" for one in found) / len(loaded.test)
+    assert len(numbers["suspects"]["images"]) == len(found) and len(shown.items) == 12
+    assert f"{100 * shares['test']:.1f} % of the test images" in text, text
+    assert numbers["suspects"]["test_accuracy_without"] > outcome.winner.test_accuracy.mean
+    assert text.startswith("Suspected wrong labels. ") and " of its " not in text, text
+    assert doubts_of(replace(context, preset="quick"), outcome, ["frog", "ship"]) == ({}, [], [])
+    gone = replace(run, path=Path("/nowhere") / run.id)
+    lost: Any = SimpleNamespace(winner=replace(outcome.winner, runs=(gone,)))
+    context = Context(loaded, "standard", (0,), run.recipe, ("best",))  # nothing is kept in it
+    with missing_evidence() as notes:
+        assert doubts_of(context, lost, ["frog", "ship"]) == ({}, [], [])
+    assert notes == [f"suspected labels of run {run.id}: best.safetensors is missing"]
 
 
 def test_what_cannot_be_suspected_is_one_line(

@@ -19,7 +19,7 @@ from convscope.data.fetching import in_cache
 from convscope.data.groups import hold_out_groups, no_group_left, told
 from convscope.data.listed import Options
 from convscope.data.preview import Preview
-from convscope.data.resolving import Request, resolve
+from convscope.data.resolving import Request, looked_at
 from convscope.data.splitting import check_counts, hold_out
 from convscope.errors import UserError, one_line
 
@@ -60,7 +60,7 @@ def load(
     Raises UserError, and DataUnavailable where no source of a known set can be used.
     """
     _check_split(val, split_seed)
-    request = resolve(name_or_path, Options(size, columns, group_by, resize, classes))
+    request = looked_at(name_or_path, Options(size, columns, group_by, resize, classes))
     folder, (meta, stored), remarks = in_cache(request, progress, verify)
     names = tuple(meta["classes"])
     if (groups := open_groups(folder, meta)) is None:

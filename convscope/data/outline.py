@@ -14,7 +14,7 @@ from convscope.data.content import Progress
 from convscope.data.fetching import in_cache
 from convscope.data.known import KNOWN
 from convscope.data.listed import Options
-from convscope.data.resolving import names, resolve
+from convscope.data.resolving import look, names
 from convscope.data.splitting import check_counts, counts_held
 
 
@@ -79,7 +79,7 @@ def check_there(
     `load`.
     """
     options = options or Options()
-    request = resolve(name_or_path, options)
+    request = look(name_or_path, options)
     given, own = str(name_or_path), frozenset({"train", "test"})
     if given == "shapes":
         side = shapes.SIDE

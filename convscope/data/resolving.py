@@ -57,6 +57,24 @@ def names() -> dict[str, str]:
     }
 
 
+# what a command has looked at, for its own `load`: listing many files twice takes long
+_looked_at: dict[tuple[str, Options], Request] = {}
+
+
+def look(name_or_path: str | Path, options: Options) -> Request:
+    """`resolve`, and the next `load` of the same in this process need not list files again."""
+    _looked_at.clear()
+    request = resolve(name_or_path, options)
+    _looked_at[str(name_or_path), options] = request
+    return request
+
+
+def looked_at(name_or_path: str | Path, options: Options) -> Request:
+    """What `look` found, once; else `resolve`."""
+    found = _looked_at.pop((str(name_or_path), options), None)
+    return found or resolve(name_or_path, options)
+
+
 def resolve(name_or_path: str | Path, options: Options) -> Request:
     """What `load` was asked for. Raises UserError where there is no such thing.
 
