@@ -151,6 +151,7 @@ def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
             )
             watcher = stack.enter_context(mirrored)
         drawings = stack.enter_context(Drawings())
+        drawings.start()  # the page's script is put together while runs train, not at the end
         driver = Driver(engine, folder.runs, costs, watcher, found=drawings.add)
         driver.silence, driver.late = asked.silence, time_keeper(asked, began)
         driver.before_quiet = looking.join

@@ -26,9 +26,11 @@ from convscope.words import count
 
 BATCH = 128
 
-AFTER = 6.0  # seconds from the last finding to the end: the report
+AFTER = 8.0  # seconds from the last finding to the end: the report
 
 FASTEST = 4e11  # FLOPs a second of a core, more than any of today has in training
+
+FINELY = 600.0  # seconds below which a refusal tells them one by one
 
 LITTLE = 0.25  # of the training images; a question on fewer is not asked well
 
@@ -140,9 +142,12 @@ def too_short(budget: float, smallest: float, chapters: Sequence[str]) -> str:
     """Why a budget is refused, and what would fit, in one line."""
     *_, (name, *_) = ever_fewer(chapters)
     alone = f", of {name} alone," if len(chapters) > 1 else ""
+    given, takes, fits = (
+        f"{seconds:.0f} s" if seconds < FINELY else duration(seconds)
+        for seconds in (budget, smallest, 1.1 * smallest)
+    )
     return (
-        f"budget = {duration(budget)}: the smallest plan{alone} takes about {duration(smallest)} "
-        f"here; give {duration(1.1 * smallest)} or more"
+        f"budget = {given}: the smallest plan{alone} takes about {takes} here; give {fits} or more"
     )
 
 
