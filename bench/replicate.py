@@ -77,11 +77,11 @@ def roles_clash(a: tuple[str, tuple[str, ...]], b: tuple[str, tuple[str, ...]]) 
 
 def sizes_clash(a: str, b: str) -> bool:
     """Whether one verdict says that a width is enough and the other that it is too small."""
-    enough, more = (re.fullmatch(pattern, a) for pattern in WIDTHS)
-    if enough is None and more is not None:
-        return sizes_clash(b, a) if re.fullmatch(WIDTHS[0], b) else False
-    other = re.fullmatch(WIDTHS[1], b)
-    return bool(enough and other) and int(other[1]) >= int(enough[1])
+    for one, other in ((a, b), (b, a)):
+        enough, more = re.fullmatch(WIDTHS[0], one), re.fullmatch(WIDTHS[1], other)
+        if enough and more and int(more[1]) >= int(enough[1]):
+            return True
+    return False
 
 
 def alike(a: dict[str, Any], b: dict[str, Any]) -> bool:

@@ -36,7 +36,8 @@ def data_suspects(
     if most < 0:
         raise UserError(f"most = {most}: must be 0 or more")
     refuse_side("runs", runs)
-    from convscope.studies import runs_named
+
+    from convscope.training import runs_named
 
     found = runs_named(runs).runs
     if unfinished := [run for run in found if run.status != "finished"]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from convscope.data import Dataset, info
 from convscope.errors import one_line
-from convscope.recipe import label_of, model_from_json
+from convscope.recipe import label_of, model_from_json, short_label_of
 from convscope.report.drawing import Drawings
 from convscope.report.explorer import explorer_of
 from convscope.report.files import MEASURES
@@ -94,7 +94,7 @@ def page_of(
         trained_again=[one for one in tree["damaged"] if one["trained_again"]],
         info=info(data),
         samples=sample_rows(data),
-        explorer=explorer_of(tree, trained, data),
+        explorer=explorer_of(tree, trained, data, short_label_of),
         playground=playground_of(tree),
         style=Markup(part("page.css")),
         script=Markup(part("page.js") + part("page_charts.js")),

@@ -95,16 +95,16 @@ def study(
     """Answer the chapters' questions on images and report; again, it goes on where it stopped.
 
     data: a known name or own images, as for `load`; None: cifar10, or `shapes` in its place.
-    chapters, preset: names of chapters, None: all; quick, standard or full.
+    chapters, preset: their names, None: all; quick, standard or full.
     seeds, first_seed: so many numbers in a row, for each configuration; None: as the preset says.
     out: the study's folder; None: runs/DATA-PRESET.
     device, workers: cpu, cuda, … or auto; processes that train, None: as many as are fastest here.
-    val: the share of training images that is held out.
-    size, columns, group_by, resize, classes: how one's own images are read, as for `load`.
+    val: the share of training images that is held out for validation.
+    size, columns, group_by, resize, classes: how own images are read, as for `load`.
     budget: a time that the preset is made to fit ("10m", "90s", seconds): fewer epochs, trials, …
     search, track: how the chapter `best` searches; a tracker ("wandb") that mirrors every run.
     silence: a time ("10m") after which a run that reports nothing is ended; None: 50 of its epochs.
-    grids: by chapter what takes the place of its preset, as {"capacity": {"widths": [4, 8]}}.
+    grids: by chapter what changes its preset, as {"capacity": {"widths": [4, 8]}}.
     watcher, command: sees the study go by; what the report quotes, None: what the arguments say.
 
     Raises UserError for what cannot work, KeyboardInterrupt after reporting what is there.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -35,12 +36,13 @@ def plan_study(asked: StudyRequest, watcher: Watcher) -> str:
 
     Its folder then has a study.json, from which shards in other places train the same study.
     """
+    began = time.perf_counter() if asked.began is None else asked.began
     asked = replace(asked, device=check_device(asked.device))
     check(asked)
     with ExitStack() as stack:
         engine, folder, loaded, asked = open_study(asked, stack, watcher)
-        context, costs = measure(asked, folder, engine, loaded, watcher)
-        make_plan(asked, folder, context, costs, watcher)
+        context, costs, _ = measure(asked, folder, engine, loaded, watcher)
+        make_plan(asked, folder, context, costs, watcher, began)
     plan = one_line(folder.root / "study.json")
     return f"plan: {plan}; train it with: convscope study --plan {plan} --shard 1/8 --out s1"
 
@@ -124,6 +126,7 @@ def conduct_shard(
     flags: out, and perhaps data, workers and silence.
     Raises UserError where this machine cannot compute as the plan says, or the images differ.
     """
+    began = time.perf_counter()
     source = plan_folder(plan)
     out = checked_place(flags["out"])
     if out.absolute() == source.root.absolute():
@@ -139,8 +142,8 @@ def conduct_shard(
         engine, folder, loaded, asked = open_study(asked, stack, watcher)
         take_plan(folder, source)
         take_runs(source.runs, folder.runs)
-        context, costs = measure(asked, folder, engine, loaded, watcher)
-        context = make_plan(asked, folder, context, costs, watcher)
+        context, costs, _ = measure(asked, folder, engine, loaded, watcher)
+        context = make_plan(asked, folder, context, costs, watcher, began)
         threads, on_cpu = context.base.threads, context.base.device == "cpu"
         fitting = max(1, cores() // threads) if on_cpu else 1
         engine.resize(flags.get("workers") or fitting)
@@ -220,8 +223,8 @@ class ShardDriver(Driver):
     partial: dict[str, int]  # by chapter, runs of its step that other shards train
     left: dict[str, str]
 
-    def _begin(self, context: Context) -> None:
-        super()._begin(context)
+    def _begin(self, context: Context, known: Sequence[str]) -> None:
+        super()._begin(context, known)
         self.partial, self.left = {}, {}
 
     @property
