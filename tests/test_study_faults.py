@@ -80,7 +80,7 @@ def test_a_killed_worker_fails_its_run_only(
                 for child in multiprocessing.active_children():
                     os.kill(child.pid or 0, signal.SIGKILL)
 
-    monkeypatch.setattr(screen, "watcher", Killer)
+    monkeypatch.setattr(screen, "watcher", lambda quiet: Killer())
     arguments = (
         "study",
         small_images,

@@ -33,9 +33,9 @@ class Names:
         self.full = {short: full for full, short in self.short.items()}
         self.full |= {bare(short): full for short, full in self.full.items()}
         longest = sorted(self.short, key=len, reverse=True)
-        named = "|".join(f"[Ww]{re.escape(name[1:])}" for name in longest)
+        named = "|".join(f"[Ww]{re.escape(name[1:])}" for name in longest) or "(?!)"
         # nothing that goes on with a letter, a digit or × is that network
-        self.pattern = rf"(?<!\w)(?P<full>{named})(?![\w×]){HIDDEN}" if named else r"(?!)"
+        self.pattern = rf"(?<!\w)(?P<full>{named})(?![\w×]){HIDDEN}"
         self.known = re.compile(self.pattern)
 
     def of(self, match: re.Match[str]) -> str:
