@@ -47,12 +47,17 @@ PAYLOADS = [
 
 
 def anatomy(page: Page) -> dict[str, int]:
-    """How many elements of each kind, and attributes of each name, are outside the drawn charts."""
+    """How many elements of each kind, and attributes of each name, are outside the drawn charts.
+
+    Without formulas, which convscope itself makes of texts.
+    """
     return page.evaluate(
         """() => {
           const counts = {};
           for (const node of document.querySelectorAll("*")) {
             if (node.closest(".chart") && !node.matches(".chart")) continue;
+            if (node.closest("#next")) continue; // no command where the study's cannot be read
+            if (node.namespaceURI.endsWith("MathML")) continue; // "a=1" in a text is a formula
             counts[node.tagName] = (counts[node.tagName] || 0) + 1;
             for (const { name } of node.attributes) {
               counts["@" + name] = (counts["@" + name] || 0) + 1;
@@ -119,7 +124,7 @@ def test_payloads_in_every_other_place_stay_text(
     ).text_content() == f"last sentence {payload}"
     assert (
         page.locator("#more h2").text_content() == f"title {payload}"
-        and page.locator("#table-names td").text_content() == payload
+        and page.locator("#table-names tbody th").text_content() == payload
     )
     assert (page.locator("#failures li").text_content() or "").endswith(f"broken {payload}")
     assert (
@@ -127,7 +132,8 @@ def test_payloads_in_every_other_place_stay_text(
         == f"gallery {payload}: picture {payload} 1"
     )
     assert page.locator("#more ol.proof li").nth(0).text_content() == f"step {payload}"
-    assert page.locator("#found li").nth(1).locator(".badge").text_content() == f"verdict {payload}"
+    found = page.locator("#found li strong").all_text_contents()
+    assert f"verdict {payload}" in found, found
     assert page.locator("#more .chart").evaluate("(chart) => chart.dataset.drawn") == "yes"
     # long titles are lines of their own, without the space between them
     assert "".join(f"{payload} 1".split()) in "".join(

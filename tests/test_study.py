@@ -64,6 +64,8 @@ def test_a_study_leaves_its_files(finished_study: Path) -> None:
     there = {path.name for path in finished_study.iterdir()} - {".lock"}
     assert there == {
         "study.json",
+        "study.toml",
+        "paper",
         "runs",
         "report.html",
         "results.json",
@@ -76,10 +78,8 @@ def test_a_study_leaves_its_files(finished_study: Path) -> None:
         finished_study.rglob("*set-aside*")
     )
     page = (finished_study / "report.html").read_text()
-    assert (
-        results(finished_study)["sentence"] in page
-        and "interrupted" not in page.split("<main>")[0].split("</style>")[1]
-    )
+    assert results(finished_study)["sentence"].rpartition(". ")[2] in page
+    assert 'id="sentence"' in page and "This study was interrupted" not in page
 
 
 def test_results_json_has_the_promised_form(finished_study: Path, small_images: Path) -> None:

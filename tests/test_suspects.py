@@ -121,7 +121,7 @@ def test_the_chapter_shows_them_from_standard_on(run: Run, planted: tuple[Path, 
     context = Context(loaded, "standard", (0,), run.recipe, ("best",))  # nothing is kept in it
     with missing_evidence() as notes:
         assert doubts_of(context, lost, ["frog", "ship"]) == ({}, [], [])
-    assert notes == [f"suspected labels of run {run.id}: best.safetensors is missing"]
+    assert notes == [f"suspected labels of run {run.id}: images.json is missing"]
 
 
 def test_what_cannot_be_suspected_is_one_line(

@@ -147,7 +147,7 @@ def compared(
 
     check_question(None, measure, split, looks)
     for name, given in (("A", a), ("B", b)):
-        refuse_side(name, given)
+        refuse_side(name, given, data)
     if data is not None:
         from convscope.data import Options
 

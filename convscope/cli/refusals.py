@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,8 +122,13 @@ def refuse_operator(name: str) -> None:
         raise UserError(f"operator {one_line(name)!r}{did_you_mean(name, known)}")
 
 
-def refuse_side(name: str, given: str) -> None:
-    """UserError where A or B of a comparison names nothing that is there."""
+def refuse_side(name: str, given: str, data: str | None = None) -> None:
+    """UserError where A or B of a comparison names nothing that is there.
+
+    name: what the message calls it.
+    given: the text.
+    data: takes the place of a recipe's; None: its own.
+    """
     if given in NAMED:
         return
     for part in given.split(","):
@@ -137,7 +143,8 @@ def refuse_side(name: str, given: str) -> None:
                 "or a named recipe"
             )
         if path.is_file() and path == Path(given):
-            refuse(read_recipe(path))
+            recipe = read_recipe(path)
+            refuse(recipe if data is None else replace(recipe, data=data))
 
 
 def refuse_folder(name: str, given: str) -> None:

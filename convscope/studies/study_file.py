@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convscope.data import Options
 from convscope.deployment import parse_count, parse_size
 from convscope.errors import UserError, one_line
-from convscope.planning import SETTINGS, BudgetFit, Search, checked_grids, parse_budget
-from convscope.studies.folder import StudyFolder
-from convscope.studies.study_json import choice_from
+from convscope.planning import SETTINGS, Search, checked_grids, parse_budget
 from convscope.studies.study_request import SEEDS, StudyRequest, chosen_chapters
 from convscope.studies.toml_files import check_keys, read_toml, toml_of
+
+if TYPE_CHECKING:
+    from convscope.machine import Choice
+    from convscope.planning import BudgetFit
+    from convscope.studies.folder import StudyFolder
 
 # the keys of a study's file, with what they are; each is an option of `convscope study`, too, and
 # CONVSCOPE_KEY in capitals in the environment
@@ -114,8 +117,10 @@ def request_of(tree: Mapping[str, Any], command: str | None = None) -> StudyRequ
     )
 
 
-def choice_of(tree: Any) -> Any:
+def choice_of(tree: Any) -> Choice:
     """How the study computes. Raises UserError for what no recipe could take."""
+    from convscope.studies.study_json import choice_from  # it imports torch, which takes time
+
     if not isinstance(tree, Mapping):
         raise UserError(f"machine = {one_line(tree)}: a table [machine] is expected")
     check_keys(tree, MACHINE, "machine")
@@ -126,6 +131,9 @@ def choice_of(tree: Any) -> Any:
 
 
 def fit_of(tree: Any) -> BudgetFit:
+    """What a budget takes away. Raises UserError for other keys."""
+    from convscope.planning import BudgetFit
+
     if not isinstance(tree, Mapping):
         raise UserError(f"fit = {one_line(tree)}: a table [fit] is expected")
     check_keys(tree, [field.name for field in fields(BudgetFit)], "fit")

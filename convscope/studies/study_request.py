@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convscope.chapters import CHAPTERS
 from convscope.data import Options
 from convscope.errors import UserError, did_you_mean, one_line
-from convscope.machine import Choice, cores
-from convscope.planning import BudgetFit, Search, check_budget, check_search
+from convscope.machine import cores
+from convscope.planning import Search, check_budget, check_search
+
+if TYPE_CHECKING:
+    from convscope.machine import Choice
+    from convscope.planning import BudgetFit
 
 PRESETS = ("quick", "standard", "full")
 
