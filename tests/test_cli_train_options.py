@@ -178,7 +178,7 @@ def test_kernels_library_is_heard_by_this_process_and_its_workers(
         seen.append(os.environ["CONVSCOPE_KERNELS"])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("convscope.studies.study", stop)
+    monkeypatch.setattr("convscope.studies.conduct", stop)
     monkeypatch.setattr("convscope.machine.this_machine", stop)
     assert cli(command, "--kernels", "library").code == 130
     assert seen == ["library"]
