@@ -358,8 +358,7 @@ def stable(tree: Any) -> Any:
 
 def results_of(root: Path) -> dict[str, Any]:
     tree = json.loads((root / "results.json").read_text(encoding="utf-8"))
-    if tree["study"].get("next"):
-        tree["study"]["next"]["time"] = ""  # of this machine
+    tree["study"].get("next", {})["time"] = ""  # of this machine
     for chapter in tree["chapters"].values():
         chapter["charts"] = [chart["name"] for chart in chapter["charts"]]
     tree["runs"].sort(key=lambda run: run["id"])  # they end in another order each time

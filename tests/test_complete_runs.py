@@ -51,6 +51,7 @@ def test_a_run_holds_what_images_its_network_takes(trained: Run) -> None:
 def test_a_network_takes_images_as_they_are_where_its_data_are_gone(trained: Run) -> None:
     assert not Path(trained.recipe.data).exists()
     net = cs.network(trained)
+    assert net.blocks is net.network.blocks and not hasattr(net, "no_such_thing")
     data = dataset_of(replace(trained.recipe, data=str(moved(trained))))
     tensors = to_device(data, trained.recipe)
     with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,15 @@ class ImageNetwork(nn.Module):
         mean, scale = images.columns()
         self.register_buffer("mean", mean)
         self.register_buffer("scale", scale)
+
+    def __getattr__(self, name: str) -> Any:
+        """What the network inside has, as its blocks, where this one has no such attribute."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "network":  # it is not there yet, or is gone
+                raise
+            return getattr(self.network, name)
 
     def forward(self, images: Tensor) -> Tensor:
         check_shape(images.shape, self.in_shape)
