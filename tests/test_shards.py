@@ -103,9 +103,11 @@ def test_the_merged_study_is_the_unsharded_one_to_the_last_digit(place: Path, mi
 
 def test_the_saved_file_of_a_study_asks_for_the_same_runs(place: Path) -> None:
     saved = request_of(read_study(place / "plan" / "study.toml"))
+    shards = [place / f"s{i}" for i in (1, 2, 3)]
     with kept():
+        conduct(joined(shards, place / "again", Listener()), Listener())
         listener = Listener()
-        conduct(StudyRequest(**{**vars(saved), "out": place / "whole"}), listener)
+        conduct(StudyRequest(**{**vars(saved), "out": place / "again"}), listener)
     assert listener.trained == [] and "measuring this machine …" not in listener.said
 
 
