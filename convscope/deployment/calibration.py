@@ -20,6 +20,7 @@ from torch import Tensor
 
 from convscope.deployment.answers import Answers
 from convscope.errors import UserError
+from convscope.statistics import Interval
 from convscope.training import derived_seed
 from convscope.words import count, share
 
@@ -32,12 +33,8 @@ FEWEST = 2  # images of a half
 
 
 @dataclass(frozen=True)
-class Bounded:
-    """A figure with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
+class Bounded(Interval):
+    """A share with its 95 % interval, which prints itself."""
 
     def __str__(self) -> str:
         return f"{share(self.mean)} ({100 * self.low:.1f} to {100 * self.high:.1f})"
