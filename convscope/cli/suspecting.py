@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,10 @@ from convscope.cli.options import Json, Trust
 from convscope.cli.printing import print_csv, print_table, say
 from convscope.cli.refusals import refuse_side
 from convscope.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from convscope.data import Dataset
+    from convscope.statistics import Suspect
 
 Named = Annotated[
     str,
@@ -21,12 +26,25 @@ Named = Annotated[
     ),
 ]
 Most = Annotated[int, typer.Option(help="Images that are listed; 0 lists all.")]
+Verdicts = Annotated[
+    bool,
+    typer.Option(
+        "--verdicts",
+        help="For a study: which verdicts are another word without these images, and which without "
+        "near-duplicates. Takes minutes.",
+    ),
+]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 COLUMNS = ("split", "index", "label", "suggested", "margin")
 
 
 def data_suspects(
-    runs: Named, most: Most = 20, trust: Trust = False, as_json: Json = False, as_csv: Csv = False
+    runs: Named,
+    most: Most = 20,
+    verdicts: Verdicts = False,
+    trust: Trust = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Validation and test images whose labels may be wrong, the surest first.
 
@@ -36,6 +54,10 @@ def data_suspects(
     if most < 0:
         raise UserError(f"most = {most}: must be 0 or more")
     refuse_side("runs", runs)
+    if verdicts and not (Path(runs) / "study.json").is_file():
+        raise UserError(f"runs {one_line(runs)!r}: --verdicts asks for a study's folder")
+    if verdicts and as_csv:
+        raise UserError("--verdicts has no CSV; --json has all of it")
 
     from convscope.training import runs_named
 
@@ -54,8 +76,10 @@ def data_suspects(
         suspects = suspects_of(found, data)
     rows, shares = as_rows(suspects, data), shares_of(suspects, data)
     listed = rows[: most or None]
+    without = rethought(Path(runs), suspects, data, trust) if verdicts else []
     if as_json:
-        print(json.dumps({"runs": [run.id for run in found], "shares": shares, "suspects": listed}))
+        tree = {"runs": [run.id for run in found], "shares": shares, "suspects": listed}
+        print(json.dumps(tree | ({"without": without} if verdicts else {})))
         return
     if as_csv:
         print_csv(listed)
@@ -63,3 +87,32 @@ def data_suspects(
         print_table(listed, COLUMNS)
     told = ", ".join(f"{share:.1%} of the {name} images" for name, share in shares.items())
     say(f"suspected wrong labels: {told}; {len(listed):,} of {len(rows):,} listed")
+    for one in without:
+        tell(one)
+
+
+def rethought(
+    study: Path, suspects: list[Suspect], data: Dataset, trust: bool
+) -> list[dict[str, Any]]:
+    """A study's verdicts without suspected labels, and without near-duplicates, as plain values."""
+    from convscope.data import near_duplicate_rows
+    from convscope.studies import verdicts_without
+
+    labels: dict[str, list[int]] = {"val": [], "test": []}
+    for suspect in suspects:
+        labels[suspect.split].append(suspect.index)
+    asked = {"suspected labels": labels, "near-duplicates": near_duplicate_rows(data)}
+    return [one.to_json() for one in verdicts_without(study, asked, trust)]
+
+
+def tell(without: dict[str, Any]) -> None:
+    """A study's verdicts without some images, in words."""
+    pairs = without["verdicts"]
+    changed = {name: pair for name, pair in pairs.items() if pair["all"] != pair["without"]}
+    images = ", ".join(f"{count:,} {split}" for split, count in without["images"].items())
+    say(
+        f"without {without['reason']} ({images} images): "
+        f"{len(pairs) - len(changed)} of {len(pairs)} verdicts are the same words"
+    )
+    for name, pair in changed.items():
+        say(f"  {name}: {one_line(pair['all'])!r} becomes {one_line(pair['without'])!r}")

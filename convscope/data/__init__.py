@@ -8,6 +8,7 @@ from convscope import lazily
 
 if TYPE_CHECKING:
     from convscope.data.alike import NearDuplicates as NearDuplicates
+    from convscope.data.alike import near_duplicate_rows as near_duplicate_rows
     from convscope.data.alike import near_duplicates as near_duplicates
     from convscope.data.archives import is_archive as is_archive
     from convscope.data.archives import is_hidden as is_hidden
@@ -53,6 +54,7 @@ _HOMES = {
     "load": "loading",
     "memory_limit": "control_groups",
     "names": "resolving",
+    "near_duplicate_rows": "alike",
     "near_duplicates": "alike",
     "opened_archive": "archives",
     "ratio_of": "class_balance",

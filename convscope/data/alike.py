@@ -17,7 +17,7 @@ different ships at sea. What is missed is moved by more than a pixel, or zoomed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -93,23 +93,49 @@ def near_duplicates(data: Dataset) -> tuple[NearDuplicates, ...]:
     Empty for images under 16 pixels a side, which have too few details. A split without images is
     left out. The same pixels twice are near-duplicates, too.
     """
+    return tuple(search(*what) for what in searches(data))
+
+
+def near_duplicate_rows(data: Dataset) -> dict[str, tuple[int, ...]]:
+    """Split ("test", "val") -> the rows of its images with a near-duplicate, from 0.
+
+    As `near_duplicates`, which counts them.
+    """
+    return {
+        split: tuple(sorted(matches(splits, coarse, split, among)[1]))
+        for splits, coarse, split, among in searches(data)
+    }
+
+
+def searches(
+    data: Dataset,
+) -> Iterator[tuple[dict[str, Pixels], dict[str, Tensor], str, tuple[str, ...]]]:
+    """What is searched: all splits, their descriptions, one split, and those it is searched in."""
     if min(data.in_shape[1:]) < LEAST_SIDE:
-        return ()
+        return
     splits = {"train": data.train.images, "val": data.val.images, "test": data.test.images}
     described = describer(splits["train"])
     coarse = {split: described(images) for split, images in splits.items()}
-    found = []
     for split, among in (("test", ("train", "val")), ("val", ("train",))):
         there = tuple(name for name in among if len(splits[name]))
         if len(splits[split]) and there:
-            found.append(search(splits, coarse, split, there))
-    return tuple(found)
+            yield splits, coarse, split, there
 
 
 def search(
     splits: dict[str, Pixels], coarse: dict[str, Tensor], split: str, among: tuple[str, ...]
 ) -> NearDuplicates:
     """One split against others; coarse: the description of each image."""
+    images, best = matches(splits, coarse, split, among)
+    ranked = sorted(best.values(), key=lambda pair: (-pair.likeness, pair.index))
+    cut = images < len(splits[split])
+    return NearDuplicates(split, among, images, cut, len(ranked), tuple(ranked[:EXAMPLES]))
+
+
+def matches(
+    splits: dict[str, Pixels], coarse: dict[str, Tensor], split: str, among: tuple[str, ...]
+) -> tuple[int, dict[int, Pair]]:
+    """How many images were searched for, and by row the most alike pair of those that have one."""
     images = min(len(splits[split]), max(1, MOST_PAIRS // sum(len(splits[a]) for a in among)))
     best: dict[int, Pair] = {}
     for other in among:
@@ -118,9 +144,7 @@ def search(
         for (a, b), value in zip(pairs.tolist(), likeness.tolist(), strict=True):
             if value >= ALIKE and (a not in best or value > best[a].likeness):
                 best[a] = Pair(split, a, other, b, round(value, 3))
-    ranked = sorted(best.values(), key=lambda pair: (-pair.likeness, pair.index))
-    cut = images < len(splits[split])
-    return NearDuplicates(split, among, images, cut, len(ranked), tuple(ranked[:EXAMPLES]))
+    return images, best
 
 
 def describer(images: Pixels) -> Callable[[Pixels], Tensor]:

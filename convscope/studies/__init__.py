@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from convscope.studies.sweep_result import SweepResult as SweepResult
     from convscope.studies.sweeping import sweep as sweep
     from convscope.studies.watcher import Watcher as Watcher
+    from convscope.studies.without_images import Without as Without
+    from convscope.studies.without_images import verdicts_without as verdicts_without
     from convscope.studies.writing import Study as Study
     from convscope.studies.writing import sentence_of as sentence_of
 
@@ -29,6 +31,7 @@ _HOMES = {
     "StudyFolder": "folder",
     "SweepResult": "sweep_result",
     "Watcher": "watcher",
+    "Without": "without_images",
     "conduct": "main_path",
     "fitted": "plan",
     "forecast": "plan",
@@ -39,6 +42,7 @@ _HOMES = {
     "study": "main_path",
     "study_path": "folder",
     "sweep": "sweeping",
+    "verdicts_without": "without_images",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from convscope.training.fitting import check_crop as check_crop
     from convscope.training.image_format import ImageFormat as ImageFormat
     from convscope.training.job import train_job as train_job
+    from convscope.training.left_out_images import LeftOut as LeftOut
+    from convscope.training.left_out_images import data_without as data_without
+    from convscope.training.left_out_images import without_images as without_images
     from convscope.training.locks import Busy as Busy
     from convscope.training.locks import has_locks as has_locks
     from convscope.training.locks import held as held
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from convscope.training.named_runs import runs_named as runs_named
     from convscope.training.optimisers import optimiser as optimiser
     from convscope.training.resident_data import dataset_of as dataset_of
+    from convscope.training.resident_data import others_resident as others_resident
     from convscope.training.resident_data import resident as resident
     from convscope.training.run_folder import RunFolder as RunFolder
     from convscope.training.run_folder import list_runs as list_runs
@@ -77,6 +81,7 @@ _HOMES = {
     "Busy": "locks",
     "DTYPES": "tensors",
     "ImageFormat": "image_format",
+    "LeftOut": "left_out_images",
     "NamedRuns": "named_runs",
     "Row": "state",
     "Run": "runs",
@@ -92,6 +97,7 @@ _HOMES = {
     "check_crop": "fitting",
     "check_device": "checks",
     "data_of": "trained",
+    "data_without": "left_out_images",
     "dataset_of": "resident_data",
     "check_recipe_of": "trained",
     "derived_seed": "tensors",
@@ -115,6 +121,7 @@ _HOMES = {
     "note_missing": "evidence",
     "note_unreadable": "evidence",
     "optimiser": "optimisers",
+    "others_resident": "resident_data",
     "own_settings": "caller",
     "place": "loop",
     "predict": "evaluation",
@@ -137,6 +144,7 @@ _HOMES = {
     "train_job": "job",
     "trained_on": "tensors",
     "validation_history": "trained",
+    "without_images": "left_out_images",
     "why_no_kernels": "acceleration",
     "write_tensors": "tensor_files",
 }

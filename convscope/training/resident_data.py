@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from convscope.data import Dataset, Options, load
 from convscope.errors import UserError, one_line
 from convscope.recipe import Recipe
@@ -47,3 +50,15 @@ def resident(recipe: Recipe, data: Dataset | None = None) -> Tensors:
             _resident.pop(next(iter(_resident)))
         _resident[key] = to_device(data, recipe)
     return _resident[key]
+
+
+@contextlib.contextmanager
+def others_resident() -> Iterator[None]:
+    """Inside, what this process has on its device is not seen, and what comes there is dropped."""
+    known = dict(_resident)
+    _resident.clear()
+    try:
+        yield
+    finally:
+        _resident.clear()
+        _resident.update(known)

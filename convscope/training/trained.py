@@ -20,7 +20,14 @@ from convscope.training.caller import own_settings
 from convscope.training.checks import check_logits, is_ours, name_of
 from convscope.training.extra_state import state_dict_from
 from convscope.training.image_format import ImageFormat, image_format_of
-from convscope.training.metrics import unpacked
+from convscope.training.left_out_images import (
+    HeldOut,
+    PartialRun,
+    is_whole,
+    kept,
+    number_left_out,
+)
+from convscope.training.metrics import metrics_by_image, unpacked
 from convscope.training.resident_data import dataset_of
 from convscope.training.run_folder import (
     BEST,
@@ -39,6 +46,7 @@ from convscope.training.tensor_files import read_tensor, read_tensors
 from convscope.training.tensors import pixel_statistics, trained_on
 
 When = Literal["best", "last"]
+HELD_OUT: tuple[HeldOut, ...] = ("val", "test")
 WEIGHTS: dict[When, str] = {"best": BEST, "last": CHECKPOINT}
 
 
@@ -88,10 +96,41 @@ def check_recipe_of(run: Run, asked: Recipe | None) -> None:
 
 def read_finished(path: Path) -> Run | None:
     """The run in this folder, a failed one too; None where none has ended. Raises as `read_run`."""
-    return read_run(path) if is_finished(path) else None
+    if not is_finished(path):
+        return None
+    run = read_run(path)
+    return run if is_whole() or not run.rows else partial_run(run)
 
 
-def image_losses(run: Run, split: Literal["val", "test"], when: When = "best") -> Tensor | None:
+def partial_run(run: Run) -> Run:
+    """The run with the figures of the images that are not left out (`without_images`).
+
+    Rows of other epochs than the best and the last have the figures of all test images: those of
+    each image are not recorded. Raises as `image_losses`.
+    """
+    rows = {row["epoch"]: dict(row) for row in run.rows}
+    if (history := validation_history(run)) is not None:
+        for row, losses in zip(rows.values(), history, strict=True):
+            row["val_loss"] = float(losses.double().mean())
+    for when in WEIGHTS:
+        row = getattr(run, when)
+        for split in HELD_OUT:
+            losses = image_losses(run, split, when)
+            right = None
+            if losses is not None:
+                right = right_answers(run, len(losses), split, when)
+            if losses is None or right is None:
+                continue
+            told = metrics_by_image(losses, right)
+            rows[row["epoch"]] |= {
+                f"{split}_loss": told.loss,
+                f"{split}_accuracy": told.accuracy,
+                f"{split}_loss_sd": told.loss_sd,
+            }
+    return PartialRun(**{**vars(run), "rows": tuple(rows.values())}, best_epoch=run.best["epoch"])
+
+
+def image_losses(run: Run, split: HeldOut, when: When = "best") -> Tensor | None:
     """The cross-entropy in nats of each image of a split: N values, float32.
 
     They were recorded as float16: each is within 2^-11 (5e-4) of itself, or within 3e-8 where it is
@@ -109,16 +148,17 @@ def image_losses(run: Run, split: Literal["val", "test"], when: When = "best") -
         return None
     if run.status == "finished" and not torch.isfinite(found).all():
         raise UserError(f"run {one_line(run.path)}: {WEIGHTS[when]}: its losses hold NaN")
-    return found.float()
+    return kept(found.float(), split)
 
 
 def right_answers(
-    run: Run, data: Dataset | int, split: Literal["val", "test"] = "test", when: When = "best"
+    run: Run, data: Dataset | int, split: HeldOut = "test", when: When = "best"
 ) -> Tensor | None:
     """Which images of a split a run's weights get right: N booleans.
 
     run: a finished run.
-    data: what it was trained and evaluated on, or the number of images of the split.
+    data: what it was trained and evaluated on, or the number of images of the split that are not
+        left out.
     split: "val" or "test".
     when: after the best epoch or after the last one.
 
@@ -128,8 +168,9 @@ def right_answers(
     found = recorded(run, f"{RIGHT}.{split}", when)
     if found is None:
         return None
+    images = data if isinstance(data, int) else len(getattr(data, split))
     try:
-        return unpacked(found, data if isinstance(data, int) else len(getattr(data, split)))
+        return kept(unpacked(found, images + number_left_out(split)), split)
     except ValueError as error:
         raise UserError(f"run {one_line(run.path)}: {error}") from None
 
@@ -162,7 +203,7 @@ def validation_history(run: Run) -> Tensor | None:
             f"run {one_line(run.path)}: {VAL_LOSSES}: {len(values):,} values that are no losses of "
             f"{len(run.rows):,} epochs"
         )
-    return torch.from_numpy(values.reshape(len(run.rows), -1))
+    return kept(torch.from_numpy(values.reshape(len(run.rows), -1)), "val")
 
 
 def format_of(run: Run, data: Dataset | None = None) -> ImageFormat:
