@@ -204,6 +204,13 @@ def kept() -> Iterator[None]:
 
 
 @pytest.fixture
+def small_nonlinearity(monkeypatch: pytest.MonkeyPatch) -> None:
+    import made
+
+    made.small_nonlinearity(monkeypatch)
+
+
+@pytest.fixture
 def few_draws() -> Iterator[None]:
     with studying.few_draws():
         yield
