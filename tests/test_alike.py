@@ -127,3 +127,8 @@ def test_the_result_is_kept_as_json_and_the_command_tells_it(
 def test_what_is_known_of_cifar10_is_said(session_cache: Path) -> None:
     loaded = data.load("cifar10", verify=False)
     assert "3.25 %" in loaded.notes[0] and "Barz and Denzler 2020, ciFAIR" in str(loaded)
+
+
+def test_many_are_not_called_copies_without_a_doubt() -> None:
+    few, many = (NearDuplicates("test", ("train",), 100, False, n, ()) for n in (10, 11))
+    assert "by nature" not in str(few) and "by nature, as digits do" in str(many)

@@ -12,6 +12,7 @@ from typing import Any
 import altair
 import jsonschema
 import pytest
+from browsing import Opened, chromium, pages
 
 from convscope import studies
 from convscope.chapters import CHAPTERS
@@ -269,36 +270,13 @@ def test_measures_in_headings_are_explained(whole: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def _shown(whole: Path) -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = (
-        shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-    )
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=path, args=flags)
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.set_default_timeout(120_000)  # a busy machine draws forty charts slowly
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on(
-            "console",
-            lambda message: errors.append(message.text) if message.type == "error" else None,
-        )
-        page.goto((whole / "report.html").as_uri())
-        page.wait_for_function(
-            "[...document.querySelectorAll('.chart')].every(c => c.dataset.drawn)", timeout=60_000
-        )
-        yield page, errors
-        browser.close()
+def opened(whole: Path) -> Iterator[Opened]:
+    with chromium() as browser, pages(browser) as show:
+        yield show(whole / "report.html")
 
 
-def test_every_chart_is_drawn_in_a_real_browser(_shown: Any, whole: Path) -> None:
-    page, errors = _shown
+def test_every_chart_is_drawn_in_a_real_browser(opened: Opened, whole: Path) -> None:
+    page = opened.page
     drawn = page.eval_on_selector_all(
         ".chart", "all => all.map(c => [c.dataset.drawn, c.querySelectorAll('svg path').length])"
     )
@@ -306,7 +284,7 @@ def test_every_chart_is_drawn_in_a_real_browser(_shown: Any, whole: Path) -> Non
     assert (
         len(drawn) == count
         and all(state == "yes" and marks > 3 for state, marks in drawn)
-        and not errors
+        and not opened.errors
     )
     pictures = page.eval_on_selector_all("main figure img", "all => all.map(i => i.naturalWidth)")
     assert pictures and all(width > 0 for width in pictures)

@@ -302,6 +302,7 @@ def test_data_commands(cli: Cli, cifar_slice: Path, class_folder: Path) -> None:
     assert set(json.loads(cli("data", "list", "--json").out)) == {
         "cifar10",
         "fashion-mnist",
+        "mnist",
         "shapes",
     }
     assert "CIFAR-10" in cli("data", "list").out

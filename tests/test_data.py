@@ -128,6 +128,19 @@ def test_fashion_mnist_has_the_known_pixels() -> None:
     assert "MIT" in fashion.licence
 
 
+def test_mnist_has_the_known_pixels() -> None:
+    try:
+        digits = data.load("mnist", val=0)
+    except data.DataUnavailable as error:
+        pytest.skip(str(error))
+    assert (digits.in_shape, digits.classes) == ((1, 28, 28), tuple("0123456789"))
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert torch.bincount(digits.train.labels).tolist() == counts and len(digits.test) == 10_000
+    assert digits.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    told = data.info(digits)  # the two figures that everyone normalises with
+    assert (told.mean[0], told.std[0]) == pytest.approx((0.1307, 0.3081), abs=5e-5)
+
+
 # --- names, arguments, cache
 
 
@@ -273,4 +286,4 @@ def test_text_names_source_and_licence(shapes_cache: Path) -> None:
         and "180 training, 20 validation and 50 test images of 32×32×3" in text
         and "Licence" in text
     )
-    assert set(data.names()) == {"cifar10", "fashion-mnist", "shapes"}
+    assert set(data.names()) == {"cifar10", "fashion-mnist", "mnist", "shapes"}

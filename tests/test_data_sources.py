@@ -19,7 +19,7 @@ import pytest
 from convscope import data
 from convscope.data import cifar10
 from convscope.data.downloads import SourceFailed, download, members, npm_pack, reason_of
-from convscope.data.fashion_mnist import read_idx
+from convscope.data.idx import read_idx
 from convscope.data.known import KNOWN, get
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import browsing
 import pytest
-from browsing import Opened, unfold
+from browsing import LONGEST_MS, Opened, unfold
 from markupsafe import escape
 
 from convscope.recipe import ConvNet, Custom, SoftmaxRegression, label_of, short_label_of
@@ -268,6 +268,7 @@ def test_axe_finds_no_violation(
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
     )
+    context.set_default_timeout(LONGEST_MS)
     page = context.new_page()
     page.goto(study_of().as_uri())
     page.wait_for_function("document.documentElement.dataset.drawn === 'yes'")

@@ -12,8 +12,8 @@ from convscope.errors import UserError, one_line
 Data = Annotated[
     str | None,
     typer.Argument(
-        help="cifar10, fashion-mnist, shapes, or own images: a folder, a table (.csv, .tsv, "
-        ".parquet), an archive (.zip, .tar.gz), hf:OWNER/NAME or an .npz file.",
+        help="cifar10, mnist, fashion-mnist, shapes, or own images: a folder, a table (.csv, "
+        ".tsv, .parquet), an archive (.zip, .tar.gz), hf:OWNER/NAME or an .npz file.",
         show_default="cifar10",
     ),
 ]

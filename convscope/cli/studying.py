@@ -169,9 +169,9 @@ def study(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="A study's TOML file, or data: cifar10, fashion-mnist, shapes, or own images: a "
-            "folder, a table (.csv, .tsv, .parquet), an archive (.zip, .tar.gz), hf:OWNER/NAME "
-            "or an .npz file.",
+            help="A study's TOML file, or data: cifar10, mnist, fashion-mnist, shapes, or own "
+            "images: a folder, a table (.csv, .tsv, .parquet), an archive (.zip, .tar.gz), "
+            "hf:OWNER/NAME or an .npz file.",
             show_default="cifar10",
         ),
     ] = None,

