@@ -72,7 +72,7 @@ def _nothing_remembered(
         yield
 
 
-def _shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+def _shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A file or folder that one process of the test session makes, and that all of them use."""
     base = factory.getbasetemp()
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -201,6 +201,13 @@ def tiny_preset() -> Iterator[None]:
 def kept() -> Iterator[None]:
     with studying.kept():
         yield
+
+
+@pytest.fixture
+def small_nonlinearity(monkeypatch: pytest.MonkeyPatch) -> None:
+    import made
+
+    made.small_nonlinearity(monkeypatch)
 
 
 @pytest.fixture
@@ -339,6 +346,27 @@ def show(browser: Any) -> Iterator[Callable[[Path], Any]]:
 
     with browsing.pages(browser) as show:
         yield show
+
+
+@pytest.fixture(scope="session")
+def explored(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """The made-up runs of `explored_page`; their folders stay empty."""
+    import exploring
+
+    return exploring.networks(tmp_path_factory.mktemp("explored"))
+
+
+@pytest.fixture(scope="session")
+def explored_page(explored: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import exploring
+
+    return _shared(tmp_path_factory, "explored.html", lambda path: exploring.write(path, explored))
+
+
+@pytest.fixture
+def opened(explored_page: Path, show: Callable[[Path], Any]) -> Any:
+    """The explorer and the playground in a real browser, as they are at first."""
+    return show(explored_page)
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,7 @@ def drive(
         try:
             step = chapter.send(answer)
         except StopIteration as end:
+            check_lengths(end.value)
             return check(end.value), asked
     raise AssertionError("the chapter never ends")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 
 from convscope.chapters import nonlinearity
@@ -16,6 +18,7 @@ from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.training.runs import Run
 
+SMALL = ConvNet(3, 2, hidden=(6,))  # what `small_nonlinearity` takes nonlinear parts out of
 measure = nonlinearity.measured_parts
 _measured: dict[tuple[object, ...], list[Part]] = {}
 
@@ -34,6 +37,15 @@ def images(
 
     names = tuple(map(str, range(classes)))
     return Dataset(name, split(90), split(100), split(test), names, "0" * 64, "made", "none", ())
+
+
+def grey_file(path: Path, width: int, **more: Any) -> Path:
+    """90 training and 60 test images of noise in three classes, 8 pixels high; `more` arrays."""
+    draw = np.random.default_rng(0)
+    x, labels = draw.integers(0, 256, (150, 8, width, 1), dtype=np.uint8), np.arange(150) % 3
+    split = {"x_train": x[:90], "y_train": labels[:90], "x_test": x[90:], "y_test": labels[90:]}
+    np.savez(path, **split, **more)
+    return path
 
 
 def context(chapter: str, dataset: Dataset, seeds: int = 3, **more: Any) -> Context:
@@ -57,6 +69,14 @@ def run(
     size = size_of(recipe.model, shape, 10)
     counts = {"filters": size.filters, "parameters": size.parameters, "flops": size.flops}
     return Run(Path("/nowhere") / recipe.id, recipe, (row,), status, counts, 1.0)
+
+
+def small_nonlinearity(patch: pytest.MonkeyPatch) -> None:
+    """The nonlinearity chapter with `SMALL`, one epoch, two rates, one network twice as wide."""
+    preset = nonlinearity.Preset(1, (2e-3, 4e-3), (2,), SMALL, False)
+    patch.setitem(nonlinearity.PRESETS, "quick", preset)
+    patch.setattr("convscope.chapters.nonlinearity.analysis.measured_parts", measured_parts)
+    patch.setattr("convscope.planning.epochs.MOST_EPOCHS", 1)
 
 
 def measured_parts(model: ConvNet, dataset: Dataset) -> list[Part]:

@@ -25,21 +25,6 @@ PARTS = ("explorer", "explorer_plot", "explorer_runs", "playground", "playground
 MOST_BYTES = 60_000
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    return exploring.networks(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module")
-def page_file(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exploring.write(tmp_path_factory.mktemp("page") / "page.html", runs)
-
-
-@pytest.fixture
-def opened(page_file: Path, show: Callable[[Path], Opened]) -> Opened:
-    return show(page_file)
-
-
 def words(page: Any, place: str = "#ex-chart") -> dict[str, str]:
     """What each point of a chart says, by the network's name."""
     said = page.locator(f"{place} .ex-mark").evaluate_all(
@@ -57,7 +42,7 @@ def choose(page: Any, **chosen: str) -> None:
         page.locator(f"#ex-{name}").select_option(value)
 
 
-def test_the_chart_shows_what_its_controls_say(opened: Opened, runs: list[Run]) -> None:
+def test_the_chart_shows_what_its_controls_say(opened: Opened, explored: list[Run]) -> None:
     page = opened.page
     model = ConvNet(8, 2)
     name, size = exploring.name_in(page, model), size_of(model, (3, 8, 8), 2)
@@ -81,13 +66,13 @@ def test_the_chart_shows_what_its_controls_say(opened: Opened, runs: list[Run]) 
     for y in ("test_loss", "val_loss", "train_loss", "test_accuracy"):
         for when, row in (("best", 1), ("last", 2)):
             choose(page, y=y, when=when)
-            value = mean(runs, model, row, y)
+            value = mean(explored, model, row, y)
             shown = f"{100 * value:.1f} %" if y == "test_accuracy" else f"{value:.3f}"
             assert words(page)[name].endswith(f" {shown}"), (y, when)
     assert opened.errors == [] and len(opened.requests) == 1
 
 
-def test_epochs_are_stepped_through(opened: Opened, runs: list[Run]) -> None:
+def test_epochs_are_stepped_through(opened: Opened, explored: list[Run]) -> None:
     page = opened.page
     choose(page, y="val_loss")
     for _ in range(2):
@@ -96,13 +81,13 @@ def test_epochs_are_stepped_through(opened: Opened, runs: list[Run]) -> None:
     assert page.locator("#ex-when").input_value() == "epoch"
     for model in (ConvNet(4, 1), ConvNet(16, 2)):
         assert words(page)[exploring.name_in(page, model)].endswith(
-            f" {mean(runs, model, 0, 'val_loss'):.3f}"
+            f" {mean(explored, model, 0, 'val_loss'):.3f}"
         )
     assert "at epoch 1" in page.locator("#ex-values caption").inner_text()
     page.locator("#ex-epoch").press("ArrowRight")
     model = ConvNet(4, 1)
     assert words(page)[exploring.name_in(page, model)].endswith(
-        f" {mean(runs, model, 1, 'val_loss'):.3f}"
+        f" {mean(explored, model, 1, 'val_loss'):.3f}"
     )
     assert page.locator("#ex-overlay .ex-rule").count() == 1
 
@@ -154,9 +139,8 @@ def test_one_network_has_one_colour_everywhere(opened: Opened) -> None:
     assert len(set(others)) == len(others) >= 3
 
 
-def test_one_network_is_shown_whole(
-    runs: list[Run], tmp_path: Path, show: Callable[[Path], Opened]
-) -> None:
+def test_one_network_is_shown_whole(tmp_path: Path, show: Callable[[Path], Opened]) -> None:
+    runs = exploring.networks(tmp_path)
     data = reporting.made_data(("ant", "bee"), "plain")
     members = [run for run in runs if run.recipe.model == ConvNet(8, 2)]
     exploring.answer(members[0], [True, True] * 4)  # the labels alternate
@@ -184,8 +168,9 @@ def test_one_network_is_shown_whole(
 
 
 def test_texts_from_outside_stay_texts_and_nothing_is_sent(
-    runs: list[Run], tmp_path: Path, show: Callable[[Path], Opened]
+    tmp_path: Path, show: Callable[[Path], Opened]
 ) -> None:
+    runs = exploring.networks(tmp_path)
     nasty = "</script><img src=x onerror=alert(1)>{{ 7 * 7 }}<!--"
     data = reporting.made_data((nasty, "b"), nasty)
     exploring.answer(runs[0], [True] * 8)

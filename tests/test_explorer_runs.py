@@ -16,19 +16,9 @@ from convscope.training import Run
 MOST_SECONDS = 3.0
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    return exploring.networks(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module")
-def page_file(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exploring.write(tmp_path_factory.mktemp("page") / "page.html", runs)
-
-
 @pytest.fixture
-def opened(page_file: Path, show: Callable[[Path], Opened]) -> Opened:
-    opened = show(page_file)
+def opened(opened: Opened) -> Opened:
+    """With no network chosen."""
     opened.page.locator("#ex-none").click()
     return opened
 
@@ -46,14 +36,14 @@ def pick(page: Any, *runs: Run) -> None:
         page.get_by_label(f"Compare run {run.id}").check()
 
 
-def test_the_filter_takes_words_and_comparisons(opened: Opened, runs: list[Run]) -> None:
+def test_the_filter_takes_words_and_comparisons(opened: Opened, explored: list[Run]) -> None:
     page = opened.page
-    models = {run.id: run for run in runs}
+    models = {run.id: run for run in explored}
 
     def matching(text: str) -> set[str]:
         page.locator("#ex-filter").fill(text)
         found = shown(page)
-        assert page.locator("#ex-counted").text_content() == f"{len(found)} of {len(runs)} runs"
+        assert page.locator("#ex-counted").text_content() == f"{len(found)} of {len(explored)} runs"
         return set(found)
 
     def where(condition: Callable[[Run], bool]) -> set[str]:
@@ -61,23 +51,26 @@ def test_the_filter_takes_words_and_comparisons(opened: Opened, runs: list[Run])
 
     assert matching("") == set(models)
     assert matching("WIDTH 16") == where(lambda run: label_of(run.recipe.model)[:8] == "width 16")
-    border = sorted(run.size["parameters"] for run in runs)[5]
+    border = sorted(run.size["parameters"] for run in explored)[5]
     assert matching(f"parameters<={border}") == where(lambda r: r.size["parameters"] <= border)
     assert matching(f"parameters>{border:,}") == where(lambda r: r.size["parameters"] > border)
     assert matching("test-accuracy>=60%") == where(lambda r: r.best["test_accuracy"] >= 0.6)
-    assert 0 < len(matching("test-accuracy>=60%")) < len(runs)
+    assert 0 < len(matching("test-accuracy>=60%")) < len(explored)
     assert matching("seed=1 val-loss<1") == where(
         lambda r: r.recipe.seed == 1 and r.best["val_loss"] < 1
     )
     assert matching("no-such-thing") == set() and matching("no-such<3") == set()
-    assert matching(runs[3].id) == {runs[3].id}
+    assert matching(explored[3].id) == {explored[3].id}
     assert matching('"depth 1"') == where(lambda run: "depth 1" in label_of(run.recipe.model))
 
 
-def test_only_what_differs_between_picked_runs_is_shown(opened: Opened, runs: list[Run]) -> None:
+def test_only_what_differs_between_picked_runs_is_shown(
+    opened: Opened, explored: list[Run]
+) -> None:
     page = opened.page
     assert "two runs or more" in page.locator("#ex-differences").inner_text()
-    one, other = runs[0], runs[9]  # width 4, depth 1 and width 8, depth 2: another lr and seed
+    # width 4, depth 1 and width 8, depth 2: another learning rate and seed
+    one, other = explored[0], explored[9]
     pick(page, one, other)
     table = page.locator("#ex-differences-table")
     rows = {
@@ -105,40 +98,42 @@ def test_only_what_differs_between_picked_runs_is_shown(opened: Opened, runs: li
     assert set(shown(page)) == {one.id, other.id}
     page.locator("#ex-only").uncheck()
     page.locator("#ex-none").click()
-    assert len(shown(page)) == len(runs) and table.count() == 0
+    assert len(shown(page)) == len(explored) and table.count() == 0
 
 
-def test_picked_runs_lie_over_each_other(opened: Opened, runs: list[Run]) -> None:
+def test_picked_runs_lie_over_each_other(opened: Opened, explored: list[Run]) -> None:
     page = opened.page
     lines = page.locator("#ex-overlay polyline")
     assert lines.count() == 0
-    pick(page, runs[0])
+    pick(page, explored[0])
     assert lines.count() == 1  # one seed: its validation loss
-    pick(page, runs[1], runs[4])
+    pick(page, explored[1], explored[4])
     assert lines.count() == 4  # two seeds and their mean, and another network
     page.locator("#ex-split-train").check()
     assert lines.count() == 8
     rows = page.locator("#ex-values tbody tr")
     assert rows.count() == 2
-    mean = sum(run.best["val_loss"] for run in runs[:2]) / 2
+    mean = sum(run.best["val_loss"] for run in explored[:2]) / 2
     assert f"{mean:.3f}" in rows.first.inner_text()
     page.locator("#ex-legend button").first.click()  # takes the network's runs out
-    assert lines.count() == 2 and not page.get_by_label(f"Compare run {runs[0].id}").is_checked()
+    assert (
+        lines.count() == 2 and not page.get_by_label(f"Compare run {explored[0].id}").is_checked()
+    )
 
 
-def test_sorting_keeps_the_boxes_with_their_runs(opened: Opened, runs: list[Run]) -> None:
+def test_sorting_keeps_the_boxes_with_their_runs(opened: Opened, explored: list[Run]) -> None:
     page = opened.page
-    pick(page, runs[2])
+    pick(page, explored[2])
     page.locator("#table-runs thead button", has_text="parameters").click()
-    assert page.get_by_label(f"Compare run {runs[2].id}").is_checked()
+    assert page.get_by_label(f"Compare run {explored[2].id}").is_checked()
     row = page.locator("#table-runs tbody tr", has=page.locator("input:checked"))
-    assert row.locator("th, td").first.get_attribute("data-value") == runs[2].id
+    assert row.locator("th, td").first.get_attribute("data-value") == explored[2].id
 
 
-def test_it_is_used_on_a_telephone(opened: Opened, runs: list[Run]) -> None:
+def test_it_is_used_on_a_telephone(opened: Opened, explored: list[Run]) -> None:
     page = opened.page
     page.set_viewport_size({"width": 390, "height": 800})
-    pick(page, runs[0], runs[9])
+    pick(page, explored[0], explored[9])
     page.locator("#ex-filter").fill("width")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     place = page.locator("#ex-differences")

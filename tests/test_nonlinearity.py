@@ -5,8 +5,8 @@ Its sentences hold with whatever runs it is sent.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import made
 import numpy as np
 import pytest
 import torch
-from driving import Sent
+from made import SMALL
 
 from convscope import data
 from convscope.chapters import nonlinearity
@@ -39,29 +39,12 @@ from convscope.recipe.networks import ConvNet, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
 from convscope.training.main_path import train
-from convscope.training.runs import Run
 
-SMALL = ConvNet(3, 2, hidden=(6,))
+pytestmark = pytest.mark.usefixtures("small_nonlinearity")
+
 NORMED = ConvNet(4, 2, 2, norm="batch", skip=True)
 
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        nonlinearity.PRESETS, "quick", nonlinearity.Preset(1, (2e-3, 4e-3), (2,), SMALL, False)
-    )
-    monkeypatch.setattr(
-        "convscope.chapters.nonlinearity.analysis.measured_parts", made.measured_parts
-    )
-    monkeypatch.setattr("convscope.planning.epochs.MOST_EPOCHS", 1)
-
-
-def drive(
-    context: Context, made: Callable[[Recipe], Run], change: Sent = list
-) -> tuple[Finding, list[list[str]]]:
-    finding, asked = driving.drive(nonlinearity, context, made, change)
-    driving.check_lengths(finding)
-    return finding, asked
+drive = functools.partial(driving.drive, nonlinearity)
 
 
 # --- layers, and what is replaced by what
@@ -259,23 +242,9 @@ def test_a_factorial_on_shapes(
     assert any(text.startswith("Bound.") for text in finding.paragraphs)
 
 
-@pytest.fixture
-def grey(tmp_path: Path) -> Path:
-    draw = np.random.default_rng(0)
-    x, labels = draw.integers(0, 256, (150, 8, 7, 1), dtype=np.uint8), np.arange(150) % 3
+def test_grey_images_of_three_classes(tmp_path: Path) -> None:
     names = np.array(["a\x1b[31mb", "c" * 300, "ü\n"])
-    np.savez(
-        tmp_path / "grey.npz",
-        x_train=x[:90],
-        y_train=labels[:90],
-        x_test=x[90:],
-        y_test=labels[90:],
-        classes=names,
-    )
-    return tmp_path / "grey.npz"
-
-
-def test_grey_images_of_three_classes(grey: Path, tmp_path: Path) -> None:
+    grey = made.grey_file(tmp_path / "grey.npz", 7, classes=names)
     context = replace(context_of(grey), seeds=(0,))
     finding, _ = drive(context, lambda recipe: train(recipe, tmp_path / "runs", data=context.data))
     assert all(found["rank"] <= 3 for found in finding.numbers["collapses"].values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import made
 import numpy as np
 import pytest
 from driving import Sent
+from made import SMALL
 
 from convscope import studies
 from convscope.chapters import nonlinearity
@@ -20,31 +22,15 @@ from convscope.planning.context import BudgetFit, Context
 from convscope.planning.requests import Answer, Give, Wait
 from convscope.recipe.networks import ConvNet, Model
 from convscope.recipe.recipe import Recipe
-from convscope.report.findings import BestResult, CapacityResult, Finding
+from convscope.report.findings import BestResult, CapacityResult
 from convscope.training.runs import Run
 
-pytestmark = pytest.mark.usefixtures("few_draws")  # how sure words are is not tested here
+# how sure words are is not tested here
+pytestmark = pytest.mark.usefixtures("few_draws", "small_nonlinearity")
 
-SMALL, SHAPE = ConvNet(3, 2, hidden=(6,)), (3, 8, 8)
+SHAPE = (3, 8, 8)
 
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        nonlinearity.PRESETS, "quick", nonlinearity.Preset(1, (2e-3, 4e-3), (2,), SMALL, False)
-    )
-    monkeypatch.setattr(
-        "convscope.chapters.nonlinearity.analysis.measured_parts", made.measured_parts
-    )
-    monkeypatch.setattr("convscope.planning.epochs.MOST_EPOCHS", 1)
-
-
-def drive(
-    context: Context, made: Callable[[Recipe], Run], change: Sent = list
-) -> tuple[Finding, list[list[str]]]:
-    finding, asked = driving.drive(nonlinearity, context, made, change)
-    driving.check_lengths(finding)
-    return finding, asked
+drive = functools.partial(driving.drive, nonlinearity)
 
 
 def made_context(seeds: int = 3, **more: Any) -> Context:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import driving
 import made
-import numpy as np
 import pytest
 from driving import Sent
 
@@ -30,6 +30,8 @@ pytestmark = pytest.mark.usefixtures("few_draws")  # how sure words are is not t
 
 ORDERS: tuple[Any, ...] = ("reversed", "random", "channel-last")
 
+drive = functools.partial(driving.drive, ordering)
+
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,14 +46,6 @@ def context_of(path: Path, **more: Any) -> Context:
     loaded = data.load(str(path))
     base = Recipe(data=str(path), data_hash=loaded.hash, batch=8)
     return Context(loaded, "quick", (0, 1), base, ("ordering",), **more)
-
-
-def drive(
-    context: Context, made: Callable[[Recipe], Run], change: Sent = list
-) -> tuple[Finding, list[list[str]]]:
-    finding, asked = driving.drive(ordering, context, made, change)
-    driving.check_lengths(finding)
-    return finding, asked
 
 
 # --- the chapter, trained
@@ -116,8 +110,8 @@ def rendered(context: Context, root: Path, asked: list[list[str]]) -> Finding:
     return driving.rendered("ordering", context, root, asked)
 
 
-def test_grey_images_of_three_classes(grey: Path, tmp_path: Path) -> None:
-    context = context_of(grey, fit=BudgetFit(seeds=1))
+def test_grey_images_of_three_classes(tmp_path: Path) -> None:
+    context = context_of(made.grey_file(tmp_path / "grey.npz", 8), fit=BudgetFit(seeds=1))
     finding, _ = drive(
         replace(context, seeds=(0,)), lambda recipe: train(recipe, tmp_path, data=context.data)
     )
@@ -127,20 +121,6 @@ def test_grey_images_of_three_classes(grey: Path, tmp_path: Path) -> None:
         and "With one seed per arm the intervals leave out" in finding.sentence
     )
     assert {finding.numbers["orders"][kind]["verdict"] for kind in ORDERS} == {"cannot tell"}
-
-
-@pytest.fixture
-def grey(tmp_path: Path) -> Path:
-    draw = np.random.default_rng(0)
-    x, labels = draw.integers(0, 256, (150, 8, 8, 1), dtype=np.uint8), np.arange(150) % 3
-    np.savez(
-        tmp_path / "grey.npz",
-        x_train=x[:90],
-        y_train=labels[:90],
-        x_test=x[90:],
-        y_test=labels[90:],
-    )
-    return tmp_path / "grey.npz"
 
 
 # --- the chapter, with runs that are made up

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,6 @@ from convscope.training import Run
 SHAPE, CLASSES = (3, 8, 8), 2
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    return exploring.networks(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module")
-def page_file(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exploring.write(tmp_path_factory.mktemp("page") / "page.html", runs)
-
-
-@pytest.fixture
-def opened(page_file: Path, show: Callable[[Path], Opened]) -> Opened:
-    return show(page_file)
-
-
 def sums(page: Any) -> dict[str, str]:
     pairs = page.locator("#pg-sums div").evaluate_all(
         "(all) => all.map((one) => [one.querySelector('dt').textContent,"
@@ -43,8 +27,8 @@ def sums(page: Any) -> dict[str, str]:
     return dict(pairs)
 
 
-def test_it_begins_with_a_network_of_the_study(opened: Opened, runs: list[Run]) -> None:
-    best = min(runs, key=lambda run: run.best["val_loss"])
+def test_it_begins_with_a_network_of_the_study(opened: Opened, explored: list[Run]) -> None:
+    best = min(explored, key=lambda run: run.best["val_loss"])
     size = size_of(best.recipe.model, SHAPE, CLASSES)
     assert sums(opened.page)["parameters"] == f"{size.parameters:,}"
     assert opened.page.locator("[name=width]").input_value() == "16"

@@ -49,7 +49,6 @@ def drive(
     context: Context, made: Callable[[Recipe], Run], change: Sent = list
 ) -> tuple[Finding, list[list[str]]]:
     finding, asked = driving.drive(receptive_field, context, made, change)
-    driving.check_lengths(finding)
     for row in finding.numbers.get("comparisons", []):
         assert row["low"] <= row["difference"] <= row["high"] and row["from"] != row["to"]
         assert row["factor"] != "field" or not row["confounded"]
@@ -135,16 +134,7 @@ def test_a_trained_chapter_with_list_there(
 
 @pytest.mark.usefixtures("_one_rate")
 def test_grey_images_of_three_classes_and_one_seed(tmp_path: Path) -> None:
-    draw = np.random.default_rng(0)
-    x, labels = draw.integers(0, 256, (150, 8, 7, 1), dtype=np.uint8), np.arange(150) % 3
-    np.savez(
-        tmp_path / "grey.npz",
-        x_train=x[:90],
-        y_train=labels[:90],
-        x_test=x[90:],
-        y_test=labels[90:],
-    )
-    context = replace(context_of(tmp_path / "grey.npz"), seeds=(0,))
+    context = replace(context_of(made.grey_file(tmp_path / "grey.npz", 7)), seeds=(0,))
     finding, _ = drive(context, lambda recipe: train(recipe, tmp_path / "runs", data=context.data))
     assert finding.verdict == "cannot tell"
     assert "With one seed per network the intervals leave out" in finding.sentence

@@ -9,27 +9,28 @@ import typer
 
 from convscope.errors import UserError, one_line
 
-Data = Annotated[
-    str | None,
-    typer.Argument(
-        help="cifar10, mnist, fashion-mnist, shapes, or own images: a folder, a table (.csv, "
-        ".tsv, .parquet), an archive (.zip, .tar.gz), hf:OWNER/NAME or an .npz file.",
-        show_default="cifar10",
-    ),
-]
-NamedData = Annotated[
-    str,
-    typer.Argument(
-        help="A known name, or own images: a folder, a table (.csv, .tsv, .parquet), an archive "
-        "(.zip, .tar.gz), hf:OWNER/NAME or an .npz file."
-    ),
-]
-Model = Annotated[
-    str,
-    typer.Argument(
-        help="A known name, with changes: course-2,width=16; or package.module:factory."
-    ),
-]
+# what options of several commands say that differ in another thing, as in their default
+OWN_IMAGES = (
+    "own images: a folder, a table (.csv, .tsv, .parquet), an archive (.zip, .tar.gz), "
+    "hf:OWNER/NAME or an .npz file."
+)
+DATA = f"cifar10, mnist, fashion-mnist, shapes, or {OWN_IMAGES}"
+MODEL = "A known name, with changes: course-2,width=16; or package.module:factory."
+RESIZE = (
+    "What becomes of images of a folder that are not square: crop keeps the centre, "
+    "squash changes the aspect ratio, pad adds black bars."
+)
+CLASSES = (
+    "folders: a class is a folder of the root or of a split; "
+    "nested: each folder that holds images is a class, as a/b."
+)
+WORKERS = "Processes that train."
+SILENCE = "End a run that reports nothing for so long, as 10m."
+SILENT = "50 times what an epoch takes, at least 15m"
+
+Data = Annotated[str | None, typer.Argument(help=DATA, show_default="cifar10")]
+NamedData = Annotated[str, typer.Argument(help=f"A known name, or {OWN_IMAGES}")]
+Model = Annotated[str, typer.Argument(help=MODEL)]
 Size = Annotated[
     int | None,
     typer.Option(
@@ -52,21 +53,14 @@ GroupBy = Annotated[
         show_default="a table's column of groups",
     ),
 ]
-Resize = Annotated[
-    str,
-    typer.Option(
-        help="What becomes of images of a folder that are not square: crop keeps the centre, "
-        "squash changes the aspect ratio, pad adds black bars."
-    ),
+Resize = Annotated[str, typer.Option(help=RESIZE)]
+Classes = Annotated[str, typer.Option(help=CLASSES)]
+# where a file or the environment may say it, too
+ResizeIfGiven = Annotated[str | None, typer.Option(help=RESIZE, show_default="crop")]
+ClassesIfGiven = Annotated[str | None, typer.Option(help=CLASSES, show_default="folders")]
+DeviceIfGiven = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default="auto")
 ]
-Classes = Annotated[
-    str,
-    typer.Option(
-        help="folders: a class is a folder of the root or of a split; "
-        "nested: each folder that holds images is a class, as a/b."
-    ),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Kernels = Annotated[
     str | None,
     typer.Option(help="library: use no compiled kernels.", show_default="measured"),

@@ -5,15 +5,23 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from convscope.errors import one_line
+
+if TYPE_CHECKING:
+    from convscope.training import Run
 
 
 def say(text: str) -> None:
     """A line on standard error."""
     print(text, file=sys.stderr, flush=True)
+
+
+def say_failed(runs: Iterable[Run]) -> None:
+    for run in runs:
+        say(f"failed: run {run.id}: {one_line(run.message)}")
 
 
 def show(value: object, as_json: bool, tree: Any) -> None:

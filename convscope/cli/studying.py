@@ -4,104 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convscope.cli.options import (
+    DATA,
+    SILENCE,
+    SILENT,
+    WORKERS,
+    ClassesIfGiven,
     Columns,
+    DeviceIfGiven,
     GroupBy,
     Json,
     Kernels,
+    ResizeIfGiven,
     Size,
     Track,
     Trust,
     restrict_kernels,
 )
-from convscope.cli.printing import say
+from convscope.cli.printing import say, say_failed
 from convscope.cli.refusals import refuse_folder
 from convscope.cli.sharing import train_shard
-from convscope.cli.study_options import asked_for
+from convscope.cli.study_options import PREFIX, asked_for
 from convscope.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from convscope.studies import Study
     from convscope.studies.study_request import StudyRequest
 
-Preset = Annotated[
-    str | None,
-    typer.Option(help="quick, standard or full.", show_default="quick", envvar="CONVSCOPE_PRESET"),
-]
-Chapters = Annotated[
-    str | None,
-    typer.Option(help="Chapters joined by commas; all without it.", envvar="CONVSCOPE_CHAPTERS"),
-]
-Seeds = Annotated[
-    int | None,
-    typer.Option(
-        help="Seeds for each network.",
-        show_default="2, 3 or 5 by preset",
-        envvar="CONVSCOPE_SEEDS",
-    ),
-]
-FirstSeed = Annotated[
-    int | None,
-    typer.Option(
-        help="The first of the seeds; another one repeats a study with new chance.",
-        show_default="0",
-        envvar="CONVSCOPE_FIRST_SEED",
-    ),
-]
-Out = Annotated[
-    str | None,
-    typer.Option(
-        help="The study's folder.", show_default="runs/DATA-PRESET", envvar="CONVSCOPE_OUT"
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(help="Processes that train.", show_default="measured", envvar="CONVSCOPE_WORKERS"),
-]
-Val = Annotated[
-    float | None,
-    typer.Option(
-        help="Share of the training images held out for validation.",
-        show_default="0.1",
-        envvar="CONVSCOPE_VAL",
-    ),
-]
-Budget = Annotated[
-    str | None,
-    typer.Option(
-        help="Make the preset fit into a time, as 90s, 10m or 1h30m.", envvar="CONVSCOPE_BUDGET"
-    ),
-]
-Sampler = Annotated[
-    str | None,
-    typer.Option(
-        help="How the search proposes networks: tpe, random or grid.",
-        show_default="tpe",
-        envvar="CONVSCOPE_SAMPLER",
-    ),
-]
-Trials = Annotated[
-    int | None,
-    typer.Option(help="Trials of the search.", show_default="by preset", envvar="CONVSCOPE_TRIALS"),
-]
-Silence = Annotated[
-    str | None,
-    typer.Option(
-        help="End a run that reports nothing for so long, as 10m.",
-        show_default="50 times what an epoch takes, at least 15m",
-        envvar="CONVSCOPE_SILENCE",
-    ),
-]
+
+def option(key: str, text: str, default: str | bool = True) -> Any:
+    """An option that CONVSCOPE_KEY can give, too.
+
+    key: the name of the variable behind CONVSCOPE_.
+    text: its help.
+    default: what holds without it, where that is not the parameter's own default.
+    """
+    return typer.Option(help=text, show_default=default, envvar=f"{PREFIX}{key}")
+
+
+FIRST = "The first of the seeds; another one repeats a study with new chance."
+HELD_OUT = "Share of the training images held out for validation."
+BUDGET = "Make the preset fit into a time, as 90s, 10m or 1h30m."
+SAMPLER = "How the search proposes networks: tpe, random or grid."
+
+Preset = Annotated[str | None, option("PRESET", "quick, standard or full.", "quick")]
+Chapters = Annotated[str | None, option("CHAPTERS", "Chapters joined by commas; all without it.")]
+Seeds = Annotated[int | None, option("SEEDS", "Seeds for each network.", "2, 3 or 5 by preset")]
+FirstSeed = Annotated[int | None, option("FIRST_SEED", FIRST, "0")]
+Out = Annotated[str | None, option("OUT", "The study's folder.", "runs/DATA-PRESET")]
+Workers = Annotated[int | None, option("WORKERS", WORKERS, "measured")]
+Val = Annotated[float | None, option("VAL", HELD_OUT, "0.1")]
+Budget = Annotated[str | None, option("BUDGET", BUDGET)]
+Sampler = Annotated[str | None, option("SAMPLER", SAMPLER, "tpe")]
+Trials = Annotated[int | None, option("TRIALS", "Trials of the search.", "by preset")]
+Minutes = Annotated[float | None, option("MINUTES", "Minutes of the search, at most.")]
+Silence = Annotated[str | None, option("SILENCE", SILENCE, SILENT)]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Show no progress, only what failed and what was found.")
-]
-Minutes = Annotated[
-    float | None,
-    typer.Option(help="Minutes of the search, at most.", envvar="CONVSCOPE_MINUTES"),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -122,27 +85,6 @@ PlanFile = Annotated[
 Shard = Annotated[
     str | None, typer.Option(help="Train a share of the plan's runs: 3/8 is the third of eight.")
 ]
-OwnDevice = Annotated[
-    str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default="auto")
-]
-OwnResize = Annotated[
-    str | None,
-    typer.Option(
-        help="What becomes of images of a folder that are not square: crop keeps the centre, "
-        "squash changes the aspect ratio, pad adds black bars.",
-        show_default="crop",
-    ),
-]
-OwnClasses = Annotated[
-    str | None,
-    typer.Option(
-        help="folders: a class is a folder of the root or of a split; "
-        "nested: each folder that holds images is a class, as a/b.",
-        show_default="folders",
-    ),
-]
-NOT_KEYS = ("kernels", "settings", "plan_only", "plan", "shard", "quiet", "as_json")
-
 Ram = Annotated[
     str | None,
     typer.Option(
@@ -163,32 +105,28 @@ Bits = Annotated[
         help="Bits of weights and feature maps on the device: 2, 4, 8, 16 or 32.", show_default="8"
     ),
 ]
+NOT_KEYS = ("kernels", "settings", "plan_only", "plan", "shard", "quiet", "as_json")
 
 
 def study(
     data: Annotated[
         str | None,
-        typer.Argument(
-            help="A study's TOML file, or data: cifar10, mnist, fashion-mnist, shapes, or own "
-            "images: a folder, a table (.csv, .tsv, .parquet), an archive (.zip, .tar.gz), "
-            "hf:OWNER/NAME or an .npz file.",
-            show_default="cifar10",
-        ),
+        typer.Argument(help=f"A study's TOML file, or data: {DATA}", show_default="cifar10"),
     ] = None,
     preset: Preset = None,
     chapters: Chapters = None,
     seeds: Seeds = None,
     first_seed: FirstSeed = None,
     out: Out = None,
-    device: OwnDevice = None,
+    device: DeviceIfGiven = None,
     workers: Workers = None,
     kernels: Kernels = None,
     val: Val = None,
     size: Size = None,
     columns: Columns = None,
     group_by: GroupBy = None,
-    resize: OwnResize = None,
-    classes: OwnClasses = None,
+    resize: ResizeIfGiven = None,
+    classes: ClassesIfGiven = None,
     budget: Budget = None,
     sampler: Sampler = None,
     trials: Trials = None,
@@ -242,8 +180,7 @@ def carry_out(
 
 def tell(result: Study, as_json: bool) -> None:
     """Print what came out; exit with 1 where a run failed."""
-    for run in result.failed:
-        say(f"failed: run {run.id}: {one_line(run.message)}")
+    say_failed(result.failed)
     if as_json:
         print((result.path / "results.json").read_text(encoding="utf-8"), end="")
     conclude(result, say if as_json else print)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from convscope.cli.options import Json, Track
-from convscope.cli.printing import say
+from convscope.cli.options import SILENCE, SILENT, WORKERS, DeviceIfGiven, Json, Track
+from convscope.cli.printing import say_failed
 from convscope.cli.refusals import folder_of, refuse, refuse_device, refuse_tracker
 from convscope.errors import UserError, one_line
 
@@ -18,18 +18,9 @@ Seeds = Annotated[
 Out = Annotated[
     str | None, typer.Option(help="The sweep's folder.", show_default="runs/NAME of the file")
 ]
-Workers = Annotated[int | None, typer.Option(help="Processes that train.", show_default="measured")]
+Workers = Annotated[int | None, typer.Option(help=WORKERS, show_default="measured")]
 Data = Annotated[str | None, typer.Option(help="Data, instead of what the file names.")]
-Silence = Annotated[
-    str | None,
-    typer.Option(
-        help="End a run that reports nothing for so long, as 10m.",
-        show_default="50 times what an epoch takes, at least 15m",
-    ),
-]
-Device = Annotated[
-    str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default="auto")
-]
+Silence = Annotated[str | None, typer.Option(help=SILENCE, show_default=SILENT)]
 
 
 def sweep(
@@ -39,7 +30,7 @@ def sweep(
     data: Data = None,
     seeds: Seeds = None,
     out: Out = None,
-    device: Device = None,
+    device: DeviceIfGiven = None,
     workers: Workers = None,
     track: Track = None,
     silence: Silence = None,
@@ -70,8 +61,7 @@ def sweep(
     keep_freed_memory()
     with progress.shown() as watcher:
         result = carry_out(asked, watcher)
-    for run in result.failed:
-        say(f"failed: run {run.id}: {one_line(run.message)}")
+    say_failed(result.failed)
     if as_json:
         print((result.path / "results.json").read_text(encoding="utf-8"), end="")
     else:

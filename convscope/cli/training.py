@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convscope.cli.finished import begun_as, finished_already
-from convscope.cli.options import Data, Json, Track, restrict_kernels
+from convscope.cli.options import MODEL, Data, Json, Track, restrict_kernels
 from convscope.cli.printing import print_epoch, say, show
 from convscope.cli.recipe_options import MEASURED, given_fields, with_recipe_options
 from convscope.cli.refusals import folder_of, refuse, refuse_tracker
@@ -33,12 +33,7 @@ def train(
         str | None,
         typer.Option(help=f"A recipe file (JSON), or a named one: {listed(NAMED, 'or')}."),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="A known name, with changes: course-2,width=16; or package.module:factory."
-        ),
-    ] = None,
+    model: Annotated[str | None, typer.Option(help=MODEL)] = None,
     out: Annotated[str, typer.Option(help="The run goes to OUT/ID.")] = "runs",
     track: Track = None,
     as_json: Json = False,

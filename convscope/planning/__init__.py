@@ -1,4 +1,4 @@
-"""What chapters share when they plan: context, requests, budgets, epochs, pilots, the search."""
+"""What chapters share to plan: context, requests, budgets, epochs, arms, pilots, the search."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from convscope import lazily
 
 if TYPE_CHECKING:
+    from convscope.planning.arms import arm_recipe as arm_recipe
+    from convscope.planning.arms import arm_seeds as arm_seeds
+    from convscope.planning.arms import trained_arms as trained_arms
     from convscope.planning.budgets import CHAPTER_OVERHEAD as CHAPTER_OVERHEAD
     from convscope.planning.budgets import OVERHEAD as OVERHEAD
     from convscope.planning.budgets import check_budget as check_budget
@@ -88,6 +91,8 @@ _HOMES = {
     "Step": "requests",
     "Tried": "tried",
     "Wait": "requests",
+    "arm_recipe": "arms",
+    "arm_seeds": "arms",
     "asked_of": "grids",
     "base_recipe": "epochs",
     "check_search": "search_request",
@@ -117,6 +122,7 @@ _HOMES = {
     "reference_recipe": "reference",
     "shallower": "epochs",
     "smallest_of_capacity": "epochs",
+    "trained_arms": "arms",
     "transferred": "pilots",
     "tuned_rates": "pilots",
     "widest": "device_limits",

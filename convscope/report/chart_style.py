@@ -46,6 +46,16 @@ def tooltip(fields: dict[str, tuple[str, str]]) -> list[alt.Tooltip]:
     ]
 
 
+def with_interval(field: str, form: str, title: str = "") -> dict[str, tuple[str, str]]:
+    """For `tooltip`: a figure with its 95 % interval, which is in the fields low and high."""
+    return {field: (title or field, form), "low": ("95 % from", form), "high": ("to", form)}
+
+
+def interval(base: alt.Chart, title: str) -> alt.Chart:
+    """An upright line from low to high at each point; title: of the axis."""
+    return base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
+
+
 STYLE = {
     "view": {"stroke": "#dddddd"},
     "axis": {

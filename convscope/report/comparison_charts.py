@@ -8,7 +8,19 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from convscope.report.chart_style import COLOURS, WIDTH, colour, finish, tooltip
+from convscope.report.chart_style import COLOURS, WIDTH, colour, finish, tooltip, with_interval
+
+
+def named_lines(field: str, rows: Sequence[dict[str, Any]]) -> alt.Y:
+    """A line for each row, in their order, with its name in `field`."""
+    names = [row[field] for row in rows]
+    return alt.Y(f"{field}:N", title=None, sort=names, axis=alt.Axis(labelLimit=330))
+
+
+def panels_below(field: str, names: Sequence[str]) -> alt.Row:
+    """A panel below the other for each of the names in `field`, its name above it."""
+    header = alt.Header(labelAngle=0, labelOrient="top", labelAnchor="start")
+    return alt.Row(f"{field}:N", title=None, sort=list(names), header=header)
 
 
 def arms(
@@ -23,12 +35,7 @@ def arms(
     frame = pd.DataFrame(rows)
     used = [name for name in groups if name in set(frame[group])]
     base = alt.Chart(frame).encode(
-        y=alt.Y(
-            f"{field}:N",
-            title=None,
-            sort=[row[field] for row in rows],
-            axis=alt.Axis(labelLimit=330),
-        ),
+        y=named_lines(field, rows),
         color=colour(group, "", used),
     )
     value = alt.X(
@@ -41,9 +48,7 @@ def arms(
         {
             field: ("network", ""),
             "parameters": ("parameters", ","),
-            "accuracy": ("accuracy", ".1%"),
-            "low": ("95 % from", ".1%"),
-            "high": ("to", ".1%"),
+            **with_interval("accuracy", ".1%"),
             "seeds": ("seeds", ""),
         }
     )
@@ -85,21 +90,14 @@ def effects(
     if not legend:
         colours = colours.legend(None)
     base = alt.Chart(frame).encode(
-        y=alt.Y(
-            f"{field}:N",
-            title=None,
-            sort=[row[field] for row in rows],
-            axis=alt.Axis(labelLimit=330),
-        ),
+        y=named_lines(field, rows),
         color=colours,
     )
     shown = tooltip(
         {
             "from": ("from", ""),
             "to": ("to", ""),
-            "difference": ("points", ".1f"),
-            "low": ("95 % from", ".1f"),
-            "high": ("to", ".1f"),
+            **with_interval("difference", ".1f", "points"),
         }
     )
     zero = (
@@ -140,9 +138,7 @@ def accuracy_against_field(rows: list[dict[str, Any]], panels: Sequence[str]) ->
             "network": ("network", ""),
             "field": ("field", "d"),
             "parameters": ("parameters", ","),
-            "accuracy": ("accuracy", ".1%"),
-            "low": ("95 % from", ".1%"),
-            "high": ("to", ".1%"),
+            **with_interval("accuracy", ".1%"),
             "seeds": ("seeds", ""),
         }
     )
@@ -158,16 +154,7 @@ def accuracy_against_field(rows: list[dict[str, Any]], panels: Sequence[str]) ->
             y=value, tooltip=shown
         ),
     ).properties(width=WIDTH - 60, height=150)
-    return finish(
-        layers.facet(
-            row=alt.Row(
-                "panel:N",
-                title=None,
-                sort=list(panels),
-                header=alt.Header(labelAngle=0, labelOrient="top", labelAnchor="start"),
-            )
-        ).resolve_scale(y="independent")
-    )
+    return finish(layers.facet(row=panels_below("panel", panels)).resolve_scale(y="independent"))
 
 
 def field_sides(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -207,16 +194,7 @@ def field_sides(rows: list[dict[str, Any]]) -> dict[str, Any]:
             x="side:Q", text=alt.Text("side:Q", format=".1f")
         ),
     ).properties(width=WIDTH - 100, height=90)
-    return finish(
-        layers.facet(
-            row=alt.Row(
-                "network:N",
-                title=None,
-                sort=[row["network"] for row in rows],
-                header=alt.Header(labelAngle=0, labelOrient="top", labelAnchor="start"),
-            )
-        )
-    )
+    return finish(layers.facet(row=panels_below("network", [row["network"] for row in rows])))
 
 
 def spectrum(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from convscope.recipe import ConvNet, Model, Recipe
 from convscope.training import Run
+
+if TYPE_CHECKING:
+    from convscope.statistics import Configuration
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,21 @@ class Recommended:
     parameters: int
     flops: int
     why: str
+
+    @staticmethod
+    def of(one: Configuration, why: str) -> Recommended:
+        """A configuration as it was measured, and why it is the one to take."""
+        accuracy = one.test_accuracy
+        return Recommended(
+            one.model,
+            accuracy.mean,
+            accuracy.low,
+            accuracy.high,
+            accuracy.n,
+            one.parameters,
+            one.flops,
+            why,
+        )
 
 
 @dataclass(frozen=True)

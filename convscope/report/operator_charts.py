@@ -9,7 +9,15 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from convscope.report.chart_style import COLOURS, HEIGHT, WIDTH, finish, tooltip
+from convscope.report.chart_style import (
+    COLOURS,
+    HEIGHT,
+    WIDTH,
+    finish,
+    interval,
+    tooltip,
+    with_interval,
+)
 
 PANEL, INPUT_HEIGHT, SIDES_HEIGHT, COLUMNS = 150, 46, 84, 5
 
@@ -192,15 +200,11 @@ def shifts(rows: list[dict[str, Any]], borders: Sequence[str]) -> dict[str, Any]
     shown = {
         "measure": ("", ""),
         "pixels": ("shift", ""),
-        "share": ("share", ".1%"),
-        "low": ("95 % from", ".1%"),
-        "high": ("to", ".1%"),
+        **with_interval("share", ".1%"),
     }
     layers = alt.layer(
         base.mark_line(strokeWidth=2).encode(y=value),
-        base.mark_rule(strokeWidth=1.5).encode(
-            y=alt.Y("low:Q", title="share of test images"), y2="high:Q"
-        ),
+        interval(base, "share of test images"),
         base.mark_point(filled=True, size=55, opacity=1).encode(y=value, tooltip=tooltip(shown)),
     ).properties(width=WIDTH, height=HEIGHT)
     return finish(layers.facet(column=alt.Column("border:N", title=None, sort=list(borders))))

@@ -8,7 +8,16 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from convscope.report.chart_style import COLOURS, HEIGHT, WIDTH, colour, finish, tooltip
+from convscope.report.chart_style import (
+    COLOURS,
+    HEIGHT,
+    WIDTH,
+    colour,
+    finish,
+    interval,
+    tooltip,
+    with_interval,
+)
 from convscope.words import count
 
 MOST_CLASSES_WITH_COUNTS = 20  # of more, a confusion matrix shows colours alone
@@ -37,20 +46,14 @@ def pareto(rows: list[dict[str, Any]], title: str, form: str) -> dict[str, Any]:
     shown = {
         "network": ("network", ""),
         "shown": (title, ""),
-        "error": ("validation error", ".1%"),
-        "low": ("95 % from", ".1%"),
-        "high": ("to", ".1%"),
+        **with_interval("error", ".1%", "validation error"),
         "mark": ("chosen as", ""),
     }
     layers = [
         base.transform_filter("datum.front")
         .mark_line(interpolate="step-after", color="#666666", strokeDash=[5, 3])
         .encode(y=y, order=alt.Order("cost:Q")),
-        base.mark_rule(strokeWidth=1.5).encode(
-            y=alt.Y("low:Q", title="validation error"),
-            y2="high:Q",
-            color=colour("chapter", "trained for", chapters),
-        ),
+        interval(base, "validation error").encode(color=colour("chapter", "trained for", chapters)),
         base.mark_point(filled=True, size=65, opacity=1).encode(
             y=y, color=colour("chapter", "trained for", chapters), tooltip=tooltip(shown)
         ),

@@ -9,7 +9,16 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from convscope.report.chart_style import HEIGHT, WIDTH, colour, finish, size_axis, tooltip
+from convscope.report.chart_style import (
+    HEIGHT,
+    WIDTH,
+    colour,
+    finish,
+    interval,
+    size_axis,
+    tooltip,
+    with_interval,
+)
 
 SPLIT_COLOURS = {"train": "#0072B2", "validation": "#009E73", "test": "#D55E00"}
 EPOCHS_SHOWN = ["best epoch", "last epoch"]
@@ -46,17 +55,13 @@ def loss_against_size(
         "network": ("network", ""),
         "split": ("split", ""),
         "when": ("at", ""),
-        "loss": ("loss", ".3f"),
-        "low": ("95 % from", ".3f"),
-        "high": ("to", ".3f"),
+        **with_interval("loss", ".3f"),
     }
     points = base.encode(y=value, tooltip=tooltip({field: (title, ","), **shown}))
     best, last = (points.transform_filter(f"datum.when == '{when}'") for when in EPOCHS_SHOWN)
     layers = alt.layer(
         base.mark_line(strokeWidth=2).encode(y=value, strokeDash=dash),
-        base.mark_rule(strokeWidth=1.5).encode(
-            y=alt.Y("low:Q", title="cross-entropy (nats)"), y2="high:Q"
-        ),
+        interval(base, "cross-entropy (nats)"),
         best.mark_point(filled=True, size=50, opacity=1),
         last.mark_point(filled=False, fill="#ffffff", size=45, opacity=1, strokeWidth=1.8),
         alt.Chart(frame)
@@ -94,16 +99,12 @@ def loss_against_images(
         "network": ("network", ""),
         "images": ("training images", ","),
         "parameters": ("parameters", ","),
-        "loss": ("loss", ".3f"),
-        "low": ("95 % from", ".3f"),
-        "high": ("to", ".3f"),
+        **with_interval("loss", ".3f"),
     }
     return finish(
         alt.layer(
             joined.mark_line(strokeWidth=1.8).encode(y=value),
-            base.mark_rule(strokeWidth=1.5).encode(
-                y=alt.Y("low:Q", title="validation loss (nats)"), y2="high:Q"
-            ),
+            interval(base, "validation loss (nats)"),
             base.mark_point(filled=True, size=60, opacity=1).encode(
                 y=value, tooltip=tooltip(shown)
             ),
@@ -131,15 +132,11 @@ def accuracy_against_size(
     shown = {
         "network": ("network", ""),
         "parameters": ("parameters", ","),
-        "accuracy": ("accuracy", ".1%"),
-        "low": ("95 % from", ".1%"),
-        "high": ("to", ".1%"),
+        **with_interval("accuracy", ".1%"),
     }
     layers = [
         base.transform_filter("datum.sweep").mark_line(strokeWidth=2).encode(y=value),
-        base.mark_rule(strokeWidth=1.5).encode(
-            y=alt.Y("low:Q", title="test accuracy"), y2="high:Q"
-        ),
+        interval(base, "test accuracy"),
         base.mark_point(filled=True, size=60, opacity=1).encode(y=value, tooltip=tooltip(shown)),
     ]
     if marked:

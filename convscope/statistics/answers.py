@@ -6,11 +6,13 @@ the verdict.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from convscope.data import Dataset
 from convscope.errors import UserError
@@ -53,12 +55,8 @@ def recorded_answers(
     The array is empty where the run did not record them, and, noted as missing, where the file
     cannot be read.
     """
-    try:
-        recorded = right_answers(run, data, split)
-    except UserError as error:
-        note_unreadable("right answers", run, error)
-        return np.zeros(0)
-    return np.zeros(0) if recorded is None else recorded.double().numpy()
+    found = read_or_note("right answers", run, lambda: right_answers(run, data, split))
+    return np.zeros(0) if found is None else found
 
 
 def losses_by_image(
@@ -69,12 +67,8 @@ def losses_by_image(
     The array is empty where the run recorded none, as runs of earlier versions did, and, noted as
     missing, where the file cannot be read.
     """
-    try:
-        recorded = image_losses(run, split, when)
-    except UserError as error:
-        note_unreadable("losses by image", run, error)
-        return np.zeros(0)
-    return np.zeros(0) if recorded is None else recorded.double().numpy()
+    found = read_or_note("losses by image", run, lambda: image_losses(run, split, when))
+    return np.zeros(0) if found is None else found
 
 
 def history_of(run: Run) -> NDArray[np.floating] | None:
@@ -82,9 +76,16 @@ def history_of(run: Run) -> NDArray[np.floating] | None:
 
     None where the run recorded none, and, noted as missing, where the file cannot be read.
     """
+    return read_or_note("validation losses by image", run, lambda: validation_history(run))
+
+
+def read_or_note(
+    what: str, run: Run, read: Callable[[], Tensor | None]
+) -> NDArray[np.floating] | None:
+    """What a run recorded by image; None where it did not, and, noted, where it cannot be read."""
     try:
-        recorded = validation_history(run)
+        found = read()
     except UserError as error:
-        note_unreadable("validation losses by image", run, error)
+        note_unreadable(what, run, error)
         return None
-    return None if recorded is None else recorded.double().numpy()
+    return None if found is None else found.double().numpy()

@@ -49,6 +49,12 @@ class UnderWay:
     rank: int
     step: Sequence[Request] | Wait = ()
 
+    @staticmethod
+    def of(name: str, rank: int, context: Context) -> UnderWay:
+        """A chapter before its first step, with the results of those that it NEEDS."""
+        own = replace(context, needs=CHAPTERS[name].NEEDS)
+        return UnderWay(name, CHAPTERS[name].chapter(own), rank)
+
 
 class Driver:
     """Drives chapters: each asks for runs and is sent them, until it returns its finding.
@@ -142,19 +148,13 @@ class Driver:
         So no core idles while another chapter waits or thinks.
         """
         findings = self.findings
-        waiting: list[UnderWay] = []
-        for rank, name in enumerate(context.chapters):
-            if name in findings:
-                continue
-            own = replace(context, needs=CHAPTERS[name].NEEDS)
-            waiting.append(UnderWay(name, CHAPTERS[name].chapter(own), rank))
+        waiting = [
+            UnderWay.of(name, rank, context)
+            for rank, name in enumerate(context.chapters)
+            if name not in findings
+        ]
         while waiting:
-            moved = False
-            for one in list(waiting):
-                answer = self._answer(one, context)
-                if answer is not None:
-                    moved = True
-                    self._go_on(one, answer, context, findings)
+            moved = self._move(waiting, context, findings)
             waiting = [one for one in waiting if one.name not in findings]
             if moved or not waiting or self._wait(len(waiting)):
                 continue
@@ -165,6 +165,18 @@ class Driver:
             self._go_on(quiet[0], Answer(), context, findings)
             waiting = [one for one in waiting if one.name not in findings]
         return {name: findings[name] for name in context.chapters}
+
+    def _move(
+        self, waiting: Sequence[UnderWay], context: Context, findings: dict[str, Finding]
+    ) -> bool:
+        """Each chapter goes on if what it waits for is there; whether one did."""
+        moved = False
+        for one in waiting:
+            answer = self._answer(one, context)
+            if answer is not None:
+                moved = True
+                self._go_on(one, answer, context, findings)
+        return moved
 
     def _wait(self, left: int) -> bool:
         """Wait until a run has ended; False where nothing is trained. Raises OutOfTime."""

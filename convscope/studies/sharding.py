@@ -239,17 +239,10 @@ class ShardDriver(Driver):
             if not CHAPTERS[name].forecast(context):
                 self.left[name] = "it trains nothing that is known before"
                 continue
-            own = replace(context, needs=CHAPTERS[name].NEEDS)
-            waiting.append(UnderWay(name, CHAPTERS[name].chapter(own), rank))
+            waiting.append(UnderWay.of(name, rank, context))
         while waiting:
-            moved = False
-            for one in list(waiting):
-                if one.name in self.partial:
-                    continue
-                answer = self._answer(one, context)
-                if answer is not None:
-                    moved = True
-                    self._go_on(one, answer, context, findings)
+            whole = [one for one in waiting if one.name not in self.partial]
+            moved = self._move(whole, context, findings)
             waiting = [one for one in waiting if one.name not in findings]
             if not moved and not (self.sweep is not None and self.sweep.wait()):
                 break

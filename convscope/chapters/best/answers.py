@@ -82,14 +82,4 @@ def recommended_of(outcome: Outcome) -> Recommended | None:
     word, _ = outcome.compared or ("", None)
     good = word == "as good" and not outcome.alone
     one: Configuration = outcome.small if good else outcome.winner
-    accuracy = one.test_accuracy
-    return Recommended(
-        one.model,
-        accuracy.mean,
-        max(0.0, accuracy.low),
-        min(1.0, accuracy.high),
-        accuracy.n,
-        one.parameters,
-        one.flops,
-        ANSWERS.recommended(outcome.alone, word, MARGIN),
-    )
+    return Recommended.of(one, ANSWERS.recommended(outcome.alone, word, MARGIN))

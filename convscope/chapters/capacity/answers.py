@@ -117,16 +117,7 @@ def recommended_of(judgement: Judgement) -> Recommended | None:
     accuracy, labels = small.test_accuracy, small.data.test.labels
     if not accuracy.low > float(labels.bincount().max()) / max(1, len(labels)):
         return None
-    return Recommended(
-        small.model,
-        accuracy.mean,
-        max(0.0, accuracy.low),
-        min(1.0, accuracy.high),
-        accuracy.n,
-        small.parameters,
-        small.flops,
-        ANSWERS.recommended(small is judgement.best, MARGIN),
-    )
+    return Recommended.of(small, ANSWERS.recommended(small is judgement.best, MARGIN))
 
 
 def sizes_of(judgement: Judgement) -> tuple[Sized, ...]:

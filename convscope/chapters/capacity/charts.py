@@ -163,8 +163,8 @@ def accuracy_chart(judgement: Judgement) -> Chart:
             "sweep": (images, n) in names,
             "network": n.label,
             "accuracy": n.test_accuracy.mean,
-            "low": max(0.0, n.test_accuracy.low),
-            "high": min(1.0, n.test_accuracy.high),
+            "low": n.test_accuracy.low,
+            "high": n.test_accuracy.high,
         }
         for images, n in (*names, *beside)
     ]

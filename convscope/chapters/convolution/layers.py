@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convscope.chapters.convolution.operators import translation_numbers
 from convscope.chapters.convolution.theorem import response_error
 from convscope.errors import UserError, one_line
 from convscope.probes import (
@@ -188,12 +189,7 @@ def map_row(call: Call, found: Probe) -> dict[str, Any]:
     if isinstance(call.module, nn.Conv2d):
         error = response_error(call.module, part, found.convolution.first)
     return linear_row(found.linearity_test) | {
-        "equivariant": found.translation.equivariant,
-        "moves": found.translation.kind,
-        "invariant": found.translation.invariant,
-        "period": found.translation.period,
-        "inside": found.translation.inside,
-        "border": found.translation.border,
+        **translation_numbers(found),
         "response": None if part is None else list(part.shape),
         "first": None if part is None else list(found.convolution.first),
         "kernel_error": error,

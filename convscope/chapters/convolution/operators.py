@@ -67,6 +67,19 @@ def plain(value: object) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
+def translation_numbers(found: Probe) -> dict[str, Any]:
+    """What results.json says about shifts of the input."""
+    moves = found.translation
+    return {
+        "equivariant": moves.equivariant,
+        "moves": moves.kind,
+        "period": moves.period,
+        "inside": moves.inside,
+        "border": moves.border,
+        "invariant": moves.invariant,
+    }
+
+
 def operator_numbers(one: Measured, files: dict[tuple[str, str], str]) -> dict[str, Any]:
     if one.found is None:
         return {"measured": False, "as_theory": False, "differs": list(one.differs)}
@@ -74,12 +87,7 @@ def operator_numbers(one: Measured, files: dict[tuple[str, str], str]) -> dict[s
     return {
         "measured": True,
         "linearity": found.linearity,
-        "equivariant": found.translation.equivariant,
-        "moves": found.translation.kind,
-        "period": found.translation.period,
-        "inside": found.translation.inside,
-        "border": found.translation.border,
-        "invariant": found.translation.invariant,
+        **translation_numbers(found),
         "impulse_response": None if response is None else list(response.shape),
         "first": None if response is None else list(found.convolution.first),
         "reconstruction_error": found.convolution.error,

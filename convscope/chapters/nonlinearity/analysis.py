@@ -42,7 +42,16 @@ from convscope.chapters.nonlinearity.words import brief_of, no_answer, paragraph
 from convscope.data import Dataset
 from convscope.errors import one_line
 from convscope.models import build
-from convscope.planning import Chapter, Context, Request, Wait, preset_of, rates_table, tuned_rates
+from convscope.planning import (
+    Chapter,
+    Context,
+    Request,
+    Wait,
+    preset_of,
+    rates_table,
+    trained_arms,
+    tuned_rates,
+)
 from convscope.probes.affine import Part, parts
 from convscope.recipe import ConvNet, Model, label_of
 from convscope.report import Finding
@@ -75,9 +84,7 @@ def chapter(context: Context) -> Chapter:
     tuned = yield from tuned_rates(
         context, recipes, preset_of(context, "nonlinearity", PRESETS).rates
     )
-    wanted = [
-        replace(r, lr=tuned.rate(r.model), seed=seed) for r in recipes for seed in seeds_of(context)
-    ]
+    wanted = trained_arms(recipes, tuned.rate, seeds_of(context))
     answer = yield [Request(wanted, "final")]
     return finding(context, tuned.pilots, answer.of("final"))
 

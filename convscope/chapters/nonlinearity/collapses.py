@@ -108,7 +108,7 @@ def collapse_table(
         ("train_loss", "training loss of the map", "loss"),
         ("difference", "accuracy − softmax regression", "percent"),
         ("interval", "±", "percent"),
-        ("verdict", TEXTS.within(margin), "text"),
+        ("verdict", TEXTS.verdict_heading(margin), "text"),
     )
     rows = []
     for arm in linears:

@@ -9,12 +9,13 @@ from typing import Literal
 
 from convscope.planning import (
     Context,
-    base_recipe,
-    epochs_of,
+    arm_recipe,
+    arm_seeds,
     pilots_of,
     preset_of,
     shallower,
     smallest_of_capacity,
+    trained_arms,
 )
 from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression
 
@@ -162,29 +163,16 @@ def recipes_of(context: Context, bases: Sequence[ConvNet]) -> list[Recipe]:
     models = list(
         dict.fromkeys(model for base in bases for model in arms_of(base, preset.enlarged))
     )
-    base = replace(
-        base_recipe(context), epochs=epochs_of(context, preset.epochs), schedule="onecycle"
-    )
+    base = arm_recipe(context, preset.epochs)
     return [replace(base, model=model) for model in models]
 
 
 def seeds_of(context: Context) -> tuple[int, ...]:
-    """The study's seeds, and further ones where it has several but fewer than the preset wants.
-
-    From two seeds the variance between seeds is known so badly that the word of a verdict hung on
-    it: intervals were ± 0.8 points in one study and ± 8.5 in the next.
-    """
-    return context.at_least(
-        preset_of(context, "nonlinearity", PRESETS).seeds if len(context.seeds) > 1 else 1
-    )
+    return arm_seeds(context, preset_of(context, "nonlinearity", PRESETS).seeds)
 
 
 def forecast(context: Context) -> list[Recipe]:
     preset = preset_of(context, "nonlinearity", PRESETS)
     recipes = recipes_of(context, [shallower(preset.fallback, context.data.in_shape)])
     pilots = pilots_of(context, recipes, preset.rates)
-    return pilots + [
-        replace(recipe, lr=preset.rates[0], seed=seed)
-        for recipe in recipes
-        for seed in seeds_of(context)
-    ]
+    return pilots + trained_arms(recipes, lambda _: preset.rates[0], seeds_of(context))

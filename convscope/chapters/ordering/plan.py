@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from convscope.planning import Context, base_recipe, epochs_of, pilots_of, preset_of, shallower
+from convscope.planning import Context, arm_recipe, pilots_of, preset_of, shallower
 from convscope.recipe import ConvNet, Model, Recipe
 
 TITLE = "Flatten order"
@@ -74,11 +74,7 @@ def recipes_of(context: Context) -> dict[str, Recipe]:
     models = {name: replace(model, order=name) for name in (*FIXED, EACH)} | {
         PIXELS: replace(model, pixels="random")
     }
-    base = replace(
-        base_recipe(context, preset.images),
-        epochs=epochs_of(context, preset.epochs),
-        schedule="onecycle",
-    )
+    base = arm_recipe(context, preset.epochs, preset.images)
     return {name: replace(base, model=model) for name, model in models.items()}
 
 

@@ -46,7 +46,16 @@ from convscope.chapters.receptive_field.words import (
     sentence_of,
 )
 from convscope.errors import one_line
-from convscope.planning import Chapter, Context, Request, Wait, preset_of, rates_table, tuned_rates
+from convscope.planning import (
+    Chapter,
+    Context,
+    Request,
+    Wait,
+    preset_of,
+    rates_table,
+    trained_arms,
+    tuned_rates,
+)
 from convscope.recipe import ConvNet, Model
 from convscope.report import Finding, Table
 from convscope.statistics import Configuration, configurations, grouped
@@ -63,11 +72,11 @@ def chapter(context: Context) -> Chapter:
         if (rate := shared_rate(tuned.pilots, (part[0], part[-1]))) is not None
         for model in part
     }
-    wanted = [
-        replace(recipe, lr=rates.get(recipe.model, tuned.rate(recipe.model)), seed=seed)
-        for recipe in recipes_of(context, arms.models)
-        for seed in seeds_of(context)
-    ]
+    wanted = trained_arms(
+        recipes_of(context, arms.models),
+        lambda model: rates.get(model, tuned.rate(model)),
+        seeds_of(context),
+    )
     answer = yield [Request(wanted, "final")]
     runs, pilots = answer.of("final"), list(tuned.pilots)
     yield Wait(needs=("capacity", "best"))
@@ -75,7 +84,7 @@ def chapter(context: Context) -> Chapter:
     if net not in arms.models:
         recipes = recipes_of(context, [net])
         tuned = yield from tuned_rates(context, recipes, preset.rates)
-        wanted = [replace(recipes[0], lr=tuned.rate(net), seed=seed) for seed in seeds_of(context)]
+        wanted = trained_arms(recipes, tuned.rate, seeds_of(context))
         answer = yield [Request(wanted, "final")]
         runs, pilots = runs + answer.of("final"), pilots + list(tuned.pilots)
     return finding(context, arms, pilots, runs)

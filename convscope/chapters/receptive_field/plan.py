@@ -9,13 +9,14 @@ from typing import Literal
 from convscope.chapters.receptive_field.arms import Arms, arms_of
 from convscope.planning import (
     Context,
-    base_recipe,
-    epochs_of,
+    arm_recipe,
+    arm_seeds,
     pilots_of,
     preset_of,
     reference_recipe,
     shallower,
     smallest_of_capacity,
+    trained_arms,
 )
 from convscope.recipe import ConvNet, Model, Recipe
 from convscope.training import Run
@@ -92,11 +93,7 @@ def network_of_question_1(context: Context) -> tuple[ConvNet, Source]:
 def recipes_of(context: Context, models: Iterable[ConvNet]) -> list[Recipe]:
     """One recipe for each network; learning rate and seed are filled in later."""
     preset = preset_of(context, "receptive_field", PRESETS)
-    base = replace(
-        base_recipe(context, preset.images),
-        epochs=epochs_of(context, preset.epochs),
-        schedule="onecycle",
-    )
+    base = arm_recipe(context, preset.epochs, preset.images)
     return [replace(base, model=model) for model in models]
 
 
@@ -115,14 +112,7 @@ def shared_rate(pilots: Sequence[Run], models: Sequence[Model]) -> float | None:
 
 
 def seeds_of(context: Context) -> tuple[int, ...]:
-    """The study's seeds, and further ones where it has several but fewer than the preset wants.
-
-    From two seeds the variance between seeds is known so badly that the word of a verdict hung on
-    it: intervals were ± 0.8 points in one study and ± 8.5 in the next.
-    """
-    return context.at_least(
-        preset_of(context, "receptive_field", PRESETS).seeds if len(context.seeds) > 1 else 1
-    )
+    return arm_seeds(context, preset_of(context, "receptive_field", PRESETS).seeds)
 
 
 def forecast(context: Context) -> list[Recipe]:
@@ -133,8 +123,4 @@ def forecast(context: Context) -> list[Recipe]:
     tuned = recipes_of(context, dict.fromkeys([*arms.tuned, reference]))
     recipes = recipes_of(context, dict.fromkeys([*arms.models, reference]))
     pilots = pilots_of(context, tuned, preset.rates)
-    return pilots + [
-        replace(recipe, lr=preset.rates[0], seed=seed)
-        for recipe in recipes
-        for seed in seeds_of(context)
-    ]
+    return pilots + trained_arms(recipes, lambda _: preset.rates[0], seeds_of(context))

@@ -1,0 +1,36 @@
+"""What chapters that compare arms share: how an arm is trained, at which rate, on which seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from convscope.planning.context import Context
+from convscope.planning.epochs import base_recipe, epochs_of
+from convscope.recipe import Model, Recipe
+
+
+def arm_recipe(context: Context, epochs: int, images: int | None = None) -> Recipe:
+    """The study's base recipe with a one-cycle schedule; model, rate and seed are set later.
+
+    epochs: as a preset says, see `epochs_of`.
+    images: the most training images; None: all.
+    """
+    base = base_recipe(context, images)
+    return replace(base, epochs=epochs_of(context, epochs), schedule="onecycle")
+
+
+def arm_seeds(context: Context, wanted: int) -> tuple[int, ...]:
+    """The study's seeds, and further ones where it has several but fewer than `wanted`.
+
+    From two seeds the variance between seeds is known so badly that the word of a verdict hung on
+    it: intervals were ± 0.8 points in one study and ± 8.5 in the next.
+    """
+    return context.at_least(wanted if len(context.seeds) > 1 else 1)
+
+
+def trained_arms(
+    recipes: Iterable[Recipe], rate: Callable[[Model], float], seeds: Sequence[int]
+) -> list[Recipe]:
+    """Each arm at the learning rate of its model, with each seed."""
+    return [replace(one, lr=rate(one.model), seed=seed) for one in recipes for seed in seeds]
