@@ -8,8 +8,7 @@ from convscope import lazily
 
 if TYPE_CHECKING:
     from convscope.planning.arms import arm_recipe as arm_recipe
-    from convscope.planning.arms import arm_seeds as arm_seeds
-    from convscope.planning.arms import trained_arms as trained_arms
+    from convscope.planning.arms import final_arms as final_arms
     from convscope.planning.budgets import CHAPTER_OVERHEAD as CHAPTER_OVERHEAD
     from convscope.planning.budgets import OVERHEAD as OVERHEAD
     from convscope.planning.budgets import check_budget as check_budget
@@ -92,7 +91,6 @@ _HOMES = {
     "Tried": "tried",
     "Wait": "requests",
     "arm_recipe": "arms",
-    "arm_seeds": "arms",
     "asked_of": "grids",
     "base_recipe": "epochs",
     "check_search": "search_request",
@@ -103,6 +101,7 @@ _HOMES = {
     "ever_fewer": "budgets",
     "epochs_of": "epochs",
     "epochs_to_turn": "epochs",
+    "final_arms": "arms",
     "fits_device": "device_limits",
     "leaves_room": "epochs",
     "last_levels": "budgets",
@@ -122,7 +121,6 @@ _HOMES = {
     "reference_recipe": "reference",
     "shallower": "epochs",
     "smallest_of_capacity": "epochs",
-    "trained_arms": "arms",
     "transferred": "pilots",
     "tuned_rates": "pilots",
     "widest": "device_limits",

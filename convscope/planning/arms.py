@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from convscope.planning.context import Context
@@ -29,8 +29,14 @@ def arm_seeds(context: Context, wanted: int) -> tuple[int, ...]:
     return context.at_least(wanted if len(context.seeds) > 1 else 1)
 
 
-def trained_arms(
-    recipes: Iterable[Recipe], rate: Callable[[Model], float], seeds: Sequence[int]
+def final_arms(
+    context: Context, recipes: Iterable[Recipe], rate: Callable[[Model], float], wanted: int
 ) -> list[Recipe]:
-    """Each arm at the learning rate of its model, with each seed."""
+    """The runs that verdicts rest on: each arm with each seed of `arm_seeds`.
+
+    recipes: of the arms.
+    rate: the learning rate of a model.
+    wanted: how many seeds.
+    """
+    seeds = arm_seeds(context, wanted)
     return [replace(one, lr=rate(one.model), seed=seed) for one in recipes for seed in seeds]

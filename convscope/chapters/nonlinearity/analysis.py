@@ -27,31 +27,21 @@ from convscope.chapters.nonlinearity.collapses import (
 from convscope.chapters.nonlinearity.optimum import optimum_of
 from convscope.chapters.nonlinearity.plan import (
     MARGIN,
-    PRESETS,
     QUESTION,
     TITLE,
     base_of,
     bases_of,
     kinds_of,
+    preset_in,
     recipes_of,
     removed_from,
-    seeds_of,
     without,
 )
 from convscope.chapters.nonlinearity.words import brief_of, no_answer, paragraphs_of, sentence_of
 from convscope.data import Dataset
 from convscope.errors import one_line
 from convscope.models import build
-from convscope.planning import (
-    Chapter,
-    Context,
-    Request,
-    Wait,
-    preset_of,
-    rates_table,
-    trained_arms,
-    tuned_rates,
-)
+from convscope.planning import Chapter, Context, Request, Wait, final_arms, rates_table, tuned_rates
 from convscope.probes.affine import Part, parts
 from convscope.recipe import ConvNet, Model, label_of
 from convscope.report import Finding
@@ -80,11 +70,9 @@ def is_identity(module: nn.Module, part: Part) -> bool:
 def chapter(context: Context) -> Chapter:
     """The best network that can be afforded, and in large studies the winner, without parts."""
     yield Wait(needs=("capacity", "best"))
-    recipes = recipes_of(context, bases_of(context))
-    tuned = yield from tuned_rates(
-        context, recipes, preset_of(context, "nonlinearity", PRESETS).rates
-    )
-    wanted = trained_arms(recipes, tuned.rate, seeds_of(context))
+    preset, recipes = preset_in(context), recipes_of(context, bases_of(context))
+    tuned = yield from tuned_rates(context, recipes, preset.rates)
+    wanted = final_arms(context, recipes, tuned.rate, preset.seeds)
     answer = yield [Request(wanted, "final")]
     return finding(context, tuned.pilots, answer.of("final"))
 
@@ -132,7 +120,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         return nothing_to_compare(name, base, base in arms, pilots)
     measured = measured_parts(base, context.data)
     collapses = {
-        run.id: collapsed(context, run, preset_of(context, "nonlinearity", PRESETS).checked)
+        run.id: collapsed(context, run, preset_in(context).checked)
         for arm in ablation.linears
         for run in arm.runs
     }

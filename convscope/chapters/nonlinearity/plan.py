@@ -10,12 +10,11 @@ from typing import Literal
 from convscope.planning import (
     Context,
     arm_recipe,
-    arm_seeds,
+    final_arms,
     pilots_of,
     preset_of,
     shallower,
     smallest_of_capacity,
-    trained_arms,
 )
 from convscope.recipe import ConvNet, Model, Recipe, SoftmaxRegression
 
@@ -59,6 +58,11 @@ PRESETS = {
         30, (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3), (2, 4, 8), ConvNet(64, 3, hidden=(256,)), True
     ),
 }
+
+
+def preset_in(context: Context) -> Preset:
+    """What the study's preset trains, with what a user has set in its place."""
+    return preset_of(context, "nonlinearity", PRESETS)
 
 
 # what is replaced by what
@@ -115,15 +119,13 @@ def base_of(context: Context) -> tuple[ConvNet, Source]:
     model = smallest_of_capacity(context)
     if model is not None:
         return model, "capacity"
-    return shallower(
-        preset_of(context, "nonlinearity", PRESETS).fallback, context.data.in_shape
-    ), "preset"
+    return shallower(preset_in(context).fallback, context.data.in_shape), "preset"
 
 
 def bases_of(context: Context) -> list[ConvNet]:
     """The networks that are ablated, that of the verdict first."""
     bases = [base_of(context)[0]]
-    if preset_of(context, "nonlinearity", PRESETS).winner_too and context.best is not None:
+    if preset_in(context).winner_too and context.best is not None:
         model = context.best.winner.model
         bases += [model] if isinstance(model, ConvNet) and model not in bases else []
     return bases
@@ -159,7 +161,7 @@ def narrowest(model: ConvNet, in_shape: tuple[int, int, int]) -> int:
 
 def recipes_of(context: Context, bases: Sequence[ConvNet]) -> list[Recipe]:
     """One recipe an arm; learning rate and seed are filled in later."""
-    preset = preset_of(context, "nonlinearity", PRESETS)
+    preset = preset_in(context)
     models = list(
         dict.fromkeys(model for base in bases for model in arms_of(base, preset.enlarged))
     )
@@ -167,12 +169,8 @@ def recipes_of(context: Context, bases: Sequence[ConvNet]) -> list[Recipe]:
     return [replace(base, model=model) for model in models]
 
 
-def seeds_of(context: Context) -> tuple[int, ...]:
-    return arm_seeds(context, preset_of(context, "nonlinearity", PRESETS).seeds)
-
-
 def forecast(context: Context) -> list[Recipe]:
-    preset = preset_of(context, "nonlinearity", PRESETS)
+    preset = preset_in(context)
     recipes = recipes_of(context, [shallower(preset.fallback, context.data.in_shape)])
     pilots = pilots_of(context, recipes, preset.rates)
-    return pilots + trained_arms(recipes, lambda _: preset.rates[0], seeds_of(context))
+    return pilots + final_arms(context, recipes, lambda _: preset.rates[0], preset.seeds)

@@ -26,13 +26,12 @@ from convscope.chapters.receptive_field.comparisons import (
 )
 from convscope.chapters.receptive_field.fields import FeatureField, field_of
 from convscope.chapters.receptive_field.plan import (
-    PRESETS,
     QUESTION,
     TITLE,
     network_of_question_1,
     planned_arms,
+    preset_in,
     recipes_of,
-    seeds_of,
     shared_rate,
 )
 from convscope.chapters.receptive_field.words import (
@@ -46,16 +45,7 @@ from convscope.chapters.receptive_field.words import (
     sentence_of,
 )
 from convscope.errors import one_line
-from convscope.planning import (
-    Chapter,
-    Context,
-    Request,
-    Wait,
-    preset_of,
-    rates_table,
-    trained_arms,
-    tuned_rates,
-)
+from convscope.planning import Chapter, Context, Request, Wait, final_arms, rates_table, tuned_rates
 from convscope.recipe import ConvNet, Model
 from convscope.report import Finding, Table
 from convscope.statistics import Configuration, configurations, grouped
@@ -64,7 +54,7 @@ from convscope.training import Run
 
 def chapter(context: Context) -> Chapter:
     """Single layers and cascades, then the network of question 1, trained like them."""
-    preset, arms = preset_of(context, "receptive_field", PRESETS), planned_arms(context)
+    preset, arms = preset_in(context), planned_arms(context)
     tuned = yield from tuned_rates(context, recipes_of(context, arms.tuned), preset.rates)
     rates: dict[Model, float] = {
         model: rate
@@ -72,10 +62,11 @@ def chapter(context: Context) -> Chapter:
         if (rate := shared_rate(tuned.pilots, (part[0], part[-1]))) is not None
         for model in part
     }
-    wanted = trained_arms(
+    wanted = final_arms(
+        context,
         recipes_of(context, arms.models),
         lambda model: rates.get(model, tuned.rate(model)),
-        seeds_of(context),
+        preset.seeds,
     )
     answer = yield [Request(wanted, "final")]
     runs, pilots = answer.of("final"), list(tuned.pilots)
@@ -84,7 +75,7 @@ def chapter(context: Context) -> Chapter:
     if net not in arms.models:
         recipes = recipes_of(context, [net])
         tuned = yield from tuned_rates(context, recipes, preset.rates)
-        wanted = trained_arms(recipes, tuned.rate, seeds_of(context))
+        wanted = final_arms(context, recipes, tuned.rate, preset.seeds)
         answer = yield [Request(wanted, "final")]
         runs, pilots = runs + answer.of("final"), pilots + list(tuned.pilots)
     return finding(context, arms, pilots, runs)

@@ -10,13 +10,12 @@ from convscope.chapters.receptive_field.arms import Arms, arms_of
 from convscope.planning import (
     Context,
     arm_recipe,
-    arm_seeds,
+    final_arms,
     pilots_of,
     preset_of,
     reference_recipe,
     shallower,
     smallest_of_capacity,
-    trained_arms,
 )
 from convscope.recipe import ConvNet, Model, Recipe
 from convscope.training import Run
@@ -66,9 +65,14 @@ PRESETS = {
 }
 
 
+def preset_in(context: Context) -> Preset:
+    """What the study's preset trains, with what a user has set in its place."""
+    return preset_of(context, "receptive_field", PRESETS)
+
+
 def planned_arms(context: Context) -> Arms:
     """The single layers and cascades of the study's preset."""
-    preset = preset_of(context, "receptive_field", PRESETS)
+    preset = preset_in(context)
     cascade = shallower(preset.cascade, context.data.in_shape)
     return arms_of(cascade, preset.dilations, context.data.in_shape, context.data.num_classes)
 
@@ -92,7 +96,7 @@ def network_of_question_1(context: Context) -> tuple[ConvNet, Source]:
 
 def recipes_of(context: Context, models: Iterable[ConvNet]) -> list[Recipe]:
     """One recipe for each network; learning rate and seed are filled in later."""
-    preset = preset_of(context, "receptive_field", PRESETS)
+    preset = preset_in(context)
     base = arm_recipe(context, preset.epochs, preset.images)
     return [replace(base, model=model) for model in models]
 
@@ -111,16 +115,12 @@ def shared_rate(pilots: Sequence[Run], models: Sequence[Model]) -> float | None:
     return min(common, key=lambda rate: common[rate], default=None)
 
 
-def seeds_of(context: Context) -> tuple[int, ...]:
-    return arm_seeds(context, preset_of(context, "receptive_field", PRESETS).seeds)
-
-
 def forecast(context: Context) -> list[Recipe]:
     """A network like the reference's stands for that of question 1."""
-    preset, arms = preset_of(context, "receptive_field", PRESETS), planned_arms(context)
+    preset, arms = preset_in(context), planned_arms(context)
     reference = reference_recipe(context).model
     assert isinstance(reference, ConvNet)
     tuned = recipes_of(context, dict.fromkeys([*arms.tuned, reference]))
     recipes = recipes_of(context, dict.fromkeys([*arms.models, reference]))
     pilots = pilots_of(context, tuned, preset.rates)
-    return pilots + trained_arms(recipes, lambda _: preset.rates[0], seeds_of(context))
+    return pilots + final_arms(context, recipes, lambda _: preset.rates[0], preset.seeds)

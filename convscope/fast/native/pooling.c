@@ -129,38 +129,20 @@ INLINE void mean_rows_back(const pooling *p, size from, size to, const size C, c
     }
 }
 
+#define FIXED(count, call) \
+    case count: { \
+        const size C = count; \
+        call; \
+        break; \
+    }
 #define CHANNELS(call) \
     switch (p->channels) { \
-    case 1: { \
-        const size C = 1; \
-        call; \
-        break; \
-    } \
-    case 2: { \
-        const size C = 2; \
-        call; \
-        break; \
-    } \
-    case 4: { \
-        const size C = 4; \
-        call; \
-        break; \
-    } \
-    case 8: { \
-        const size C = 8; \
-        call; \
-        break; \
-    } \
-    case 16: { \
-        const size C = 16; \
-        call; \
-        break; \
-    } \
-    case 32: { \
-        const size C = 32; \
-        call; \
-        break; \
-    } \
+        FIXED(1, call) \
+        FIXED(2, call) \
+        FIXED(4, call) \
+        FIXED(8, call) \
+        FIXED(16, call) \
+        FIXED(32, call) \
     default: { \
         const size C = p->channels; \
         call; \
