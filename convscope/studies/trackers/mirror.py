@@ -44,7 +44,7 @@ class Mirror:
         """name: of the tracker; folder: of the study, which exists."""
         self.name, self.lost, self.trouble, self.named = name, "", "", False
         self.told = self.answered = 0
-        self.closing = False
+        self.closing, self.ended = False, ""  # how its process ended
         self.since = time.monotonic()  # when it last answered, or was told something while idle
         self.calls: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.first: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -80,6 +80,8 @@ class Mirror:
 
     def tell(self, call: str, run: str = "", given: Mapping[str, Any] | None = None) -> None:
         """Put a call down; what it is given is plain data."""
+        if self.ended and not self.lost:
+            self.lose(f"its process ended ({self.ended})")
         if self.stalled(PATIENCE) or self.lost:
             return
         if self.told == self.answered:
@@ -176,9 +178,9 @@ class Mirror:
                         f"longer mirrored, after {MOST_FAILURES} failures nothing is; {WHOLE}"
                     )
                 self.news.set()
-        code = process.wait()
+        self.ended = ending(process.wait())
         if not begun or not self.closing or self.answered < self.told:
-            self.lose(f"its process ended ({ending(code)})")
+            self.lose(f"its process ended ({self.ended})")
             self.first.put({})
 
 
