@@ -17,7 +17,7 @@ from convscope.errors import UserError, one_line
 from convscope.studies.trackers.tracker import Begun, Found, Tracker
 
 MOST_FAILURES = 3  # then the tracker is told nothing more: each attempt may take a time-out
-NICENESS = 5  # training goes first
+NICENESS = 2  # training goes first
 
 
 class Session:

@@ -27,7 +27,8 @@ from convscope.studies.trackers.names import TRACKERS
 # wandb's own wait is 60 s, and MLflow's first file takes half a minute beside training
 PATIENCE, LAST_PATIENCE = 300.0, 75.0
 LONGEST_END = 300.0  # seconds that a study waits for all that a slow tracker has not got yet
-SOON = 5.0  # seconds after which a user wonders
+LAST_WAIT = 10.0  # seconds for a process that has answered everything
+SOON = 15.0  # seconds after which a user wonders
 
 # the package may lie where only this process finds it
 PROGRAM = (
@@ -141,7 +142,7 @@ class Mirror:
         gone = bool(self.lost) or self.answered < self.told
         with contextlib.suppress(subprocess.TimeoutExpired):
             if not gone:
-                self.process.wait(SOON)
+                self.process.wait(LAST_WAIT)
         if self.process.poll() is None:
             with contextlib.suppress(OSError):
                 # processes that the library has started hang with it
