@@ -43,6 +43,8 @@ class Memory(Tracker):
                 os.kill(os.getpid(), signal.SIGKILL)
             if fault == "hangs":
                 time.sleep(1000)
+            if fault == "times out":
+                time.sleep(1.5)
             if fault == "prints":
                 print("a library that prints")
                 os.write(2, b"and complains")

@@ -255,6 +255,21 @@ def test_a_tracker_that_hangs_is_named_and_ended(
     assert said == f"track memory: has not answered for 1 s: nothing more is mirrored; {WHOLE}"
 
 
+def test_a_tracker_that_runs_into_timeouts_is_not_waited_for(
+    memory: Callable[..., None],
+    tmp_path: Path,
+    make_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory(broken="started", fault="times out")
+    monkeypatch.setattr(mirror, "AFTER_FAILURE", 0.2)
+    noted, began = Noted(), time.monotonic()
+    with tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher:
+        for seed in range(3):
+            pass_by(watcher, make_run(ConvNet(2, 1), [1.0], [1.0], seed=seed))
+    assert time.monotonic() - began < 4.5 and len(noted.said) == 1
+
+
 def test_a_tracker_that_hangs_in_the_middle_holds_up_nothing(
     memory: Callable[..., None],
     tmp_path: Path,

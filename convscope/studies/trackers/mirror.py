@@ -27,6 +27,7 @@ from convscope.studies.trackers.names import TRACKERS
 # wandb's own wait is 60 s, and MLflow's first file takes half a minute beside training
 PATIENCE, LAST_PATIENCE = 300.0, 75.0
 LONGEST_END = 300.0  # seconds that a study waits for all that a slow tracker has not got yet
+AFTER_FAILURE = 15.0  # the same, for a tracker that has failed: it may run into time-outs only
 LAST_WAIT = 10.0  # seconds for a process that has answered everything
 SOON = 15.0  # seconds after which a user wonders
 
@@ -125,7 +126,7 @@ class Mirror:
                 waited = time.monotonic() - began
                 if self.stalled(LAST_PATIENCE):
                     break
-                if waited > LONGEST_END:
+                if waited > (AFTER_FAILURE if self.trouble else LONGEST_END):
                     left = self.told - self.answered
                     self.lose(f"lacks {left:,} of {self.told:,} messages after {waited:.0f} s")
                 elif waited > SOON and not said:

@@ -24,7 +24,7 @@ MOST_PARAMS = 100  # of a request
 
 # MLflow would try for minutes to reach a server that is away, and reports its own use
 USUAL = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
