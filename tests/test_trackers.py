@@ -76,6 +76,26 @@ def test_the_command_refuses_it_with_exit_code_2(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
 
 
+def test_a_file_may_list_trackers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from convscope.studies.study_command import command_of
+    from convscope.studies.study_file import read_study, request_of
+    from convscope.studies.sweep_request import request_from
+
+    for name in ("memory", "other"):
+        monkeypatch.setitem(TRACKERS, name, Known("memory_tracker:Memory", "json"))
+    file = tmp_path / "study.toml"
+    file.write_text('track = ["memory", "other"]\n')
+    asked = request_of(read_study(file))
+    assert asked.track == "memory,other"
+    assert command_of(asked, "shapes").endswith("--track memory,other")
+    assert request_of({"track": asked.track}) == asked
+    sweep = request_from({"track": ["memory", "other"]})
+    assert sweep.track == "memory,other" and request_from(sweep.tree()).track == sweep.track
+    file.write_text("track = [1]\n")
+    with pytest.raises(UserError, match=r"track = \[1\]: names are expected"):
+        request_of(read_study(file))
+
+
 # --- any tracker
 
 
@@ -336,3 +356,22 @@ def test_a_study_with_a_broken_tracker_has_all_its_runs(
     ):
         runs = run_all(engine, recipes, tmp_path / "runs", Costs(loaded, {}, []), watcher)
     assert [run.status for run in runs] == ["finished", "finished"] and len(noted.said) == 1
+
+
+def test_a_sweep_is_a_chapter_of_its_own(
+    memory: object, micro: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from convscope.studies.sweeping import sweep
+
+    base = Recipe(data=str(micro), model=ConvNet(2, 1), epochs=1, batch=16)
+    done = sweep(base, {"width": [2, 3]}, 2, out=tmp_path / "s", workers=1, track=["memory"])
+    assert capfd.readouterr() == ("", "")
+    assert {begun["run"] for _, begun in calls(tmp_path / "s", "started")} == {
+        run.id for runs in done.runs.values() for run in runs
+    }
+    ((_, found),) = calls(tmp_path / "s", "found")
+    (one,) = done.comparisons
+    assert one.found is not None
+    assert found["chapter"] == "sweep" and found["verdict"] == one.found.word
+    ((_, sentence, files),) = calls(tmp_path / "s", "report")
+    assert sentence == f"{one}." and files == ["report.html", "results.json", "runs.csv"]

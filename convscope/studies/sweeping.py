@@ -16,7 +16,7 @@ from convscope.machine import Costs, choose, cores, cost_kind, resolve, timed
 from convscope.models import size_of, with_sources
 from convscope.planning import Request, duration, parse_budget
 from convscope.recipe import Recipe
-from convscope.report import Drawings
+from convscope.report import Drawings, Finding
 from convscope.studies.folder import StudyFolder
 from convscope.studies.main_path import IMPORTED
 from convscope.studies.run_queue import Sweep
@@ -142,10 +142,20 @@ def carry_out(asked: SweepRequest, watcher: Watcher) -> SweepResult:
         drawings = stack.enter_context(Drawings())
         result = collected(asked, configurations, queue, root, complete=interrupt is None)
         write_sweep(result, data_of(configurations[0].recipe, data), asked, drawings)
-        watcher.reported(root, "\n".join(f"{one}." for one in result.comparisons), {})
+        found = finding_of(result)
+        watcher.reported(root, found.sentence, {found.name: found})
         if interrupt is not None:
             raise interrupt
         return result
+
+
+def finding_of(result: SweepResult) -> Finding:
+    """What a tracker is told of a sweep, which is one chapter."""
+    configurations = count(len(result.configurations), "configuration")
+    sentence = " ".join(f"{one}." for one in result.comparisons) or f"{configurations}."
+    words = [one.found.word if one.found else "not compared" for one in result.comparisons]
+    verdict = "; ".join(words) or "nothing to compare"
+    return Finding("sweep", "Sweep", f"How do {configurations} compare?", verdict, sentence, {})
 
 
 def images_of(

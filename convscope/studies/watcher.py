@@ -58,7 +58,7 @@ class Watcher:
 
         root: the folder of the study or sweep.
         sentence: what was found, in one.
-        findings: by chapter; none of a sweep.
+        findings: by chapter; a sweep is one.
         """
 
 
