@@ -65,7 +65,12 @@ Kernels = Annotated[
     str | None,
     typer.Option(help="library: use no compiled kernels.", show_default="measured"),
 ]
-Track = Annotated[str | None, typer.Option(help="Mirror every run in a tracker: wandb.")]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        help="Mirror every run in trackers: wandb, tensorboard, mlflow, trackio; several as a,b."
+    ),
+]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Import the factories that runs name: their code runs.")
 ]

@@ -54,7 +54,7 @@ from convscope.studies.study_request import (
     check_splits,
     chosen_chapters,
 )
-from convscope.studies.trackers import check_tracker, tracked
+from convscope.studies.trackers import joined_names, tracked
 from convscope.studies.watcher import Watcher
 from convscope.studies.writing import Study, save
 from convscope.training import build_kernels_ahead, check_device
@@ -86,7 +86,7 @@ def study(
     classes: str = "folders",
     budget: str | float | None = None,
     search: Search | None = None,
-    track: str | None = None,
+    track: str | Sequence[str] | None = None,
     silence: str | float | None = None,
     grids: Mapping[str, Mapping[str, Any]] | None = None,
     watcher: Watcher | None = None,
@@ -102,7 +102,7 @@ def study(
     val: the share of training images that is held out for validation.
     size, columns, group_by, resize, classes: how own images are read, as for `load`.
     budget: a time that the preset is made to fit ("10m", "90s", seconds): fewer epochs, trials, …
-    search, track: how the chapter `best` searches; a tracker ("wandb") that mirrors every run.
+    search, track: how the chapter `best` searches; trackers ("wandb,mlflow") that mirror every run.
     silence: a time ("10m") after which a run that reports nothing is ended; None: 50 of its epochs.
     grids: by chapter what changes its preset, as {"capacity": {"widths": [4, 8]}}.
     watcher, command: sees the study go by; what the report quotes, None: what the arguments say.
@@ -122,7 +122,7 @@ def study(
         **vars(Options(size, columns, group_by, resize, classes)),
         budget=None if budget is None else parse_budget(budget),
         search=search or Search(),
-        track=track,
+        track=joined_names(track),
         command=command,
         silence=None if silence is None else parse_budget(silence, "silence"),
         grids=checked_grids(grids or {}),
@@ -139,8 +139,7 @@ def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
     began = started if asked.began is None else asked.began
     asked = replace(asked, device=check_device(asked.device))
     check(asked)
-    if asked.track is not None:
-        check_tracker(asked.track)
+    joined_names(asked.track)
     with ExitStack() as stack:
         engine, folder, loaded, asked = open_study(asked, stack, watcher)
         context, costs, looking = measure(asked, folder, engine, loaded, watcher)
@@ -164,6 +163,7 @@ def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
         seconds, complete = time.perf_counter() - started, broken_off is None
         done = save(folder, findings, driver, context, drawings, seconds=seconds, complete=complete)
         learn(costs, done.runs)
+        watcher.reported(done.path, done.sentence, done)
         if isinstance(broken_off, KeyboardInterrupt):
             raise broken_off
         return done

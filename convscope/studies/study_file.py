@@ -16,6 +16,7 @@ from convscope.errors import UserError, one_line
 from convscope.planning import SETTINGS, Search, checked_grids, parse_budget
 from convscope.studies.study_request import SEEDS, StudyRequest, chosen_chapters
 from convscope.studies.toml_files import check_keys, read_toml, toml_of
+from convscope.studies.trackers import joined_names
 
 if TYPE_CHECKING:
     from convscope.machine import Choice
@@ -47,7 +48,7 @@ KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "flash": ((str, int), "Room for weights on a device, as 1M: only networks that fit."),
     "macs": ((str, int), "The most multiply-adds of one image on a device, as 20M."),
     "bits": (int, "Bits of weights and feature maps on the device: 2, 4, 8, 16 or 32."),
-    "track": (str, "Mirror every run in a tracker: wandb."),
+    "track": ((str, list), "Mirror every run in trackers: wandb, tensorboard, mlflow, trackio."),
     "silence": ((str, int, float), "End a run that reports nothing for so long, as 10m."),
 }
 
@@ -95,6 +96,7 @@ def request_of(tree: Mapping[str, Any], command: str | None = None) -> StudyRequ
     options = {field.name: given[field.name] for field in fields(Options) if field.name in given}
     plain = ("first_seed", "out", "device", "workers", "track")
     usual = {"first_seed": 0, "out": None, "device": "auto", "workers": None, "track": None}
+    given["track"] = joined_names(given.get("track"))
     chapters = given.get("chapters")
     if chapters is not None and not all(isinstance(name, str) for name in chapters):
         raise UserError(f"chapters = {one_line(chapters)}: a list of names is expected")

@@ -21,6 +21,7 @@ from convscope.studies.sweep_grid import (
     with_settings,
 )
 from convscope.studies.toml_files import check_keys, read_toml
+from convscope.studies.trackers import joined_names
 
 MACHINE = ("precision", "layout", "threads", "kernels")  # measured where a file leaves them open
 ASKED = ("compare", "margin", "measure", "split", "out", "workers", "track", "silence", "seeds")
@@ -119,7 +120,7 @@ def request_from(tree: Mapping[str, Any], name: str = "sweep") -> SweepRequest:
         split=tree.get("split", "test"),
         out=tree.get("out", f"runs/{name}"),
         workers=tree.get("workers"),
-        track=tree.get("track"),
+        track=joined_names(tree.get("track")),
         silence=silence_from(tree.get("silence")),
         device=str(base.get("device", "auto")),
         free=() if files else tuple(key for key in MACHINE if key not in given),

@@ -16,7 +16,7 @@ from convscope.machine import Costs, choose, cores, cost_kind, resolve, timed
 from convscope.models import size_of, with_sources
 from convscope.planning import Request, duration, parse_budget
 from convscope.recipe import Recipe
-from convscope.report import Drawings
+from convscope.report import Drawings, Finding
 from convscope.studies.folder import StudyFolder
 from convscope.studies.main_path import IMPORTED
 from convscope.studies.run_queue import Sweep
@@ -26,7 +26,7 @@ from convscope.studies.sweep_grid import Swept, seeds_from
 from convscope.studies.sweep_request import SweepRequest, check_request, pairs_from
 from convscope.studies.sweep_result import SweepResult, compared
 from convscope.studies.toml_files import toml_of
-from convscope.studies.trackers import check_tracker, tracked
+from convscope.studies.trackers import joined_names, tracked
 from convscope.studies.watcher import Watcher
 from convscope.training import (
     Run,
@@ -63,7 +63,7 @@ def sweep(
     split: str = "test",
     out: str | Path = "runs/sweep",
     workers: int | None = None,
-    track: str | None = None,
+    track: str | Sequence[str] | None = None,
     silence: str | float | None = None,
     watcher: Watcher | None = None,
 ) -> SweepResult:
@@ -79,7 +79,7 @@ def sweep(
     measure, split: what is compared, as for `compare`; the error is split over all comparisons.
     out: the sweep's folder.
     workers: processes that train; None: as many as the recipes' threads leave room for.
-    track: a tracker ("wandb") that mirrors every run.
+    track: trackers ("wandb,mlflow", or a list) that mirror every run.
     silence: a time ("10m") after which a run that reports nothing is ended; None: as for `study`.
     watcher: sees the sweep go by.
 
@@ -99,7 +99,7 @@ def sweep(
         split=split,
         out=out,
         workers=workers,
-        track=track,
+        track=joined_names(track),
         silence=None if silence is None else parse_budget(silence, "silence"),
     )
     return carry_out(asked, watcher or Watcher())
@@ -117,8 +117,7 @@ def carry_out(asked: SweepRequest, watcher: Watcher) -> SweepResult:
     Raises UserError, and KeyboardInterrupt after what is there has been written.
     """
     configurations, _ = check_request(asked)
-    if asked.track is not None:
-        check_tracker(asked.track)
+    joined_names(asked.track)
     root = Path(asked.out)
     device = check_device(asked.device) if asked.free else configurations[0].recipe.device
     with ExitStack() as stack:
@@ -143,9 +142,20 @@ def carry_out(asked: SweepRequest, watcher: Watcher) -> SweepResult:
         drawings = stack.enter_context(Drawings())
         result = collected(asked, configurations, queue, root, complete=interrupt is None)
         write_sweep(result, data_of(configurations[0].recipe, data), asked, drawings)
+        found = finding_of(result)
+        watcher.reported(root, found.sentence, {found.name: found})
         if interrupt is not None:
             raise interrupt
         return result
+
+
+def finding_of(result: SweepResult) -> Finding:
+    """What a tracker is told of a sweep, which is one chapter."""
+    configurations = count(len(result.configurations), "configuration")
+    sentence = " ".join(f"{one}." for one in result.comparisons) or f"{configurations}."
+    words = [one.found.word if one.found else "not compared" for one in result.comparisons]
+    verdict = "; ".join(words) or "nothing to compare"
+    return Finding("sweep", "Sweep", f"How do {configurations} compare?", verdict, sentence, {})
 
 
 def images_of(
