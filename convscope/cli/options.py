@@ -72,6 +72,21 @@ Kernels = Annotated[
     typer.Option(help="library: use no compiled kernels.", show_default="measured"),
 ]
 Track = Annotated[str | None, typer.Option(help="Mirror every run in a tracker: wandb.")]
+EngineName = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="Where runs are trained: local (this machine) or ray (a Ray cluster).",
+        show_default="local",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a Ray cluster: auto on one of its nodes, or HOST:PORT of its head.",
+        show_default="RAY_ADDRESS, else this machine alone",
+    ),
+]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Import the factories that runs name: their code runs.")
 ]

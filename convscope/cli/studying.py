@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convscope.cli.options import (
+    Address,
     Columns,
+    EngineName,
     GroupBy,
     Json,
     Kernels,
@@ -200,6 +202,8 @@ def study(
     settings: Settings = None,
     track: Track = None,
     silence: Silence = None,
+    engine: EngineName = None,
+    address: Address = None,
     plan_only: PlanOnly = False,
     plan: PlanFile = None,
     shard: Shard = None,

@@ -45,6 +45,8 @@ SWEEP_KEYS: dict[str, tuple[Any, str]] = {
     "out": ({"type": "string"}, "The sweep's folder; without it, runs/NAME of the file."),
     "workers": ({"type": "integer", "minimum": 1}, "Processes that train; measured without it."),
     "track": ({"type": "string"}, "Mirror every run in a tracker: wandb."),
+    "engine": ({"enum": ["local", "ray"]}, "Where runs are trained: this machine, or a cluster."),
+    "address": ({"type": "string"}, "The Ray cluster's address, as auto or HOST:PORT."),
     "silence": ({"type": ["string", "number"]}, "End a run that reports nothing for so long."),
     "seeds": (
         {"type": ["integer", "array"], "items": {"type": "integer"}, "minimum": 1},
