@@ -36,7 +36,7 @@ class OwnCluster:
             text=True,
             env=os.environ | quiet,
         )
-        self.address: str = self.ask("head")
+        self.address, self.session = self.ask("head")
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +92,7 @@ def serve() -> None:
         answer: Any = None
         if asked["what"] == "head":
             cluster.add_node(num_cpus=0, include_dashboard=False, object_store_memory=STORE)
-            answer = cluster.address
+            answer = cluster.address, cluster.head_node.get_session_dir_path()
         elif asked["what"] == "add":
             nodes[asked["name"]] = cluster.add_node(
                 num_cpus=asked["cores"],

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection
-from pathlib import Path
 from typing import Any
 
 from convscope.engines.parents import end_with_parent

@@ -65,9 +65,7 @@ def choose(engine: Engine, device_name: str, workers: int | None) -> Choice:
     )
 
 
-def chosen_elsewhere(
-    engine: Engine, device_name: str, workers: int | None, room: int
-) -> Choice:
+def chosen_elsewhere(engine: Engine, device_name: str, workers: int | None, room: int) -> Choice:
     """As `choose`, on a cluster: one of its workers is measured, and each core or GPU is a slot.
 
     room: slots of one core or GPU. Where the user wants fewer, each has more cores.

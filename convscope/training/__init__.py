@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from convscope.training.named_runs import NamedRuns as NamedRuns
     from convscope.training.named_runs import runs_named as runs_named
     from convscope.training.optimisers import optimiser as optimiser
-    from convscope.training.resident_data import find_data_by_hash as find_data_by_hash
     from convscope.training.resident_data import dataset_of as dataset_of
+    from convscope.training.resident_data import find_data_by_hash as find_data_by_hash
     from convscope.training.resident_data import resident as resident
     from convscope.training.run_folder import RunFolder as RunFolder
     from convscope.training.run_folder import list_runs as list_runs
