@@ -6,8 +6,10 @@ a power cut would.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,16 +19,17 @@ STORE = 80 * 1024 * 1024  # bytes of a node's object store, about the least that
 
 
 class OwnCluster:
-    """A head without cores, and nodes that come and go; use it in a with statement.
+    """A head, and nodes that come and go; use it in a with statement.
 
     root: a folder for the nodes' caches.
     cores: of each node.
+    head_cores: of the head, which has this process's cache.
     """
 
-    def __init__(self, root: Path, cores: int = 1) -> None:
+    def __init__(self, root: Path, cores: int = 1, head_cores: int = 0) -> None:
         self.root, self.cores = root, cores
         self.nodes: list[str] = []
-        self.count = 0
+        self.count, self.ended = 0, False
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
         self.process = subprocess.Popen(
             [sys.executable, __file__],
@@ -36,7 +39,7 @@ class OwnCluster:
             text=True,
             env=os.environ | quiet,
         )
-        self.address, self.session = self.ask("head")
+        self.address: str = self.ask("head", cores=head_cores)
 
     def __enter__(self) -> Self:
         return self
@@ -72,13 +75,44 @@ class OwnCluster:
         return self.root / name / "cache"
 
     def end(self) -> None:
-        """Kill the head and all nodes."""
+        """Kill the head and all nodes, and what they started."""
+        self.ended = True
         if self.process.poll() is None:
+            begun = descendants(self.process.pid)
             self.ask("end")
             self.process.wait()
+            for pid, start in begun.items():
+                if start_of(pid) == start:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def start_of(pid: int) -> str:
+    """When a process began, in the system's ticks; "" where there is none, or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """All processes below one: id -> when it began."""
+    children: dict[int, list[int]] = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = (place / "stat").read_text().rpartition(")")[2].split()[1]
+            children.setdefault(int(parent), []).append(int(place.name))
+    found: dict[int, str] = {}
+    waiting = [pid]
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            found[child] = start_of(child)
+            waiting.append(child)
+    return {one: start for one, start in found.items() if start}
 
 
 def serve() -> None:
@@ -91,8 +125,10 @@ def serve() -> None:
         asked = json.loads(line)
         answer: Any = None
         if asked["what"] == "head":
-            cluster.add_node(num_cpus=0, include_dashboard=False, object_store_memory=STORE)
-            answer = cluster.address, cluster.head_node.get_session_dir_path()
+            cluster.add_node(
+                num_cpus=asked["cores"], include_dashboard=False, object_store_memory=STORE
+            )
+            answer = cluster.address
         elif asked["what"] == "add":
             nodes[asked["name"]] = cluster.add_node(
                 num_cpus=asked["cores"],

@@ -7,34 +7,31 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 BENCH = Path(__file__).parent.parent / "bench"
-sys.path.insert(0, str(BENCH))
 
-from own_cluster import OwnCluster  # noqa: E402
-
-__all__ = ["OwnCluster", "nodes"]
+if TYPE_CHECKING:
+    from own_cluster import OwnCluster
 
 
 @contextlib.contextmanager
-def nodes(root: Path, count: int) -> Iterator[OwnCluster]:
+def cluster(root: Path, nodes: int, head_cores: int = 0) -> Iterator[OwnCluster]:
     """A cluster of so many nodes of one core each; its processes have ended afterwards."""
-    with OwnCluster(root) as cluster:
-        for _ in range(count):
-            cluster.add()
-        yield cluster
+    if str(BENCH) not in sys.path:
+        sys.path.append(str(BENCH))
+    from own_cluster import OwnCluster, descendants, start_of
+
+    with OwnCluster(root, head_cores=head_cores) as made:
+        for _ in range(nodes):
+            made.add()
+        yield made
+        begun = descendants(made.process.pid)
+    assert begun or made.ended
     until = time.monotonic() + 20
-    while (left := left_over(cluster.session)) and time.monotonic() < until:
+    while True:
+        left = [pid for pid, start in begun.items() if start_of(pid) == start]
+        if not left:
+            return
+        assert time.monotonic() < until, left
         time.sleep(0.1)
-    assert not left, left
-
-
-def left_over(session: str) -> list[str]:
-    """The command lines of processes that name a session of Ray."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if session in line:
-                found.append(line)
-    return found

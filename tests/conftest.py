@@ -9,6 +9,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two test proces
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import io
 import shutil
 import signal
@@ -189,6 +190,17 @@ def class_folder(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) ->
                 Image.fromarray(image).save(folder / classes[label] / f"{i:02d}.png")
 
     return _shared(tmp_path_factory, "class-folder", make)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Ray cluster of two nodes on this machine; a test that kills a node adds another one."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("ray is not installed")
+    from clustering import cluster
+
+    with cluster(tmp_path_factory.mktemp("ray"), nodes=2) as made:
+        yield made
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ Each fails its own job only. The same tests for processes of this machine and fo
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,23 +38,17 @@ NAMES = ("fresh", "copied", "ray")
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """Workers that start afresh, that are copies of one process, that are on nodes of a cluster."""
-    with contextlib.ExitStack() as stack:
-        if request.param != "ray":
-            made: Engine = LocalEngine(2, copied=request.param == "copied")
-        elif importlib.util.find_spec("ray") is None:
-            pytest.skip("ray is not installed")
-        else:
-            from clustering import OwnCluster, nodes
+    if request.param == "ray":
+        from convscope.engines.ray_engine import RayEngine
 
-            from convscope.engines.ray_engine import RayEngine
-
-            cluster: OwnCluster = stack.enter_context(nodes(tmp_path_factory.mktemp("ray"), 2))
-            made = RayEngine(2, address=cluster.address, code=[engine_jobs.__file__])
-        yield stack.enter_context(made)
+        address = request.getfixturevalue("ray_cluster").address
+        made: Engine = RayEngine(2, address=address, code=[engine_jobs.__file__])
+    else:
+        made = LocalEngine(2, copied=request.param == "copied")
+    with made:
+        yield made
 
 
 @pytest.fixture

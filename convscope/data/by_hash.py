@@ -27,14 +27,20 @@ def folder_with(data_hash: str) -> Path | None:
     data_hash: SHA-256 as a Dataset has it.
     """
     for meta in sorted((cache_folder() / "datasets").glob(f"*.v{FORMAT}/meta.json")):
-        try:
-            if parse_json(meta.read_bytes()).get("hash") != data_hash:
-                continue
-            open_cached(meta.parent, verify=True)
-        except (OSError, UserError, AttributeError, Damaged):
-            continue
-        return meta.parent
+        if holds(meta.parent, data_hash):
+            return meta.parent
     return None
+
+
+def holds(folder: Path, data_hash: str) -> bool:
+    """Whether a folder is a cached set with this hash whose files are what was written."""
+    try:
+        if parse_json((folder / "meta.json").read_bytes()).get("hash") != data_hash:
+            return False
+        open_cached(folder, verify=True)
+    except (OSError, UserError, AttributeError, Damaged):
+        return False
+    return True
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -61,6 +67,10 @@ def keep_files(data_hash: str, files: Mapping[str, Any]) -> Path:
             try:
                 for name, content in files.items():
                     write_bytes(workspace / Path(name).name, content)
+                if not holds(workspace, data_hash):
+                    raise UserError(
+                        f"images {data_hash[:12]}: what was sent is not what was to be sent"
+                    )
                 workspace.rename(target)
             finally:
                 shutil.rmtree(workspace, ignore_errors=True)
@@ -70,6 +80,4 @@ def keep_files(data_hash: str, files: Mapping[str, Any]) -> Path:
             f"cache folder {one_line(root)}: {error.strerror}; "
             "set CONVSCOPE_CACHE to a folder with room that can be written"
         ) from None
-    if folder_with(data_hash) is None:
-        raise UserError(f"images {data_hash[:12]}: what was sent is not what was to be sent")
     return target

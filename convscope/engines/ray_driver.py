@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import signal
 import threading
 from collections import deque
@@ -30,6 +31,16 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
 }
+
+
+# of Ray's messages what says nothing of the cause
+NOISE = (
+    r"The actor \w+ is unavailable: The actor is temporarily unavailable:",
+    r"The task may or may not have been executed on the actor\.",
+    r"\b(class_name|actor_id|pid|namespace): \S+",
+    r"RpcError: RPC error:",
+    r"rpc_code: \d+",
+)
 
 
 @dataclass(frozen=True)
@@ -256,6 +267,7 @@ class Driver:
 
 def why(error: Exception) -> str:
     """An error of Ray on one line: its kind, and what it says of the cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("class_name:", "actor_id:", "pid:"))]
-    return f"{type(error).__name__}: {one_line(' '.join(told), 300)}"
+    text = " ".join(str(error).split())
+    for pattern in NOISE:
+        text = re.sub(pattern, "", text)
+    return f"{type(error).__name__}: {one_line(text.strip(' .:'), 300)}"

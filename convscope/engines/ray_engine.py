@@ -25,6 +25,7 @@ from convscope.engines.jobs import Event, Job, JobQueue
 from convscope.engines.local import death, no_main_module
 from convscope.errors import UserError, one_line
 from convscope.recipe import Recipe
+from convscope.words import count
 
 ROUND = 1.0  # seconds after which the engine looks whether the driver lives
 PATIENCE = 10.0  # seconds that the driver has to end
@@ -180,12 +181,22 @@ class RayEngine(Engine):
             self._stop(len(self.workers))
             self.threads = threads
         self._stop(len(self.workers) - workers)
+        if len(self.workers) < workers:
+            self._check_room()
         while len(self.workers) < workers:
             self.workers.append(self._started())
 
-    def _stop(self, count: int) -> None:
+    def _check_room(self) -> None:
+        """UserError where no node can take a slot, which would be waited for in vain."""
+        if not any(
+            cores >= self.threads and gpus >= self.gpus for cores, gpus in self.nodes.values()
+        ):
+            what = count(self.gpus, "GPU") if self.gpus else count(self.threads, "core")
+            raise UserError(f"engine ray: no node of the cluster has {what} for a slot")
+
+    def _stop(self, slots: int) -> None:
         """Stop so many slots."""
-        for _ in range(count):
+        for _ in range(slots):
             self._order("stop", self.workers.pop().number)
 
     def _started(self) -> Seat:
@@ -283,8 +294,8 @@ class RayEngine(Engine):
 
 
 def ordinal(losses: Losses) -> str:
-    count = len(losses.nodes)
-    return {1: "first", 2: "second", 3: "third"}.get(count, f"{count}th")
+    times = len(losses.nodes)
+    return {1: "first", 2: "second", 3: "third"}.get(times, f"{times}th")
 
 
 def images_of(arguments: Sequence[Any]) -> Iterator[str]:
