@@ -203,6 +203,19 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def ray_engine(ray_cluster: Any) -> Iterator[Any]:
+    """An engine with a slot on each node of that cluster."""
+    import engine_jobs
+    import own_modules
+
+    from convscope.engines.ray_engine import RayEngine
+
+    code = [str(module.__file__) for module in (engine_jobs, own_modules)]
+    with RayEngine(2, address=ray_cluster.address, code=code) as made:
+        yield made
+
+
 @pytest.fixture
 def tiny_preset() -> Iterator[None]:
     with studying.tiny():

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import engine_jobs
 import pytest
 from engine_jobs import (
     aborts,
@@ -41,13 +40,9 @@ NAMES = ("fresh", "copied", "ray")
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """Workers that start afresh, that are copies of one process, that are on nodes of a cluster."""
     if request.param == "ray":
-        from convscope.engines.ray_engine import RayEngine
-
-        address = request.getfixturevalue("ray_cluster").address
-        made: Engine = RayEngine(2, address=address, code=[engine_jobs.__file__])
-    else:
-        made = LocalEngine(2, copied=request.param == "copied")
-    with made:
+        yield request.getfixturevalue("ray_engine")
+        return
+    with LocalEngine(2, copied=request.param == "copied") as made:
         yield made
 
 

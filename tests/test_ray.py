@@ -20,23 +20,20 @@ from trained_alike import same_run
 
 import convscope as cs
 from convscope import data
+from convscope.engines import Engine, LocalEngine
 from convscope.engines.ray_engine import ClusterLost, RayEngine
 from convscope.errors import UserError
-from convscope.recipe import Recipe
+from convscope.files import write_json
+from convscope.machine import Costs, cost_kind
+from convscope.models import with_sources
+from convscope.recipe import Recipe, to_json
+from convscope.studies.run_queue import run_all
 from convscope.studies.toml_files import toml_of
 from convscope.studies.watcher import Watcher
 from convscope.training import Run
 
 if TYPE_CHECKING:
     from own_cluster import OwnCluster
-
-NETS = """
-from torch import nn
-
-def small(in_shape, num_classes, width=2):
-    return nn.Sequential(nn.Conv2d(in_shape[0], width, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-                         nn.Flatten(), nn.Linear(width, num_classes))
-"""
 
 
 class Killer(Watcher):
@@ -67,89 +64,115 @@ class Killer(Watcher):
 @pytest.fixture
 def slow(micro: Path, session_cache: Path) -> Recipe:
     """A run that takes about half a second, of which every tenth epoch is told."""
-    return replace(blink(micro), epochs=100, evaluate_every=10)
+    loaded = data.load(str(micro))
+    return replace(blink(micro), data_hash=loaded.hash, epochs=100, evaluate_every=10)
 
 
-def test_nodes_die_and_no_run_is_lost_or_recorded_twice_or_another(
-    slow: Recipe, tmp_path: Path, ray_cluster: OwnCluster, monkeypatch: pytest.MonkeyPatch
+def trained(engine: Engine, recipes: list[Recipe], root: Path, watcher: Watcher) -> list[Run]:
+    loaded = data.load(recipes[0].data)
+    kind = cost_kind(recipes[0])
+    return run_all(engine, recipes, root, Costs(loaded, {kind.id: (1e-3, 1e-4)}, [kind]), watcher)
+
+
+def test_a_node_dies_and_no_run_is_lost_or_recorded_twice_or_another(
+    slow: Recipe, tmp_path: Path, ray_cluster: OwnCluster, ray_engine: Engine
 ) -> None:
-    """Two of two nodes, one after the other; images and a factory are sent to the new ones."""
-    (tmp_path / "far_nets.py").write_text(NETS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    own = replace(slow, model=cs.Custom("far_nets:small", {"width": 3}))
-    recipes = [replace(one, seed=seed) for one in (slow, own) for seed in range(3)]
+    """Another one joins: to both the images have been sent, and the user's factory."""
+    own = with_sources(cs.Custom("own_modules:weight_norm"))
+    recipes = [replace(slow, model=model, seed=s) for model in (slow.model, own) for s in range(3)]
     before = list(ray_cluster.nodes)
 
     def kill() -> None:
-        ray_cluster.kill(before.pop())
+        ray_cluster.kill(ray_cluster.nodes[-1])
         ray_cluster.add()
 
-    watcher = Killer({5: kill, 25: kill})
-    where = {"engine": "ray", "address": ray_cluster.address, "workers": 2}
-    found = cs.sweep(recipes, compare=[], out=tmp_path / "ray", watcher=watcher, **where)
-    assert sum("was lost" in line and "another one" in line for line in watcher.said) >= 2
-    ids = sorted(recipe.id for runs in found.runs.values() for recipe in (r.recipe for r in runs))
-    assert sorted(watcher.ends) == sorted(watcher.began) == ids and len(set(ids)) == 6
+    watcher = Killer({25: kill})
+    found = trained(ray_engine, recipes, tmp_path / "ray", watcher)
+    assert any("was lost" in line and "another one" in line for line in watcher.said)
+    ids = sorted(recipe.id for recipe in recipes)
+    assert sorted(watcher.ends) == sorted(watcher.began) == ids == sorted(r.id for r in found)
     assert all(epochs == list(range(10, 101, 10)) for epochs in watcher.epochs.values())
-    here = cs.sweep(recipes, compare=[], out=tmp_path / "local", workers=1)
-    for name, runs in here.runs.items():
-        for one, other in zip(runs, found.runs[name], strict=True):
+    with LocalEngine(1, copied=True) as here:
+        for one, other in zip(
+            trained(here, recipes, tmp_path / "here", Watcher()), found, strict=True
+        ):
             same_run(one.path, other.path)
-    sent = [list(ray_cluster.cache(node).glob("datasets/[!.]*")) for node in ray_cluster.nodes]
-    names = {path.name for paths in sent for path in paths}
-    hash_ = data.load(slow.data).hash
-    assert names == {f"sent-{hash_[:20]}.v1"}
+    for node in {*before, *ray_cluster.nodes}:
+        sent = [path.name for path in ray_cluster.cache(node).glob("datasets/[!.]*")]
+        assert set(sent) <= {f"sent-{slow.data_hash[:20]}.v1"}
+        assert sent or node not in before
 
 
 def finished(root: Path) -> set[str]:
-    return {path.parent.name for path in root.glob("runs/*/result.json")}
+    return {path.parent.name for path in root.rglob("result.json")}
 
 
-def test_ctrl_c_leaves_a_sweep_that_the_local_engine_completes(
-    slow: Recipe, tmp_path: Path, ray_cluster: OwnCluster
+FACTORY = """
+from torch import nn
+from far_parts import last
+
+def small(in_shape, num_classes, width=2):
+    return nn.Sequential(nn.Conv2d(in_shape[0], width, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+                         nn.Flatten(), last(width, num_classes))
+"""
+
+PART = """
+from torch import nn
+
+def last(width, num_classes):
+    return nn.Linear(width, num_classes)
+"""
+
+
+def test_ctrl_c_leaves_a_sweep_of_a_users_factory_that_the_local_engine_completes(
+    slow: Recipe, tmp_path: Path, ray_cluster: OwnCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipes = [replace(slow, seed=seed, epochs=200) for seed in range(6)]
-    where = {"engine": "ray", "address": ray_cluster.address, "workers": 2}
-    code = (
-        "import sys, convscope as cs\n"
-        f"base = cs.read_recipe({str(tmp_path / 'r.json')!r})\n"
-        f"cs.sweep(base, seeds=6, compare=[], out={str(tmp_path / 's')!r}, **{where!r})\n"
-    )
-    from convscope.files import write_json
-    from convscope.recipe import to_json
-
-    write_json(tmp_path / "r.json", to_json(replace(recipes[0])))
+    (tmp_path / "far_nets.py").write_text(FACTORY)
+    (tmp_path / "far_parts.py").write_text(PART)
+    recipe = replace(slow, model=cs.Custom("far_nets:small", {"width": 3}), epochs=200)
+    write_json(tmp_path / "recipe.json", to_json(recipe))
+    asked = {"recipes": [str(tmp_path / "recipe.json")], "seeds": 6, "out": "s"}
+    (tmp_path / "s.toml").write_text(toml_of(asked))
+    command = [sys.executable, "-m", "convscope.cli", "sweep", "s.toml", "--engine", "ray"]
+    command += ["--address", ray_cluster.address, "--workers", "1"]
+    root, pipe, free = tmp_path / "s", subprocess.PIPE, ray_cluster.add()
     with subprocess.Popen(
-        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True
+        command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, cwd=tmp_path
     ) as process:
-        until = time.monotonic() + 60
-        while not finished(tmp_path / "s") and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.05)
+        until = time.monotonic() + 100
+        while not finished(root) and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
         os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert err.rstrip().endswith("KeyboardInterrupt"), err
-    there = finished(tmp_path / "s")
-    assert 0 < len(there) < 6 and (tmp_path / "s" / "report.html").exists()
-    stamps = {key: (tmp_path / "s" / "runs" / key).stat().st_mtime_ns for key in there}
-    done = cs.sweep(recipes[0], seeds=6, compare=[], out=tmp_path / "s", workers=1)
-    assert len(finished(tmp_path / "s")) == 6 and done.complete
-    assert {k: (tmp_path / "s" / "runs" / k).stat().st_mtime_ns for k in there} == stamps
+        out, err = process.communicate(timeout=60)
+    ray_cluster.kill(free)
+    assert process.returncode == 130 and out == "" and "Traceback" not in err, err
+    there = finished(root)
+    assert 0 < len(there) < 6 and (root / "report.html").exists()
+    stamps = {key: (root / "runs" / key).stat().st_mtime_ns for key in there}
+    monkeypatch.syspath_prepend(str(tmp_path))
+    done = cs.sweep(recipe, seeds=6, compare=[], out=root, workers=1)
+    assert done.complete and finished(root) >= there and len(finished(root)) == 6
+    assert {key: (root / "runs" / key).stat().st_mtime_ns for key in there} == stamps
 
 
-def test_the_heads_death_ends_the_cluster_and_not_the_study(
-    slow: Recipe, tmp_path: Path, ray_cluster: OwnCluster
-) -> None:
+def test_the_heads_death_ends_the_cluster_and_not_the_runs(slow: Recipe, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
     from clustering import cluster
 
+    recipes = [replace(slow, seed=seed) for seed in range(3)]
     with cluster(tmp_path / "nodes", nodes=0, head_cores=1) as alone:
         watcher = Killer({12: alone.end})
-        where = {"engine": "ray", "address": alone.address}
-        with pytest.raises(ClusterLost, match=r"the cluster has ended.*the same command goes on"):
-            cs.sweep(slow, seeds=3, compare=[], out=tmp_path / "s", watcher=watcher, **where)
-    assert len(finished(tmp_path / "s")) == 1
-    where = {"engine": "ray", "address": ray_cluster.address}
-    found = cs.sweep(slow, seeds=3, compare=[], out=tmp_path / "s", **where)
-    assert found.complete and len(finished(tmp_path / "s")) == 3
+        with (
+            RayEngine(1, address=alone.address) as engine,
+            pytest.raises(ClusterLost, match=r"the cluster has ended.*the same command goes on"),
+        ):
+            trained(engine, recipes, tmp_path / "runs", watcher)
+    there = finished(tmp_path / "runs")
+    assert len(there) == 1
+    with LocalEngine(1, copied=True) as here:
+        again = Killer({})
+        trained(here, recipes, tmp_path / "runs", again)
+    assert len(finished(tmp_path / "runs")) == 3 and len(again.began) == 2
 
 
 # --- what is refused
@@ -187,8 +210,16 @@ def test_what_cannot_work_is_refused_at_once(
     assert not (tmp_path / "out").exists()
 
 
-def test_slots_that_no_node_has_room_for_are_refused(ray_cluster: OwnCluster) -> None:
-    with RayEngine(0, address=ray_cluster.address) as engine:
-        assert engine.room(1) == 2
+def test_slots_that_no_node_has_room_for_are_refused(ray_engine: RayEngine) -> None:
+    assert ray_engine.room(1) == 2
+    try:
         with pytest.raises(UserError, match="no node of the cluster has 3 cores for a slot"):
-            engine.resize(1, threads=3)
+            ray_engine.resize(1, threads=3)
+    finally:
+        ray_engine.resize(2, threads=1)
+
+
+def test_an_address_where_no_cluster_is_is_refused() -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(UserError, match=r"address 127.0.0.1:9: no Ray cluster can be joined"):
+        RayEngine(1, address="127.0.0.1:9")

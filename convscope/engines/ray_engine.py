@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import itertools
+import logging
+import math
 import multiprocessing
 import os
 import pickle
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +31,7 @@ from convscope.words import count
 
 ROUND = 1.0  # seconds after which the engine looks whether the driver lives
 PATIENCE = 10.0  # seconds that the driver has to end
+WAITING = 30.0  # seconds without a slot after which that is said
 STARTING = 120.0  # seconds that it has to join a cluster
 
 OWN_LOSSES = 2  # so many times a job may take down its slot while the node lives
@@ -38,6 +41,9 @@ UNSTARTED = 5  # slots in a row that cannot start end the engine
 SHIPPED = ("CONVSCOPE_KERNELS", "CONVSCOPE_CUDA_GRAPHS")  # of this process's environment
 
 MISSING = "engine ray: not installed; pip install 'convscope[ray]'"
+
+
+Message = tuple[str, int, int, Any, str]  # of the driver: kind, slot, attempt, value, detail
 
 
 class ClusterLost(UserError):
@@ -115,7 +121,9 @@ class RayEngine(Engine):
         self.workers: list[Seat] = []
         self.numbers, self.attempts = itertools.count(1), itertools.count(1)
         self.losses: defaultdict[str, Losses] = defaultdict(Losses)
+        self.early: deque[Message] = deque()  # came while the nodes were asked for
         self.unstarted = 0
+        self.waits_since: float | None = None  # when there was first no slot
         self.nodes: dict[str, tuple[float, float]] = {}
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
@@ -134,15 +142,18 @@ class RayEngine(Engine):
         """Wait for a message of the nodes. Raises UserError where the cluster is out of reach."""
         until = time.monotonic() + STARTING
         while time.monotonic() < until:
-            kind, _, _, value, _ = self._message(STARTING) or ("", 0, 0, None, "")
+            if (message := self._message(STARTING)) is None:
+                break
+            kind, _, _, value, _ = message
             if kind == "nodes":
                 self.nodes = value
                 return
             if kind == "refused":
                 raise UserError(f"{where}no Ray cluster can be joined there ({value})")
+            self.early.append(message)
         raise UserError(f"{where}no answer of a Ray cluster in {STARTING:.0f} s")
 
-    def _message(self, seconds: float) -> tuple[str, int, int, Any, str] | None:
+    def _message(self, seconds: float) -> Message | None:
         """What the driver tells; None where it tells nothing. Raises ClusterLost at its end."""
         try:
             return self.pipe.recv() if self.pipe.poll(seconds) else None
@@ -209,12 +220,27 @@ class RayEngine(Engine):
         waiting = jobs if isinstance(jobs, JobQueue) else JobQueue(jobs)
         while waiting or any(seat.jobs for seat in self.workers):
             self._feed(waiting)
-            message = self._message(ROUND)
+            message = self.early.popleft() if self.early else self._message(ROUND)
             if message is None:
                 if not self.process.is_alive():
                     raise lost_cluster(self.process.exitcode)
+                self._tell_of_waiting()
                 continue
             yield from self._take(message, waiting)
+
+    def _tell_of_waiting(self) -> None:
+        """Say once that nothing can begin, where that takes long."""
+        if any(seat.ready for seat in self.workers):
+            self.waits_since = None
+        elif self.waits_since is None:
+            self.waits_since = time.monotonic()
+        elif time.monotonic() - self.waits_since > WAITING:
+            self.waits_since = math.inf
+            logging.getLogger("convscope").warning(
+                "engine ray: no slot has started for %.0f s; others may hold the cluster's cores, "
+                "or its nodes are gone: it waits for one",
+                WAITING,
+            )
 
     def _feed(self, waiting: JobQueue) -> None:
         """Each slot has a job at work, and some ahead, so that none idles while the caller thinks.
@@ -243,7 +269,7 @@ class RayEngine(Engine):
             images=tuple(images_of(arguments)),
         )
 
-    def _take(self, message: tuple[str, int, int, Any, str], waiting: JobQueue) -> Iterator[Event]:
+    def _take(self, message: Message, waiting: JobQueue) -> Iterator[Event]:
         """What a message of the driver means for a job."""
         kind, number, attempt, value, detail = message
         seat = next((seat for seat in self.workers if seat.number == number), None)
