@@ -35,8 +35,8 @@ from convscope.studies.run_queue import run_all
 from convscope.studies.watcher import Watcher
 from convscope.training import Run, read_run, read_tensors
 
-NODES, EPOCHS, LIMIT = 3, 40, 300
-PAUSE = (2.0, 8.0)  # seconds between two kills
+NODES, EPOCHS, LIMIT = 3, 20, 300
+PAUSE = (1.0, 5.0)  # seconds between two kills
 FILES = {"checkpoint.safetensors": 30_000, "best.safetensors": 15_000, "metrics.jsonl": 2_000}
 
 
@@ -105,7 +105,8 @@ def killed(root: Path, kills: int, runs: int) -> None:
         killer = Killer(cluster, kills)
         with RayEngine(NODES, address=cluster.address) as engine:
             found = trained(engine, asked, root / "ray", killer)
-    with LocalEngine(1, copied=True) as engine:
+    print(f"through the cluster: {kills - killer.left} nodes killed", file=sys.stderr, flush=True)
+    with LocalEngine(2, copied=True) as engine:
         here = trained(engine, asked, root / "local", Watcher())
     lost = sum(run.status != "finished" for run in found) + len(asked) - len(found)
     twice = sum(count != 1 for count in killer.ends.values())
@@ -168,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("what", nargs="?", choices=("nodes", "overhead"))
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--trained", type=int, default=150)
+    parser.add_argument("--trained", type=int, default=120)
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--slots", type=int, default=40)

@@ -14,6 +14,7 @@ import math
 import multiprocessing
 import os
 import pickle
+import socket
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ from convscope.words import count
 ROUND = 1.0  # seconds after which the engine looks whether the driver lives
 PATIENCE = 10.0  # seconds that the driver has to end
 WAITING = 30.0  # seconds without a slot after which that is said
+REACH = 5.0  # seconds that the head has to answer a call
 STARTING = 120.0  # seconds that it has to join a cluster
 
 OWN_LOSSES = 2  # so many times a job may take down its slot while the node lives
@@ -110,6 +112,7 @@ class RayEngine(Engine):
         from convscope.engines.ray_driver import Settings, drive
 
         check_ray(address)
+        check_reach(address)
         package = Path(__file__).parents[1]
         settings = Settings(
             address,
@@ -337,6 +340,21 @@ def lost_cluster(code: int | None) -> ClusterLost:
         f"engine ray: the cluster has ended (the process that drives it {why}); "
         "finished runs are on disk, and the same command goes on, with either engine"
     )
+
+
+def check_reach(address: str | None) -> None:
+    """UserError where nothing listens at an address; Ray itself would try for a minute."""
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH).close()
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or one_line(error)
+        raise UserError(
+            f"address {one_line(address)}: no Ray cluster can be joined there ({why}); "
+            "ray start --head on a node begins one and prints its address"
+        ) from None
 
 
 def check_ray(address: str | None = None) -> None:
