@@ -22,7 +22,7 @@ from convscope.engines.local import LocalEngine
 def copied(request: pytest.FixtureRequest) -> bool:
     """Workers that start afresh, and workers that are copies of one process."""
     if request.param:  # that process serves the studies of other tests, too
-        from convscope.studies.main_path import IMPORTED  # not above: workers import this module
+        from convscope.studies.engines import IMPORTED  # not above: workers import this module
 
         with LocalEngine(0, IMPORTED, copied=True):
             pass

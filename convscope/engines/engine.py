@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from convscope.engines.jobs import Event, Job, JobQueue
 
 
-class Engine(ABC):
+W = TypeVar("W")  # what an engine keeps of a worker
+
+
+class Engine(ABC, Generic[W]):
     """Runs jobs in workers; use it in a with statement.
 
     workers: one object for each worker; their number is what others look at.
@@ -18,7 +21,7 @@ class Engine(ABC):
     ahead: how many jobs a worker is given before it has ended one.
     """
 
-    workers: Sequence[object]
+    workers: list[W]
     elsewhere: ClassVar[bool] = False
     ahead: ClassVar[int] = 1
 

@@ -79,7 +79,7 @@ class Worker:
         self.pipe.close()
 
 
-class LocalEngine(Engine):
+class LocalEngine(Engine[Worker]):
     """A pool of processes on this machine; use it in a with statement.
 
     workers: the number of processes.
@@ -99,7 +99,7 @@ class LocalEngine(Engine):
                 self.context.set_forkserver_preload(list(preload))
             with no_main_module(), unbound():
                 forkserver.ensure_running()  # it imports while the caller goes on
-        self.workers: list[Worker] = [self.fresh() for _ in range(workers)]
+        self.workers = [self.fresh() for _ in range(workers)]
 
     def fresh(self) -> Worker:
         """A worker that imports at once; a copy need not, and starts with its first job."""

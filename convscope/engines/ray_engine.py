@@ -82,7 +82,7 @@ class Losses:
         return own >= OWN_LOSSES or len(self.nodes) >= MOST_LOSSES
 
 
-class RayEngine(Engine):
+class RayEngine(Engine[Seat]):
     """Slots of a Ray cluster; use it in a with statement.
 
     workers: the number of slots; 0: none until `resize`.
@@ -121,7 +121,7 @@ class RayEngine(Engine):
             {name: os.environ[name] for name in SHIPPED if name in os.environ},
         )
         self.threads, self.gpus = threads, gpus
-        self.workers: list[Seat] = []
+        self.workers = []
         self.numbers, self.attempts = itertools.count(1), itertools.count(1)
         self.losses: defaultdict[str, Losses] = defaultdict(Losses)
         self.early: deque[Message] = deque()  # came while the nodes were asked for
@@ -286,7 +286,8 @@ class RayEngine(Engine):
                 raise UserError(f"engine ray: no worker can start: {value}")
             self._replace(seat)
         elif kind == "lost":
-            yield from self._lose(seat, *value, waiting)
+            reason, node, alive = value
+            yield from self._lose(seat, reason, node, alive, waiting)
         else:
             given = next((one for one in seat.jobs if one.attempt == attempt), None)
             if given is None:
