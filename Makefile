@@ -32,7 +32,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.core
 	@echo 'setting up the tests …' >&2
-	@$(PIP) -e '.[test,dev,wandb,export,watch]'
+	@$(PIP) -e '.[test,dev,wandb,export,watch,ray]'
 	@touch $@
 
 study: $(VENV)/.core

@@ -1,8 +1,8 @@
 """A Ray cluster on this machine: nodes killed while they train, and what each run costs an engine.
 
 Nodes: runs of a small network on generated images, on a cluster of three nodes with a cache each.
-Nodes are killed at random moments, and others join. Told are runs lost, runs recorded twice, and
-whether results are those of the local engine, to the bit but for seconds.
+Nodes are killed at random moments of the clock, and others join. Told are runs lost, runs recorded
+twice, and whether results are those of the local engine, to the bit but for seconds.
 
 Overhead: runs that sleep and send files as a tiny network's does, through each engine and the
 queue of a study, against the sum of their work over the slots.
@@ -17,6 +17,7 @@ import contextlib
 import random
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -35,36 +36,38 @@ from convscope.studies.run_queue import run_all
 from convscope.studies.watcher import Watcher
 from convscope.training import Run, read_run, read_tensors
 
-NODES, EPOCHS, LIMIT = 3, 20, 300
-PAUSE = (1.0, 5.0)  # seconds between two kills
+NODES, EPOCHS, LIMIT = 3, 10, 300
+BATCH = 24  # runs that are asked for at once, again and again until all nodes are killed
+PAUSE = (3.0, 12.0)  # seconds between two kills
 FILES = {"checkpoint.safetensors": 30_000, "best.safetensors": 15_000, "metrics.jsonl": 2_000}
 
 
 class Killer(Watcher):
-    """Kills a node at random moments while runs come in, and lets another one join."""
+    """Kills a node at random moments of the clock, and lets another one join."""
 
     def __init__(self, cluster: OwnCluster, kills: int) -> None:
         self.cluster, self.left, self.chance = cluster, kills, random.Random(0)
-        self.next = time.monotonic() + self.chance.uniform(*PAUSE)
         self.lost = 0
         self.ends: Counter[str] = Counter()
+        self.thread = threading.Thread(target=self.kill, daemon=True)
+        self.thread.start()
+
+    def kill(self) -> None:
+        while self.left:
+            time.sleep(self.chance.uniform(*PAUSE))
+            self.cluster.kill(self.chance.choice(self.cluster.nodes))
+            self.left -= 1
+            self.cluster.add()
 
     def say(self, text: str) -> None:
         self.lost += "was lost" in text
         print(text, file=sys.stderr, flush=True)
 
-    def epoch(self, recipe: Recipe, row: dict[str, Any], cost: float) -> None:
-        if self.left and time.monotonic() > self.next:
-            self.left -= 1
-            self.cluster.kill(self.chance.choice(self.cluster.nodes))
-            self.cluster.add()
-            self.next = time.monotonic() + self.chance.uniform(*PAUSE)
-
     def ended(self, recipe: Recipe, run: Run) -> None:
         self.ends[recipe.id] += 1
 
 
-def recipes(count: int) -> list[Recipe]:
+def recipes(first: int) -> list[Recipe]:
     loaded = data.load("shapes")
     base = Recipe(
         data="shapes",
@@ -74,7 +77,7 @@ def recipes(count: int) -> list[Recipe]:
         limit=LIMIT,
         evaluate=("val",),
     )
-    return [replace(base, seed=seed) for seed in range(count)]
+    return [replace(base, seed=first + i) for i in range(BATCH)]
 
 
 def trained(engine: Engine, asked: list[Recipe], root: Path, watcher: Watcher) -> list[Run]:
@@ -96,23 +99,28 @@ def is_same(one: Run, other: Run) -> bool:
     return same and (a.path / losses).read_bytes() == (b.path / losses).read_bytes()
 
 
-def killed(root: Path, kills: int, runs: int) -> None:
+def killed(root: Path, kills: int) -> None:
     """Train through a cluster whose nodes die, and on this machine; tell what differs."""
-    asked = recipes(runs)
+    asked: list[Recipe] = []
+    found: list[Run] = []
     with OwnCluster(root / "nodes") as cluster:
         for _ in range(NODES):
             cluster.add()
         killer = Killer(cluster, kills)
         with RayEngine(NODES, address=cluster.address) as engine:
-            found = trained(engine, asked, root / "ray", killer)
-    print(f"through the cluster: {kills - killer.left} nodes killed", file=sys.stderr, flush=True)
+            while killer.left:
+                more = recipes(len(asked))
+                found += trained(engine, more, root / "ray", killer)
+                asked += more
+                print(f"{len(found)} runs, {killer.left} kills left", file=sys.stderr, flush=True)
+        killer.thread.join()
     with LocalEngine(2, copied=True) as engine:
         here = trained(engine, asked, root / "local", Watcher())
     lost = sum(run.status != "finished" for run in found) + len(asked) - len(found)
     twice = sum(count != 1 for count in killer.ends.values())
     other = sum(not is_same(one, two) for one, two in zip(found, here, strict=False))
     heads = ("runs", "nodes killed", "jobs begun anew", "runs lost", "recorded twice", "differ")
-    row = [runs, kills - killer.left, killer.lost, lost, twice, other]
+    row = [len(asked), kills, killer.lost, lost, twice, other]
     print(markdown(heads, [[f"{value:,}" for value in row]]))
 
 
@@ -169,7 +177,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("what", nargs="?", choices=("nodes", "overhead"))
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--trained", type=int, default=120)
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--slots", type=int, default=40)
@@ -177,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(machine_line(), "\n")
     with tempfile.TemporaryDirectory() as place:
         if given.what != "overhead":
-            killed(Path(place), given.kills, given.trained)
+            killed(Path(place), given.kills)
         if given.what != "nodes":
             rows = []
             with engines(Path(place), given.slots) as both:

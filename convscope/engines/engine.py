@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from convscope.engines.jobs import Event, Job, JobQueue
 
-
 W = TypeVar("W")  # what an engine keeps of a worker
 
 

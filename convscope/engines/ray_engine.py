@@ -37,7 +37,7 @@ REACH = 5.0  # seconds that the head has to answer a call
 STARTING = 120.0  # seconds that it has to join a cluster
 
 OWN_LOSSES = 2  # so many times a job may take down its slot while the node lives
-MOST_LOSSES = 6  # so many times it may be lost at all: nodes that die say nothing of it
+MOST_LOSSES = 10  # so many times it may be lost at all: nodes that die say nothing of it
 UNSTARTED = 5  # slots in a row that cannot start end the engine
 
 SHIPPED = ("CONVSCOPE_KERNELS", "CONVSCOPE_CUDA_GRAPHS")  # of this process's environment
