@@ -110,25 +110,19 @@ def study(
 
     Raises UserError for what cannot work, KeyboardInterrupt after reporting what is there.
     """
+    plain: dict[str, Any] = {"preset": preset, "first_seed": first_seed, "out": out, "val": val}
+    plain |= {"device": device, "workers": workers, "track": track, "command": command}
+    plain |= {"engine": engine, "address": address}
     asked = StudyRequest(
         data=None if data is None else str(data),
         chapters=tuple(chosen_chapters(chapters)),
-        preset=preset,
         seeds=SEEDS.get(preset, 0) if seeds is None else seeds,
-        first_seed=first_seed,
-        out=out,
-        device=device,
-        workers=workers,
-        val=val,
         **vars(Options(size, columns, group_by, resize, classes)),
         budget=None if budget is None else parse_budget(budget),
         search=search or Search(),
-        track=track,
-        command=command,
         silence=None if silence is None else parse_budget(silence, "silence"),
         grids=checked_grids(grids or {}),
-        engine=engine,
-        address=address,
+        **plain,
     )
     return conduct(asked, watcher or Watcher())
 
