@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import studying
 from commands import Cli
 from recording import blink
 from trained_alike import same_run
@@ -107,6 +110,31 @@ def finished(root: Path) -> set[str]:
     return {path.parent.name for path in root.rglob("result.json")}
 
 
+@pytest.fixture
+def free_node(ray_cluster: OwnCluster) -> Iterator[str]:
+    """A node whose core no other test's engine holds."""
+    name = ray_cluster.add()
+    yield name
+    ray_cluster.kill(name)
+
+
+def test_a_study_through_the_cluster_has_the_runs_and_words_of_one_here(
+    _study_once: Path, small_images: Path, tmp_path: Path, ray_cluster: OwnCluster, free_node: str
+) -> None:
+    with studying.tiny():
+        where = {"engine": "ray", "address": ray_cluster.address, "workers": 1}
+        made = cs.study(small_images, ["capacity"], out=tmp_path / "study", **where)
+    here = json.loads((_study_once / "results.json").read_text())
+    there = json.loads((made.path / "results.json").read_text())
+    assert finished(made.path) == finished(_study_once) == {run["id"] for run in there["runs"]}
+    for key in finished(made.path):
+        same_run(_study_once / "runs" / key, made.path / "runs" / key)
+    assert there["chapters"]["capacity"]["verdict"] == here["chapters"]["capacity"]["verdict"]
+    assert there["sentence"] == here["sentence"]
+    saved = tomllib.loads((made.path / "study.toml").read_text())
+    assert (saved["engine"], saved["address"]) == ("ray", ray_cluster.address)
+
+
 FACTORY = """
 from torch import nn
 from far_parts import last
@@ -125,7 +153,7 @@ def last(width, num_classes):
 
 
 def test_ctrl_c_leaves_whole_runs_of_a_users_factory_and_a_report(
-    slow: Recipe, tmp_path: Path, ray_cluster: OwnCluster
+    slow: Recipe, tmp_path: Path, ray_cluster: OwnCluster, free_node: str
 ) -> None:
     (tmp_path / "far_nets.py").write_text(FACTORY)
     (tmp_path / "far_parts.py").write_text(PART)
@@ -135,7 +163,7 @@ def test_ctrl_c_leaves_whole_runs_of_a_users_factory_and_a_report(
     (tmp_path / "s.toml").write_text(toml_of(asked))
     command = [sys.executable, "-m", "convscope.cli", "sweep", "s.toml", "--engine", "ray"]
     command += ["--address", ray_cluster.address, "--workers", "1"]
-    root, pipe, free = tmp_path / "s", subprocess.PIPE, ray_cluster.add()
+    root, pipe = tmp_path / "s", subprocess.PIPE
     with subprocess.Popen(
         command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, cwd=tmp_path
     ) as process:
@@ -144,7 +172,6 @@ def test_ctrl_c_leaves_whole_runs_of_a_users_factory_and_a_report(
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    ray_cluster.kill(free)
     assert process.returncode == 130 and out == "" and "Traceback" not in err, err
     there = finished(root)
     assert 0 < len(there) < 6 and (root / "report.html").exists()

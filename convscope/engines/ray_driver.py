@@ -255,7 +255,10 @@ class Driver:
         with contextlib.suppress(Exception):
             self.ray.kill(slot.actor)
         if not slot.node:
-            self.tell("unstarted", number, 0, why(error))
+            # else its node died while it started, which is not its fault
+            own = type(error).__name__ == "RuntimeEnvSetupError"
+            own = own or getattr(error, "actor_init_failed", False)
+            self.tell("unstarted", number, 0, (why(error), own))
             return
         reason = f"its slot on node {slot.host} was lost: {why(error)}"
         alive = frozenset(nodes())

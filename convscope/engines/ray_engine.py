@@ -281,9 +281,10 @@ class RayEngine(Engine[Seat]):
         if kind == "ready":
             seat.ready, self.unstarted = True, 0
         elif kind == "unstarted":
-            self.unstarted += 1
+            reason, own = value
+            self.unstarted += own
             if self.unstarted >= UNSTARTED:
-                raise UserError(f"engine ray: no worker can start: {value}")
+                raise UserError(f"engine ray: no worker can start: {reason}")
             self._replace(seat)
         elif kind == "lost":
             reason, node, alive = value
