@@ -38,7 +38,17 @@ hypothesis.settings.load_profile("convscope")
 
 
 # What takes longest begins first: otherwise one of two processes ends long after the other.
-LONGEST = ("examples", "study_faults", "chapters", "golden", "study_again", "twins", "wandb")
+LONGEST = (
+    "engines",
+    "ray",
+    "examples",
+    "study_faults",
+    "chapters",
+    "golden",
+    "study_again",
+    "twins",
+    "wandb",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
