@@ -137,7 +137,10 @@ def sleeps(report: Callable[[Any], None], seconds: float) -> dict[str, bytes]:
 
 def overhead(engine: Engine, runs: int, seconds: float, slots: int) -> list[str]:
     """Run jobs that sleep; the time that is more than their work over the slots."""
-    engine.gather([Job(f"warm {i}", sleeps, (0.5,)) for i in range(slots)])
+    while True:  # until all slots have started
+        engine.gather([Job(f"warm {i}", sleeps, (0.5,)) for i in range(slots)])
+        if all(getattr(worker, "ready", True) for worker in engine.workers):
+            break
     started, busy = time.perf_counter(), time.process_time()
     done: Counter[str] = Counter()
     for event in engine.run([Job(str(i), sleeps, (seconds,)) for i in range(runs)]):
@@ -191,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for make in both:
                     with make() as engine:
                         rows.append(overhead(engine, given.runs, given.seconds, given.slots))
+                        print(*rows[-1], file=sys.stderr, flush=True)
             print(f"\n{given.runs:,} runs of {given.seconds:g} s on {given.slots} slots\n")
             heads = ("engine", "seconds", "work over slots", "more", "driver ms a run")
             print(markdown(heads, rows))

@@ -11,6 +11,7 @@ import os
 import queue
 import re
 import signal
+import socket
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from convscope.errors import one_line
 
 ROUND = 0.05  # seconds after which it looks for orders while it waits for actors
 
+REACH = 2.0  # seconds that a node has to answer a call
 PATIENCE = 5.0  # seconds that an idle slot has to end when asked, before it is killed
 
 QUIET = {
@@ -137,6 +139,30 @@ def nodes() -> dict[str, tuple[float, float]]:
     }
 
 
+def living(suspects: set[str]) -> frozenset[str]:
+    """The ids of the nodes that live; of suspects those that answer, too.
+
+    The head notices a death only after some of its questions have gone unanswered.
+    """
+    import ray
+
+    return frozenset(
+        node["NodeID"]
+        for node in ray.nodes()
+        if node["Alive"] and (node["NodeID"] not in suspects or answers(node))
+    )
+
+
+def answers(node: Mapping[str, Any]) -> bool:
+    """Whether something listens where a node's manager does."""
+    try:
+        place = node["NodeManagerAddress"], int(node["NodeManagerPort"])
+        socket.create_connection(place, timeout=REACH).close()
+    except OSError:
+        return False
+    return True
+
+
 class Driver:
     """Does what it is told, and tells what actors answer.
 
@@ -150,6 +176,7 @@ class Driver:
         self.ray, self.pipe, self.settings = ray, pipe, settings
         self.orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self.slots: dict[int, Running] = {}
+        self.suspects: set[str] = set()  # nodes on which a slot was lost
         self.sent: dict[str, list[Any]] = {}  # hash of images -> where Ray has their files
 
     def work(self) -> None:
@@ -261,8 +288,8 @@ class Driver:
             self.tell("unstarted", number, 0, (why(error), own))
             return
         reason = f"its slot on node {slot.host} was lost: {why(error)}"
-        alive = frozenset(nodes())
-        self.tell("lost", number, 0, (reason, slot.node, alive))
+        self.suspects.add(slot.node)
+        self.tell("lost", number, 0, (reason, slot.node, living(self.suspects)))
 
     def tell(self, kind: str, slot: int, attempt: int, value: Any, detail: str = "") -> None:
         self.pipe.send((kind, slot, attempt, value, detail))
