@@ -340,7 +340,7 @@ def test_a_study_with_a_broken_tracker_has_all_its_runs(
     """The sweep itself, in real worker processes; every call of the tracker fails."""
     from convscope.engines.local import LocalEngine
     from convscope.machine.costs import Costs
-    from convscope.studies.main_path import IMPORTED
+    from convscope.studies.engines import IMPORTED
     from convscope.studies.run_queue import run_all
 
     memory(broken="started")

@@ -71,6 +71,21 @@ Track = Annotated[
         help="Mirror every run in trackers: wandb, tensorboard, mlflow, trackio; several as a,b."
     ),
 ]
+EngineName = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="Where runs are trained: local (this machine) or ray (a Ray cluster).",
+        show_default="local",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a Ray cluster: auto on one of its nodes, or HOST:PORT of its head.",
+        show_default="RAY_ADDRESS, else this machine alone",
+    ),
+]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Import the factories that runs name: their code runs.")
 ]

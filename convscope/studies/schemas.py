@@ -48,6 +48,8 @@ SWEEP_KEYS: dict[str, tuple[Any, str]] = {
         {"type": ["string", "array"], "items": {"type": "string"}},
         "Mirror every run in trackers: wandb, tensorboard, mlflow, trackio.",
     ),
+    "engine": ({"enum": ["local", "ray"]}, "Where runs are trained: this machine, or a cluster."),
+    "address": ({"type": "string"}, "The Ray cluster's address, as auto or HOST:PORT."),
     "silence": ({"type": ["string", "number"]}, "End a run that reports nothing for so long."),
     "seeds": (
         {"type": ["integer", "array"], "items": {"type": "integer"}, "minimum": 1},
