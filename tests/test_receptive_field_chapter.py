@@ -344,7 +344,7 @@ def test_runs_that_did_not_finish_are_no_evidence(bad: str) -> None:
         made_context(), runs_of(steps, None, lambda r: bad if r.seed else "finished")
     )
     assert finding.verdict == "cannot tell" and finding.numbers["seeds"] == 1
-    assert "there are too few seeds to know" in finding.sentence
+    assert "There are too few seeds to know" in finding.sentence
     assert drive(made_context(), runs_of(lambda _: 0.5, None, lambda _: bad))[0].numbers == {}
 
 
