@@ -37,8 +37,8 @@ const merged = (a, b) => {
 };
 // What a chart may be wide; of one that is folded up, what its place will have.
 const widthFor = (place) => {
-  const box = place.closest("figure").parentElement.clientWidth;
-  return box || root.clientWidth - (place.closest(".more") ? 66 : 34);
+  const figure = place.closest("figure");
+  return figure.clientWidth || figure.parentElement.clientWidth || root.clientWidth - (place.closest(".more") ? 66 : 34);
 };
 const isPart = (spec) => ["hconcat", "vconcat", "concat", "facet", "repeat"].some((key) => spec[key])
   || ["row", "column", "facet"].some((key) => spec.encoding && spec.encoding[key]);
@@ -88,7 +88,8 @@ const NARROW_LEGEND = { orient: "bottom", columns: 2, labelLimit: 150, symbolLim
   layout: { bottom: { direction: "vertical", anchor: "start" } } };
 const fitted = (spec, place) => {
   let shown = isDark() ? darkened(spec) : spec;
-  let config = merged(shown.config || {}, { background: "transparent", aria: false });
+  let config = merged(shown.config || {}, { background: "transparent", aria: false,
+    axisX: { labelOverlap: true } });
   if (isDark()) config = merged(config, darkConfig());
   const whole = !isPart(shown) && typeof shown.width === "number";
   const square = shown.width === shown.height;
