@@ -45,7 +45,9 @@ if (asBefore && !asBefore.checked) {
 // Charts of one family: one at a time.
 for (const family of all(".switch")) {
   const select = family.querySelector("select");
-  const show = () => all("figure", family).forEach((one) => { one.hidden = one.id !== select.value; });
+  const show = () => {
+    for (const one of all("figure", family)) one.hidden = one.id !== select.value;
+  };
   select.parentElement.hidden = false;
   select.addEventListener("change", show);
   family.addEventListener("convscope-reveal", (event) => {
@@ -62,7 +64,7 @@ for (const gallery of all("[data-slider]")) {
   Object.assign(input, { type: "range", min: 1, max: figures.length, step: 1 });
   const show = () => figures.forEach((one, i) => {
     one.hidden = i + 1 !== Number(input.value);
-    if (!one.hidden) input.setAttribute("aria-valuetext", one.textContent.trim());
+    if (!one.hidden) input.setAttribute("aria-valuetext", one.textContent.trim() || i + 1);
   });
   input.addEventListener("input", show);
   label.append(gallery.dataset.slider, input);

@@ -38,10 +38,13 @@ const merged = (a, b) => {
 // What a chart may be wide; of one that is folded up, what its place will have.
 const widthFor = (place) => {
   const figure = place.closest("figure");
-  return figure.clientWidth || figure.parentElement.clientWidth || root.clientWidth - (place.closest(".more") ? 66 : 34);
+  return figure.clientWidth || figure.parentElement.clientWidth ||
+    root.clientWidth - (place.closest(".more") ? 66 : 34);
 };
-const isPart = (spec) => ["hconcat", "vconcat", "concat", "facet", "repeat"].some((key) => spec[key])
-  || ["row", "column", "facet"].some((key) => spec.encoding && spec.encoding[key]);
+const PARTS = ["hconcat", "vconcat", "concat", "facet", "repeat"];
+const PANELS = ["row", "column", "facet"];
+const isPart = (spec) => PARTS.some((key) => spec[key]) ||
+  PANELS.some((key) => spec.encoding && spec.encoding[key]);
 // Panels side by side stand below each other on a narrow screen, and none is wider than it.
 const stacked = (spec, width) => {
   const out = { ...spec };
