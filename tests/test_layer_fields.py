@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convscope.chapters.receptive_field.layers import TEXTS, layer_fields
+from convscope.chapters.receptive_field.layers import LAYERS, layer_fields
 from convscope.models import build
 from convscope.probes import receptive_field
 from convscope.recipe import ConvNet
@@ -32,7 +32,7 @@ def test_the_effective_field_lies_in_the_frame_of_each_layer(pool: str) -> None:
         seen = image[max(0, top) : bottom + 1, max(0, left) : right + 1]
         assert float(image.sum()) == pytest.approx(float(seen.sum())) and float(image.max()) == 1
         assert bottom - top + 1 == one["theoretical"] and 0 < one["side"] <= one["theoretical"] + 1
-        told = TEXTS.picture(1, len(found), one)
+        told = LAYERS.picture(1, len(found), one)
         assert f"theoretical {one['theoretical']}, effective" in told
 
 

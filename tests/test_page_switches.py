@@ -12,7 +12,8 @@ import reporting
 from browsing import Opened, unfold
 
 from convscope.recipe import ConvNet
-from convscope.report.findings import Finding
+from convscope.report import search_charts
+from convscope.report.findings import Chart, Finding
 from convscope.report.formulas import with_formulas
 from convscope.report.naming import Names
 from convscope.report.page import ahead, cell, lead_of
@@ -30,7 +31,16 @@ def switched(
         (chart,), (gallery,) = made.charts, made.galleries
         family = [replace(chart, name=f"loss_{by}", title=f"Against {by}", by=by) for by in "ab"]
         few = replace(chart, name="history", title="History", folded="3 trials: too few")
-        return replace(made, charts=[*family, few], galleries=[replace(gallery, slider="layer")])
+        rows = [
+            {"number": n, "setting": s, "place": n / 9, "shown": "1", "loss": 1 + n, "network": "n"}
+            for n in range(10)
+            for s in ("width", "depth")
+        ]
+        spec = search_charts.parallel(rows, ["width", "depth"])
+        trials = Chart("parallel", "Settings", spec, "words")
+        return replace(
+            made, charts=[*family, few, trials], galleries=[replace(gallery, slider="layer")]
+        )
 
     monkeypatch.setattr(reporting, "second_finding", with_family)
     return show(study_of())
@@ -70,6 +80,27 @@ def test_a_switch_a_slider_and_folded_charts_show_one_thing_at_a_time(switched: 
     assert slider.get_attribute("aria-valuetext") == "picture plain 2"
     page.keyboard.press("Home")
     assert figures.evaluate_all(shown) == [True, False, False, False]
+    # a range along an axis, by the mouse and by a slider, and back
+    told, faded = page.locator(".brush output"), "#more-parallel path[opacity='0.06']"
+    assert told.inner_text() == "10 of 10 trials" and page.locator(faded).count() == 0
+    page.locator("#more-parallel .chart").scroll_into_view_if_needed()
+    box = page.locator("#more-parallel .chart .background").first.bounding_box()
+    assert box
+    x = box["x"] + box["width"] * 0.75  # the second axis
+    page.mouse.move(x, box["y"] + box["height"] - 1)
+    page.mouse.down()
+    page.mouse.move(x, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    page.wait_for_timeout(300)
+    assert told.inner_text() == "5 of 10 trials"
+    assert page.locator(".brush select").input_value() == "depth"
+    assert page.locator(faded).count() >= 5
+    page.get_by_role("button", name="All trials").click()
+    low = page.locator(".brush input").first
+    low.focus()
+    page.keyboard.press("PageUp")
+    page.wait_for_timeout(300)
+    assert told.inner_text() == "9 of 10 trials"
     assert switched.errors == []
 
 

@@ -33,6 +33,7 @@ from convscope.words import count
 if TYPE_CHECKING:
     import jinja2
 
+SCRIPTS = ("page.js", "page_charts.js", "page_brush.js")
 SAMPLES = 10  # of each class
 MOST_CLASSES = 20
 MOST_ROWS = 30  # a longer table is folded up
@@ -98,7 +99,7 @@ def page_of(
         explorer=explorer_of(tree, trained, data, short_label_of),
         playground=playground_of(tree),
         style=Markup(part("page.css")),
-        script=Markup(part("page.js") + part("page_charts.js")),
+        script=Markup("".join(map(part, SCRIPTS))),
         vega=Markup(vega(findings, drawings)),  # last: it may still be put together
     )
     return page.encode("utf-8", "backslashreplace")

@@ -109,13 +109,15 @@ const fitted = (spec, place) => {
   return { ...shown, config };
 };
 
+let brushed = (spec) => spec;  // page_brush.js fades what a reader does not keep
 const drawings = new Map();  // chart's place -> promise of Vega's view
 const draw = (place) => {
   if (!drawings.has(place)) {
     const inner = document.createElement("div");  // Vega styles what it is given
     place.replaceChildren(inner);
     const options = { renderer: "svg", actions: false, ast: true, tooltip: { theme: "dark" } };
-    drawings.set(place, vegaEmbed(inner, fitted(specOf(place), place), options).then(
+    const spec = fitted(brushed(specOf(place), place), place);
+    drawings.set(place, vegaEmbed(inner, spec, options).then(
       (found) => {
         const svg = inner.querySelector("svg");
         if (svg) svg.setAttribute("aria-hidden", "true");  // the place around it has the words
@@ -130,6 +132,12 @@ const draw = (place) => {
     ));
   }
   return drawings.get(place);
+};
+const redraw = (place) => {
+  const before = drawings.get(place);
+  drawings.delete(place);
+  if (before) before.then((view) => view && view.finalize());
+  return draw(place);
 };
 const places = all(".chart[data-spec]");
 const near = new IntersectionObserver((entries) => {

@@ -19,7 +19,7 @@ from convscope.statistics import Configuration
 from convscope.training import Run, network, note_unreadable, resident
 from convscope.words import texts_beside
 
-TEXTS = texts_beside(__file__, "layers.jinja")
+LAYERS = texts_beside(__file__, "layers.jinja")
 
 SIDE = 224  # pixels of a picture
 
@@ -41,17 +41,17 @@ def layer_gallery(
     items = tuple(
         (
             pictures.field(image, torch.tensor(one["image"]), SIDE, tuple(one["box"])),
-            TEXTS.picture(place, len(found), one),
+            LAYERS.picture(place, len(found), one),
         )
         for place, one in enumerate(found, 1)
     )
     return [
         Gallery(
             "layers",
-            TEXTS.title(arm.label),
+            LAYERS.title(arm.label),
             items,
-            TEXTS.alt(len(found)),
-            TEXTS.caption(min(SAMPLES, len(context.data.test))),
+            LAYERS.alt(len(found)),
+            LAYERS.caption(min(SAMPLES, len(context.data.test))),
             SIDE,
             "layer",
         )
