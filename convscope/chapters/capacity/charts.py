@@ -148,7 +148,7 @@ def loss_charts(judgement: Judgement) -> list[Chart]:
             f"Loss against {size}",
             size_charts.loss_against_size(rows, field, size, panels),
             TEXTS.loss_alt(len(every), size, highest, least),
-            TEXTS.loss_caption(),
+            TEXTS.loss_caption(min(n.test_loss.n for n in every)),
             size,
         )
         for field, size in sizes.items()
