@@ -150,7 +150,11 @@ def test_ctrl_c_is_left_to_the_parent(engine: LocalEngine) -> None:
     """The terminal sends it to the workers too; they go on."""
     for worker in engine.workers:
         worker.start()  # a copy starts with its first job
-        os.kill(worker.process.pid, signal.SIGINT)
+    ready: set[int] = set()
+    while ready != {worker.process.pid for worker in engine.workers}:
+        ready |= set(engine.gather([Job(str(i), own_pid) for i in range(8)]).values())
+    for pid in ready:
+        os.kill(pid, signal.SIGINT)
     jobs = [Job(str(i), square, (i,)) for i in range(4)]
     assert engine.gather(jobs) == {"0": 0, "1": 1, "2": 4, "3": 9}
 

@@ -50,6 +50,8 @@ class Slot:
 
         import ray
 
+        for _ in self.engine.run([Job("", nothing)]):
+            pass  # its process has imported what it needs
         return ray.get_runtime_context().get_node_id(), socket.gethostname()
 
     def end(self) -> None:
@@ -99,6 +101,10 @@ class Slot:
             keep_files(key, ray.get(sent[0]))
         self.images.add(key)
         return True
+
+
+def nothing(report: Callable[[Any], None]) -> None:
+    """A job that only tells that there is a worker."""
 
 
 def call_pickled(report: Callable[[bytes], None], payload: bytes, by_hash: bool) -> bytes:
