@@ -9,6 +9,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two test proces
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import io
 import shutil
 import signal
@@ -37,7 +38,18 @@ hypothesis.settings.load_profile("convscope")
 
 
 # What takes longest begins first: otherwise one of two processes ends long after the other.
-LONGEST = ("examples", "study_faults", "chapters", "golden", "study_again", "twins", "wandb")
+LONGEST = (
+    "engines",
+    "ray",
+    "examples",
+    "study_faults",
+    "chapters",
+    "golden",
+    "study_again",
+    "twins",
+    "wandb",
+    "tracker_files",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -189,6 +201,30 @@ def class_folder(cifar_slice: Path, tmp_path_factory: pytest.TempPathFactory) ->
                 Image.fromarray(image).save(folder / classes[label] / f"{i:02d}.png")
 
     return _shared(tmp_path_factory, "class-folder", make)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Ray cluster of two nodes on this machine; a test that kills a node adds another one."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("ray is not installed")
+    from clustering import cluster
+
+    with cluster(tmp_path_factory.mktemp("ray"), nodes=2) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def ray_engine(ray_cluster: Any) -> Iterator[Any]:
+    """An engine with a slot on each node of that cluster."""
+    import engine_jobs
+    import own_modules
+
+    from convscope.engines.ray_engine import RayEngine
+
+    code = [str(module.__file__) for module in (engine_jobs, own_modules)]
+    with RayEngine(2, address=ray_cluster.address, code=code) as made:
+        yield made
 
 
 @pytest.fixture

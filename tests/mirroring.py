@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from convscope.planning.requests import Request
 from convscope.recipe.recipe import Recipe
+from convscope.report import Chart, Finding
+from convscope.studies.trackers.tracking import Tracking, tracked
 from convscope.studies.watcher import Watcher
 from convscope.training.runs import Run
 
@@ -43,6 +47,9 @@ class Noted(Watcher):
     def ended(self, recipe: Recipe, run: Run) -> None:
         self.seen.append(("ended", recipe.id, run.status))
 
+    def reported(self, root: Path, sentence: str, findings: Mapping[str, Finding]) -> None:
+        self.seen.append(("reported", root, sentence, list(findings)))
+
     @property
     def said(self) -> list[str]:
         return [text for kind, *rest in self.seen if kind == "say" for text in rest]
@@ -54,3 +61,52 @@ def pass_by(watcher: Watcher, run: Run, first: int = 1) -> None:
     for row in run.rows[first - 1 :]:
         watcher.epoch(run.recipe, row, 1.0)
     watcher.ended(run.recipe, run)
+
+
+def go_by(name: str, study: Path, first: Run, second: Run, pilot: Run) -> Noted:
+    """Three runs of two chapters go by a tracker, two of them at a time, and a report."""
+    noted = Noted()
+    with tracked(name, noted, study, SHAPE, CLASSES) as watcher:
+        assert isinstance(watcher, Tracking)
+        sweep, rates = Request([first.recipe], "sweep"), Request([pilot.recipe], "pilot")
+        watcher.asked("capacity", [sweep, rates], 2.0, 0.0)
+        watcher.asked("best", [Request([second.recipe, first.recipe], "final")], 1.0, 0.0)
+        watcher.started(first.recipe)
+        watcher.started(second.recipe)  # several are open at a time
+        for a, b in zip(first.rows, (*second.rows, None), strict=True):
+            watcher.epoch(first.recipe, a, 1.0)
+            if b is not None:
+                watcher.epoch(second.recipe, {**b, "train_loss": None}, 1.0)
+        watcher.ended(second.recipe, second)
+        watcher.ended(first.recipe, first)
+        pass_by(watcher, pilot)
+        watcher.reported(study, "All of it.", {"capacity": finding(study)})
+    return noted
+
+
+def break_off_and_go_on(name: str, study: Path, run: Run) -> None:
+    """A run is interrupted after two epochs, and goes by again, whole; then a report, twice."""
+    with suppress(KeyboardInterrupt), tracked(name, Watcher(), study, SHAPE, CLASSES) as watcher:
+        watcher.asked("capacity", [Request([run.recipe], "sweep")], 1.0, 0.0)
+        watcher.started(run.recipe)
+        for row in run.rows[:2]:
+            watcher.epoch(run.recipe, row, 1.0)
+        watcher.reported(study, "Some of it.", {"capacity": finding(study)})
+        raise KeyboardInterrupt
+    with tracked(name, Watcher(), study, SHAPE, CLASSES) as watcher:
+        watcher.asked("capacity", [Request([run.recipe], "sweep")], 1.0, 0.0)
+        pass_by(watcher, run)
+        watcher.reported(study, "All of it.", {"capacity": finding(study)})
+
+
+def finding(root: Path) -> Finding:
+    """A chapter's finding with one chart, whose picture is in `root`."""
+    from PIL import Image
+
+    (root / "charts").mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 6), (200, 30, 30)).save(root / "charts" / "capacity-loss.png")
+    for name in ("report.html", "results.json"):
+        (root / name).write_text("{}")
+    charts = [Chart("loss", "Loss — größer", {}, "a line"), Chart("gone", "not drawn", {}, "none")]
+    said = "Width 4 is enough.", {"width": 4}
+    return Finding("capacity", "Capacity", "How wide?", "width 4", *said, charts=charts)

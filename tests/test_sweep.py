@@ -11,7 +11,7 @@ from convscope.machine.costs import Costs, cost_kind
 from convscope.planning.requests import Request
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
-from convscope.studies.main_path import IMPORTED
+from convscope.studies.engines import IMPORTED
 from convscope.studies.run_queue import Sweep
 from convscope.studies.watcher import Watcher
 

@@ -1,82 +1,122 @@
-"""Runs as they are mirrored: what a tracker is told, and trackers that fail."""
+"""Runs as they are mirrored: what a tracker is told, and trackers that fail, die or hang."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mirroring import CLASSES, SHAPE, Noted, pass_by
+from memory_tracker import told
+from mirroring import CLASSES, SHAPE, Noted, finding, pass_by
 
 from convscope import data
 from convscope.errors import UserError
-from convscope.planning.requests import Request, Role
+from convscope.planning.requests import Request
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
-from convscope.studies.trackers import TRACKERS, Tracker, check_tracker, tracked
+from convscope.studies.trackers import mirror
+from convscope.studies.trackers.names import TRACKERS, Known, check_trackers, joined_names
+from convscope.studies.trackers.tracking import tracked
 from convscope.studies.watcher import Watcher
 from convscope.training.main_path import train
 from convscope.training.runs import Run
 
-
-class Memory(Tracker):
-    """Remembers what it is told; fails in the method `broken`, for the run `only` (or all)."""
-
-    broken = only = ""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.told = folder, list[tuple[Any, ...]]()
-
-    def note(self, method: str, run: str, *rest: Any) -> None:
-        if method == self.broken and self.only in ("", run):
-            raise ConnectionError("the network\nis down")
-        self.told.append((method, run, *rest))
-
-    def started(
-        self, recipe: Recipe, run: str, asked: Mapping[str, Role], size: Mapping[str, int]
-    ) -> None:
-        self.note("started", run, list(asked), dict(size))
-
-    def epoch(self, run: str, epoch: int, values: Mapping[str, float]) -> None:
-        self.note("epoch", run, epoch, dict(values))
-
-    def ended(self, run: str, status: str, summary: Mapping[str, Any]) -> None:
-        self.note("ended", run, status, dict(summary))
-
-    def close(self) -> None:
-        self.note("close", "")
+WHOLE = "training goes on, and its records are whole"
 
 
-def test_an_unknown_tracker_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="track 'wandbb'; did you mean 'wandb'"):
-        check_tracker("wandbb")
-    with (
-        pytest.raises(UserError, match="track 'excel'; known: wandb"),
-        tracked("excel", Watcher(), tmp_path, SHAPE, CLASSES),
+def test_several_trackers_are_named_by_commas_or_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("memory", "other"):
+        monkeypatch.setitem(TRACKERS, name, Known("memory_tracker:Memory", "json"))
+    assert check_trackers(" memory, other,memory") == ("memory", "other")
+    assert check_trackers(["other", "memory"]) == ("other", "memory")
+    assert check_trackers(None) == () and joined_names(None) is None
+    assert joined_names(["memory", "other"]) == "memory,other"
+    for wrong, said in (
+        ("memory,wandbb", r"^track 'wandbb'; did you mean 'wandb'"),
+        ("excel", r"^track 'excel'; known: "),
+        ("", r"^track ''"),
+        ("memory,,other", r"^track ''"),
+        ([3], r"^track = \[3\]: names are expected"),
     ):
-        pass
+        with pytest.raises(UserError, match=said):
+            check_trackers(wrong)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow", "trackio"])
+def test_a_tracker_that_is_not_installed_is_refused_at_once(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = rf"^track {name}: not installed; pip install 'convscope\[{name}\]'$"
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match=said):
+        check_trackers(name)
+    monkeypatch.delitem(sys.modules, name)
+    (tmp_path / name).mkdir()  # the folder where it keeps its files is not the library
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(UserError, match=said):
+        check_trackers(name)
+
+
+def test_the_command_refuses_it_with_exit_code_2(tmp_path: Path) -> None:
+    hidden = "import sys; sys.modules['trackio'] = None; from convscope.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden, "study", "shapes", "--track", "wandb,trackio"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and "pip install 'convscope[trackio]'" in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_file_may_list_trackers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from convscope.studies.study_command import command_of
+    from convscope.studies.study_file import read_study, request_of
+    from convscope.studies.sweep_request import request_from
+
+    for name in ("memory", "other"):
+        monkeypatch.setitem(TRACKERS, name, Known("memory_tracker:Memory", "json"))
+    file = tmp_path / "study.toml"
+    file.write_text('track = ["memory", "other"]\n')
+    asked = request_of(read_study(file))
+    assert asked.track == "memory,other"
+    assert command_of(asked, "shapes").endswith("--track memory,other")
+    assert request_of({"track": asked.track}) == asked
+    sweep = request_from({"track": ["memory", "other"]})
+    assert sweep.track == "memory,other" and request_from(sweep.tree()).track == sweep.track
+    file.write_text("track = [1]\n")
+    with pytest.raises(UserError, match=r"track = \[1\]: names are expected"):
+        request_of(read_study(file))
 
 
 # --- any tracker
 
 
 @pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> list[Memory]:
-    """The trackers that were made; register more by name `memory`."""
-    made: list[Memory] = []
+def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A tracker `memory`; sets what it does wrong."""
+    monkeypatch.setitem(TRACKERS, "memory", Known("memory_tracker:Memory", "json"))
 
-    class Kept(Memory):
-        def __init__(self, folder: Path) -> None:
-            super().__init__(folder)
-            made.append(self)
+    def break_it(**how: Any) -> None:
+        for key, value in how.items():
+            monkeypatch.setenv(f"MEMORY_{key.upper()}", str(value))
 
-    monkeypatch.setitem(TRACKERS, "memory", Kept)
-    return made
+    return break_it
+
+
+def calls(folder: Path, method: str) -> list[list[Any]]:
+    return [call[1:] for call in told(folder) if call[0] == method]
 
 
 def test_everything_is_passed_on(
-    memory: list[Memory], tmp_path: Path, make_run: Callable[..., Run]
+    memory: object, tmp_path: Path, make_run: Callable[..., Run]
 ) -> None:
     run = make_run(ConvNet(2, 1), [1.0, 0.5], [1.0, 0.9])
     noted = Noted()
@@ -87,6 +127,7 @@ def test_everything_is_passed_on(
         watcher.asked("capacity", [Request([run.recipe], "sweep")], 1.5, 0.5)
         pass_by(watcher, run)
         watcher.found("capacity")
+        watcher.reported(tmp_path, "All of it.", {"capacity": finding(tmp_path)})
     assert noted.seen == [
         ("say", "text"),
         ("step", "step", 1, None),
@@ -97,27 +138,49 @@ def test_everything_is_passed_on(
         ("epoch", run.id, 2),
         ("ended", run.id, "finished"),
         ("found", "capacity"),
+        ("reported", tmp_path, "All of it.", ["capacity"]),
     ]
-    assert [call[0] for call in memory[0].told] == ["started", "epoch", "epoch", "ended", "close"]
+    methods = ["made", "started", "epoch", "epoch", "ended", "found", "report", "close"]
+    assert [call[0] for call in told(tmp_path)] == methods
+    ((_, begun),) = calls(tmp_path, "started")
+    assert begun["asked"] == {"capacity": "sweep"} and begun["config"]["model"]["width"] == 2
+    ((_, found),) = calls(tmp_path, "found")
+    picture = str(tmp_path / "charts" / "capacity-loss.png")
+    assert found["charts"] == [["loss", "Loss — größer", picture]] and found["verdict"] == "width 4"
+    assert calls(tmp_path, "report") == [["", "All of it.", ["report.html", "results.json"]]]
     with tracked(None, noted, tmp_path, SHAPE, CLASSES) as watcher:
         assert watcher is noted
 
 
-def test_a_run_that_goes_on_sends_its_earlier_epochs(
-    memory: list[Memory], micro: Path, tmp_path: Path
+def test_runs_that_differ_in_their_seed_share_a_configuration(
+    memory: object, tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    runs = [make_run(ConvNet(w, 1), [1.0], [1.0], seed=s) for w, s in ((2, 0), (2, 7), (3, 0))]
+    with tracked("memory", Watcher(), tmp_path, SHAPE, CLASSES) as watcher:
+        for run in runs:
+            pass_by(watcher, run)
+    a, b, c = (begun["configuration"] for _, begun in calls(tmp_path, "started"))
+    assert a == b != c
+
+
+def test_a_run_that_goes_on_sends_its_earlier_epochs_once(
+    memory: Callable[..., None], micro: Path, tmp_path: Path
 ) -> None:
     run = train(Recipe(data=str(micro), model=ConvNet(2, 1), epochs=4, batch=16), tmp_path / "runs")
-    with tracked("memory", Watcher(), tmp_path, SHAPE, CLASSES) as watcher:
-        pass_by(watcher, run, first=3)
-    epochs = [call[2] for call in memory[0].told if call[0] == "epoch"]
-    assert epochs == [1, 2, 3, 4]
-    with tracked("memory", Watcher(), tmp_path, SHAPE, CLASSES) as watcher:
-        pass_by(watcher, run, first=5)  # all epochs were trained, only the result was missing
-    assert [call[2] for call in memory[1].told if call[0] == "epoch"] == [1, 2, 3, 4]
+    for folder, first, has, wanted in (
+        ("a", 3, 0, [1, 2, 3, 4]),
+        ("b", 5, 0, [1, 2, 3, 4]),  # all epochs were trained, only the result was missing
+        ("c", 3, 3, [4]),  # the tracker has three of them
+    ):
+        memory(has=has)
+        place = tmp_path / folder
+        with tracked("memory", Watcher(), place, SHAPE, CLASSES, tmp_path / "runs") as watcher:
+            pass_by(watcher, run, first=first)
+        assert [call[1] for call in calls(place, "epoch")] == wanted
 
 
 def test_runs_left_open_are_closed_as_interrupted(
-    memory: list[Memory], tmp_path: Path, make_run: Callable[..., Run]
+    memory: object, tmp_path: Path, make_run: Callable[..., Run]
 ) -> None:
     run = make_run(ConvNet(2, 1), [1.0], [1.0])
     with (
@@ -126,67 +189,161 @@ def test_runs_left_open_are_closed_as_interrupted(
     ):
         watcher.started(run.recipe)
         raise KeyboardInterrupt
-    assert memory[0].told[-2:] == [("ended", run.id, "interrupted", {}), ("close", "")]
+    assert told(tmp_path)[-2:] == [["ended", run.id, "interrupted", {}], ["close", ""]]
 
 
-@pytest.mark.parametrize("method", ["started", "epoch", "ended", "close"])
+def test_a_study_that_is_killed_leaves_no_tracker_behind(
+    memory: object, tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    run = make_run(ConvNet(2, 1), [1.0], [1.0])
+    with tracked("memory", Watcher(), tmp_path, SHAPE, CLASSES) as watcher:
+        watcher.started(run.recipe)
+        (one,) = watcher.mirrors  # pyright: ignore[reportAttributeAccessIssue]
+        one.closing = True
+        one.calls.put(None)  # its end of the pipe is closed, as that of a dead process is
+        one.process.wait(20)
+    assert told(tmp_path)[-2:] == [["ended", run.id, "interrupted", {}], ["close", ""]]
+
+
+@pytest.mark.parametrize("method", ["started", "epoch", "ended", "report", "close"])
 def test_a_tracker_that_fails_harms_nothing_and_is_named_once(
-    method: str,
-    memory: list[Memory],
-    tmp_path: Path,
-    make_run: Callable[..., Run],
-    monkeypatch: pytest.MonkeyPatch,
+    method: str, memory: Callable[..., None], tmp_path: Path, make_run: Callable[..., Run]
 ) -> None:
     runs = [make_run(ConvNet(width, 1), [1.0, 0.5], [1.0, 0.9]) for width in (2, 3, 4, 5, 6)]
-    monkeypatch.setattr(Memory, "broken", method)
+    memory(broken=method)
     noted = Noted()
     with tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher:
         for run in runs:
             pass_by(watcher, run)
+        watcher.reported(tmp_path, "All.", {})
     assert [call for call in noted.seen if call[0] == "ended"] == [
         ("ended", run.id, "finished") for run in runs
     ]
-    said = noted.said
-    assert len(said) == (1 if method == "close" else 2)
-    assert said[0].startswith(
-        "Kept failed (ConnectionError: the network\\nis down): "
-        "this run is no longer mirrored; training goes on"
+    (said,) = noted.said
+    assert said == (
+        "track memory: failed (ConnectionError: the network\\nis down): what it was told of is no "
+        f"longer mirrored, after 3 failures nothing is; {WHOLE}"
     )
-    assert said[-1].endswith("nothing more is mirrored") or method == "close"
-    attempts = 5 if method == "close" else 3
-    assert len([call for call in memory[0].told if call[0] == "started"]) == (
-        0 if method == "started" else attempts
-    )
+    attempts = {"started": 0, "report": 5, "close": 5}.get(method, 3)
+    assert len(calls(tmp_path, "started")) == attempts
 
 
 def test_one_run_that_fails_does_not_silence_the_others(
-    memory: list[Memory],
-    tmp_path: Path,
-    make_run: Callable[..., Run],
-    monkeypatch: pytest.MonkeyPatch,
+    memory: Callable[..., None], tmp_path: Path, make_run: Callable[..., Run]
 ) -> None:
     runs = [make_run(ConvNet(width, 1), [1.0, 0.5], [1.0, 0.9]) for width in (2, 3, 4)]
-    monkeypatch.setattr(Memory, "broken", "epoch")
-    monkeypatch.setattr(Memory, "only", runs[0].id)
+    memory(broken="epoch", only=runs[0].id)
     noted = Noted()
     with tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher:
         for run in runs:
             pass_by(watcher, run)
-    assert [call[1] for call in memory[0].told if call[0] == "ended"] == [
-        run.id for run in runs[1:]
-    ] and len(noted.said) == 1
+    assert [call[0] for call in calls(tmp_path, "ended")] == [run.id for run in runs[1:]]
+    assert len(noted.said) == 1
+
+
+@pytest.mark.parametrize("method", ["made", "epoch", "close"])
+def test_a_tracker_that_dies_is_named_and_left(
+    method: str, memory: Callable[..., None], tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    memory(broken=method, fault="dies")
+    noted, other = Noted(), tmp_path / "other"
+    with tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher:
+        for width in (2, 3):
+            pass_by(watcher, make_run(ConvNet(width, 1), [1.0], [1.0]))
+    assert noted.said == [
+        f"track memory: its process ended (SIGKILL): nothing more is mirrored; {WHOLE}"
+    ]
+    assert not other.exists()
+
+
+@pytest.mark.parametrize("method", ["made", "epoch", "ended", "close"])
+def test_a_tracker_that_hangs_is_named_and_ended(
+    method: str,
+    memory: Callable[..., None],
+    tmp_path: Path,
+    make_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory(broken=method, fault="hangs")
+    monkeypatch.setattr(mirror, "LAST_PATIENCE", 0.6)
+    noted, began = Noted(), time.monotonic()
+    with tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher:
+        pass_by(watcher, make_run(ConvNet(2, 1), [1.0] * 3, [1.0] * 3))
+        (one,) = watcher.mirrors  # pyright: ignore[reportAttributeAccessIssue]
+    assert time.monotonic() - began < 10 and one.process.poll() is not None
+    (said,) = noted.said
+    assert said == f"track memory: has not answered for 1 s: nothing more is mirrored; {WHOLE}"
+
+
+def test_a_tracker_that_runs_into_timeouts_is_not_waited_for(
+    memory: Callable[..., None],
+    tmp_path: Path,
+    make_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory(broken="started", fault="times out")
+    monkeypatch.setattr(mirror, "AFTER_FAILURE", 0.2)
+    noted, began = Noted(), time.monotonic()
+    with tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher:
+        for seed in range(3):
+            pass_by(watcher, make_run(ConvNet(2, 1), [1.0], [1.0], seed=seed))
+    assert time.monotonic() - began < 4.5 and len(noted.said) == 1
+
+
+def test_a_tracker_that_hangs_in_the_middle_holds_up_nothing(
+    memory: Callable[..., None],
+    tmp_path: Path,
+    make_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More is told than a pipe holds; the other tracker gets all of it."""
+    monkeypatch.setitem(TRACKERS, "other", Known("memory_tracker:Memory", "json"))
+    runs = [make_run(ConvNet(2, 1), [1.0] * 300, [1.0] * 300, seed=seed) for seed in range(3)]
+    memory(broken="epoch", fault="hangs", only=runs[0].id)
+    monkeypatch.setattr(mirror, "PATIENCE", 0.2)
+    monkeypatch.setattr(mirror, "LAST_PATIENCE", 0.5)
+    noted, began = Noted(), time.monotonic()
+    with tracked("memory", noted, tmp_path, SHAPE, CLASSES) as watcher:
+        for run in runs:
+            pass_by(watcher, run)
+            time.sleep(0.15)
+        assert time.monotonic() - began < 5 and len(noted.said) == 1
+    assert len(noted.said) == 1 and not calls(tmp_path, "ended")
+
+
+def test_what_a_library_prints_goes_nowhere(
+    memory: Callable[..., None],
+    tmp_path: Path,
+    make_run: Callable[..., Run],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    memory(broken="epoch", fault="prints")
+    with tracked("memory", Watcher(), tmp_path, SHAPE, CLASSES) as watcher:
+        pass_by(watcher, make_run(ConvNet(2, 1), [1.0], [1.0]))
+    assert capfd.readouterr() == ("", "") and len(calls(tmp_path, "epoch")) == 1
+
+
+def test_a_tracker_that_refuses_stops_the_study_before_it_trains(
+    memory: Callable[..., None], tmp_path: Path
+) -> None:
+    memory(broken="refused")
+    with (
+        pytest.raises(UserError, match=r"^track memory: no account$"),
+        tracked("memory", Watcher(), tmp_path, SHAPE, CLASSES),
+    ):
+        raise AssertionError("it is not begun")
 
 
 def test_a_study_with_a_broken_tracker_has_all_its_runs(
-    memory: list[Memory], micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    memory: Callable[..., None], micro: Path, tmp_path: Path
 ) -> None:
     """The sweep itself, in real worker processes; every call of the tracker fails."""
     from convscope.engines.local import LocalEngine
     from convscope.machine.costs import Costs
-    from convscope.studies.main_path import IMPORTED
+    from convscope.studies.engines import IMPORTED
     from convscope.studies.run_queue import run_all
 
-    monkeypatch.setattr(Memory, "broken", "started")
+    memory(broken="started")
     loaded = data.load(str(micro))
     recipes = [
         Recipe(data=str(micro), data_hash=loaded.hash, model=ConvNet(w, 1), epochs=2, batch=16)
@@ -199,3 +356,22 @@ def test_a_study_with_a_broken_tracker_has_all_its_runs(
     ):
         runs = run_all(engine, recipes, tmp_path / "runs", Costs(loaded, {}, []), watcher)
     assert [run.status for run in runs] == ["finished", "finished"] and len(noted.said) == 1
+
+
+def test_a_sweep_is_a_chapter_of_its_own(
+    memory: object, micro: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from convscope.studies.sweeping import sweep
+
+    base = Recipe(data=str(micro), model=ConvNet(2, 1), epochs=1, batch=16)
+    done = sweep(base, {"width": [2, 3]}, 2, out=tmp_path / "s", workers=1, track=["memory"])
+    assert capfd.readouterr() == ("", "")
+    assert {begun["run"] for _, begun in calls(tmp_path / "s", "started")} == {
+        run.id for runs in done.runs.values() for run in runs
+    }
+    ((_, found),) = calls(tmp_path / "s", "found")
+    (one,) = done.comparisons
+    assert one.found is not None
+    assert found["chapter"] == "sweep" and found["verdict"] == one.found.word
+    ((_, sentence, files),) = calls(tmp_path / "s", "report")
+    assert sentence == f"{one}." and files == ["report.html", "results.json", "runs.csv"]

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mirroring import CLASSES, SHAPE, Noted, pass_by
+from mirroring import CLASSES, SHAPE, break_off_and_go_on, go_by
 
 from convscope.errors import UserError
 from convscope.fast.kernel_folder import kernel_folder
-from convscope.planning.requests import Request
 from convscope.recipe.networks import ConvNet, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
-from convscope.studies import trackers
-from convscope.studies.trackers import Tracking, tracked, train_tracked
+from convscope.studies.trackers.to_wandb import ToWandb
+from convscope.studies.trackers.tracking import MEASURES, tracked, train_tracked
 from convscope.studies.watcher import Watcher
 from convscope.training.runs import Run
 
@@ -72,6 +71,7 @@ def read_back(path: Path) -> dict[str, Any]:
                 "group": run.run_group,
                 "name": run.display_name,
                 "tags": list(run.tags),
+                "job_type": run.job_type,
             }
             found["config"] = {u.key: json.loads(u.value_json) for u in run.config.update}
         if record.HasField("history"):
@@ -86,42 +86,29 @@ def read_back(path: Path) -> dict[str, Any]:
                 "/".join(u.nested_key) or u.key: json.loads(u.value_json)
                 for u in record.summary.update
             }
+        if record.HasField("request") or record.HasField("artifact"):
+            manifest = record.artifact.manifest.contents
+            found.setdefault("files", []).extend(sorted(entry.path for entry in manifest))
         if record.HasField("exit"):
             found["exit"] = record.exit.exit_code
     return found
 
 
 def mirrored(folder: Path) -> dict[str, dict[str, Any]]:
-    """What was mirrored, by the id of convscope's run.
+    """What was mirrored, by the id of convscope's run, or "report"."""
+    files = sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
+    wait_for(files)
+    found = [read_back(path) for path in files]
+    return {run["config"].get("run", "report"): run for run in found}
 
-    wandb 0.31 writes a moment after `finish`, so the end of each file is waited for.
-    """
+
+def wait_for(files: list[Path]) -> None:
+    """wandb 0.31 writes a moment after `finish`, so the end of each file is waited for."""
     deadline = time.monotonic() + 30
-    while True:
-        found = [read_back(path) for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))]
-        if all("exit" in run for run in found) or time.monotonic() > deadline:
-            return {run["config"]["run"]: run for run in found}
+    while time.monotonic() < deadline:
+        if all("exit" in read_back(path) for path in files):
+            return
         time.sleep(0.05)
-
-
-def mirror(study: Path, first: Run, second: Run, pilot: Run) -> Noted:
-    """Three runs of two chapters go by, two of them at a time."""
-    noted = Noted()
-    with tracked("wandb", noted, study, SHAPE, CLASSES) as watcher:
-        assert isinstance(watcher, Tracking)
-        sweep, rates = Request([first.recipe], "sweep"), Request([pilot.recipe], "pilot")
-        watcher.asked("capacity", [sweep, rates], 2.0, 0.0)
-        watcher.asked("best", [Request([second.recipe, first.recipe], "final")], 1.0, 0.0)
-        watcher.started(first.recipe)
-        watcher.started(second.recipe)  # several are open at a time
-        for a, b in zip(first.rows, (*second.rows, None), strict=True):
-            watcher.epoch(first.recipe, a, 1.0)
-            if b is not None:
-                watcher.epoch(second.recipe, {**b, "train_loss": None}, 1.0)
-        watcher.ended(second.recipe, second)
-        watcher.ended(first.recipe, first)
-        pass_by(watcher, pilot)
-    return noted
 
 
 def test_wandb_offline_holds_config_metrics_and_group(
@@ -133,19 +120,20 @@ def test_wandb_offline_holds_config_metrics_and_group(
     made = make_run(ConvNet(1, 1), [2.0], [2.1])
     linear = replace(made.recipe, model=SoftmaxRegression(), evaluate=("val",))
     pilot = replace(made, recipe=linear, path=tmp_path / linear.id)
-    noted = mirror(study, first, second, pilot)
+    noted = go_by("wandb", study, first, second, pilot)
     out, err = capfd.readouterr()
     assert (out, err, noted.said) == ("", "", [])
     found = mirrored(study)
     assert (
-        set(found) == {first.id, second.id, pilot.id}
-        and len({run["id"] for run in found.values()}) == 3
+        set(found) == {first.id, second.id, pilot.id, "report"}
+        and len({run["id"] for run in found.values()}) == 4
     )
     one = found[first.id]
     assert (
         one["project"] == "convscope"
         and one["group"] == "capacity"
         and one["tags"] == ["capacity", "best"]
+        and one["id"].endswith(f"-{first.id}")
     )
     assert one["name"] == "width 4, depth 2, seed 3" and one["exit"] == 0
     config = one["config"]
@@ -163,8 +151,8 @@ def test_wandb_offline_holds_config_metrics_and_group(
     )
     assert [row["_step"] for row in one["history"]] == [1, 2, 3]
     for row, seen in zip(first.rows, one["history"], strict=True):
-        assert {key: seen[key] for key in (*trackers.MEASURES, "lr", "seconds")} == {
-            key: row[key] for key in (*trackers.MEASURES, "lr", "seconds")
+        assert {key: seen[key] for key in (*MEASURES, "lr", "seconds")} == {
+            key: row[key] for key in (*MEASURES, "lr", "seconds")
         }
     assert (
         one["summary"]["best_epoch"] == 2
@@ -181,6 +169,29 @@ def test_wandb_offline_holds_config_metrics_and_group(
         found[pilot.id]["tags"] == ["capacity", "pilot"]
         and found[pilot.id]["name"] == "softmax regression, seed 0"
     )
+
+
+def test_wandb_offline_holds_verdict_charts_and_report(
+    offline: None, tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    run = make_run(ConvNet(2, 1), [1.0] * 3, [1.0] * 3, seed=7)
+    break_off_and_go_on("wandb", tmp_path / "study", run)
+    files = sorted((tmp_path / "study").glob("wandb/offline-run-*/run-*.wandb"))
+    wait_for(files)
+    found = [read_back(path) for path in files]
+    # offline, the part after an interruption is a file of its own, under the same id
+    parts = [part for part in found if part["config"].get("run") == run.id]
+    assert [[row["_step"] for row in part["history"]] for part in parts] == [[1, 2], [1, 2, 3]]
+    assert len({part["id"] for part in parts}) == 1 and parts[0]["exit"] == 1
+    assert parts[0]["summary"]["status"] == "interrupted" and parts[1]["exit"] == 0
+    assert parts[1]["job_type"].startswith("width 2, depth 1 (")
+    reports = [part for part in found if part["job_type"] == "report"]
+    assert len(reports) == 2 and len({part["id"] for part in reports}) == 1
+    last = reports[1]["summary"]
+    assert last["capacity/verdict"] == "width 4" and last["sentence"] == "All of it."
+    (charts,) = reports[1]["history"]
+    assert charts["capacity/loss/caption"] == "Loss — größer"
+    assert reports[1]["files"] == ["report.html", "results.json"]
 
 
 def test_wandb_mirrors_a_run_that_is_trained_alone(
@@ -205,23 +216,16 @@ def test_wandb_mirrors_a_run_that_is_trained_alone(
     assert len(list((tmp_path / "runs" / "wandb").glob("offline-run-*"))) == 1
 
 
-def test_the_id_depends_on_study_and_recipe_alone(
-    offline: None, tmp_path: Path, make_run: Callable[..., Run]
-) -> None:
-    run = make_run(ConvNet(2, 1), [1.0], [1.0])
-    ids = []
-    for folder in (tmp_path / "a" / "one", tmp_path / "b" / "one", tmp_path / "two"):
-        with tracked("wandb", Watcher(), folder, SHAPE, CLASSES) as watcher:
-            pass_by(watcher, run)
-        ids.append(mirrored(folder)[run.id]["id"])
-    assert ids[0] == ids[1] != ids[2] and all(name.endswith(run.id) for name in ids)
+def test_the_id_depends_on_study_and_recipe_alone(offline: None, tmp_path: Path) -> None:
+    folders = tmp_path / "a" / "one", tmp_path / "b" / "one", tmp_path / "two"
+    a, b, c = (ToWandb(folder).prefix for folder in folders)
+    assert a == b != c
 
 
 def test_wandb_without_a_key_is_refused_before_training(
     offline: None, micro: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "online")
-    monkeypatch.setattr("wandb.login", lambda **_: False)
     with pytest.raises(
         UserError,
         match=r"^track wandb: no API key; run `wandb login` first, or set WANDB_MODE=offline",
@@ -231,19 +235,6 @@ def test_wandb_without_a_key_is_refused_before_training(
     monkeypatch.setenv("WANDB_MODE", "sometimes")
     with (
         pytest.raises(UserError, match=r"^track wandb: .*mode.*'offline'"),
-        tracked("wandb", Watcher(), tmp_path, SHAPE, CLASSES),
-    ):
-        pass
-
-
-def test_wandb_that_is_not_installed_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
-    with (
-        pytest.raises(
-            UserError, match=r"^track wandb: not installed; pip install 'convscope\[wandb\]'$"
-        ),
         tracked("wandb", Watcher(), tmp_path, SHAPE, CLASSES),
     ):
         pass
@@ -269,6 +260,9 @@ def test_a_study_is_mirrored_whole(
         done = study(micro, ["capacity"], out=tmp_path / "study", workers=2, seeds=1, track="wandb")
     assert capfd.readouterr() == ("", "")
     found = mirrored(tmp_path / "study")
+    whole = found.pop("report")["summary"]
+    assert whole["capacity/verdict"] == done["capacity"].verdict
+    assert whole["sentence"] == done.sentence
     assert set(found) == {run.id for run in done.runs} and {
         run["group"] for run in found.values()
     } == {"capacity"}

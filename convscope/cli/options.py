@@ -65,7 +65,27 @@ Kernels = Annotated[
     str | None,
     typer.Option(help="library: use no compiled kernels.", show_default="measured"),
 ]
-Track = Annotated[str | None, typer.Option(help="Mirror every run in a tracker: wandb.")]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        help="Mirror every run in trackers: wandb, tensorboard, mlflow, trackio; several as a,b."
+    ),
+]
+EngineName = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="Where runs are trained: local (this machine) or ray (a Ray cluster).",
+        show_default="local",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a Ray cluster: auto on one of its nodes, or HOST:PORT of its head.",
+        show_default="RAY_ADDRESS, else this machine alone",
+    ),
+]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Import the factories that runs name: their code runs.")
 ]

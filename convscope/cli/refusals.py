@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, GPUs of Windows in WSL
-TRACKERS = ("wandb",)
 LONGEST_PATH = 4096  # bytes; Linux takes no longer one
 
 
@@ -108,10 +108,11 @@ def refuse_factory(model: Model) -> None:
         )
 
 
-def refuse_tracker(name: str | None) -> None:
-    """UserError for the name of no tracker."""
-    if name is not None and name not in TRACKERS:
-        raise UserError(f"track {one_line(name)!r}{did_you_mean(name, TRACKERS)}")
+def refuse_tracker(name: str | Sequence[str] | None) -> None:
+    """UserError for the name of no tracker, and for one that is not installed."""
+    from convscope.studies.trackers import check_trackers
+
+    check_trackers(name)
 
 
 def refuse_operator(name: str) -> None:

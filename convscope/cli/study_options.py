@@ -19,7 +19,7 @@ PREFIX = "CONVSCOPE_"
 
 # options that other commands have, too: the parser takes no environment for them
 READING = ("size", "columns", "group_by", "resize", "classes")
-SHARED = ("data", "device", *READING, "track")
+SHARED = ("data", "device", *READING, "track", "engine", "address")
 
 
 def asked_for(

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from convscope.cli.options import SILENCE, SILENT, WORKERS, DeviceIfGiven, Json, Track
+from convscope.cli.options import (
+    SILENCE,
+    SILENT,
+    WORKERS,
+    Address,
+    DeviceIfGiven,
+    EngineName,
+    Json,
+    Track,
+)
 from convscope.cli.printing import say_failed
 from convscope.cli.refusals import folder_of, refuse, refuse_device, refuse_tracker
 from convscope.errors import UserError, one_line
@@ -34,6 +43,8 @@ def sweep(
     workers: Workers = None,
     track: Track = None,
     silence: Silence = None,
+    engine: EngineName = None,
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Train a grid or a list of recipes over seeds, and compare.
@@ -44,6 +55,7 @@ def sweep(
 
     given = {"data": data, "seeds": seeds, "out": out, "device": device}
     given |= {"workers": workers, "track": track, "silence": silence}
+    given |= {"engine": engine, "address": address}
     asked = read_request(file, {key: value for key, value in given.items() if value is not None})
     refuse_tracker(asked.track)
     refuse_device(asked.device)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from convscope.data.archives import is_archive as is_archive
     from convscope.data.archives import is_hidden as is_hidden
     from convscope.data.archives import opened_archive as opened_archive
+    from convscope.data.by_hash import files_of as files_of
+    from convscope.data.by_hash import folder_with as folder_with
+    from convscope.data.by_hash import keep_files as keep_files
     from convscope.data.cache import cache_folder as cache_folder
     from convscope.data.class_balance import UNEQUAL as UNEQUAL
     from convscope.data.class_balance import ratio_of as ratio_of
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from convscope.data.listing import is_image as is_image
     from convscope.data.listing import text_of as text_of
     from convscope.data.loading import load as load
+    from convscope.data.loading import load_by_hash as load_by_hash
     from convscope.data.outline import Outline as Outline
     from convscope.data.outline import check_there as check_there
     from convscope.data.resolving import names as names
@@ -46,12 +50,16 @@ _HOMES = {
     "Options": "listed",
     "check_there": "outline",
     "fetch": "fetching",
+    "files_of": "by_hash",
+    "folder_with": "by_hash",
     "groups_of": "control_groups",
     "info": "dataset",
     "is_archive": "archives",
     "is_hidden": "archives",
     "is_image": "listing",
+    "keep_files": "by_hash",
     "load": "loading",
+    "load_by_hash": "loading",
     "memory_limit": "control_groups",
     "names": "resolving",
     "near_duplicate_rows": "alike",

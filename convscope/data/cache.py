@@ -105,7 +105,7 @@ def cached(
                     f"the cached copy was damaged ({error}); "
                     f"it was set aside as {aside} and made again"
                 )
-        workspace = _new_workspace(root)
+        workspace = new_workspace(root)
     try:
         content = make(workspace)
         with _one_line_errors(root):
@@ -124,7 +124,7 @@ def _set_aside(target: Path) -> Path:
     return aside
 
 
-def _new_workspace(root: Path) -> Path:
+def new_workspace(root: Path) -> Path:
     """An empty folder beside the data sets; those that killed processes left are removed."""
     root.mkdir(parents=True, exist_ok=True)
     for left in root.glob(".making-*"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from convscope.data.cache import open_groups
-from convscope.data.content import Pair, Progress
+from convscope.data.by_hash import folder_with
+from convscope.data.cache import open_cached, open_groups
+from convscope.data.content import Content, Pair, Progress
 from convscope.data.dataset import Dataset, Split
 from convscope.data.depth import Scale
 from convscope.data.fetching import in_cache
@@ -62,6 +64,40 @@ def load(
     _check_split(val, split_seed)
     request = looked_at(name_or_path, Options(size, columns, group_by, resize, classes))
     folder, (meta, stored), remarks = in_cache(request, progress, verify)
+    return _split(request, folder, meta, stored, remarks, val, split_seed)
+
+
+def load_by_hash(name: str, data_hash: str, val: float, split_seed: int) -> Dataset:
+    """A data set of this machine's cache by its content, wherever it came from.
+
+    name: what it is called.
+    data_hash: SHA-256, as a Dataset has it.
+    val, split_seed: as for `load`.
+    Raises UserError where the cache has no such set.
+    """
+    _check_split(val, split_seed)
+    folder = folder_with(data_hash)
+    if folder is None:
+        raise UserError(f"data {one_line(name)!r}: {data_hash[:12]} is not in this machine's cache")
+    meta, stored = open_cached(folder, verify=False)
+
+    def never(workspace: Path, progress: Progress | None) -> Content:
+        raise AssertionError("it is there")
+
+    request = Request(folder.name, name, never, one_line(name))
+    return _split(request, folder, meta, stored, [], val, split_seed)
+
+
+def _split(
+    request: Request,
+    folder: Path,
+    meta: dict[str, Any],
+    stored: dict[str, Pair],
+    remarks: Sequence[str],
+    val: float,
+    split_seed: int,
+) -> Dataset:
+    """A cached set as a Dataset, with validation images held out."""
     names = tuple(meta["classes"])
     if (groups := open_groups(folder, meta)) is None:
         kept, held, said = _with_validation(stored, val, split_seed, len(names))

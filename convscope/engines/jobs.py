@@ -14,13 +14,19 @@ class Job:
     """A function to be called in a worker as function(report, *arguments).
 
     key: names it.
+    arguments: a tuple, or what makes it as soon as a worker is free to take the job.
     silence: seconds after which it is ended where it has reported nothing; None: never.
     """
 
     key: str
     function: Callable[..., Any]
-    arguments: tuple[Any, ...] = ()
+    arguments: tuple[Any, ...] | Callable[[], tuple[Any, ...]] = ()
     silence: float | None = None
+
+    @property
+    def given(self) -> tuple[Any, ...]:
+        """The arguments as they are now."""
+        return self.arguments() if callable(self.arguments) else self.arguments
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,9 @@ class Event:
     """What has happened to a job.
 
     key: the job's.
-    kind: started, progress, done or failed.
-    value: what the job reported, its result, or in one line why it failed.
+    kind: started, progress, again (its worker was lost, and another one begins anew), done or
+        failed.
+    value: what the job reported, its result, or in one line why it failed or begins anew.
     detail: the traceback of a failure.
     """
 

@@ -24,6 +24,7 @@ from multiprocessing.process import current_process
 from typing import TYPE_CHECKING, Any
 
 from convscope.engines.affinity import unbound, without_binding
+from convscope.engines.engine import Engine
 from convscope.engines.jobs import Event, Job, JobQueue
 from convscope.engines.parents import children_end_too, end_with_parent
 
@@ -56,7 +57,7 @@ class Worker:
 
     def give(self, job: Job) -> None:
         self.start()
-        self.pipe.send((job.function, job.arguments))
+        self.pipe.send((job.function, job.given))
         if not self.jobs:
             self.heard = time.monotonic()
         self.jobs.append(job)
@@ -78,7 +79,7 @@ class Worker:
         self.pipe.close()
 
 
-class LocalEngine:
+class LocalEngine(Engine[Worker]):
     """A pool of processes on this machine; use it in a with statement.
 
     workers: the number of processes.
@@ -107,27 +108,18 @@ class LocalEngine:
             worker.start()
         return worker
 
-    def __enter__(self) -> LocalEngine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         for worker in self.workers:
             worker.stop()
         self.workers = []
 
-    def resize(self, workers: int) -> None:
-        """Stop workers that are not needed, start those that are missing; call it between runs."""
+    def resize(self, workers: int, threads: int = 1) -> None:
         while len(self.workers) > workers:
             self.workers.pop().stop()
         while len(self.workers) < workers:
             self.workers.append(self.fresh())
 
     def run(self, jobs: Sequence[Job] | JobQueue) -> Iterator[Event]:
-        """Run the jobs in order, each worker one at a time, and yield what happens.
-
-        jobs: a list, or a queue, to which more may be pushed meanwhile.
-        Every job ends in exactly one event "done" or "failed".
-        """
         waiting = jobs if isinstance(jobs, JobQueue) else JobQueue(jobs)
         while waiting or any(worker.jobs for worker in self.workers):
             for i, worker in enumerate(self.workers):
@@ -202,16 +194,6 @@ class LocalEngine:
                     worker.give(job)
                 except (BrokenPipeError, ConnectionResetError):
                     waiting.push(job)  # the worker has died, which is seen when its pipe is read
-
-    def gather(self, jobs: Sequence[Job]) -> dict[str, Any]:
-        """Results by key; RuntimeError with the first failure."""
-        results: dict[str, Any] = {}
-        for event in self.run(jobs):
-            if event.kind == "failed":
-                raise RuntimeError(f"{event.key}: {event.value}\n{event.detail}")
-            if event.kind == "done":
-                results[event.key] = event.value
-        return results
 
 
 @contextlib.contextmanager

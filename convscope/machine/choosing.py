@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from convscope.engines import Job, LocalEngine
+from convscope.engines import Engine, Job
 from convscope.machine.choice import Choice
 from convscope.machine.limits import cores
 from convscope.machine.measurement import Numerics, best_numerics, best_threads, throughput
@@ -26,13 +26,16 @@ def throughput_job(_report: Report, name: str, numerics: Numerics, threads: int)
     return throughput(name, numerics.way, threads)
 
 
-def choose(engine: LocalEngine, device_name: str, workers: int | None) -> Choice:
+def choose(engine: Engine, device_name: str, workers: int | None) -> Choice:
     """Resolve precision, layout, kernels, processes and threads by a measurement of a few seconds.
 
     engine: measured are its workers, as they will train.
     device_name: the device.
     workers: the number of processes, where the user gives one.
     """
+    room = engine.room(1)
+    if room is not None:
+        return chosen_elsewhere(engine, device_name, workers, room)
     count = cores()
     threads = max(1, count // workers) if workers else 1  # of the runs; one until that is measured
     job = Job("numerics", numerics_job, (device_name, threads))
@@ -59,6 +62,29 @@ def choose(engine: LocalEngine, device_name: str, workers: int | None) -> Choice
     threads = max(1, count // workers)
     return Choice(
         device_name, best.precision, best.layout, threads, workers, measured, best.kernels
+    )
+
+
+def chosen_elsewhere(engine: Engine, device_name: str, workers: int | None, room: int) -> Choice:
+    """As `choose`, on a cluster: one of its workers is measured, and each core or GPU is a slot.
+
+    room: slots of one core or GPU. Where the user wants fewer, each has more cores.
+    """
+    on_cpu = device_name == "cpu"
+    threads = max(1, room // workers) if workers and on_cpu else 1
+    while threads > 1 and (engine.room(threads) or 0) < (workers or 1):
+        threads -= 1  # no slot spans two nodes
+    job = Job("numerics", numerics_job, (device_name, threads))
+    engine.resize(1, threads)
+    best: Numerics = engine.gather([job])["numerics"]
+    return Choice(
+        device_name,
+        best.precision,
+        best.layout,
+        threads,
+        workers or room,
+        dict(best.measured),
+        best.kernels,
     )
 
 

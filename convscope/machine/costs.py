@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from convscope.data import Dataset
-from convscope.engines import Job, LocalEngine
+from convscope.engines import Engine, Job
 from convscope.errors import UserError
 from convscope.machine.choosing import Report
 from convscope.models import build, size_of
@@ -176,7 +176,7 @@ class Costs:
         return recipe.epochs * train + math.ceil(recipe.epochs / recipe.evaluate_every) * evaluate
 
 
-def timed(engine: LocalEngine, kinds: Sequence[Recipe]) -> dict[str, tuple[float, float]]:
+def timed(engine: Engine, kinds: Sequence[Recipe]) -> dict[str, tuple[float, float]]:
     """By kind of run the seconds of one image's training and of its evaluation.
 
     They are measured in the engine's workers, as they will train.

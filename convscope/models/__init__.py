@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from convscope.models.sizes import parameters_of as parameters_of
     from convscope.models.sizes import size_of as size_of
     from convscope.models.sources import check_sources as check_sources
+    from convscope.models.sources import shipped as shipped
     from convscope.models.sources import with_sources as with_sources
     from convscope.models.trust import UntrustedError as UntrustedError
     from convscope.models.trust import check_trusted as check_trusted
@@ -70,6 +71,7 @@ _HOMES = {
     "Layer": "sizes",
     "size_of": "sizes",
     "trusting": "trust",
+    "shipped": "sources",
     "with_sources": "sources",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's

@@ -103,6 +103,17 @@ def own_files(factory: str) -> dict[Path, str]:
     return imported_from(module, file, root_of(module, file))
 
 
+def shipped(factory: str) -> set[Path]:
+    """The packages and top-level files that another machine needs of a user's factory."""
+    module = factory.partition(":")[0]
+    file = file_of(module)
+    if file is None:
+        return set()
+    root = root_of(module, file)
+    parts = {root / path.relative_to(root).parts[0] for path in own_files(factory)}
+    return {path for path in parts if path.is_dir() or path.suffix == ".py"}
+
+
 def drop_old_bytecode(factory: str) -> None:
     """Remove compiled files of the factory's own that are older than their source.
 

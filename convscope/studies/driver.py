@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from convscope.chapters import CHAPTERS
-from convscope.engines import LocalEngine
+from convscope.engines import Engine
 from convscope.errors import UserError, one_line
 from convscope.machine import Costs
 from convscope.models import UntrustedError
@@ -75,7 +75,7 @@ class Driver:
 
     def __init__(
         self,
-        engine: LocalEngine | None,
+        engine: Engine | None,
         root: Path,
         costs: Costs | None,
         watcher: Watcher,

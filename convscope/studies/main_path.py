@@ -16,7 +16,7 @@ from typing import Any
 
 from convscope import data as datasets
 from convscope.data import Dataset, Options
-from convscope.engines import LocalEngine
+from convscope.engines import Engine
 from convscope.errors import UserError, one_line
 from convscope.files import write_bytes
 from convscope.machine import Costs, cores, resolve, this_machine
@@ -32,6 +32,7 @@ from convscope.planning import (
 from convscope.recipe import Recipe
 from convscope.report import Drawings, Finding
 from convscope.studies.driver import Driver, OutOfTime
+from convscope.studies.engines import opened
 from convscope.studies.folder import StudyFolder, study_path
 from convscope.studies.measuring import learn, measured_costs, resolved
 from convscope.studies.near_images import Looking, notes_of
@@ -54,7 +55,7 @@ from convscope.studies.study_request import (
     check_splits,
     chosen_chapters,
 )
-from convscope.studies.trackers import check_tracker, tracked
+from convscope.studies.trackers import joined_names, tracked
 from convscope.studies.watcher import Watcher
 from convscope.studies.writing import Study, save
 from convscope.training import build_kernels_ahead, check_device
@@ -63,9 +64,6 @@ from convscope.training import build_kernels_ahead, check_device
 FALLBACK = ("cifar10", "shapes")
 
 SLACK = 0.05  # of a time budget, by which training may run over it
-
-# by each worker as it starts; torch imports the last at the first step of an optimiser
-IMPORTED = ("convscope.training.job", "convscope.machine.costs", "torch._dynamo")
 
 
 def study(
@@ -86,9 +84,11 @@ def study(
     classes: str = "folders",
     budget: str | float | None = None,
     search: Search | None = None,
-    track: str | None = None,
+    track: str | Sequence[str] | None = None,
     silence: str | float | None = None,
     grids: Mapping[str, Mapping[str, Any]] | None = None,
+    engine: str = "local",
+    address: str | None = None,
     watcher: Watcher | None = None,
     command: str | None = None,
 ) -> Study:
@@ -102,30 +102,32 @@ def study(
     val: the share of training images that is held out for validation.
     size, columns, group_by, resize, classes: how own images are read, as for `load`.
     budget: a time that the preset is made to fit ("10m", "90s", seconds): fewer epochs, trials, …
-    search, track: how the chapter `best` searches; a tracker ("wandb") that mirrors every run.
+    search, track: how the chapter `best` searches; trackers ("wandb,mlflow") that mirror every run.
     silence: a time ("10m") after which a run that reports nothing is ended; None: 50 of its epochs.
     grids: by chapter what changes its preset, as {"capacity": {"widths": [4, 8]}}.
+    engine, address: local or ray; of a Ray cluster, None: RAY_ADDRESS's, else of this machine.
     watcher, command: sees the study go by; what the report quotes, None: what the arguments say.
 
     Raises UserError for what cannot work, KeyboardInterrupt after reporting what is there.
     """
+    plain: dict[str, Any] = {"preset": preset, "first_seed": first_seed, "out": out, "val": val}
+    plain |= {
+        "device": device,
+        "workers": workers,
+        "track": joined_names(track),
+        "command": command,
+    }
+    plain |= {"engine": engine, "address": address}
     asked = StudyRequest(
         data=None if data is None else str(data),
         chapters=tuple(chosen_chapters(chapters)),
-        preset=preset,
         seeds=SEEDS.get(preset, 0) if seeds is None else seeds,
-        first_seed=first_seed,
-        out=out,
-        device=device,
-        workers=workers,
-        val=val,
         **vars(Options(size, columns, group_by, resize, classes)),
         budget=None if budget is None else parse_budget(budget),
         search=search or Search(),
-        track=track,
-        command=command,
         silence=None if silence is None else parse_budget(silence, "silence"),
         grids=checked_grids(grids or {}),
+        **plain,
     )
     return conduct(asked, watcher or Watcher())
 
@@ -139,8 +141,7 @@ def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
     began = started if asked.began is None else asked.began
     asked = replace(asked, device=check_device(asked.device))
     check(asked)
-    if asked.track is not None:
-        check_tracker(asked.track)
+    joined_names(asked.track)
     with ExitStack() as stack:
         engine, folder, loaded, asked = open_study(asked, stack, watcher)
         context, costs, looking = measure(asked, folder, engine, loaded, watcher)
@@ -163,7 +164,9 @@ def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
         folder.about = replace(folder.about, notes=all_notes(asked, context))
         seconds, complete = time.perf_counter() - started, broken_off is None
         done = save(folder, findings, driver, context, drawings, seconds=seconds, complete=complete)
-        learn(costs, done.runs)
+        if not engine.elsewhere:
+            learn(costs, done.runs)
+        watcher.reported(done.path, done.sentence, done)
         if isinstance(broken_off, KeyboardInterrupt):
             raise broken_off
         return done
@@ -171,13 +174,13 @@ def conduct(asked: StudyRequest, watcher: Watcher) -> Study:
 
 def open_study(
     asked: StudyRequest, stack: ExitStack, watcher: Watcher
-) -> tuple[LocalEngine, StudyFolder, Dataset, StudyRequest]:
+) -> tuple[Engine, StudyFolder, Dataset, StudyRequest]:
     """Workers, the study's folder, locked, and its images; the request with its `fallback`."""
     on_cpu = asked.device == "cpu"
     ahead = build_kernels_ahead() if on_cpu else None
     # workers start and import what they need while the data are fetched and read
-    workers = asked.workers or (cores() if on_cpu else 1)
-    engine = stack.enter_context(LocalEngine(workers, IMPORTED, copied=on_cpu))
+    engine = opened(asked.engine, asked.address, asked.workers, asked.device)
+    stack.enter_context(engine)
     loaded, fallback = load(asked, watcher)
     check_splits(loaded.name, len(loaded.train), len(loaded.val), len(loaded.test))
     if asked.data_hash not in ("", loaded.hash):
@@ -215,7 +218,7 @@ def load(asked: StudyRequest, watcher: Watcher) -> tuple[Dataset, str]:
 def measure(
     asked: StudyRequest,
     folder: StudyFolder,
-    engine: LocalEngine,
+    engine: Engine,
     loaded: Dataset,
     watcher: Watcher,
 ) -> tuple[Context, Costs, Looking]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from convscope.data import Dataset
-from convscope.engines import LocalEngine
+from convscope.engines import Engine
 from convscope.machine import (
     Choice,
     Costs,
@@ -20,6 +20,7 @@ from convscope.machine import (
     timed,
 )
 from convscope.recipe import Recipe
+from convscope.studies.engines import workers_for
 from convscope.studies.folder import StudyFolder
 from convscope.studies.study_json import Asked, choice_from
 from convscope.studies.watcher import Watcher
@@ -32,7 +33,7 @@ COST = "seconds"  # the name of a kind's seconds among a machine's figures begin
 
 def resolved(
     folder: StudyFolder,
-    engine: LocalEngine,
+    engine: Engine,
     asked: Asked,
     watcher: Watcher,
     given: Choice | None = None,
@@ -47,14 +48,9 @@ def resolved(
         choice = given
         folder.begin(asked, choice)
     if choice is None:
-        choice = recalled(
-            f"choice {asked.device} {asked.workers}",
-            lambda: choose(engine, asked.device, asked.workers),
-            choice_from,
-            lambda: watcher.say("measuring this machine …"),
-        )
+        choice = measured_choice(engine, asked, watcher)
         folder.begin(asked, choice)
-    engine.resize(choice.workers)
+    engine.resize(workers_for(engine, choice, asked.workers), choice.threads)
     if given is not None:
         watcher.say(f"given: {choice}")
         return choice
@@ -63,9 +59,22 @@ def resolved(
     return choice
 
 
+def measured_choice(engine: Engine, asked: Asked, watcher: Watcher) -> Choice:
+    """How the engine's workers compute fastest; of this machine that is known for a while."""
+    if engine.elsewhere:
+        watcher.say("measuring a worker of the cluster …")
+        return choose(engine, asked.device, asked.workers)
+    return recalled(
+        f"choice {asked.device} {asked.workers}",
+        lambda: choose(engine, asked.device, asked.workers),
+        choice_from,
+        lambda: watcher.say("measuring this machine …"),
+    )
+
+
 def measured_costs(
     folder: StudyFolder,
-    engine: LocalEngine,
+    engine: Engine,
     data: Dataset,
     recipes: Sequence[Recipe],
     watcher: Watcher,
@@ -73,12 +82,13 @@ def measured_costs(
     """The seconds per image of each kind of run, measured once and kept in study.json."""
     kinds = list(dict.fromkeys(cost_kind(recipe) for recipe in recipes))
     missing = [kind for kind in kinds if kind.id not in folder.costs]
-    kept = kept_costs(missing)
+    kept = {} if engine.elsewhere else kept_costs(missing)
     missing = [kind for kind in missing if kind.id not in kept]
     if missing:
         watcher.say(f"timing {len(missing)} kinds of run …")
         found = timed_within(engine, spread(missing, data), MOST)
-        keep({f"{COST} {key}": list(pair) for key, pair in found.items()})
+        if not engine.elsewhere:
+            keep({f"{COST} {key}": list(pair) for key, pair in found.items()})
         kept |= found
     if kept:
         folder.costs = {**folder.costs, **kept}
@@ -94,7 +104,7 @@ def spread(kinds: Sequence[Recipe], data: Dataset) -> list[Recipe]:
 
 
 def timed_within(
-    engine: LocalEngine, kinds: Sequence[Recipe], seconds: float
+    engine: Engine, kinds: Sequence[Recipe], seconds: float
 ) -> dict[str, tuple[float, float]]:
     """As `timed`; kinds that are not reached in so many seconds are left out.
 

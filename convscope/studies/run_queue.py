@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from convscope.engines import Event, Job, JobQueue, LocalEngine
+from convscope.engines import Engine, Event, Job, JobQueue
 from convscope.errors import UserError
 from convscope.machine import Costs
 from convscope.planning import SHORT_ROLES, Request
@@ -15,11 +17,14 @@ from convscope.studies.watcher import Watcher, run_label
 from convscope.training import (
     Run,
     RunFolder,
+    begun_files,
     find_run,
     finished_meanwhile,
     read_run,
+    receive,
     run_lock,
     run_path,
+    train_elsewhere,
     train_job,
 )
 
@@ -43,7 +48,7 @@ class Sweep:
 
     def __init__(
         self,
-        engine: LocalEngine,
+        engine: Engine,
         root: Path,
         costs: Costs,
         watcher: Watcher,
@@ -54,6 +59,7 @@ class Sweep:
         self.recipes: dict[str, Recipe] = {}
         # of those that have ended; None where even the failure could not be recorded
         self.runs: dict[str, Run | None] = {}
+        self.told: dict[str, int] = {}  # the last epoch that the watcher was told of
         self.altered = {} if altered is None else altered
         self.silence = silence
         self.queue = JobQueue()
@@ -80,9 +86,19 @@ class Sweep:
             else:
                 cost += one
                 urgency = float(request.role not in SHORT_ROLES), rank, -one
-                job = Job(key, train_job, (recipe, str(self.root)), self._silence_of(recipe))
-                self.queue.push(job, urgency)
+                self.queue.push(self._job(recipe), urgency)
         return cost, skipped
+
+    def _job(self, recipe: Recipe) -> Job:
+        """A worker of another machine sends files; one of this machine writes the run's folder."""
+        silence = self._silence_of(recipe)
+        if not self.engine.elsewhere:
+            return Job(recipe.id, train_job, (recipe, str(self.root)), silence)
+
+        def given() -> tuple[Any, ...]:
+            return recipe, begun_files(recipe, self.root)
+
+        return Job(recipe.id, train_elsewhere, given, silence)
 
     def _silence_of(self, recipe: Recipe) -> float:
         if self.silence is not None:
@@ -133,30 +149,52 @@ class Sweep:
         """Tell the watcher of an event; whether it ends a run."""
         recipe, watcher = self.recipes[event.key], self.watcher
         if event.kind == "started":
-            watcher.started(recipe)
+            if recipe.id not in self.told:
+                watcher.started(recipe)
+            self.told.setdefault(recipe.id, 0)
         elif event.kind == "progress":
-            cost = self.costs.since_row_before(recipe, event.value["epoch"])
-            watcher.epoch(recipe, event.value, cost)
+            self._epoch(recipe, event.value)
+        elif event.kind == "again":
+            watcher.say(f"{run_label(recipe)}: {event.value}; another one goes on with it")
+        elif event.kind == "done" and not self.engine.elsewhere:
+            self._end(recipe, read_run(Path(event.value)))
         elif event.kind == "done":
-            self._end(recipe, replace(read_run(Path(event.value)), recipe=recipe))
+            self._record(recipe, "", lambda: receive(recipe, self.root, event.value))
         else:
-            try:
-                self._end(recipe, record_failure(recipe, self.root, event.value))
-            except (OSError, UserError) as error:
-                # a disk that is full, another process that trains it: the others go on
-                self.runs[event.key] = None
-                what = error.strerror if isinstance(error, OSError) else error
-                why = f"{event.value}; it could not be recorded: {what}"
-                watcher.say(f"{run_label(recipe)}: {why}")
+            why = f"{event.value}; "
+            self._record(recipe, why, lambda: record_failure(recipe, self.root, event.value))
         return event.key in self.runs
 
+    def _record(self, recipe: Recipe, why: str, record: Callable[[], Run | None]) -> None:
+        """Write how a run ended; one that cannot be written is said, and the others go on."""
+        try:
+            run = record()
+            assert run is not None, "the files are those of a finished run"
+            self._end(recipe, run)
+        except (OSError, UserError) as error:
+            # a disk that is full, another process that trains it
+            self.runs[recipe.id] = None
+            what = error.strerror if isinstance(error, OSError) else error
+            self.watcher.say(f"{run_label(recipe)}: {why}it could not be recorded: {what}")
+
+    def _epoch(self, recipe: Recipe, told: Any) -> None:
+        """A row; from elsewhere it may bring files, and one that was told before may come again."""
+        row, files = told if self.engine.elsewhere else (told, {})
+        if files:
+            with contextlib.suppress(OSError, UserError):  # the finished run brings them again
+                receive(recipe, self.root, files)
+        if row["epoch"] > self.told[recipe.id]:
+            self.told[recipe.id] = row["epoch"]
+            self.watcher.epoch(recipe, row, self.costs.since_row_before(recipe, row["epoch"]))
+
     def _end(self, recipe: Recipe, run: Run) -> None:
+        run = replace(run, recipe=recipe)  # its images may lie at another path now
         self.runs[recipe.id] = run
         self.watcher.ended(recipe, run)
 
 
 def run_all(
-    engine: LocalEngine, recipes: Sequence[Recipe], root: Path, costs: Costs, watcher: Watcher
+    engine: Engine, recipes: Sequence[Recipe], root: Path, costs: Costs, watcher: Watcher
 ) -> list[Run]:
     """A run for each recipe, in their order; the arguments are those of `Sweep`."""
     sweep = Sweep(engine, root, costs, watcher)

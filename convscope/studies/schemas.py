@@ -44,7 +44,12 @@ SWEEP_KEYS: dict[str, tuple[Any, str]] = {
     "split": ({"enum": ["test", "val"]}, "The images: choose by val, and quote test once."),
     "out": ({"type": "string"}, "The sweep's folder; without it, runs/NAME of the file."),
     "workers": ({"type": "integer", "minimum": 1}, "Processes that train; measured without it."),
-    "track": ({"type": "string"}, "Mirror every run in a tracker: wandb."),
+    "track": (
+        {"type": ["string", "array"], "items": {"type": "string"}},
+        "Mirror every run in trackers: wandb, tensorboard, mlflow, trackio.",
+    ),
+    "engine": ({"enum": ["local", "ray"]}, "Where runs are trained: this machine, or a cluster."),
+    "address": ({"type": "string"}, "The Ray cluster's address, as auto or HOST:PORT."),
     "silence": ({"type": ["string", "number"]}, "End a run that reports nothing for so long."),
     "seeds": (
         {"type": ["integer", "array"], "items": {"type": "integer"}, "minimum": 1},

@@ -34,6 +34,8 @@ def command_of(asked: StudyRequest, data: str) -> str:
         "--flash": (asked.search.flash, search.flash),
         "--macs": (asked.search.macs, search.macs),
         "--bits": (asked.search.bits, search.bits),
+        "--engine": (asked.engine, "local"),
+        "--address": (asked.address, None),
         "--track": (asked.track, None),
         "--silence": (None if asked.silence is None else f"{asked.silence:g}s", None),
     }

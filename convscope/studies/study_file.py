@@ -16,6 +16,7 @@ from convscope.errors import UserError, one_line
 from convscope.planning import SETTINGS, Search, checked_grids, parse_budget
 from convscope.studies.study_request import SEEDS, StudyRequest, chosen_chapters
 from convscope.studies.toml_files import check_keys, read_toml, toml_of
+from convscope.studies.trackers import joined_names
 
 if TYPE_CHECKING:
     from convscope.machine import Choice
@@ -47,7 +48,9 @@ KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "flash": ((str, int), "Room for weights on a device, as 1M: only networks that fit."),
     "macs": ((str, int), "The most multiply-adds of one image on a device, as 20M."),
     "bits": (int, "Bits of weights and feature maps on the device: 2, 4, 8, 16 or 32."),
-    "track": (str, "Mirror every run in a tracker: wandb."),
+    "track": ((str, list), "Mirror every run in trackers: wandb, tensorboard, mlflow, trackio."),
+    "engine": (str, "Where runs are trained: local (this machine) or ray (a Ray cluster)."),
+    "address": (str, "The Ray cluster's address, as auto or HOST:PORT."),
     "silence": ((str, int, float), "End a run that reports nothing for so long, as 10m."),
 }
 
@@ -93,8 +96,10 @@ def request_of(tree: Mapping[str, Any], command: str | None = None) -> StudyRequ
     search = {key: given[key] for key in plainly if key in given}
     search |= {key: read(given[key], key) for key, read in ON_DEVICE.items() if key in given}
     options = {field.name: given[field.name] for field in fields(Options) if field.name in given}
-    plain = ("first_seed", "out", "device", "workers", "track")
+    plain = ("first_seed", "out", "device", "workers", "track", "engine", "address")
     usual = {"first_seed": 0, "out": None, "device": "auto", "workers": None, "track": None}
+    usual |= {"engine": "local", "address": None}
+    given["track"] = joined_names(given.get("track"))
     chapters = given.get("chapters")
     if chapters is not None and not all(isinstance(name, str) for name in chapters):
         raise UserError(f"chapters = {one_line(chapters)}: a list of names is expected")
@@ -160,6 +165,8 @@ def tree_of(asked: StudyRequest, folder: StudyFolder) -> dict[str, Any]:
         "budget": None if asked.budget is None else f"{asked.budget:g}s",
         **asdict(asked.search),
         "track": asked.track,
+        "engine": None if asked.engine == "local" else asked.engine,
+        "address": asked.address,
         "silence": None if asked.silence is None else f"{asked.silence:g}s",
         **{chapter: dict(settings) for chapter, settings in asked.grids.items()},
         "machine": {key: getattr(folder.choice, key) for key in MACHINE},

@@ -12,6 +12,7 @@ from convscope.data import Options
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.machine import cores
 from convscope.planning import Search, check_budget, check_search
+from convscope.studies.engines import checked_engine
 
 if TYPE_CHECKING:
     from convscope.machine import Choice
@@ -38,6 +39,7 @@ class StudyRequest:
     data_hash: of the images that are expected; empty: any.
     choice: how the study computes; None: as is measured.
     fit: what the budget takes away; None: as is measured.
+    engine, address: where runs are trained: local or ray, and the cluster's address.
     """
 
     data: str | None
@@ -65,6 +67,8 @@ class StudyRequest:
     data_hash: str = ""
     choice: Choice | None = None
     fit: BudgetFit | None = None
+    engine: str = "local"
+    address: str | None = None
 
 
 def check(asked: StudyRequest) -> None:
@@ -75,7 +79,7 @@ def check(asked: StudyRequest) -> None:
         raise UserError(f"seeds = {asked.seeds}: from 1 to 1000")
     if not 0 <= asked.first_seed < 10**9 - 1000:  # above are seeds that choose nothing
         raise UserError(f"first_seed = {asked.first_seed}: from 0 to 999,998,999")
-    checked_workers(asked.workers)
+    checked_engine(asked.engine, asked.address, asked.workers)
     if asked.silence is not None and not 1 <= asked.silence <= 1e8:
         raise UserError(f"silence = {asked.silence:g} s: from 1 second to 1,000 days")
     if not 0.01 <= asked.val <= 0.9:

@@ -10,7 +10,8 @@ from typing import Any
 from convscope.errors import UserError, one_line
 from convscope.planning import parse_budget
 from convscope.recipe import Recipe, read_recipe, to_json
-from convscope.studies.study_request import checked_place, checked_workers
+from convscope.studies.engines import checked_engine
+from convscope.studies.study_request import checked_place
 from convscope.studies.sweep_grid import (
     RECIPE_FIELDS,
     Swept,
@@ -21,9 +22,12 @@ from convscope.studies.sweep_grid import (
     with_settings,
 )
 from convscope.studies.toml_files import check_keys, read_toml
+from convscope.studies.trackers import joined_names
 
 MACHINE = ("precision", "layout", "threads", "kernels")  # measured where a file leaves them open
 ASKED = ("compare", "margin", "measure", "split", "out", "workers", "track", "silence", "seeds")
+ENGINE = ("engine", "address")
+ASKED += ENGINE
 TABLES = ("grid", "recipes")
 START_FIELDS = tuple(name for name in RECIPE_FIELDS if name != "seed")
 
@@ -51,6 +55,8 @@ class SweepRequest:
     silence: float | None = None
     device: str = "auto"
     free: tuple[str, ...] = ()
+    engine: str = "local"
+    address: str | None = None
 
     def configurations(self) -> tuple[Swept, ...]:
         """All of them; UserError for one that cannot be."""
@@ -64,7 +70,7 @@ class SweepRequest:
         usual = SweepRequest((), {}, None)
         asked = {
             name: getattr(self, name)
-            for name in ("compare", "margin", "measure", "split", "workers", "track")
+            for name in ("compare", "margin", "measure", "split", "workers", "track", *ENGINE)
             if getattr(self, name) != getattr(usual, name)
         }
         if self.margin is not None and self.measure == "accuracy":
@@ -119,8 +125,10 @@ def request_from(tree: Mapping[str, Any], name: str = "sweep") -> SweepRequest:
         split=tree.get("split", "test"),
         out=tree.get("out", f"runs/{name}"),
         workers=tree.get("workers"),
-        track=tree.get("track"),
+        track=joined_names(tree.get("track")),
         silence=silence_from(tree.get("silence")),
+        engine=tree.get("engine", "local"),
+        address=tree.get("address"),
         device=str(base.get("device", "auto")),
         free=() if files else tuple(key for key in MACHINE if key not in given),
     )
@@ -180,7 +188,7 @@ def check_request(asked: SweepRequest) -> tuple[tuple[Swept, ...], tuple[tuple[s
         if not isinstance(getattr(asked, name), str | Path):
             raise UserError(f"{name} = {one_line(getattr(asked, name))}: a text is expected")
     check_question(asked.margin, asked.measure, asked.split, 1)
-    checked_workers(asked.workers)
+    checked_engine(asked.engine, asked.address, asked.workers)
     checked_place(asked.out)
     configurations = asked.configurations()
     pairs = asked.pairs(configurations)

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from convscope.data import Dataset
-from convscope.engines import LocalEngine
+from convscope.engines import Engine
 from convscope.errors import UserError, one_line
 from convscope.files import write_bytes
 from convscope.machine import Costs, choose, cores, cost_kind, resolve, timed
 from convscope.models import size_of, with_sources
 from convscope.planning import Request, duration, parse_budget
 from convscope.recipe import Recipe
-from convscope.report import Drawings
+from convscope.report import Drawings, Finding
+from convscope.studies.engines import code_of, opened, workers_for
 from convscope.studies.folder import StudyFolder
-from convscope.studies.main_path import IMPORTED
 from convscope.studies.run_queue import Sweep
 from convscope.studies.study_json import Asked
 from convscope.studies.sweep_files import write_sweep
@@ -26,7 +26,7 @@ from convscope.studies.sweep_grid import Swept, seeds_from
 from convscope.studies.sweep_request import SweepRequest, check_request, pairs_from
 from convscope.studies.sweep_result import SweepResult, compared
 from convscope.studies.toml_files import toml_of
-from convscope.studies.trackers import check_tracker, tracked
+from convscope.studies.trackers import joined_names, tracked
 from convscope.studies.watcher import Watcher
 from convscope.training import (
     Run,
@@ -63,8 +63,10 @@ def sweep(
     split: str = "test",
     out: str | Path = "runs/sweep",
     workers: int | None = None,
-    track: str | None = None,
+    track: str | Sequence[str] | None = None,
     silence: str | float | None = None,
+    engine: str = "local",
+    address: str | None = None,
     watcher: Watcher | None = None,
 ) -> SweepResult:
     """Train recipes × seeds and compare them; again, it goes on where it stopped.
@@ -79,8 +81,9 @@ def sweep(
     measure, split: what is compared, as for `compare`; the error is split over all comparisons.
     out: the sweep's folder.
     workers: processes that train; None: as many as the recipes' threads leave room for.
-    track: a tracker ("wandb") that mirrors every run.
+    track: trackers ("wandb,mlflow", or a list) that mirror every run.
     silence: a time ("10m") after which a run that reports nothing is ended; None: as for `study`.
+    engine, address: local or ray; of a Ray cluster, None: RAY_ADDRESS's, else of this machine.
     watcher: sees the sweep go by.
 
     Raises UserError for what cannot work, KeyboardInterrupt after writing what is there.
@@ -99,8 +102,10 @@ def sweep(
         split=split,
         out=out,
         workers=workers,
-        track=track,
+        track=joined_names(track),
         silence=None if silence is None else parse_budget(silence, "silence"),
+        engine=engine,
+        address=address,
     )
     return carry_out(asked, watcher or Watcher())
 
@@ -117,15 +122,15 @@ def carry_out(asked: SweepRequest, watcher: Watcher) -> SweepResult:
     Raises UserError, and KeyboardInterrupt after what is there has been written.
     """
     configurations, _ = check_request(asked)
-    if asked.track is not None:
-        check_tracker(asked.track)
+    joined_names(asked.track)
     root = Path(asked.out)
     device = check_device(asked.device) if asked.free else configurations[0].recipe.device
     with ExitStack() as stack:
         on_cpu = device == "cpu"
         ahead = build_kernels_ahead() if on_cpu else None
-        workers = asked.workers or (cores() if on_cpu else 1)
-        engine = stack.enter_context(LocalEngine(workers, IMPORTED, copied=on_cpu))
+        code = code_of(one.recipe for one in configurations)
+        engine = opened(asked.engine, asked.address, asked.workers, device, code)
+        stack.enter_context(engine)
         data = images_of(configurations, watcher)
         check_fit(configurations, data)
         stack.enter_context(StudyFolder.lock(root))
@@ -143,9 +148,20 @@ def carry_out(asked: SweepRequest, watcher: Watcher) -> SweepResult:
         drawings = stack.enter_context(Drawings())
         result = collected(asked, configurations, queue, root, complete=interrupt is None)
         write_sweep(result, data_of(configurations[0].recipe, data), asked, drawings)
+        found = finding_of(result)
+        watcher.reported(root, found.sentence, {found.name: found})
         if interrupt is not None:
             raise interrupt
         return result
+
+
+def finding_of(result: SweepResult) -> Finding:
+    """What a tracker is told of a sweep, which is one chapter."""
+    configurations = count(len(result.configurations), "configuration")
+    sentence = " ".join(f"{one}." for one in result.comparisons) or f"{configurations}."
+    words = [one.found.word if one.found else "not compared" for one in result.comparisons]
+    verdict = "; ".join(words) or "nothing to compare"
+    return Finding("sweep", "Sweep", f"How do {configurations} compare?", verdict, sentence, {})
 
 
 def images_of(
@@ -197,7 +213,7 @@ def check_fit(configurations: Sequence[Swept], data: Mapping[tuple[object, ...],
 
 
 def resolved(
-    asked: SweepRequest, folder: StudyFolder, engine: LocalEngine, device: str, watcher: Watcher
+    asked: SweepRequest, folder: StudyFolder, engine: Engine, device: str, watcher: Watcher
 ) -> SweepRequest:
     """The request with nothing left open: what the machine does fastest is measured once."""
     starts = asked.starts
@@ -213,12 +229,14 @@ def resolved(
         best = resolve(Recipe(), choice)
         chosen = {name: getattr(best, name) for name in free}
         starts = tuple((name, replace(recipe, **chosen)) for name, recipe in starts)
-        engine.resize(choice.workers)
+        engine.resize(workers_for(engine, choice, asked.workers), choice.threads)
     else:
         threads = max(recipe.threads for _, recipe in starts)
         on_cpu = starts[0][1].device == "cpu"
-        fitting = max(1, cores() // threads) if on_cpu else 1
-        engine.resize(asked.workers or fitting)
+        room = engine.room(threads)
+        if room is None:
+            room = max(1, cores() // threads) if on_cpu else 1
+        engine.resize(asked.workers or room, threads)
     if not set(DATA_FIELDS) & set(asked.grid):
         starts = tuple((n, replace(r, data_hash=dataset_of(r, False).hash)) for n, r in starts)
     starts = tuple((n, replace(r, model=with_sources(r.model))) for n, r in starts)
@@ -252,7 +270,7 @@ class CostsByData(Costs):
 def costs_of(
     recipes: Sequence[Recipe],
     folder: StudyFolder,
-    engine: LocalEngine,
+    engine: Engine,
     data: Mapping[tuple[object, ...], Dataset],
     watcher: Watcher,
 ) -> Costs:
@@ -278,7 +296,7 @@ def trained(
     asked: SweepRequest,
     configurations: Sequence[Swept],
     folder: StudyFolder,
-    engine: LocalEngine,
+    engine: Engine,
     data: Mapping[tuple[object, ...], Dataset],
     watcher: Watcher,
 ) -> tuple[Sweep, KeyboardInterrupt | None]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from convscope.errors import one_line
 from convscope.planning import SHORT_ROLES, Request
 from convscope.recipe import Recipe, label_of
 from convscope.training import Run
+
+if TYPE_CHECKING:
+    from convscope.report import Finding
 
 
 class Watcher:
@@ -48,6 +52,14 @@ class Watcher:
 
     def ended(self, recipe: Recipe, run: Run) -> None:
         """A run has ended, however."""
+
+    def reported(self, root: Path, sentence: str, findings: Mapping[str, Finding]) -> None:
+        """The report has been written.
+
+        root: the folder of the study or sweep.
+        sentence: what was found, in one.
+        findings: by chapter; a sweep is one.
+        """
 
 
 def run_label(recipe: Recipe) -> str:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from convscope.training.checks import is_out_of_memory as is_out_of_memory
     from convscope.training.checks import small_shape as small_shape
     from convscope.training.clock import seconds_now as seconds_now
+    from convscope.training.elsewhere import begun_files as begun_files
+    from convscope.training.elsewhere import receive as receive
+    from convscope.training.elsewhere import train_elsewhere as train_elsewhere
     from convscope.training.evaluation import eval_batch as eval_batch
     from convscope.training.evaluation import evaluate_splits as evaluate_splits
     from convscope.training.evaluation import predict as predict
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from convscope.training.named_runs import runs_named as runs_named
     from convscope.training.optimisers import optimiser as optimiser
     from convscope.training.resident_data import dataset_of as dataset_of
+    from convscope.training.resident_data import find_data_by_hash as find_data_by_hash
     from convscope.training.resident_data import others_resident as others_resident
     from convscope.training.resident_data import resident as resident
     from convscope.training.run_folder import RunFolder as RunFolder
@@ -77,6 +81,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Busy": "locks",
+    "begun_files": "elsewhere",
+    "find_data_by_hash": "resident_data",
+    "receive": "elsewhere",
+    "train_elsewhere": "elsewhere",
     "DTYPES": "tensors",
     "ImageFormat": "image_format",
     "LeftOut": "left_out_images",
