@@ -91,6 +91,11 @@ def thousands(number: float) -> str:
     return f"{number:,}"
 
 
+def optimiser(name: str) -> str:
+    """A recipe's name of its optimiser, as it is written in a text."""
+    return {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "muon": "Muon"}.get(name, name)
+
+
 def short(number: float) -> str:
     """As "0.002", "1e-05": as few digits as the number needs, six at most."""
     return f"{number:g}"
@@ -102,6 +107,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "listed": listed,
     "one_line": one_line,
     "one_seed_caveat": one_seed_caveat,
+    "optimiser": optimiser,
     "percent": percent,
     "points": points,
     "share": share,

@@ -130,7 +130,7 @@ BUYS = "nonlinearity buys accuracy"
         ({"enlarged": 0.5}, BUYS, "yes", "A larger linear network helps here: 2 × the width buys"),
         ({"enlarged": 0.3}, BUYS, "it costs", "does not help: 2 × the width costs 11.2 points"),
         ({"enlarged": 0.44}, BUYS, "yes", "narrowest layer has 6 values, so it reaches a part"),
-        ({"enlarged": 0.423}, BUYS, "no", "changes it by 1.1 points"),
+        ({"enlarged": 0.423}, BUYS, "no", "changes its accuracy by 1.1 points"),
         (
             {"full": 0.1},
             "did not learn",

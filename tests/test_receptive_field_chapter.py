@@ -219,8 +219,8 @@ def test_no_with_the_reasons() -> None:
     assert choice.endswith("they are equivalent within ± 2 points.")
     field, same = rest
     assert "a field of 5 instead of 3 pixels raises test accuracy by" in field
-    assert field.endswith(" with FC.")
-    assert same.startswith("With GAP → FC it leaves test accuracy equivalent within ± 2 points (0.")
+    assert ", with FC, a field" in field
+    assert same.startswith("With GAP → FC it leaves test accuracy equivalent within ± 2 points: 0.")
     (net,) = [one for one in finding.paragraphs if one.startswith("Network of question 1. ")]
     assert "this chapter's own" in net and "it reaches 70.1 %" in net
     assert finding.brief.startswith("one convolution does worse than the network of question 1")
@@ -329,12 +329,12 @@ def test_runs_that_did_not_finish_are_no_evidence(bad: str) -> None:
         made_context(), runs_of(steps, None, lambda r: bad if r.model == NET else "finished")
     )
     assert finding.verdict == "cannot tell"
-    assert "that network was not trained to the end" in finding.sentence
+    assert "That network was not trained to the end" in finding.sentence
     finding, _ = drive(
         made_context(), runs_of(steps, None, lambda r: bad if r.seed else "finished")
     )
     assert finding.verdict == "cannot tell" and finding.numbers["seeds"] == 1
-    assert "there are too few seeds to know" in finding.sentence
+    assert "There are too few seeds to know" in finding.sentence
     assert drive(made_context(), runs_of(lambda _: 0.5, None, lambda _: bad))[0].numbers == {}
 
 

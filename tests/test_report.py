@@ -30,6 +30,9 @@ def opened(finished_study: Path, show: Callable[[Path], Opened]) -> Opened:
     return show(Path(shutil.copy(finished_study / "report.html", alone)))
 
 
+ALL_AT_ONCE = "document.querySelectorAll('.switch figure').forEach((f) => { f.hidden = false; })"
+
+
 def test_every_chart_is_drawn_and_nothing_is_loaded(opened: Opened, finished_study: Path) -> None:
     page = opened.page
     known = json.loads((finished_study / "results.json").read_text())["chapters"]["capacity"][
@@ -45,6 +48,7 @@ def test_every_chart_is_drawn_and_nothing_is_loaded(opened: Opened, finished_stu
         "'svg .mark-symbol path, svg .mark-line path').length)"
     )
     assert min(marks) > 3
+    page.evaluate(ALL_AT_ONCE)
     boxes = places.evaluate_all(
         "(all) => all.map((chart) => chart.querySelector('svg'))"
         ".map((svg) => [svg.clientWidth, svg.clientHeight])"
@@ -109,6 +113,7 @@ def test_every_picture_has_words(opened: Opened, finished_study: Path) -> None:
         )
     )
     unfold(page)
+    page.evaluate(ALL_AT_ONCE)
     for words in page.locator("figcaption details.words").all():
         words.locator("summary").click()  # folded again
     for chart, words in zip(known, page.locator("figcaption details.words").all(), strict=True):

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from mirroring import break_off_and_go_on, go_by
 
+from convscope.errors import UserError
 from convscope.recipe.networks import ConvNet, SoftmaxRegression
 from convscope.studies.trackers.names import installed
+from convscope.studies.trackers.to_mlflow import check_address
 from convscope.studies.trackers.to_tensorboard import plain_name
 from convscope.studies.trackers.tracker import library
 from convscope.studies.trackers.tracking import MEASURES
@@ -208,6 +210,23 @@ def test_mlflow_without_an_address_is_a_sqlite_file_of_the_study(
     assert runs["report"].data.tags["sentence"] == "All of it."
     (chart,) = (study / "mlflow" / "artifacts").glob("*/artifacts/charts/capacity-loss.png")
     assert chart.read_bytes() == (study / "charts" / "capacity-loss.png").read_bytes()
+
+
+@needs("mlflow")
+@quiet
+def test_an_address_of_no_mlflow_server_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for good in ("http://host:5000", "https://host", "sqlite:///a.db", "postgresql+psycopg://h/d"):
+        check_address(good)
+    for good in ("databricks", "databricks://profile", "databricks-uc"):
+        check_address(good)
+    with pytest.raises(UserError, match=r"^track mlflow: .*'htp://x': did you mean 'http'"):
+        check_address("htp://x")
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    for files in ("./mlruns", "file:///tmp/mlruns"):
+        with pytest.raises(UserError, match=r"writes no plain files; use sqlite:///"):
+            check_address(files)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    check_address("./mlruns")
 
 
 # --- Trackio

@@ -8,7 +8,7 @@ from typing import Any
 
 from convscope.errors import one_line
 from convscope.report.latex import latex
-from convscope.words import count, listed
+from convscope.words import count, listed, optimiser
 
 YEAR = 2026  # of this version, as in CITATION.cff
 
@@ -61,7 +61,8 @@ def method(tree: Mapping[str, Any]) -> str:
         f"{count(len(runs) - len(full), 'pilot and trial', 'pilots and trials')} that were judged "
         "by validation alone.",
         *trained(full),
-        f"The seeds of the study are {listed(about['seeds'])}.",
+        f"The {'seed' if len(about['seeds']) == 1 else 'seeds'} of the study "
+        f"{'is' if len(about['seeds']) == 1 else 'are'} {listed(about['seeds'])}.",
         "Epochs, learning rates and networks were chosen by validation; test figures are those of "
         "the epoch of lowest validation loss.",
         "Differences are paired by image, and seeds and images count as crossed random factors; a "
@@ -79,7 +80,7 @@ def trained(runs: list[dict[str, Any]]) -> list[str]:
     if not runs:
         return []
     recipes = [run["recipe"] for run in runs]
-    optimisers = listed(distinct(recipe["optimizer"] for recipe in recipes))
+    optimisers = listed(distinct(optimiser(recipe["optimizer"]) for recipe in recipes))
     precisions = listed(distinct(recipe["precision"] for recipe in recipes))
     schedules = listed(distinct(recipe["schedule"] for recipe in recipes))
     return [

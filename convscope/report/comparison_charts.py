@@ -84,6 +84,8 @@ def effects(
     """
     frame = pd.DataFrame(rows)
     frame[["difference", "low", "high"]] *= 100
+    frame["told"] = [f"{value:+.1f}".replace("-", "−") for value in frame["difference"]]
+    frame["told"] = frame["told"].replace({"−0.0": "0.0", "+0.0": "0.0"})
     used = [name for name in groups if name in set(frame[group])]
     title = "points of test accuracy"
     colours = colour(group, "", used)
@@ -112,9 +114,7 @@ def effects(
             base.mark_point(filled=True, size=80, opacity=1).encode(
                 x=alt.X("difference:Q", title=title), tooltip=shown
             ),
-            base.mark_text(dy=-11, fontSize=11).encode(
-                x="difference:Q", text=alt.Text("difference:Q", format="+.1f")
-            ),
+            base.mark_text(dy=-11, fontSize=11).encode(x="difference:Q", text="told:N"),
         ).properties(width=width, height=max(60, 34 * len(rows)))
     )
 

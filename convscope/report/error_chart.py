@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from convscope.recipe import short_label_of
 from convscope.report.findings import Recommended, Sized
 
-WIDTH, HEIGHT = 440, 300
+WIDTH, HEIGHT = 440, 250
 LEFT, RIGHT, TOP, BOTTOM = 66, 10, 30, 46
 TICKS = 5
 
@@ -49,13 +49,15 @@ class Zone:
 
 @dataclass(frozen=True)
 class ErrorChart:
-    """What the template draws. alt: in words."""
+    """What the template draws. alt: in words; twice: whether the network to take is on the sweep,
+    trained in another way or with other seeds."""
 
     marks: list[Mark]
     sizes: list[Tick]
     errors: list[Tick]
     zones: list[Zone]
     alt: str
+    twice: bool = False
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -109,7 +111,8 @@ def error_chart(sized: Sequence[Sized], taken: Recommended | None) -> ErrorChart
     errors = [
         Tick(down(lowest + i * steps), f"{100 * (lowest + i * steps):.0f} %") for i in range(count)
     ]
-    return ErrorChart(marks, sizes, errors, zones_of(shown, across), alt_of(shown, taken))
+    twice = taken is not None and sum(one.model == taken.model for one in shown) > 1
+    return ErrorChart(marks, sizes, errors, zones_of(shown, across), alt_of(shown, taken), twice)
 
 
 def is_taken(one: Sized, taken: Recommended) -> bool:

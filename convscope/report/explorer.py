@@ -21,6 +21,7 @@ MOST_CLASSES = 100  # with more, accuracies by class are left out
 SEEDS = ("seed", "subset_seed", "noise_seed")
 # how it is watched and computed: no part of a name
 UNNAMED = (*SEEDS, "evaluate", "evaluate_every", "train_sample", "threads", "kernels", "layout")
+PICKED = (3, 4, 5, 0, 1, 2, 6)  # colours of picked networks: those of the splits come late
 FEW = 3  # networks that are picked at first
 
 
@@ -54,7 +55,7 @@ def explorer_of(
         "shape": list(data.in_shape),
         "classes": list(data.classes) if len(data.classes) <= MOST_CLASSES else [],
         "number": len(data.classes),
-        "colours": COLOURS,
+        "colours": [COLOURS[i] for i in PICKED],
         "splits": SPLIT_COLOURS,
         "networks": networks,
         "runs": [

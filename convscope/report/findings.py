@@ -144,6 +144,9 @@ class Chart:
     """A Vega-Lite specification with its data inside.
 
     `alt` says in words what a reader without the picture should know.
+    by: what tells it apart from the charts of one family, between which the page has a switch; a
+        family are those whose names begin alike, up to the first "_".
+    folded: why the page shows it on request alone; empty where it shows it at once.
     """
 
     name: str
@@ -151,6 +154,13 @@ class Chart:
     spec: dict[str, Any]
     alt: str
     caption: str = ""
+    by: str = ""
+    folded: str = ""
+
+    @property
+    def family(self) -> str:
+        """As "loss" of "loss_filters"; empty where it stands alone."""
+        return self.name.partition("_")[0] if self.by else ""
 
 
 @dataclass(frozen=True)
@@ -158,6 +168,7 @@ class Gallery:
     """Small pictures side by side: (PNG bytes, the words below it).
 
     `alt` says in words what they show; `width` is a picture's width on the page, in pixels.
+    slider: what a slider goes over, as "layer", if the page shows one picture at a time.
     """
 
     name: str
@@ -166,6 +177,7 @@ class Gallery:
     alt: str
     caption: str = ""
     width: int = 96
+    slider: str = ""
 
 
 @dataclass(frozen=True)

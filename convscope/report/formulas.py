@@ -11,6 +11,9 @@ SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹ᵀ⁻⁺", "0123456789T−+
 OPERATORS = "=+−∗·⇒⇔≤≥<>∈∉⊂∘↦→×±|/∎≠≈√Σ∀~"
 BRACKETS = "()[]{}"
 LETTERS = "xyzhijknmLNWUVSCKTHbgpqvefsδσηλπαβℤ"  # that stand for something; a and A are articles
+LONG = 34  # letters; a longer formula may be broken before a relation at its top level
+RELATIONS = "=⇒⇔≤≥<>≈↦→"
+PLAIN = re.compile(r"[(−+±]*\d[\d.,]*(?:×\d[\d.,]*)*[)%]*")  # numbers of a text: (−4.8, 3×3
 NAMES = ("argmax", "argmin", "softmax", "max", "min", "ln", "log", "exp", "round", "mean", "var")
 
 WORD = re.compile(r"\S+")
@@ -33,7 +36,8 @@ def with_formulas(text: str) -> Markup:
         if formula:
             whole = "".join(formula)
             body = whole.rstrip()
-            out.append(math(body) + whole[len(body) :])
+            parts = broken(body)
+            out.append(Markup(" ").join(math(part) for part in parts) + whole[len(body) :])
             formula.clear()
 
     for match in WORD.finditer(text):
@@ -57,6 +61,20 @@ def with_formulas(text: str) -> Markup:
     return Markup("").join([*out, escape(text[place:])])
 
 
+def broken(formula: str) -> list[str]:
+    """A long formula in parts, between which a line may end: each but the first has a relation."""
+    if len(formula) <= LONG:
+        return [formula]
+    parts: list[list[str]] = [[]]
+    depth = 0
+    for word in formula.split(" "):
+        if depth == 0 and word in RELATIONS and parts[-1]:
+            parts.append([])
+        parts[-1].append(word)
+        depth += opened(word)
+    return [" ".join(part) for part in parts]
+
+
 def opened(word: str) -> int:
     """How many brackets a word leaves open."""
     return sum(word.count(c) for c in "([{") - sum(word.count(c) for c in ")]}")
@@ -69,7 +87,7 @@ def is_formula(word: str, within: bool) -> bool:
     """
     if all(c in OPERATORS for c in word):
         return within or word[0] in "Σ√|"
-    if re.fullmatch(r"[\d.,]+", word):
+    if re.fullmatch(r"[\d.,]+", word) or PLAIN.fullmatch(word):
         return within
     runs = re.findall(r"[A-Za-z]+", word)
     if any(len(run) > 2 and run not in NAMES for run in runs):
@@ -106,7 +124,7 @@ def element(kind: str, text: str) -> Markup:
     if kind in ("name", "letter"):
         return Markup("<mi>{}</mi>").format(text)
     if kind == "text":
-        return Markup("<mtext>{}</mtext>").format(text)
+        return Markup("<mtext>&nbsp;{}&nbsp;</mtext>").format(text)
     stretched = ' stretchy="false"' if text in f"{BRACKETS}|" else ""
     return Markup(f"<mo{stretched}>{{}}</mo>").format(text)
 

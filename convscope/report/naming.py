@@ -33,14 +33,16 @@ class Names:
         self.full = {short: full for full, short in self.short.items()}
         self.full |= {bare(short): full for short, full in self.full.items()}
         longest = sorted(self.short, key=len, reverse=True)
-        named = "|".join(f"[Ww]{re.escape(name[1:])}" for name in longest) or "(?!)"
+        # a chart's text may be broken into lines, and so between the words of a name
+        spaced = [re.escape(name[1:]).replace(r"\ ", r"\s+") for name in longest]
+        named = "|".join(f"[Ww]{name}" for name in spaced) or "(?!)"
         # nothing that goes on with a letter, a digit or × is that network
         self.pattern = rf"(?<!\w)(?P<full>{named})(?![\w×]){HIDDEN}"
         self.known = re.compile(self.pattern)
 
     def of(self, match: re.Match[str]) -> str:
         """The short name of what was found."""
-        full = match["full"]
+        full = " ".join(match["full"].split())
         short = self.short[full[0].lower() + full[1:]]
         if not match["hidden"]:
             return short

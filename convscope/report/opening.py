@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from convscope.recipe import label_of, short_label_of
+from convscope.errors import UserError
+from convscope.models import size_of
+from convscope.recipe import Model, label_of, short_label_of
 from convscope.report.diagram import Stage, stages_of
 from convscope.report.error_chart import ErrorChart, error_chart
 from convscope.report.findings import Finding, Headline, Recommended
@@ -50,12 +52,16 @@ class Opening:
     """What the first screen shows.
 
     taken: the network to take, with its names and stages; None where the study recommends none.
+    filters: of its convolutions; 0 where they are not known.
+    wrong: what it would cost if another network were better; empty where that is not said.
     chart: of error against parameters; next: what to do, (head, text, command) each.
     """
 
     taken: Recommended | None
     short: str
     full: str
+    filters: int
+    wrong: str
     stages: list[Stage]
     chart: ErrorChart | None
     answers: list[Answer]
@@ -74,11 +80,20 @@ def opening_of(about: Mapping[str, Any], findings: Mapping[str, Finding]) -> Ope
         taken,
         short_label_of(taken.model) if taken else "",
         label_of(taken.model) if taken else "",
+        filters_of(taken.model, shape, classes) if taken else 0,
+        next((one.wrong for one in best.headlines), "") if taken and best is not None else "",
         stages_of(taken.model, shape, classes) if taken else [],
         error_chart(sized, taken),
         answers_of(findings),
         next_steps(about, findings),
     )
+
+
+def filters_of(model: Model, in_shape: tuple[int, int, int], classes: int) -> int:
+    try:
+        return size_of(model, in_shape, classes).filters
+    except UserError:  # a network of the user's own that is not trusted
+        return 0
 
 
 def answers_of(findings: Mapping[str, Finding]) -> list[Answer]:

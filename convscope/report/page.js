@@ -42,6 +42,37 @@ if (asBefore && !asBefore.checked) {
   asBefore.checked = true;
   readAs(asBefore.value);
 }
+// Charts of one family: one at a time.
+for (const family of all(".switch")) {
+  const select = family.querySelector("select");
+  const show = () => {
+    for (const one of all("figure", family)) one.hidden = one.id !== select.value;
+  };
+  select.parentElement.hidden = false;
+  select.addEventListener("change", show);
+  family.addEventListener("convscope-reveal", (event) => {
+    select.value = event.target.id;
+    show();
+  });
+  show();
+}
+// Galleries with a slider: one picture at a time.
+for (const gallery of all("[data-slider]")) {
+  const figures = all("figure", gallery);
+  const label = document.createElement("label");
+  const input = document.createElement("input");
+  Object.assign(input, { type: "range", min: 1, max: figures.length, step: 1 });
+  const show = () => figures.forEach((one, i) => {
+    one.hidden = i + 1 !== Number(input.value);
+    if (!one.hidden) input.setAttribute("aria-valuetext", one.textContent.trim() || i + 1);
+  });
+  input.addEventListener("input", show);
+  label.append(gallery.dataset.slider, input);
+  label.className = "slide";
+  gallery.querySelector(".pictures").before(label);
+  input.value = figures.length;
+  show();
+}
 // Tables: a click on a heading sorts by it, numbers as numbers; a second click turns the order
 // round. Empty cells stay last.
 for (const table of all("table.sortable")) {
@@ -75,6 +106,7 @@ window.addEventListener("afterprint", () => {
 const reveal = () => {
   const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (!place) return;
+  place.dispatchEvent(new Event("convscope-reveal", { bubbles: true }));
   for (let at = place.closest("details"); at; at = at.parentElement.closest("details")) {
     at.open = true;
   }

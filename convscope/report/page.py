@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -32,6 +33,7 @@ from convscope.words import count
 if TYPE_CHECKING:
     import jinja2
 
+SCRIPTS = ("page.js", "page_charts.js", "page_brush.js")
 SAMPLES = 10  # of each class
 MOST_CLASSES = 20
 MOST_ROWS = 30  # a longer table is folded up
@@ -97,7 +99,7 @@ def page_of(
         explorer=explorer_of(tree, trained, data, short_label_of),
         playground=playground_of(tree),
         style=Markup(part("page.css")),
-        script=Markup(part("page.js") + part("page_charts.js")),
+        script=Markup("".join(map(part, SCRIPTS))),
         vega=Markup(vega(findings, drawings)),  # last: it may still be put together
     )
     return page.encode("utf-8", "backslashreplace")
@@ -153,24 +155,32 @@ def filters_of(names: Names, prose: Prose) -> dict[str, Any]:
         "formulas": with_formulas,
         "plain_names": lambda text: names.plain(str(text)),
         "short_names": names.everywhere,
+        "ahead": ahead,
         "lead": lead_of,
     }
 
 
 @dataclass(frozen=True)
 class Lead:
-    """A chapter's picture that makes the point, the others, and what there is to look at closer."""
+    """A chapter's picture that makes the point, the others, and what there is to look at closer.
+
+    family: that picture, where it is a chart, and the others of its family.
+    charts: the further ones, by family; folded: those that are shown on request alone.
+    """
 
     chart: Chart | None
     gallery: Gallery | None
-    charts: list[Chart]
+    family: list[Chart]
+    charts: list[list[Chart]]
+    folded: list[Chart]
     galleries: list[Gallery]
     tables: int
 
     @property
     def contents(self) -> str:
         """As "5 charts, 2 tables"."""
-        counted = ((self.charts, "chart", "charts"), (self.galleries, "gallery", "galleries"))
+        charts = [*self.charts, *self.folded]
+        counted = ((charts, "chart", "charts"), (self.galleries, "gallery", "galleries"))
         told = [count(len(shown), *words) for shown, *words in counted if shown]
         return ", ".join([*told, *([count(self.tables, "table")] if self.tables else [])])
 
@@ -182,13 +192,25 @@ def lead_of(finding: Finding) -> Lead:
     first = next(iter([*named, *charts, *galleries]), None)
     chart = first if isinstance(first, Chart) else None
     gallery = first if isinstance(first, Gallery) else None
+    families = by_family(charts)
+    lead = next((family for family in families if chart in family), [])
     return Lead(
         chart,
         gallery,
-        [one for one in charts if one is not chart],
+        [one for one in lead if one is chart] + [one for one in lead if one is not chart],
+        [family for family in families if family is not lead and not family[0].folded],
+        [one for family in families if family is not lead for one in family if one.folded],
         [one for one in galleries if one is not gallery],
         len(finding.tables),
     )
+
+
+def by_family(charts: Sequence[Chart]) -> list[list[Chart]]:
+    """Charts between which there is a switch, together; the others alone, in their order."""
+    found: dict[str, list[Chart]] = {}
+    for chart in charts:
+        found.setdefault(chart.family or f"{chart.name} alone", []).append(chart)
+    return list(found.values())
 
 
 def script_json(value: Any) -> str:
@@ -209,11 +231,29 @@ def cell(value: Any, form: str) -> str:
         "int": lambda v: f"{v:,}",
         "loss": lambda v: f"{v:.3f}",
         "percent": lambda v: f"{100 * v:.1f} %",
-        "float": lambda v: f"{v:g}",
+        "float": lambda v: f"{v:.4g}" if abs(v) < 1000 else f"{v:,.0f}",
         "seconds": lambda v: f"{v:,.1f} s",
         "text": lambda v: one_line(v),
     }
-    return shown[form](value)
+    return signed(shown[form](value)) if form != "text" else shown[form](value)
+
+
+def signed(number: str) -> str:
+    """A number with a minus sign, and none before 0."""
+    if not number.startswith("-"):
+        return number
+    return f"−{number[1:]}" if re.search(r"[1-9]", number) else number[1:]
+
+
+def ahead(columns: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """A table's columns, the test accuracy with its interval beside the name: seen at any width."""
+    keys = [key for key, _, _ in columns]
+    names = 2 if keys[0] in ("id", "number") else 1
+    at = keys.index("test_accuracy") if "test_accuracy" in keys else names
+    end = at + 1
+    while end < len(columns) and columns[end][1] in ("±", "95 % from", "to"):
+        end += 1
+    return [*columns[:names], *columns[at:end], *columns[names:at], *columns[max(end, names) :]]
 
 
 def sort_value(value: Any) -> str:

@@ -2,6 +2,7 @@
 // screen; the others follow while nothing else is to be done, so that paper has them all.
 // Nothing is loaded, and no text is run as a program: expressions are interpreted (ast).
 const NARROW = 640;
+const WIDE = 620;  // of a chart that stands alone on a wide screen
 const PAPER = "#12161d";
 const DARK = {
   "#000000": "#f2f4f8", "black": "#f2f4f8", "#ffffff": PAPER, "white": PAPER,
@@ -9,7 +10,6 @@ const DARK = {
   "#D55E00": "#f0853d", "#CC79A7": "#e0a0c4", "#56B4E9": "#9ad4f5",
 };
 const LIGHT_TEXT = "#c9d0db";
-const chartWidth = () => root.clientWidth - 64;
 const specOf = (place) => JSON.parse(document.getElementById(place.dataset.spec).textContent);
 
 // Colours of a specification for dark paper.
@@ -35,10 +35,20 @@ const merged = (a, b) => {
   }
   return out;
 };
+// What a chart may be wide; of one that is folded up, what its place will have.
+const widthFor = (place) => {
+  const figure = place.closest("figure");
+  return figure.clientWidth || figure.parentElement.clientWidth ||
+    root.clientWidth - (place.closest(".more") ? 66 : 34);
+};
+const PARTS = ["hconcat", "vconcat", "concat", "facet", "repeat"];
+const PANELS = ["row", "column", "facet"];
+const isPart = (spec) => PARTS.some((key) => spec[key]) ||
+  PANELS.some((key) => spec.encoding && spec.encoding[key]);
 // Panels side by side stand below each other on a narrow screen, and none is wider than it.
 const stacked = (spec, width) => {
   const out = { ...spec };
-  if (typeof out.width === "number") out.width = Math.min(out.width, width - 110);
+  if (typeof out.width === "number") out.width = Math.min(out.width, width - 78);
   if (out.hconcat) {
     out.vconcat = out.hconcat.map((part) => stacked(part, width));
     delete out.hconcat;
@@ -64,24 +74,50 @@ const stacked = (spec, width) => {
   }
   return out;
 };
-const fitted = (spec) => {
+// Names on a vertical axis in lines of about 16 letters, so that marks have room beside them.
+const LINES = "split(replace(datum.label, regexp('(.{12,}?) ', 'g'), '$1\\n'), '\\n')";
+const wrapped = (value) => {
+  if (Array.isArray(value)) return value.map(wrapped);
+  if (value === null || typeof value !== "object") return value;
+  const out = Object.fromEntries(Object.entries(value).map(([key, item]) =>
+    [key, ["values", "datasets"].includes(key) ? item : wrapped(item)]));
+  if (out.y && out.y.type === "nominal" && !out.y.aggregate) {
+    const axis = { labelLimit: 130, labelExpr: LINES, labelLineHeight: 11, ...out.y.axis };
+    out.y = { ...out.y, axis: { ...axis, labelLimit: 130 } };
+  }
+  return out;
+};
+const NARROW_LEGEND = { orient: "bottom", columns: 2, labelLimit: 150, symbolLimit: 0,
+  layout: { bottom: { direction: "vertical", anchor: "start" } } };
+const fitted = (spec, place) => {
   let shown = isDark() ? darkened(spec) : spec;
-  let config = merged(shown.config || {}, { background: "transparent", aria: false });
+  let config = merged(shown.config || {}, { background: "transparent", aria: false,
+    axisX: { labelOverlap: true } });
   if (isDark()) config = merged(config, darkConfig());
+  const whole = !isPart(shown) && typeof shown.width === "number";
+  const square = shown.width === shown.height;
   if (root.clientWidth < NARROW) {
-    shown = stacked(shown, chartWidth());
-    config = merged(config, { legend: { orient: "bottom", columns: 2, labelLimit: 130 } });
+    const width = widthFor(place);
+    shown = whole
+      ? { ...wrapped(shown), width, autosize: { type: "fit-x", contains: "padding" } }
+      : stacked(shown, width);
+    if (square && whole) shown.height = Math.min(shown.height, width - 90);
+    config = merged(config, { legend: NARROW_LEGEND });
+  } else if (whole && !square) {
+    shown = { ...shown, width: Math.max(shown.width, Math.min(WIDE, widthFor(place) - 420)) };
   }
   return { ...shown, config };
 };
 
+let brushed = (spec) => spec;  // page_brush.js fades what a reader does not keep
 const drawings = new Map();  // chart's place -> promise of Vega's view
 const draw = (place) => {
   if (!drawings.has(place)) {
     const inner = document.createElement("div");  // Vega styles what it is given
     place.replaceChildren(inner);
     const options = { renderer: "svg", actions: false, ast: true, tooltip: { theme: "dark" } };
-    drawings.set(place, vegaEmbed(inner, fitted(specOf(place)), options).then(
+    const spec = fitted(brushed(specOf(place), place), place);
+    drawings.set(place, vegaEmbed(inner, spec, options).then(
       (found) => {
         const svg = inner.querySelector("svg");
         if (svg) svg.setAttribute("aria-hidden", "true");  // the place around it has the words
@@ -96,6 +132,12 @@ const draw = (place) => {
     ));
   }
   return drawings.get(place);
+};
+const redraw = (place) => {
+  const before = drawings.get(place);
+  drawings.delete(place);
+  if (before) before.then((view) => view && view.finalize());
+  return draw(place);
 };
 const places = all(".chart[data-spec]");
 const near = new IntersectionObserver((entries) => {

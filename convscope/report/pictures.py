@@ -59,13 +59,28 @@ def map_of(values: Tensor, side: int = SIDE) -> bytes:
     return png(grey.to(torch.uint8).numpy(), side)
 
 
-def field(pixels: Tensor, strength: Tensor, side: int = SIDE) -> bytes:
+def field(
+    pixels: Tensor, strength: Tensor, side: int = SIDE, box: tuple[int, ...] | None = None
+) -> bytes:
     """A receptive field over an image.
 
     pixels: uint8 C × H × W, dark grey where `strength` (H × W, 0 to 1) is 0, orange where it is 1.
+    box: first and last row, first and last column of a frame in light blue, cut at the border.
+
     The square root of the strength is shown, so that weak parts are visible.
     """
     grey = pixels.double().mean(0)[..., None] * 0.6
     weight = strength.double().clamp(0, 1).sqrt()[..., None]
     colour = grey * (1 - 0.75 * weight) + torch.tensor([255.0, 150.0, 30.0]) * 0.75 * weight
-    return png(colour.clamp(0, 255).round().to(torch.uint8).numpy(), side)
+    shown = colour.clamp(0, 255).round().to(torch.uint8)
+    if box is None:
+        return png(shown.numpy(), side)
+    factor = max(1, round(side / max(shown.shape[:2])))
+    large = shown.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+    rows, columns = large.shape[:2]
+    top, bottom = max(0, box[0] * factor), min(rows, (box[1] + 1) * factor)
+    left, right = max(0, box[2] * factor), min(columns, (box[3] + 1) * factor)
+    inner = large[top + 2 : bottom - 2, left + 2 : right - 2].clone()
+    large[top:bottom, left:right] = torch.tensor([120, 205, 255], dtype=torch.uint8)
+    large[top + 2 : bottom - 2, left + 2 : right - 2] = inner
+    return png(large.numpy(), max(rows, columns))

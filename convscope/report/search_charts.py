@@ -61,7 +61,7 @@ def pareto(rows: list[dict[str, Any]], title: str, form: str) -> dict[str, Any]:
         .mark_point(size=320, strokeWidth=2, color="#000000")
         .encode(y=y),
         base.transform_filter("datum.mark != ''")
-        .mark_text(dy=-18, fontSize=11, color="#000000")
+        .mark_text(dx=14, align="left", fontSize=11, color="#000000")
         .encode(y=y, text="mark:N"),
     ]
     return finish(alt.layer(*layers).properties(width=2 * WIDTH, height=HEIGHT))
@@ -195,8 +195,9 @@ def confusion(rows: list[dict[str, Any]], classes: Sequence[str]) -> dict[str, A
     )
     if len(names) > MOST_CLASSES_WITH_COUNTS:
         return finish(cells.properties(width=2 * WIDTH, height=2 * WIDTH))
+    # not the black and white that the page turns round on dark paper: the cells stay light there
     text = base.mark_text(fontSize=11).encode(
         text="count:Q",
-        color=alt.condition("datum.share > 0.5", alt.value("#ffffff"), alt.value("#000000")),
+        color=alt.condition("datum.share > 0.5", alt.value("#fefefe"), alt.value("#111111")),
     )
     return finish(alt.layer(cells, text).properties(width=side, height=side))

@@ -68,7 +68,7 @@ def loss_against_size(
         .transform_filter("datum.lowest")
         .mark_point(size=220, strokeWidth=1.8, color="#000000", filled=False)
         .encode(x=size_axis(field, title), y=value),
-    ).properties(width=SERIES_PANEL, height=HEIGHT)
+    ).properties(width=SERIES_PANEL if len(panels) > 1 else 2 * SERIES_PANEL, height=HEIGHT)
     return finish(layers.facet(facet=panel_facet(panels), columns=3))
 
 

@@ -44,13 +44,15 @@ def best_headline(outcome: Outcome) -> Headline:
 
 
 def smallest_headline(outcome: Outcome) -> Headline:
-    small, alone = outcome.small, outcome.alone
+    small, alone = outcome.small, why_alone(outcome)
     word, difference = outcome.compared or ("", None)
     sure: Sure = "cannot tell"
     if word in ("as good", "worse"):
         sure = sure_of(difference.replication if difference else None)
-    elif alone:
-        sure = "fairly sure" if small.val_accuracy.n > 1 else "one seed"
+    elif alone == "worse":
+        sure = "fairly sure"
+    elif alone == "open" and small.val_accuracy.n == 1:
+        sure = "one seed"
     return Headline(
         SMALLEST,
         ANSWERS.smallest(
@@ -66,6 +68,20 @@ def smallest_headline(outcome: Outcome) -> Headline:
         ANSWERS.smallest_rests(alone, word, difference),
         ANSWERS.smallest_wrong(word, MARGIN),
     )
+
+
+def why_alone(outcome: Outcome) -> str:
+    """Why no smaller one stands beside the winner; "" where one does.
+
+    "smallest": there is none; "worse": each is shown to have a higher validation error; "open":
+    nothing is shown of one of them at least.
+    """
+    if not outcome.alone:
+        return ""
+    most = outcome.winner.parameters
+    if all(one.parameters >= most for one in outcome.selection.found):
+        return "smallest"
+    return "open" if any(one.parameters < most for one in outcome.near) else "worse"
 
 
 def change_of(outcome: Outcome, trials: int) -> tuple[str, ...]:

@@ -151,6 +151,7 @@ def pareto_charts(
                 charts_search.pareto(rows, title, form),
                 TEXTS.front_alt(len(points), title, [points[i].label for i in front]),
                 TEXTS.front_caption(),
+                title,
             )
         )
     return out

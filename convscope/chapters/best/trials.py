@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from convscope.chapters.best.plan import budget_of
@@ -13,6 +13,7 @@ from convscope.report import Chart, Table, search_charts
 from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
+FEW = 10  # trials; of fewer the page shows no history and no settings at once
 SETTINGS = {  # those whose name does not explain itself
     "lr": "learning rate",
     "pool": "pooling",
@@ -85,7 +86,8 @@ def trial_charts(search: Proposer, importance: Mapping[str, float] | None) -> li
     seen = [tried for tried in search.tried if tried.runs]
     if not seen:
         return []
-    out = [history_chart(seen)]
+    few = TEXTS.few_trials(len(seen)) if len(seen) < FEW else ""
+    out = [replace(history_chart(seen), folded=few)]
     if importance:
         rows = [
             {"setting": setting_name(name), "share": share} for name, share in importance.items()
@@ -102,7 +104,7 @@ def trial_charts(search: Proposer, importance: Mapping[str, float] | None) -> li
         )
     lowest = min(run.recipe.epochs for tried in seen for run in tried.runs)
     if lines := [tried for tried in seen if tried.runs[0].recipe.epochs == lowest]:
-        out.append(parallel_chart(search, lines, lowest))
+        out.append(replace(parallel_chart(search, lines, lowest), folded=few))
     return out
 
 

@@ -10,6 +10,7 @@ from convscope.chapters.capacity.judgement import Judgement, main_series, sweep_
 from convscope.chapters.capacity.words import TEXTS
 from convscope.deployment import needs_of
 from convscope.deployment.device_sizes import KIB
+from convscope.recipe import short_label_of
 from convscope.report import Chart, Table, size_charts, with_balanced
 from convscope.statistics import Configuration
 
@@ -147,7 +148,8 @@ def loss_charts(judgement: Judgement) -> list[Chart]:
             f"Loss against {size}",
             size_charts.loss_against_size(rows, field, size, panels),
             TEXTS.loss_alt(len(every), size, highest, least),
-            TEXTS.loss_caption(),
+            TEXTS.loss_caption(min(n.test_loss.n for n in every)),
+            size,
         )
         for field, size in sizes.items()
     ]
@@ -244,7 +246,7 @@ def curves_chart(judgement: Judgement) -> Chart:
     shown += [(judgement.images, one) for one in judgement.beside]
     one = len({sweep_name(n.convnet, judgement.whole) for _, n in shown}) == 1
     panels = {
-        (images, n): f"{f'width {n.convnet.width}' if one else n.label}, "
+        (images, n): f"{f'width {n.convnet.width}' if one else short_label_of(n.model)}, "
         f"{images:,} images: {n.verdict}"
         for images, n in shown
     }

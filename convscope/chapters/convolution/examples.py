@@ -128,5 +128,6 @@ def counterexample_charts(
                 for name, example in examples
             ]
             spec = operator_charts.counterexamples([panel_of(*example) for example in examples])
-            charts.append(Chart(key, title, spec, TEXTS.counterexamples_alt(shown), caption))
+            told = TEXTS.counterexamples_again() if charts else caption
+            charts.append(Chart(key, title, spec, TEXTS.counterexamples_alt(shown), told))
     return charts

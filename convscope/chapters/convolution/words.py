@@ -110,9 +110,9 @@ def sentence_of(measured: Sequence[Measured], net: NetworkMeasures) -> str:
     return f"{operators} {TEXTS.network_sentence(net, moved_by(net, BORDERS[0]))}"
 
 
-def shift_words(net: NetworkMeasures) -> str:
-    """What shifts do, by the smallest and by the largest one, for both ways to fill the border."""
-    found = {border: moved_by(net, border) for border in BORDERS}
+def shift_words(net: NetworkMeasures, borders: Sequence[str] = BORDERS) -> str:
+    """What shifts do, by the smallest and by the largest one, for these ways to fill the border."""
+    found = {border: moved_by(net, border) for border in borders}
     told = [
         TEXTS.shift_words(border, moved, net.images) for border, moved in found.items() if moved
     ]
@@ -135,7 +135,8 @@ def paragraphs_of(measured: Sequence[Measured], check: Check, net: NetworkMeasur
         paragraphs.append(TEXTS.shifts_unknown_paragraph(net.shifts_why))
     elif moved_by(net, BORDERS[0]):
         most = max(row["pixels"] for row in net.shifts)
-        paragraphs.append(TEXTS.shifts_paragraph(net.images, most, shift_words(net)))
+        further = BORDERS[1:]  # the answer tells of the first
+        paragraphs.append(TEXTS.shifts_paragraph(net.images, most, shift_words(net, further)))
     return paragraphs
 
 

@@ -99,7 +99,7 @@ def effects_chart(ablation: Ablation) -> list[Chart]:
             "What each part buys",
             charts.effects(rows, "effect", group, groups),
             TEXTS.effects_alt([(name, d) for name, d in named]),
-            TEXTS.effects_chart_caption(),
+            TEXTS.effects_chart_caption(all(d.tells for _, d in named)),
         )
     ]
 
@@ -147,5 +147,5 @@ def arms_chart(
         "Test accuracy with nonlinear parts taken out",
         charts.arms(rows, "kind", ["complete", "partly nonlinear", "linear"]),
         TEXTS.arms_alt(rows, best["arm"]),
-        TEXTS.arms_chart_caption(),
+        TEXTS.arms_chart_caption(min(arm.test_accuracy.n for arm in members)),
     )

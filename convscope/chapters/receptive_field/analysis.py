@@ -25,6 +25,7 @@ from convscope.chapters.receptive_field.comparisons import (
     question_of,
 )
 from convscope.chapters.receptive_field.fields import FeatureField, field_of
+from convscope.chapters.receptive_field.layers import layer_gallery
 from convscope.chapters.receptive_field.plan import (
     QUESTION,
     TITLE,
@@ -125,7 +126,10 @@ def finding(context: Context, arms: Arms, pilots: Sequence[Run], runs: Sequence[
         ],
         charts=[*effects, *accuracy_chart(arms.series, found), *sides_chart(every, fields)],
         paragraphs=paragraphs_of(context, every, told),
-        galleries=field_gallery(context, every, fields),
+        galleries=[
+            *layer_gallery(context, every, fields),
+            *field_gallery(context, every, fields),
+        ],
         brief=brief_of(question),
         headlines=headlines_of(question, reason_of(context, question)),
         change=change_of(question),

@@ -12,9 +12,11 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from convscope.errors import UserError, did_you_mean, one_line
 from convscope.studies.trackers.tracker import Begun, Found, Tracker, flat, library, numbers
 
 KEY = "convscope.key"  # the tag by which a run is found again
@@ -31,10 +33,35 @@ USUAL = {
 STATUS = {"finished": "FINISHED", "interrupted": "KILLED"}  # all others: FAILED
 
 
+# what MLflow's own client writes to; plugins add to them
+SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "uc")
+FILES = ("", "file")
+
+
+def check_address(address: str) -> None:
+    """UserError for an address of no tracking server, as far as that is known without asking it."""
+    shown = f"track mlflow: MLFLOW_TRACKING_URI {one_line(address)!r}"
+    scheme, colon, _ = address.partition(":")
+    alone = scheme in ("databricks", "databricks-uc", "uc")  # these need no more
+    scheme = scheme.partition("+")[0] if colon or alone else ""
+    if scheme in FILES:
+        allowed = getattr(library("mlflow.environment_variables"), "MLFLOW_ALLOW_FILE_STORE", None)
+        if allowed is not None and not allowed.get():
+            raise UserError(
+                f"{shown}: this MLflow writes no plain files; use sqlite:///PATH/mlflow.db, "
+                "or set MLFLOW_ALLOW_FILE_STORE=true"
+            )
+        return
+    plugins = {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}
+    if scheme not in (*SCHEMES, *plugins) and not scheme.startswith("databricks"):
+        raise UserError(f"{shown}: {did_you_mean(scheme, SCHEMES).lstrip('; ')}")
+
+
 class ToMlflow(Tracker):
     def __init__(self, folder: Path) -> None:
         for name, value in USUAL.items():
             os.environ.setdefault(name, value)
+        check_address(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:")
         self.folder, self.study = folder, folder.resolve().name
         self.prefix = hashlib.sha256(self.study.encode("utf-8", "surrogateescape")).hexdigest()[:8]
         self.known: tuple[Any, str] | None = None
