@@ -12,7 +12,7 @@ from typing import Any
 import altair
 import jsonschema
 import pytest
-from browsing import Opened, chromium, pages
+from browsing import Opened, pages
 
 from convscope import studies
 from convscope.chapters import CHAPTERS
@@ -270,8 +270,8 @@ def test_measures_in_headings_are_explained(whole: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def opened(whole: Path) -> Iterator[Opened]:
-    with chromium() as browser, pages(browser) as show:
+def opened(whole: Path, browser: Any) -> Iterator[Opened]:
+    with pages(browser) as show:
         yield show(whole / "report.html")
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import convscope as cs
+from convscope.cli.options import restrict_kernels
 from convscope.errors import UserError
 from convscope.fast import (
     are_threaded,
@@ -104,7 +105,7 @@ def test_a_finished_run_is_read_where_there_is_no_compiler(
 def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONVSCOPE_KERNELS", "")
     assert not why_no_kernels("float32", "library")
-    acceleration.switch_off_kernels()
+    restrict_kernels("library")
     assert os.environ["CONVSCOPE_KERNELS"] == "library"
     assert "switched off" in why_no_kernels("float32") and not why_no_kernels("float32", "library")
     assert acceleration.build_kernels_ahead() is None

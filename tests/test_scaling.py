@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from convscope.statistics.scaling import Interval, coverage_of, forecast_of, limit_of
+from convscope.statistics.scaling import Forecast, Interval, forecast_of, limit_of
 from convscope.statistics.scaling_law import (
     Cell,
     Fitter,
@@ -66,6 +67,44 @@ def test_the_limit_is_what_buys_more(law: Law, limit: str) -> None:
     assert here - law.loss(45_000, WIDTHS[64]) in found.size
     assert found.observed in found.predicted
     assert (found.images.mean > found.size.mean) == (limit == "data")
+
+
+def coverage_of(
+    law: Law,
+    sizes: Sequence[tuple[int, int, int]],
+    seed_sd: float,
+    next_parameters: int,
+    margin: float,
+    studies: int,
+    seed: int = 0,
+) -> dict[str, float]:
+    """How often forecasts of simulated studies are right: shares of the studies.
+
+    sizes: (images, parameters, seeds) of each cell; means over seeds scatter by `seed_sd`.
+    Returns "tested" (the largest cell lies inside what is predicted), of these "images" and "size"
+    (the interval holds the true gain), and "wrong" (the limit is told, and it is the other one).
+    """
+    rng = np.random.default_rng(seed)
+    n, m = max((n, m) for n, m, _ in sizes)
+    here = law.loss(n, m)
+    more, wider = here - law.loss(2 * n, m), here - law.loss(n, next_parameters)
+    true = "data" if more > wider else "size"
+    found: list[Forecast] = []
+    for _ in range(studies):
+        cells = [
+            Cell(n, m, law.loss(n, m) + seed_sd * rng.standard_normal((seeds, 1)))
+            for n, m, seeds in sizes
+        ]
+        found.append(forecast_of(cells, law.chance, next_parameters, margin))
+    told = [one for one in found if one.images is not None and one.size is not None]
+    counts = {
+        "images": sum(more in one.images for one in told if one.images),
+        "size": sum(wider in one.size for one in told if one.size),
+        "wrong": sum(one.limit in {"data", "size"} - {true} for one in told),
+    }
+    return {"tested": len(told) / studies} | {
+        name: count / max(1, len(told)) for name, count in counts.items()
+    }
 
 
 def test_intervals_hold_the_truth_also_at_the_border_of_the_law() -> None:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from convscope.machine.limits import memory_limit as memory_limit
     from convscope.machine.limits import physical_memory as physical_memory
     from convscope.machine.limits import quota as quota
-    from convscope.machine.limits import usable_cores as usable_cores
     from convscope.machine.measurement import Numerics as Numerics
     from convscope.machine.measurement import best_numerics as best_numerics
     from convscope.machine.measurement import best_threads as best_threads
@@ -59,7 +58,6 @@ _HOMES = {
     "this_machine": "description",
     "timed": "costs",
     "tuned": "choosing",
-    "usable_cores": "limits",
     "what_is_unusual": "circumstances",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's

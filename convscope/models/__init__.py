@@ -15,12 +15,10 @@ if TYPE_CHECKING:
     from convscope.models.convnet import ConvNetModule as ConvNetModule
     from convscope.models.copies import copied as copied
     from convscope.models.copies import inner as inner
-    from convscope.models.copies import uncompiled as uncompiled
     from convscope.models.faults import RAISED as RAISED
     from convscope.models.faults import fault as fault
     from convscope.models.faults import is_networks as is_networks
     from convscope.models.faults import is_out_of_memory as is_out_of_memory
-    from convscope.models.faults import place_in as place_in
     from convscope.models.layers import Act as Act
     from convscope.models.layers import MaxPool as MaxPool
     from convscope.models.leaf_modules import PARAMETRIZATIONS as PARAMETRIZATIONS
@@ -69,12 +67,10 @@ _HOMES = {
     "modules_of": "leaf_modules",
     "parameters_of": "sizes",
     "parse_model": "named",
-    "place_in": "faults",
     "seeded": "building",
     "Layer": "sizes",
     "size_of": "sizes",
     "trusting": "trust",
-    "uncompiled": "copies",
     "shipped": "sources",
     "with_sources": "sources",
 }

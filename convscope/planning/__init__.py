@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from convscope.planning.device_limits import fits_device as fits_device
     from convscope.planning.device_limits import limits_of as limits_of
     from convscope.planning.device_limits import needs as needs
-    from convscope.planning.device_limits import nothing_fits as nothing_fits
     from convscope.planning.device_limits import widest as widest
     from convscope.planning.device_limits import within_limits as within_limits
     from convscope.planning.epochs import base_recipe as base_recipe
@@ -109,7 +108,6 @@ _HOMES = {
     "limits_of": "device_limits",
     "needs": "device_limits",
     "nested_subsets": "epochs",
-    "nothing_fits": "device_limits",
     "parse_budget": "budgets",
     "pilot_of": "pilots",
     "pilots_of": "pilots",

@@ -27,8 +27,6 @@ MOST: dict[str, int] = {
     "seeds": 1000,
 }
 
-Grids = Mapping[str, Mapping[str, Any]]
-
 P = TypeVar("P")
 
 

@@ -37,14 +37,12 @@ if TYPE_CHECKING:
     from convscope.statistics.network_verdicts import FALL as FALL
     from convscope.statistics.network_verdicts import FLAT as FLAT
     from convscope.statistics.network_verdicts import judged as judged
-    from convscope.statistics.network_verdicts import with_verdicts as with_verdicts
     from convscope.statistics.question import check_question as check_question
     from convscope.statistics.run_comparisons import Comparison as Comparison
     from convscope.statistics.run_comparisons import check_images as check_images
     from convscope.statistics.run_comparisons import compare as compare
     from convscope.statistics.scaling import Forecast as Forecast
     from convscope.statistics.scaling import Interval as Interval
-    from convscope.statistics.scaling import coverage_of as coverage_of
     from convscope.statistics.scaling import forecast_of as forecast_of
     from convscope.statistics.scaling_law import Cell as Cell
     from convscope.statistics.scaling_law import Law as Law
@@ -88,7 +86,6 @@ _HOMES = {
     "check_question": "question",
     "compare": "run_comparisons",
     "configurations": "configuration",
-    "coverage_of": "scaling",
     "crossed": "crossed_factors",
     "crossed_accuracies": "multiple_tests",
     "difference_se": "comparisons",
@@ -112,7 +109,6 @@ _HOMES = {
     "smallest_within_one_se": "verdicts",
     "softmax_optimum": "softmax_regression",
     "sweep_verdict": "verdicts",
-    "with_verdicts": "network_verdicts",
 }
 if not TYPE_CHECKING:  # else any name would pass for one of the face's
     __getattr__ = lazily(__name__, _HOMES)

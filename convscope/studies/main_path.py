@@ -111,13 +111,8 @@ def study(
     Raises UserError for what cannot work, KeyboardInterrupt after reporting what is there.
     """
     plain: dict[str, Any] = {"preset": preset, "first_seed": first_seed, "out": out, "val": val}
-    plain |= {
-        "device": device,
-        "workers": workers,
-        "track": joined_names(track),
-        "command": command,
-    }
-    plain |= {"engine": engine, "address": address}
+    plain |= {"device": device, "workers": workers, "track": joined_names(track)}
+    plain |= {"engine": engine, "address": address, "command": command}
     asked = StudyRequest(
         data=None if data is None else str(data),
         chapters=tuple(chosen_chapters(chapters)),

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from convscope.training.acceleration import build_kernels_ahead as build_kernels_ahead
     from convscope.training.acceleration import kernels_have_one_thread as kernels_have_one_thread
     from convscope.training.acceleration import kernels_identity as kernels_identity
-    from convscope.training.acceleration import switch_off_kernels as switch_off_kernels
     from convscope.training.acceleration import why_no_kernels as why_no_kernels
     from convscope.training.caller import own_settings as own_settings
     from convscope.training.checks import check_device as check_device
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from convscope.training.main_path import train as train
     from convscope.training.memory import keep_freed_memory as keep_freed_memory
     from convscope.training.metrics import autocast as autocast
-    from convscope.training.named_runs import NamedRuns as NamedRuns
     from convscope.training.named_runs import runs_named as runs_named
     from convscope.training.optimisers import optimiser as optimiser
     from convscope.training.resident_data import dataset_of as dataset_of
@@ -90,7 +88,6 @@ _HOMES = {
     "DTYPES": "tensors",
     "ImageFormat": "image_format",
     "LeftOut": "left_out_images",
-    "NamedRuns": "named_runs",
     "Row": "state",
     "Run": "runs",
     "RunFolder": "run_folder",
@@ -146,7 +143,6 @@ _HOMES = {
     "step": "steps",
     "steps_of": "steps",
     "stratified_subset": "tensors",
-    "switch_off_kernels": "acceleration",
     "to_device": "tensors",
     "train": "main_path",
     "train_job": "job",

@@ -32,11 +32,6 @@ def annex() -> ModuleType | None:
     return fast if fast.__file__ else None  # a folder may be left without its files
 
 
-def switch_off_kernels() -> None:
-    """No compiled kernels from now on, in this process and those that it starts."""
-    os.environ[SWITCH] = "library"
-
-
 def why_no_kernels(precision: str, kind: str = "compiled") -> str:
     """Empty where kernels of this kind ("library", "compiled" or "winograd") can be used on this
     machine in this precision, else the reason. Raises UserError where the environment variable
