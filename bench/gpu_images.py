@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ Finding = dict[str, Any]
 SMALL = cs.ConvNet(width=16, depth=3)
 NINE = cs.ConvNet(width=32, depth=3, block_depth=3, skip=True)
 STRONG = cs.Custom("convscope.recipes.strong:network")
+# the same layers with fewer channels, for `--quick`
+NARROW_NINE = replace(NINE, width=4)
+NARROW_STRONG = replace(STRONG, arguments={"widths": [8, 16]})
 
 
 def found(good: bool, result: str, **more: Any) -> Finding:

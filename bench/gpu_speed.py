@@ -7,7 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from gpu_images import NINE, SMALL, STRONG, Finding, data_here, found
+from gpu_images import (
+    NARROW_NINE,
+    NARROW_STRONG,
+    NINE,
+    SMALL,
+    STRONG,
+    Finding,
+    data_here,
+    found,
+)
 from torch import Tensor, nn
 
 import convscope as cs
@@ -33,10 +42,12 @@ def speed(name: str) -> Callable[[str, bool], Finding]:
 
     def finding(device: str, quick: bool) -> Finding:
         images = data_here(True)
-        model = {"small": SMALL, "nine": NINE, "strong": STRONG}[name]
-        recipe = named("strong", 50_000) if name == "strong" else cs.Recipe(model=model)
+        nine, strong = (NARROW_NINE, NARROW_STRONG) if quick else (NINE, STRONG)
+        model = {"small": SMALL, "nine": nine, "strong": strong}[name]
+        recipe = named("strong", 50_000) if name == "strong" else cs.Recipe()
         precision = "bfloat16" if device.startswith("cuda") else "float32"
         recipe = replace(recipe, device=device, precision=precision, layout="channels_last")
+        recipe = replace(recipe, model=model)
         if quick:
             recipe = replace(recipe, batch=8, micro_batch=None)
         seconds = 0.01 if quick else 1.0

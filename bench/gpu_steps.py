@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 import torch._dynamo  # optimisers import it in their first step: the clocks should not see that
-from gpu_images import NINE, SMALL, STRONG, Finding, data_here, found, noise
+from gpu_images import NARROW_STRONG, NINE, SMALL, STRONG, Finding, data_here, found, noise
 from gpu_speed import speed
 from torch import Tensor, nn
 
@@ -317,8 +317,7 @@ def train_strong(device: str, quick: bool) -> Finding:
     images = data_here(quick)
     recipe = named("strong", len(images.train))
     if quick:
-        model = replace(STRONG, arguments={"widths": [8, 16]})
-        recipe = replace(recipe, model=model, epochs=1)
+        recipe = replace(recipe, model=NARROW_STRONG, epochs=1)
     return trained(recipe, device, quick, images)
 
 

@@ -96,6 +96,7 @@ def grey(micro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("kept")
 def test_operators_are_as_the_theory_says(micro: Path, tmp_path: Path) -> None:
     finding = finding_of(context_of(micro, tmp_path))
     numbers = finding.numbers
@@ -132,6 +133,7 @@ def test_operators_are_as_the_theory_says(micro: Path, tmp_path: Path) -> None:
         assert vl_convert.vegalite_to_svg(chart.spec).startswith("<svg")
 
 
+@pytest.mark.usefixtures("kept")
 def test_counterexamples_replay_and_a_report_written_again_writes_nothing(
     micro: Path, tmp_path: Path
 ) -> None:
@@ -239,6 +241,7 @@ def trained(path: Path, root: Path, model: Model) -> Run:
     return train(Recipe(data=str(path), batch=8, epochs=2, model=model), root)
 
 
+@pytest.mark.usefixtures("kept")
 def test_a_trained_network(micro: Path, tmp_path: Path) -> None:
     run = trained(micro, tmp_path, ConvNet(4, 2, block_depth=2, norm="batch", skip=True))
     context = context_of(micro, tmp_path / "study", ("best", "convolution"))
@@ -294,6 +297,7 @@ def test_a_trained_network(micro: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("kept")
 def test_grey_images_of_three_classes(grey: Path, tmp_path: Path) -> None:
     run = trained(grey, tmp_path, ConvNet(3, 1, pool="avg", head="gap", activation="tanh"))
     finding = finding_of(context_of(grey, None, ("best", "convolution")), run)
@@ -302,6 +306,7 @@ def test_grey_images_of_three_classes(grey: Path, tmp_path: Path) -> None:
     assert max(row["pixels"] for row in finding.numbers["shifts"]) == 4
 
 
+@pytest.mark.usefixtures("kept")
 def test_networks_without_convolutions_or_room(
     grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +320,7 @@ def test_networks_without_convolutions_or_room(
     assert "no layer of softmax regression could be measured" in " ".join(finding.paragraphs)
 
 
+@pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize("status", ["out_of_memory", "diverged", "missing"])
 def test_without_a_winner_that_finished(micro: Path, make_run, status: str) -> None:
     winner = None if status == "missing" else make_run(ConvNet(4, 1), [1.0], [1.0], status=status)
@@ -346,6 +352,7 @@ def sentences_of(finding: Finding) -> list[str]:
     return [part for text in told for part in re.split(r"(?<=[.])\s", text)]
 
 
+@pytest.mark.usefixtures("kept")
 def test_sentences_are_short(micro: Path, tmp_path: Path) -> None:
     run = trained(micro, tmp_path, ConvNet(4, 2, norm="batch"))
     finding = finding_of(context_of(micro, tmp_path / "s", ("best", "convolution")), run)

@@ -87,7 +87,7 @@ def test_a_study_of_an_earlier_version_renders(old_study: Path) -> None:
     same(goldens.results_of(old_study), golden("old-study"))
 
 
-@pytest.mark.usefixtures("session_cache", "kept")
+@pytest.mark.usefixtures("session_cache", "kept", "few_draws")
 def test_a_study_of_an_earlier_version_resumes(old_study: Path) -> None:
     from convscope.studies.main_path import study
 

@@ -299,6 +299,7 @@ def chosen(finding: Any) -> Any:
     return finding.verdict, picked, networks, numbers["verdicts"]
 
 
+@pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("seed", range(8))
 def test_no_choice_reads_the_test_columns(make_run: Maker, data: Dataset, seed: int) -> None:
     draw = random.Random(seed)

@@ -40,7 +40,8 @@ from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
 from convscope.training.main_path import train
 
-pytestmark = pytest.mark.usefixtures("small_nonlinearity")
+# how sure words are is not tested here
+pytestmark = pytest.mark.usefixtures("few_draws", "small_nonlinearity")
 
 NORMED = ConvNet(4, 2, 2, norm="batch", skip=True)
 

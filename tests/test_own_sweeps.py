@@ -6,10 +6,12 @@ import csv
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import studying
 from commands import Cli
 from recording import blink
 
@@ -25,6 +27,13 @@ def stamps(root: Path) -> dict[str, int]:
 
 def table(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text().splitlines()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_draws() -> Iterator[None]:
+    """How sure words are is not tested here."""
+    with studying.few_draws():
+        yield
 
 
 @pytest.fixture(scope="module")
