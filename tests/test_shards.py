@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from commands import Cli
+from sharing_a_study import asked_in, figures, ids
 from studying import Listener, kept, results
 
 from convscope.errors import UserError
@@ -22,35 +22,7 @@ from convscope.studies.shares import Share, slurm_script
 from convscope.studies.study_file import read_study, request_of
 from convscope.studies.study_request import StudyRequest
 
-QUESTION = """
-data = "{data}"
-chapters = ["capacity"]
-seeds = 2
-out = "{out}"
-
-[capacity]
-widths = [2, 3]
-depths = [1]
-epochs = 1
-images = [40, 90]
-
-[machine]
-device = "cpu"
-precision = "float32"
-layout = "channels_last"
-threads = 1
-workers = 1
-kernels = "library"
-"""
-
-
 COMMAND = (sys.executable, "-m", "convscope.cli", "study", "--plan", "plan/study.json")
-
-
-def asked_in(folder: Path, data: Path, name: str) -> StudyRequest:
-    file = folder / f"{name}.toml"
-    file.write_text(QUESTION.format(data=data, out=folder / name))
-    return request_of(read_study(file))
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +47,6 @@ def place(micro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i, (out, _) in enumerate(ended, 1):
         assert out.startswith(f"shard {i}/3: ") and "left: capacity: it goes on from " in out
     return folder
-
-
-def ids(root: Path) -> set[str]:
-    return {path.parent.name for path in root.glob("runs/*/result.json")}
-
-
-def figures(root: Path) -> dict[str, Any]:
-    runs = results(root)["runs"]
-    return {run["id"]: {key: run[key] for key in ("best", "last", "role", "lr")} for run in runs}
 
 
 def test_the_merged_study_is_the_unsharded_one_to_the_last_digit(place: Path, micro: Path) -> None:
