@@ -28,8 +28,6 @@ from filelock import FileLock
 from PIL import Image
 
 from convscope import data
-from convscope.recipe.networks import ConvNet
-from convscope.recipe.recipe import Recipe
 from convscope.training.runs import Run
 
 torch.set_num_threads(1)
@@ -321,50 +319,10 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Answer]]:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Run]:
-    """A run as it would be read from disk, from the losses of its epochs.
+    """`made.run_by_epoch` in a folder of the test's own."""
+    import made
 
-    Test losses are the validation losses + 0.01 unless given.
-    """
-
-    def make(
-        model: ConvNet,
-        train: list[float],
-        val: list[float],
-        test: list[float] | None = None,
-        *,
-        seed: int = 0,
-        sd: float = 0.0,
-        parameters: int = 0,
-        status: str = "finished",
-        accuracy: float = 0.5,
-        **recipe: object,
-    ) -> Run:
-        made = Recipe(model=model, seed=seed, **recipe)
-        rows = []
-        for i, losses in enumerate(
-            zip(train, val, test or [v + 0.01 for v in val], strict=True), 1
-        ):
-            row: dict[str, float] = {
-                "epoch": i,
-                "lr": made.lr,
-                "train_seconds": 0.5,
-                "seconds": 1.0,
-            }
-            for split, loss in zip(("train", "val", "test"), losses, strict=True):
-                row |= {
-                    f"{split}_loss": loss,
-                    f"{split}_accuracy": accuracy,
-                    f"{split}_loss_sd": sd,
-                }
-            rows.append(row)
-        size = {
-            "filters": sum(model.channels),
-            "parameters": parameters or 100 * sum(model.channels),
-            "flops": 1000 * model.width,
-        }
-        return Run(tmp_path / made.id, made, tuple(rows), status, size, 1.0 * len(rows))
-
-    return make
+    return functools.partial(made.run_by_epoch, tmp_path)
 
 
 @pytest.fixture(scope="module")  # no longer: Playwright's event loop runs as long

@@ -71,6 +71,48 @@ def run(
     return Run(Path("/nowhere") / recipe.id, recipe, (row,), status, counts, 1.0)
 
 
+def run_by_epoch(
+    root: Path,
+    model: ConvNet,
+    train: list[float],
+    val: list[float],
+    test: list[float] | None = None,
+    *,
+    seed: int = 0,
+    sd: float = 0.0,
+    parameters: int = 0,
+    status: str = "finished",
+    accuracy: float = 0.5,
+    **recipe: object,
+) -> Run:
+    """A run as it would be read from disk, from the losses of its epochs.
+
+    Test losses are the validation losses + 0.01 unless given.
+    """
+    given = Recipe(model=model, seed=seed, **recipe)
+    rows = []
+    for i, losses in enumerate(zip(train, val, test or [v + 0.01 for v in val], strict=True), 1):
+        row: dict[str, float] = {
+            "epoch": i,
+            "lr": given.lr,
+            "train_seconds": 0.5,
+            "seconds": 1.0,
+        }
+        for split, loss in zip(("train", "val", "test"), losses, strict=True):
+            row |= {
+                f"{split}_loss": loss,
+                f"{split}_accuracy": accuracy,
+                f"{split}_loss_sd": sd,
+            }
+        rows.append(row)
+    size = {
+        "filters": sum(model.channels),
+        "parameters": parameters or 100 * sum(model.channels),
+        "flops": 1000 * model.width,
+    }
+    return Run(root / given.id, given, tuple(rows), status, size, 1.0 * len(rows))
+
+
 def small_nonlinearity(patch: pytest.MonkeyPatch) -> None:
     """The nonlinearity chapter with `SMALL`, one epoch, two rates, one network twice as wide."""
     preset = nonlinearity.Preset(1, (2e-3, 4e-3), (2,), SMALL, False)
