@@ -31,6 +31,8 @@ from convscope import data
 from convscope.training.runs import Run
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's job in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # processes of the tests inherit it
 hypothesis.settings.register_profile("convscope", deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.load_profile("convscope")
 

@@ -77,8 +77,6 @@ def test_signs_that_an_encoding_lacks_are_replaced(encoding: str) -> None:
 def test_ctrl_c_while_libraries_are_imported_is_one_line(after: float, tmp_path: Path) -> None:
     """After Python's own start, which no package can change: the command says that it is there."""
     code = (
-        # a shell's job in the background ignores it, and so would this one
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import os; from convscope.cli import main; import convscope.cli.start as s\n"
         "settle = s.settle_streams\n"
         "s.signal.signal = (lambda f: lambda *a: (f(*a), os.write(1, b'.')))(s.signal.signal)\n"
