@@ -37,7 +37,10 @@ hypothesis.settings.load_profile("convscope")
 
 
 # What takes longest begins first: otherwise one of two processes ends long after the other.
-LONGEST = ("examples", "study_faults", "chapters", "golden", "study_again", "twins", "wandb")
+LONGEST = (
+    *("golden", "study_faults", "examples", "chapters", "deaths", "shards", "exporting"),
+    *("export_family", "own_sweeps", "nonlinearity", "twins", "gpu", "study_again", "wandb"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
