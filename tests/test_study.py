@@ -90,7 +90,7 @@ def test_results_json_has_the_promised_form(finished_study: Path, small_images: 
     )
     assert {"data", "data_hash", "preset", "command", "seconds", "machine"} <= set(tree["study"])
     assert (tree["study"]["data"], tree["study"]["preset"]) == (small_images.name, "quick")
-    assert tree["study"]["images"] == {"train": 1080, "val": 120, "test": 400}
+    assert tree["study"]["images"] == {"train": 540, "val": 60, "test": 200}
     (chapter,) = tree["chapters"].values()
     assert set(chapter) >= {"question", "verdict", "sentence", "numbers", "tables", "charts"}
     assert (

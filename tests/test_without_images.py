@@ -25,16 +25,16 @@ from convscope.training import (
     without_images,
 )
 
-LEFT_OUT = {"val": [0, 3], "test": list(range(0, 300, 7))}
+LEFT_OUT = {"val": [0, 3], "test": list(range(0, 150, 7))}
 
 
 def test_rows_are_those_of_the_images_that_are_left(finished_study: Path) -> None:
     for path in sorted(finished_study.glob("runs/*"))[:4]:
         run = read_run(path)
-        losses, right = image_losses(run, "test"), right_answers(run, 400, "test")
+        losses, right = image_losses(run, "test"), right_answers(run, 200, "test")
         if losses is None or right is None:
             continue
-        kept = np.setdiff1d(np.arange(400), LEFT_OUT["test"])
+        kept = np.setdiff1d(np.arange(200), LEFT_OUT["test"])
         with without_images(LEFT_OUT):
             part = read_finished(path)
             assert part is not None and part.best["epoch"] == run.best["epoch"]
@@ -59,15 +59,15 @@ def test_a_study_is_asked_again(finished_study: Path) -> None:
     known = json.loads((finished_study / "results.json").read_text())["chapters"]
     before = {path: path.stat().st_mtime_ns for path in finished_study.rglob("*")}
     nothing, half = verdicts_without(
-        finished_study, {"nothing": {"test": []}, "half": {"test": range(200)}}
+        finished_study, {"nothing": {"test": []}, "half": {"test": range(100)}}
     )
-    assert nothing.changed == [] and half.images == {"test": 200}
+    assert nothing.changed == [] and half.images == {"test": 100}
     assert {name: pair[0] for name, pair in half.verdicts.items()} == {
         name: chapter["verdict"] for name, chapter in known.items()
     }
     assert {path: path.stat().st_mtime_ns for path in finished_study.rglob("*")} == before
-    told = refused(lambda: verdicts_without(finished_study, {"odd": {"test": range(399)}}))
-    assert "399 of 400 test images are odd" in told
+    told = refused(lambda: verdicts_without(finished_study, {"odd": {"test": range(199)}}))
+    assert "199 of 200 test images are odd" in told
 
 
 def test_the_command_says_how_many_words_change(
