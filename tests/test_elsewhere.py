@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from recording import blink
 from trained_alike import same_run
 
 from convscope import data
-from convscope.engines.ray_engine import MOST_LOSSES, Losses
+from convscope.engines.jobs import JobQueue
+from convscope.engines.ray_engine import MOST_LOSSES, Losses, RayEngine, Seat
 from convscope.errors import UserError
 from convscope.recipe import Recipe
 from convscope.training.elsewhere import begun_files, receive, train_elsewhere
@@ -146,3 +148,17 @@ def test_a_job_that_takes_its_slot_down_twice_fails_and_dying_nodes_are_not_its_
     dead = [f"dead {i}" for i in range(MOST_LOSSES)]
     assert not Losses([*dead[:-2], "a"]).ends(alive)
     assert Losses(dead).ends(alive)
+
+
+@pytest.mark.parametrize(("own", "most"), [(True, 5), (False, 51)])
+def test_slots_that_never_start_end_the_engine(own: bool, most: int) -> None:
+    """Also where each time its node seems to have died: nothing is tried for ever."""
+    engine = object.__new__(RayEngine)  # no cluster is joined
+    numbers = itertools.count(1)
+    engine.workers, engine.unstarted = [Seat(0)], 0.0
+    engine._started = lambda: Seat(next(numbers))
+    with pytest.raises(UserError, match="no worker can start: a reason"):
+        for _ in range(most):
+            message = ("unstarted", engine.workers[0].number, 0, ("a reason", own), "")
+            list(engine._take(message, JobQueue()))
+    assert next(numbers) >= most - 2

@@ -77,6 +77,7 @@ def trained(engine: Engine, recipes: list[Recipe], root: Path, watcher: Watcher)
     return run_all(engine, recipes, root, Costs(loaded, {kind.id: (1e-3, 1e-4)}, [kind]), watcher)
 
 
+@pytest.mark.cluster
 def test_a_node_dies_and_no_run_is_lost_or_recorded_twice_or_another(
     slow: Recipe,
     tmp_path: Path,
@@ -134,6 +135,7 @@ def free_node(ray_cluster: OwnCluster) -> Iterator[str]:
     ray_cluster.kill(name)
 
 
+@pytest.mark.cluster
 def test_a_study_through_the_cluster_has_the_runs_and_words_of_one_here(
     _study_once: Path, small_images: Path, tmp_path: Path, ray_cluster: OwnCluster, free_node: str
 ) -> None:
@@ -168,6 +170,7 @@ def last(width, num_classes):
 """
 
 
+@pytest.mark.cluster
 def test_ctrl_c_leaves_whole_runs_of_a_users_factory_and_a_report(
     slow: Recipe, tmp_path: Path, ray_cluster: OwnCluster, free_node: str
 ) -> None:
@@ -195,6 +198,7 @@ def test_ctrl_c_leaves_whole_runs_of_a_users_factory_and_a_report(
         assert read_run(root / "runs" / key).status == "finished"
 
 
+@pytest.mark.cluster
 def test_the_heads_death_ends_the_cluster_and_not_the_runs(slow: Recipe, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     from clustering import cluster

@@ -35,6 +35,9 @@ QUIET = {
 }
 
 
+# errors of Ray that say that an actor's process or node has gone
+GONE = ("ActorDiedError", "ActorUnavailableError", "ActorUnschedulableError", "NodeDiedError")
+
 # of Ray's messages what says nothing of the cause
 NOISE = (
     r"The actor \w+ is unavailable: The actor is temporarily unavailable:",
@@ -282,10 +285,9 @@ class Driver:
         with contextlib.suppress(Exception):
             self.ray.kill(slot.actor)
         if not slot.node:
-            # else its node died while it started, which is not its fault
-            own = type(error).__name__ == "RuntimeEnvSetupError"
-            own = own or getattr(error, "actor_init_failed", False)
-            self.tell("unstarted", number, 0, (why(error), own))
+            # a node that died while it started is not its fault
+            died = type(error).__name__ in GONE and not getattr(error, "actor_init_failed", False)
+            self.tell("unstarted", number, 0, (why(error), not died))
             return
         reason = f"its slot on node {slot.host} was lost: {why(error)}"
         self.suspects.add(slot.node)

@@ -39,6 +39,7 @@ STARTING = 120.0  # seconds that it has to join a cluster
 OWN_LOSSES = 2  # so many times a job may take down its slot while the node lives
 MOST_LOSSES = 10  # so many times it may be lost at all: nodes that die say nothing of it
 UNSTARTED = 5  # slots in a row that cannot start end the engine
+LOST_WITH_NODE = 0.1  # of such a failure counts where the slot's node has died
 
 SHIPPED = ("CONVSCOPE_KERNELS", "CONVSCOPE_CUDA_GRAPHS")  # of this process's environment
 
@@ -125,7 +126,7 @@ class RayEngine(Engine[Seat]):
         self.numbers, self.attempts = itertools.count(1), itertools.count(1)
         self.losses: defaultdict[str, Losses] = defaultdict(Losses)
         self.early: deque[Message] = deque()  # came while the nodes were asked for
-        self.unstarted = 0
+        self.unstarted = 0.0
         self.waits_since: float | None = None  # when there was first no slot
         self.nodes: dict[str, tuple[float, float]] = {}
         context = multiprocessing.get_context("spawn")
@@ -279,10 +280,10 @@ class RayEngine(Engine[Seat]):
         if seat is None:  # it was stopped meanwhile
             return
         if kind == "ready":
-            seat.ready, self.unstarted = True, 0
+            seat.ready, self.unstarted = True, 0.0
         elif kind == "unstarted":
             reason, own = value
-            self.unstarted += own
+            self.unstarted += 1.0 if own else LOST_WITH_NODE
             if self.unstarted >= UNSTARTED:
                 raise UserError(f"engine ray: no worker can start: {reason}")
             self._replace(seat)
