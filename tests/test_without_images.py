@@ -15,7 +15,7 @@ from convscope import data
 from convscope.cli.suspecting import rethought, tell
 from convscope.data import near_duplicate_rows, near_duplicates
 from convscope.statistics import Suspect
-from convscope.studies import verdicts_without
+from convscope.studies import Without, verdicts_without
 from convscope.training import (
     data_without,
     image_losses,
@@ -82,11 +82,11 @@ def test_the_command_says_how_many_words_change(
 ) -> None:
     loaded = data.load(small_images)
     found = rethought(finished_study, [Suspect("test", 5, 0, 1, 0.9)], loaded, False)
-    assert [one["reason"] for one in found] == ["suspected labels", "near-duplicates"]
-    assert found[0]["images"] == {"val": 0, "test": 1}
+    assert [one.reason for one in found] == ["suspected labels", "near-duplicates"]
+    assert found[0].images == {"val": 0, "test": 1}
     capsys.readouterr()
-    pairs = {"capacity": {"all": "a", "without": "a"}, "best": {"all": "b", "without": "c"}}
-    tell({"reason": "suspected labels", "images": {"val": 0, "test": 1}, "verdicts": pairs})
+    pairs = {"capacity": ("a", "a"), "best": ("b", "c")}
+    tell(Without("suspected labels", {"val": 0, "test": 1}, pairs))
     assert capsys.readouterr().err.splitlines() == [
         "without suspected labels (0 val, 1 test images): 1 of 2 verdicts are the same words",
         "  best: 'b' becomes 'c'",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from convscope.errors import UserError, one_line
 if TYPE_CHECKING:
     from convscope.data import Dataset
     from convscope.statistics import Suspect
+    from convscope.studies import Without
 
 Named = Annotated[
     str,
@@ -79,7 +80,9 @@ def data_suspects(
     without = rethought(Path(runs), suspects, data, trust) if verdicts else []
     if as_json:
         tree = {"runs": [run.id for run in found], "shares": shares, "suspects": listed}
-        print(json.dumps(tree | ({"without": without} if verdicts else {})))
+        if verdicts:
+            tree["without"] = [one.to_json() for one in without]
+        print(json.dumps(tree))
         return
     if as_csv:
         print_csv(listed)
@@ -91,10 +94,8 @@ def data_suspects(
         tell(one)
 
 
-def rethought(
-    study: Path, suspects: list[Suspect], data: Dataset, trust: bool
-) -> list[dict[str, Any]]:
-    """A study's verdicts without suspected labels, and without near-duplicates, as plain values."""
+def rethought(study: Path, suspects: list[Suspect], data: Dataset, trust: bool) -> list[Without]:
+    """A study's verdicts without suspected labels, and without near-duplicates."""
     from convscope.data import near_duplicate_rows
     from convscope.studies import verdicts_without
 
@@ -102,17 +103,17 @@ def rethought(
     for suspect in suspects:
         labels[suspect.split].append(suspect.index)
     asked = {"suspected labels": labels, "near-duplicates": near_duplicate_rows(data)}
-    return [one.to_json() for one in verdicts_without(study, asked, trust)]
+    return verdicts_without(study, asked, trust)
 
 
-def tell(without: dict[str, Any]) -> None:
+def tell(without: Without) -> None:
     """A study's verdicts without some images, in words."""
-    pairs = without["verdicts"]
-    changed = {name: pair for name, pair in pairs.items() if pair["all"] != pair["without"]}
-    images = ", ".join(f"{count:,} {split}" for split, count in without["images"].items())
+    pairs, changed = without.verdicts, without.changed
+    images = ", ".join(f"{count:,} {split}" for split, count in without.images.items())
     say(
-        f"without {without['reason']} ({images} images): "
+        f"without {without.reason} ({images} images): "
         f"{len(pairs) - len(changed)} of {len(pairs)} verdicts are the same words"
     )
-    for name, pair in changed.items():
-        say(f"  {name}: {one_line(pair['all'])!r} becomes {one_line(pair['without'])!r}")
+    for name in changed:
+        before, after = map(one_line, pairs[name])
+        say(f"  {name}: {before!r} becomes {after!r}")
