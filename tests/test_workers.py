@@ -148,6 +148,22 @@ def test_a_job_that_forks_is_alone_with_it(child_does: str) -> None:
     assert gone_soon(child), "what a worker forked ends with it"
 
 
+def test_a_child_that_is_slow_to_start_ends_though_its_parent_is_gone_by_then() -> None:
+    code = """
+import os, time
+from convscope.engines.parents import children_end_too
+os.register_at_fork(after_in_child=lambda: time.sleep(1))  # runs before the child can ask
+children_end_too()
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+print(child, flush=True)
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=30)
+    assert gone_soon(int(done.stdout))
+
+
 def in_a_pool(number: int) -> dict[str, int]:
     with LocalEngine(1) as engine:
         found = engine.gather([Job("a", square, (number,))])

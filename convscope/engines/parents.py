@@ -44,16 +44,27 @@ def die_when_closed(descriptor: int) -> None:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
 
 
-def die_with_parent() -> None:
-    """Ask Linux to kill this process when the thread that started it ends."""
-    if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def die_with_parent(parent: int) -> None:
+    """Ask Linux to kill this process when the thread of `parent` that started it ends."""
+    if _libc is None:
+        return
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before this process could ask
+        os._exit(1)
 
 
 def children_end_too() -> None:
-    """Have children that are forked from now on end with this process."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=die_with_parent)  # fork does not pass it on
+    """Have children that are forked from now on end with this process, and theirs with them."""
+    if not hasattr(os, "register_at_fork"):
+        return
+    parent = os.getpid()
+
+    def remember() -> None:
+        nonlocal parent
+        parent = os.getpid()
+
+    # fork does not pass the wish on: each child says it again
+    os.register_at_fork(before=remember, after_in_child=lambda: die_with_parent(parent))
 
 
 def c_library() -> ctypes.CDLL | None:
