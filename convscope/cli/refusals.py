@@ -90,7 +90,7 @@ def has_no_gpu() -> bool:
 
 
 def refuse_factory(model: Model) -> None:
-    """UserError where the module of a user's factory is nowhere to be found."""
+    """UserError where a user's factory or its module is nowhere to be found."""
     if not isinstance(model, Custom):
         return
     module = model.factory.partition(":")[0]
@@ -106,6 +106,9 @@ def refuse_factory(model: Model) -> None:
             f"model {one_line(model.factory)!r}: "
             f"ModuleNotFoundError: No module named {one_line(top)!r}"
         )
+    from convscope.models import check_factory_name
+
+    check_factory_name(model.factory)
 
 
 def refuse_tracker(name: str | Sequence[str] | None) -> None:

@@ -132,7 +132,7 @@ class Listed:
             assert len(own) == len(splits["train"][1])
         elif {"val", "test"} - set(splits):  # something is drawn at random
             files = [listing.files[row] for row in train]
-            from convscope.data.sequences import sign_of_sequences  # imports torch
+            from convscope.data.sequences import sign_of_sequences
 
             sign = sign_of_sequences(files, splits["train"][0])
             notes = (*notes, sign) if sign else notes

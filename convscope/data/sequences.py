@@ -22,7 +22,7 @@ WORDS = re.compile(
 
 MOST = 0.5  # of the names, from which on they are a sign
 
-PAIRS = 400  # of neighbours that are looked at
+PAIRS, LEAST_PAIRS = 400, 10  # of neighbours that are looked at
 
 NEARER = 0.2  # so many more of neighbours than of other pairs are nearly the same
 
@@ -59,10 +59,12 @@ def _by_names(files: Sequence[File]) -> str:
 
 def _by_pixels(files: Sequence[File], images: NDArray[np.uint8]) -> str:
     """Images with numbers in a row that are nearly the same, much more often than others are."""
-    from convscope.data.alike import LEAST_SIDE  # here: bad images are refused without torch
-
     pairs = neighbours(files)
-    if len(pairs) < 10 or min(images.shape[1:3]) < LEAST_SIDE:
+    if len(pairs) < LEAST_PAIRS:
+        return ""
+    from convscope.data.alike import LEAST_SIDE  # here: few images are refused without torch
+
+    if min(images.shape[1:3]) < LEAST_SIDE:
         return ""
     pairs = pairs[:: -(-len(pairs) // PAIRS)]
     others = _other_pairs(files, len(pairs))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from convscope.models.sources import check_sources as check_sources
     from convscope.models.sources import shipped as shipped
     from convscope.models.sources import with_sources as with_sources
+    from convscope.models.top_level_names import check_factory_name as check_factory_name
     from convscope.models.trust import UntrustedError as UntrustedError
     from convscope.models.trust import check_trusted as check_trusted
     from convscope.models.trust import trusting as trusting
@@ -52,6 +53,7 @@ _HOMES = {
     "WhitenedBlock": "whitened",
     "WhitenedNet": "whitened",
     "build": "building",
+    "check_factory_name": "top_level_names",
     "check_sides": "sides",
     "check_sources": "sources",
     "check_trusted": "trust",

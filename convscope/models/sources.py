@@ -98,9 +98,14 @@ def own_files(factory: str) -> dict[Path, str]:
     """The files of the user's own that a factory is made of: path -> module's name."""
     module = factory.partition(":")[0]
     file = file_of(module)
-    if file is None or str(file).startswith(OURS) or any(p in INSTALLED for p in file.parts):
+    if file is None or not is_own(file):
         return {}
     return imported_from(module, file, root_of(module, file))
+
+
+def is_own(file: Path) -> bool:
+    """Whether a source is the user's own: neither convscope's nor an installed package's."""
+    return not str(file).startswith(OURS) and not any(part in INSTALLED for part in file.parts)
 
 
 def shipped(factory: str) -> set[Path]:
