@@ -1,7 +1,7 @@
 """How long own images take from files to tensors: a folder of JPEG, the same again, a long table.
 
-Each figure is a process of its own. `folder` reads it for the first time, with the copy in the cache
-that is written then; `again` finds that copy. The peer decodes the same files by Pillow in as many
+Each figure is a process of its own. `folder` reads it for the first time and writes a copy into the
+cache; `again` finds that copy. The peer decodes the same files by Pillow in as many
 processes as there are cores, and keeps nothing. `table` lists the rows of a table whose files are
 there (a hundred names of one folder of a thousand), and decodes none; its peer is pandas.read_csv
 with Path.is_file for each row. Imports count everywhere; seconds without them stand beside.
@@ -38,7 +38,8 @@ PROGRAMS = {
         "print(data.load({images!r}), file=sys.stderr)",
     ),
     "decoding by Pillow": (
-        "import multiprocessing; import numpy as np; from pathlib import Path; from PIL import Image",
+        "import multiprocessing; import numpy as np\n"
+        "from pathlib import Path; from PIL import Image",
         "def pixels(path):\n"
         "    with Image.open(path) as image:\n"
         "        return np.asarray(image.convert('RGB'))\n"
