@@ -84,7 +84,10 @@ def check_recipe_of(run: Run, asked: Recipe | None) -> None:
     asked: the recipe that a study asks for, without which it may be any of convscope's networks:
         no study asks for a user's factory.
     """
-    shown, found = f"run {one_line(run.path)}: recipe.json", run.recipe
+    found = run.recipe
+    if asked == found:
+        return
+    shown = f"run {one_line(run.path)}: recipe.json"
     if asked is not None and asked.data_hash and content_of(found) != content_of(asked):
         raise UserError(f"{shown} is that of another run")
     if asked is None and not is_ours(found.model):
