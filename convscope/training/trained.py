@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -130,7 +130,8 @@ def partial_run(run: Run) -> Run:
                 f"{split}_accuracy": told.accuracy,
                 f"{split}_loss_sd": told.loss_sd,
             }
-    return PartialRun(**{**vars(run), "rows": tuple(rows.values())}, best_epoch=run.best["epoch"])
+    kept = {one.name: getattr(run, one.name) for one in fields(Run)}
+    return PartialRun(**{**kept, "rows": tuple(rows.values())}, best_epoch=run.best["epoch"])
 
 
 def image_losses(run: Run, split: HeldOut, when: When = "best") -> Tensor | None:
