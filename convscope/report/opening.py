@@ -136,12 +136,7 @@ def next_steps(
         if told.question == "Would more images help?" and told.told
     ]
     if image_words:
-        head = "Collect more images" if image_words[0] else "Leave the images as they are"
-        why = (
-            "Plan for twice as many: further the forecast does not reach."
-            if image_words[0]
-            else "Look for gains in the network or its training first."
-        )
+        head, why = images_step(image_words[0], about, findings["capacity"])
         out.append((head, why, ""))
     if (data := asked_data(about["command"])) is not None:
         text = (
@@ -150,6 +145,23 @@ def next_steps(
         )
         out.append(("Train the strong recipe", text, f"convscope train {data} --recipe strong"))
     return out
+
+
+def images_step(helps: bool, about: Mapping[str, Any], capacity: Finding) -> tuple[str, str]:
+    """(head, text) of what to do about images. helps: whether more of them would help."""
+    used, there = max(capacity.numbers["images"]), about["images"]["train"]
+    if not helps:
+        return (
+            "Leave the images as they are",
+            "Look for gains in the network or its training first.",
+        )
+    if used < there:
+        return (
+            "Use all images",
+            f"No network here was trained on more than {used:,} of the {there:,} training images. "
+            "A larger preset, or no time budget, trains on all.",
+        )
+    return "Collect more images", "Plan for twice as many: further the forecast does not reach."
 
 
 def asked_data(command: str) -> str | None:

@@ -28,7 +28,7 @@ ImagesWord = Literal["yes", "hardly", "open", "unknown"]
 
 def headlines_of(judgement: Judgement) -> tuple[Headline, ...]:
     """How many filters, and whether more images would help."""
-    return filters_headline(judgement), images_headline(judgement.forecast)
+    return filters_headline(judgement), images_headline(judgement)
 
 
 def nothing_told(runs: Sequence[Run]) -> tuple[Headline, ...]:
@@ -90,14 +90,14 @@ def change_of(judgement: Judgement) -> tuple[str, ...]:
     return (ANSWERS.change(verdict, MARGIN, falling, seeds_needed(verdict)),)
 
 
-def images_headline(forecast: Forecast) -> Headline:
-    word = images_word(forecast)
+def images_headline(judgement: Judgement) -> Headline:
+    forecast, word = judgement.forecast, images_word(judgement.forecast)
     return Headline(
         IMAGES,
-        ANSWERS.images(word, forecast, MARGIN),
+        ANSWERS.images(word, forecast, MARGIN, judgement.images, judgement.available),
         "forecast" if word in ("yes", "hardly") else "cannot tell",
         ANSWERS.images_rest(word, forecast, MARGIN),
-        ANSWERS.images_wrong(word),
+        ANSWERS.images_wrong(word, judgement.unused),
     )
 
 
