@@ -65,7 +65,7 @@ def with_eight_bits(run: Run) -> dict[str, float]:
     # the network inside takes images as they lie in memory: normalised
     tensors, net = resident(recipe), cs.network(run, "last").network
     with torch.no_grad():
-        parts = range(0, CALIBRATION, PART)
+        parts = range(0, min(CALIBRATION, len(tensors.labels["train"])), PART)
         images = (tensors.inputs("train", slice(i, i + PART)) for i in parts)
         few = place(Simulated(net, images), recipe)
         shares = {}
