@@ -209,12 +209,15 @@ def short_runs(exact: bool) -> dict[str, Recipe]:
     return out
 
 
-def metrics(exact: bool) -> dict[str, Any]:
+def metrics(exact: bool, names: set[str] | None = None) -> dict[str, Any]:
+    """Of all short runs, or of those with these names."""
     timed = {"seconds", "train_seconds"}
     out = {}
     loaded = {val: data.load("shapes", val=val) for val in (0.1, 0.02)}
     with tempfile.TemporaryDirectory() as folder:
         for name, recipe in short_runs(exact).items():
+            if names is not None and name not in names:
+                continue
             run = train(recipe, folder, data=loaded[recipe.val])
             assert run.status == "finished", (name, run)
             rows = [

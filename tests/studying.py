@@ -28,6 +28,7 @@ from convscope.training.run_folder import list_runs
 from convscope.training.runs import Run
 
 CHAPTER = ["capacity"]
+TWO = ["ordering", "convolution"]
 
 # How a study would compute if it measured the machine, which tests of their own do.
 CHOICE = Choice("cpu", "float32", "channels_last", 1, 2, {"float32 channels_last": 1000.0})
@@ -104,6 +105,15 @@ def tiny() -> Iterator[None]:
         patch.setattr("convscope.studies.next_study.times_the_work", lambda *_: 10.0)
         patch.setattr("convscope.studies.measuring.choose", choose)
         patch.setattr("convscope.studies.measuring.timed", timed)
+        yield
+
+
+@contextlib.contextmanager
+def no_overhead() -> Iterator[None]:
+    """A budget is for training alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convscope.studies.plan.OVERHEAD", 0.0)
+        patch.setattr("convscope.studies.plan.CHAPTER_OVERHEAD", 0.0)
         yield
 
 
