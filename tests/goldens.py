@@ -210,15 +210,12 @@ def short_runs(exact: bool) -> dict[str, Recipe]:
 
 
 def metrics(exact: bool, names: set[str] | None = None) -> dict[str, Any]:
-    """Of all short runs, or of those with these names."""
     timed = {"seconds", "train_seconds"}
-    out = {}
+    out, every = {}, short_runs(exact)
     loaded = {val: data.load("shapes", val=val) for val in (0.1, 0.02)}
     with tempfile.TemporaryDirectory() as folder:
-        for name, recipe in short_runs(exact).items():
-            if names is not None and name not in names:
-                continue
-            run = train(recipe, folder, data=loaded[recipe.val])
+        for name in names or every:
+            run = train(every[name], folder, data=loaded[every[name].val])
             assert run.status == "finished", (name, run)
             rows = [
                 {key: value for key, value in row.items() if key not in timed} for row in run.rows

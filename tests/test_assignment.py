@@ -6,8 +6,6 @@ import html
 import re
 from pathlib import Path
 
-import pytest
-
 PAGE = Path(__file__).parents[1] / "docs" / "assignment.md"
 ROW = re.compile(r"^\| \*\*(\w+)\*\* (.+?) \| (.+?) \| (.+) \|$", re.MULTILINE)
 ROWS = ROW.findall(PAGE.read_text(encoding="utf-8"))
