@@ -225,6 +225,12 @@ def ray_engine(ray_cluster: Any) -> Iterator[Any]:
         yield made
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _drawn_once() -> Iterator[None]:
+    with studying.drawn_once():
+        yield
+
+
 @pytest.fixture
 def tiny_preset() -> Iterator[None]:
     with studying.tiny():

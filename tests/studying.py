@@ -68,12 +68,19 @@ class KeptDrawings(Drawings):
 
 
 @contextlib.contextmanager
+def drawn_once() -> Iterator[None]:
+    """Studies, reports and sweeps have their charts drawn by `KeptDrawings`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("main_path", "rendering", "sweeping"):
+            patch.setattr(f"convscope.studies.{name}.Drawings", KeptDrawings)
+        yield
+
+
+@contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """What is the same in every study is made once: operators of the theory, each chart."""
+    """The operators of the theory, which are the same in every study, are measured once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("convscope.chapters.convolution.measure_operators", operators_once)
-        patch.setattr("convscope.studies.main_path.Drawings", KeptDrawings)
-        patch.setattr("convscope.studies.rendering.Drawings", KeptDrawings)
         yield
 
 

@@ -51,10 +51,21 @@ drive = functools.partial(driving.drive, nonlinearity)
 # --- layers, and what is replaced by what
 
 
+GROUPED = ConvNet(4, 3, norm="group", activation="gelu", kernel=5, head="gap")
+COLOUR, GREY = (3, 8, 8), (1, 9, 8)
+
+
 @pytest.mark.parametrize(
-    "base", [SMALL, NORMED, ConvNet(4, 3, norm="group", activation="gelu", kernel=5, head="gap")]
+    ("base", "shape"),
+    [
+        (SMALL, GREY),
+        (NORMED, COLOUR),
+        (GROUPED, COLOUR),
+        pytest.param(SMALL, COLOUR, marks=pytest.mark.slow),
+        pytest.param(NORMED, GREY, marks=pytest.mark.slow),
+        pytest.param(GROUPED, GREY, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 9, 8)])
 def test_every_arm_of_the_factorial_has_the_same_parameters(
     base: ConvNet, shape: tuple[int, int, int]
 ) -> None:
