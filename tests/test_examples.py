@@ -114,17 +114,43 @@ def kernel_of_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return work
 
 
-@pytest.mark.filterwarnings("default")  # those of jupyter and its event loop
-@pytest.mark.usefixtures("session_cache")
-def test_the_notebook_runs_and_what_it_finds_is_true(kernel_of_this_python: Path) -> None:
+def executed(place: Path, train: str, test: str, until: str = "", then: str = "") -> Any:
+    """The notebook with so many images after it ran in this folder.
+
+    until: no cell is run after the first with this text; then: the code of one more.
+    """
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (cell,) = [cell for cell in notebook.cells if "4_000," in cell.source]
-    cell.source = cell.source.replace("4_000,", "2_400,").replace("2_000,", "500,")  # images
-    notebook.cells.append(nbformat.v4.new_code_cell(FACTS))
-    place = {"metadata": {"path": str(kernel_of_this_python)}}
-    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=900, resources=place).execute()
+    cell.source = cell.source.replace("4_000,", f"{train},").replace("2_000,", f"{test},")
+    if until:
+        last = next(i for i, cell in enumerate(notebook.cells) if until in cell.source)
+        notebook.cells = notebook.cells[: last + 1]
+    if then:
+        notebook.cells.append(nbformat.v4.new_code_cell(then))
+    resources = {"metadata": {"path": str(place)}}
+    client = nbclient.NotebookClient(
+        notebook, kernel_name="python3", timeout=900, resources=resources
+    )
+    client.execute()
+    return notebook
 
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("session_cache")
+def test_the_notebook_runs_to_its_first_chart(kernel_of_this_python: Path) -> None:
+    notebook = executed(kernel_of_this_python, "500", "100", until="alt.Chart(")
+    *_, table, chart = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+    assert "width 16" in str(table) and [o.data["image/png"] for o in chart]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert [o["text"] for o in outputs if o.get("name") == "stderr"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # those of jupyter and its event loop
+@pytest.mark.usefixtures("session_cache")
+def test_the_notebook_runs_and_what_it_finds_is_true(kernel_of_this_python: Path) -> None:
+    notebook = executed(kernel_of_this_python, "2_400", "500", then=FACTS)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert [
         o["text"] for o in outputs if o.get("name") == "stderr"

@@ -217,6 +217,7 @@ def plain(in_shape, num_classes): return Plain()
 """
 
 
+@pytest.mark.slow
 def test_factories_export_as_far_as_the_exporter_takes_them(
     root: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +236,7 @@ def test_factories_export_as_far_as_the_exporter_takes_them(
             assert len(answer.err.strip().splitlines()) == 2 and not to.exists()
 
 
+@pytest.mark.slow
 def test_the_strong_network_is_exported(root: Path, tmp_path: Path) -> None:
     trained = cs.train(recipe_of(root / "animals", STRONG, epochs=2, val=0.0), tmp_path / "runs")
     found = cs.export(trained, tmp_path / "out")

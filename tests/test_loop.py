@@ -257,20 +257,22 @@ def test_frozen_parameters_stay(loaded: Dataset) -> None:
             "none",
             {"flip": True, "crop": 3, "cutout": 5, "label_noise": 0.2},
         ),
-        (
+        pytest.param(
             "adamw",
             "bfloat16",
             "channels_last",
             "batch",
             {"weight_decay": 0.1, "schedule": "cosine", "limit": 200},
+            marks=pytest.mark.slow,
         ),
         ("adamw", "float64", "channels_last", "group", {"label_smoothing": 0.1}),
-        (
+        pytest.param(
             "muon",
             "float32",
             "contiguous",
             "none",
             {"lr": 0.02, "weight_decay": 0.1, "schedule": "linear"},
+            marks=pytest.mark.slow,
         ),
         (
             "muon",

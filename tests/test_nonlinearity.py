@@ -254,6 +254,7 @@ def test_a_factorial_on_shapes(
     assert any(text.startswith("Bound.") for text in finding.paragraphs)
 
 
+@pytest.mark.slow
 def test_grey_images_of_three_classes(tmp_path: Path) -> None:
     names = np.array(["a\x1b[31mb", "c" * 300, "ü\n"])
     grey = made.grey_file(tmp_path / "grey.npz", 7, classes=names)

@@ -60,6 +60,7 @@ def test_a_study_that_was_moved_goes_on(
     assert again(moved, small_images)[1].trained == []
 
 
+@pytest.mark.slow
 def test_more_seeds_train_only_what_is_new(finished_study: Path, small_images: Path) -> None:
     before = stamps(finished_study)
     study, listener = again(finished_study, small_images, seeds=3)

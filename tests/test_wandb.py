@@ -240,6 +240,7 @@ def test_wandb_without_a_key_is_refused_before_training(
         pass
 
 
+@pytest.mark.slow
 def test_a_study_is_mirrored_whole(
     offline: None,
     tiny_preset: None,
