@@ -60,7 +60,7 @@ check: $(VENV)/.dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q tests/test_docs.py
+	@$(BIN)/python -m pytest -q -m "not cluster" tests/test_docs.py
 
 bench/.venv/.frameworks: bench/requirements.txt constraints.txt
 	@test -x bench/.venv/bin/python || $(PYTHON) -m venv bench/.venv

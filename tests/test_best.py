@@ -353,7 +353,11 @@ def test_labels_differ() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "classes"),
-    [((9, 9), 3), pytest.param((8, 12, 3), 21, marks=pytest.mark.slow), ((2, 2, 3), 2)],
+    [
+        pytest.param((9, 9), 3, marks=pytest.mark.slow),
+        pytest.param((8, 12, 3), 21, marks=pytest.mark.slow),
+        ((2, 2, 3), 2),
+    ],
 )
 def test_other_images(
     shape: Sequence[int], classes: int, session_cache: Path, tmp_path: Path

@@ -244,6 +244,7 @@ def test_measuring_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) 
 # --- the allocator
 
 
+@pytest.mark.slow
 def test_only_processes_of_our_own_have_their_allocator_tuned(
     recipe: cs.Recipe, tmp_path: Path
 ) -> None:

@@ -232,7 +232,6 @@ def test_two_chapters_need_no_others_and_a_budget_is_kept(
     assert json.loads((root / "study.json").read_text())["fitted"] == kept["fitted"]
     assert results(root)["chapters"] == before["chapters"] and study.sentence == before["sentence"]
     assert list(study) == list(before["chapters"]) == TWO and study.complete
-    assert all(finding.sentence in study.sentence for finding in study.values())
 
 
 def test_one_of_two_chapters_fails_or_loses_its_runs(_two_chapters: Path, tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ def test_death_at_every_write_and_rename_loses_nothing(
     )  # three for each of four files, and seven or more for each epoch
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_moments_changes_no_bit(
     trainer: Trainer, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -224,6 +225,7 @@ except OSError as error:
     assert path.read_bytes() == b"old"
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_training_in_one_line_and_it_goes_on_later(
     whole: Run, recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -389,6 +389,7 @@ def test_numbers_that_disagree_are_bad(steps: ModuleType, monkeypatch: pytest.Mo
     assert steps.resume("cpu", True)["status"] == "bad"
 
 
+@pytest.mark.slow
 def test_steps_on_a_gpu_run_in_fresh_processes(gpu: ModuleType) -> None:
     found = gpu.run("machine", "cuda:99", False, 100)
     assert found["status"] == "failed" and "device 'cuda:99'" in found["result"]

@@ -55,11 +55,11 @@ def small(loaded: Dataset) -> Dataset:
 @pytest.mark.parametrize(
     ("optimizer", "precision", "lr", "decay", "smoothing"),
     [
-        ("adam", "float64", 3e-3, 0.0, 0.0),
+        pytest.param("adam", "float64", 3e-3, 0.0, 0.0, marks=pytest.mark.slow),
         ("adam", "float64", 3e-3, 0.01, 0.1),
-        ("adamw", "float64", 3e-3, 0.1, 0.0),
-        ("sgd", "float64", 0.02, 0.01, 0.1),
-        ("adam", "float32", 1e-3, 0.0, 0.0),
+        pytest.param("adamw", "float64", 3e-3, 0.1, 0.0, marks=pytest.mark.slow),
+        pytest.param("sgd", "float64", 0.02, 0.01, 0.1, marks=pytest.mark.slow),
+        pytest.param("adam", "float32", 1e-3, 0.0, 0.0, marks=pytest.mark.slow),
         ("sgd", "float32", 0.01, 0.01, 0.0),
     ],
 )

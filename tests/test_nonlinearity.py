@@ -60,7 +60,7 @@ COLOUR, GREY = (3, 8, 8), (1, 9, 8)
     [
         (SMALL, GREY),
         (NORMED, COLOUR),
-        (GROUPED, COLOUR),
+        pytest.param(GROUPED, COLOUR, marks=pytest.mark.slow),
         pytest.param(SMALL, COLOUR, marks=pytest.mark.slow),
         pytest.param(NORMED, GREY, marks=pytest.mark.slow),
         pytest.param(GROUPED, GREY, marks=pytest.mark.slow),
@@ -227,6 +227,7 @@ def few_shapes(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_factorial_on_shapes(
     few_shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -264,7 +264,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     ("width", "scheme"),
     [
         (390, "dark"),
-        (1400, "light"),
+        pytest.param(1400, "light", marks=pytest.mark.slow),
         pytest.param(390, "light", marks=pytest.mark.slow),
         pytest.param(1400, "dark", marks=pytest.mark.slow),
     ],

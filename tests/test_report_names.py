@@ -138,6 +138,7 @@ def check_payload(opened: Opened, payload: str, expected: dict[str, int]) -> Non
     assert page.title().startswith(payload)
 
 
+@pytest.mark.slow
 def test_right_to_left_names_are_shown_and_turn_nothing_round(
     study_of: Callable[..., Path], show: Callable[[Path], Opened]
 ) -> None:

@@ -25,7 +25,7 @@ from convscope.studies.study_request import StudyRequest
 COMMAND = (sys.executable, "-m", "convscope.cli", "study", "--plan", "plan/study.json")
 
 
-@pytest.fixture(scope="module", params=[1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[0, pytest.param(3, marks=pytest.mark.slow)])
 def place(
     micro: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Path:

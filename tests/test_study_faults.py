@@ -60,6 +60,7 @@ with FileLock({str(finished_study / ".lock")!r}):
     assert again(finished_study, small_images)[1].trained == []  # the lock died with its owner
 
 
+@pytest.mark.slow
 def test_a_killed_worker_fails_its_run_only(
     finished_study: Path,
     small_images: Path,
