@@ -46,8 +46,10 @@ class BestResult:
 
 
 # how sure an answer is: a theorem, a measurement without chance, a test that would come out again,
-# one that might not, a forecast, and what is no evidence at all
-Sure = Literal["proved", "measured", "sure", "fairly sure", "forecast", "one seed", "cannot tell"]
+# one that might not, a forecast, what is no evidence at all, and what the study did not ask
+Sure = Literal[
+    "proved", "measured", "sure", "fairly sure", "forecast", "one seed", "cannot tell", "not asked"
+]
 
 OFTEN = 0.90  # a test's word that would come out again less often is "fairly sure"
 
@@ -69,7 +71,7 @@ class Headline:
     @property
     def told(self) -> bool:
         """Whether anything is claimed."""
-        return self.sure not in ("one seed", "cannot tell")
+        return self.sure not in ("one seed", "cannot tell", "not asked")
 
 
 def sure_of(replication: float | None) -> Sure:

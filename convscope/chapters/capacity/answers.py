@@ -95,10 +95,16 @@ def images_headline(judgement: Judgement) -> Headline:
     return Headline(
         IMAGES,
         ANSWERS.images(word, forecast, MARGIN, judgement.images, judgement.available),
-        "forecast" if word in ("yes", "hardly") else "cannot tell",
+        sure_of_images(word, forecast),
         ANSWERS.images_rest(word, forecast, MARGIN),
         ANSWERS.images_wrong(word, judgement.unused),
     )
+
+
+def sure_of_images(word: ImagesWord, forecast: Forecast) -> Sure:
+    if word in ("yes", "hardly"):
+        return "forecast"
+    return "not asked" if forecast.reason == "too few numbers of images" else "cannot tell"
 
 
 def images_word(forecast: Forecast) -> ImagesWord:
