@@ -116,6 +116,7 @@ class Sized:
     """A network of the chart of error against parameters: test errors as fractions.
 
     zone: "too small", "enough", "larger than needed"; empty where the tests don't say.
+    seeds: of which its error is the mean; 0: not told.
     """
 
     model: Model
@@ -125,6 +126,7 @@ class Sized:
     low: float
     high: float
     zone: Literal["too small", "enough", "larger than needed", ""] = ""
+    seeds: int = 0
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Opening:
     taken: the network to take, with its names and stages; None where the study recommends none.
     filters: of its convolutions; 0 where they are not known.
     wrong: what it would cost if another network were better; empty where that is not said.
-    chart: of error against parameters; next: what to do, (head, text, command) each.
+    chart: of error against parameters; one_seed: whether a network of it has one seed; next: what to do, (head, text, command) each.
     """
 
     taken: Recommended | None
@@ -68,6 +68,7 @@ class Opening:
     wrong: str
     stages: list[Stage]
     chart: ErrorChart | None
+    one_seed: bool
     answers: list[Answer]
     next: list[tuple[str, str, str]]
 
@@ -88,6 +89,7 @@ def opening_of(about: Mapping[str, Any], findings: Mapping[str, Finding]) -> Ope
         next((one.wrong for one in best.headlines), "") if taken and best is not None else "",
         stages_of(taken.model, shape, classes) if taken else [],
         error_chart(sized, taken),
+        any(one.seeds == 1 for one in [*sized, *([taken] if taken else [])]),
         answers_of(findings, about.get("unasked", ())),
         next_steps(about, findings),
     )

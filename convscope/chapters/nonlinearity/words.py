@@ -39,7 +39,11 @@ def sentence_of(name: str, ablation: Ablation) -> str:
     label, kinds = label_of(ablation.base), ablation.factorial.kinds
     full = ablation.full.test_accuracy
     if not ablation.learnt:
-        return TEXTS.at_chance(name, label, full)
+        if ablation.full in ablation.at_chance:
+            return TEXTS.at_chance(name, label, full)
+        return TEXTS.hardly_learned(
+            name, label, full, ablation.chance, ablation.linear.test_accuracy, kinds
+        )
     alone_and_once = len(kinds) == 1 and full.n == 1
     told = [TEXTS.drop(name, label, kinds, full, ablation.drop, alone_and_once, most_of(ablation))]
     if (again := ablation.drop.replication) is not None and again < OFTEN:
