@@ -107,7 +107,10 @@ document.addEventListener("DOMContentLoaded", () => {
       y: { label: Y[now.y], format: isAccuracy(now.y) ? (v) => `${Math.round(100 * v)} %` : null,
         log: false },
       lines, marks, focus: show, pick: pickNetwork });
-    at("chart-note").textContent = `${points.length} networks ${whenText(now)}` +
+    const kinds = new Set(points.map(({ network }) => network.name.split(",")[0])).size;
+    const each = kinds < points.length
+      ? ` (${kinds} networks, each way and training set by itself)` : "";
+    at("chart-note").textContent = `${points.length} configurations${each} ${whenText(now)}` +
       (missing ? `; of ${missing} this is not known.` : ".") +
       (lines.length ? " Thin lines join those of a chapter that differ in their width." : "");
     markShown();

@@ -58,7 +58,8 @@ class Opening:
     taken: the network to take, with its names and stages; None where the study recommends none.
     filters: of its convolutions; 0 where they are not known.
     wrong: what it would cost if another network were better; empty where that is not said.
-    chart: of error against parameters; one_seed: whether a network of it has one seed; next: what to do, (head, text, command) each.
+    chart: of error against parameters; one_seed: whether a network of it has one seed.
+    next: what to do, (head, text, command) each.
     """
 
     taken: Recommended | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convscope.chapters.nonlinearity.analysis import chapter, finding, measured_parts, split
-from convscope.chapters.nonlinearity.answers import MATTERS, LARGER
+from convscope.chapters.nonlinearity.answers import LARGER, MATTERS
 from convscope.chapters.nonlinearity.factorial import Factorial, role_of
 from convscope.chapters.nonlinearity.plan import (
     ACTIVATION,
@@ -26,8 +26,8 @@ from convscope.chapters.nonlinearity.plan import (
 from convscope.chapters.nonlinearity.words import paragraphs_of
 
 __all__ = [
-    "ASKS",
     "ACTIVATION",
+    "ASKS",
     "KINDS",
     "NEEDS",
     "NORMALISATION",

@@ -17,6 +17,7 @@ from convscope.training import Run
 from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
+ANSWERS = texts_beside(__file__, "answers.jinja")
 
 OFTEN = 0.90  # a replication below this is said beside the verdict
 
@@ -41,7 +42,7 @@ def sentence_of(name: str, ablation: Ablation) -> str:
     if not ablation.learnt:
         if ablation.full in ablation.at_chance:
             return TEXTS.at_chance(name, label, full)
-        return TEXTS.hardly_learned(
+        return ANSWERS.hardly_learned(
             name, label, full, ablation.chance, ablation.linear.test_accuracy, kinds
         )
     alone_and_once = len(kinds) == 1 and full.n == 1

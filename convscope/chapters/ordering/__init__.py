@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convscope.chapters.ordering.analysis import chapter, verdict_of
-from convscope.chapters.ordering.answers import PROOF, EXPERIMENT
+from convscope.chapters.ordering.answers import EXPERIMENT, PROOF
 from convscope.chapters.ordering.plan import (
     EXACT,
     NAMES,
