@@ -41,9 +41,10 @@ def model_from_json(tree: Any) -> Model:
     if kind == "custom":
         return _build(Custom, fields)  # its arguments may be changed: it is nobody else's
     try:
-        return _built_once(kind, json.dumps(fields))
-    except TypeError:  # no JSON: the check of its fields says more
+        text = json.dumps(fields)
+    except (TypeError, ValueError):  # no JSON: the check of its fields says more
         return _build(MODELS[kind], fields)
+    return _built_once(kind, text)
 
 
 @functools.lru_cache(maxsize=1000)
