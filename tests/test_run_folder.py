@@ -191,7 +191,7 @@ def test_a_log_torn_at_any_byte_goes_on_as_if_nothing_had_been(
         assert log.read_bytes() == content
     for cut in [
         starts_of_last_lines,
-        *random.Random(1).sample(range(starts_of_last_lines, len(content)), 5),
+        *random.Random(1).sample(range(starts_of_last_lines, len(content)), 2),
     ]:
         copy = Path(shutil.copytree(folder, tmp_path / f"cut-{cut}" / folder.name))
         (copy / "metrics.jsonl").write_bytes(content[:cut])
