@@ -34,10 +34,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.core
 	@echo 'setting up the tests …' >&2
-	@$(PIP) -e '.[test,dev,wandb,tensorboard,mlflow,export,watch,ray]'
-	@# trackio asks for pillow<13 and works with 13, which images are read with here
-	@$(PIP) brotli gradio-client huggingface-hub orjson python-multipart 'uvicorn[standard]'
-	@$(PIP) --no-deps trackio
+	@$(PIP) -e '.[all,test,dev]'
 	@touch $@
 
 study: $(VENV)/.core

@@ -48,7 +48,7 @@ def test_filters(word: str, widths: int, seeds: int, too_small: int | None) -> N
     check(CAPACITY.filters(verdict, sized, NAME, ACCURACY, 5, 0.02))
     for again in (None, 0.7):
         assert CAPACITY.rests(verdict, again, 9).endswith(".")
-    assert not FLAWS.search(CAPACITY.change(verdict, 0.02, True, None))
+    assert not FLAWS.search(CAPACITY.change(verdict, 0.02, True, None, 900))
     assert not FLAWS.search(CAPACITY.wrong(verdict, 0.02, 3.9))
 
 

@@ -16,6 +16,9 @@ from commands import Cli
 from recording import blink
 
 import convscope as cs
+from convscope.machine import Choice
+from convscope.studies.study_json import Asked
+from convscope.studies.sweeping import SweepFolder
 from convscope.studies.toml_files import read_toml, toml_of
 
 WIDTHS = [1, 2, 3]
@@ -229,3 +232,16 @@ def test_what_is_written_as_toml_is_read_as_the_same(tmp_path: Path) -> None:
     file.write_text(toml_of(tree), encoding="utf-8")
     del tree["no"]
     assert read_toml(file) == tree
+
+
+def test_what_was_measured_for_a_sweep_is_kept_and_an_alteration_is_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    asked, choice = Asked("cpu", None), Choice("cpu", "float32", "channels_last", 2, 1, {"a": 3.5})
+    SweepFolder.create(tmp_path, asked, said.append).begin(asked, choice)
+    again = SweepFolder.create(tmp_path, asked, said.append)
+    assert (again.asked, again.choice, said) == (asked, choice, [])
+    file = tmp_path / "sweep.json"
+    file.write_text(file.read_text().replace("float32", "float64"))
+    again = SweepFolder.create(tmp_path, asked, said.append)
+    assert again.choice is None and not file.exists()
+    assert len(said) == 1 and "sweep.json was altered; set aside as" in said[0]

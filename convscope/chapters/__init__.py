@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class ChapterPackage(Protocol):
-    """What a study asks of a chapter's package; `NEEDS` names the chapters that it builds on."""
+    """What a study asks of a chapter's package.
+
+    NEEDS: the chapters that it builds on; ASKS: the questions that it answers by itself, in short.
+    """
 
     @property
     def TITLE(self) -> str: ...
@@ -20,6 +23,8 @@ class ChapterPackage(Protocol):
     def QUESTION(self) -> str: ...
     @property
     def NEEDS(self) -> tuple[str, ...]: ...
+    @property
+    def ASKS(self) -> tuple[str, ...]: ...
 
     def forecast(self, context: Context) -> list[Recipe]:
         """The recipes that the chapter will ask for, as far as they are known before."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 from convscope.data import Dataset
 from convscope.engines import Engine, Job
@@ -83,28 +84,31 @@ def seconds_of(call: Callable[[], None], turns: int = 5, device: str = "cpu") ->
     return sorted(times)[len(times) // 2]
 
 
+# what a run costs per image does not depend on these
+FREE: dict[str, Any] = {
+    "seed": 0,
+    "epochs": 1,
+    "lr": 1.0,
+    "schedule": "constant",
+    "weight_decay": 0.0,
+    "label_smoothing": 0.0,
+    "limit": None,
+    "subset_seed": None,
+    "label_noise": 0.0,
+    "noise_seed": None,
+    "evaluate": Recipe().evaluate,
+    "evaluate_every": 1,
+    "train_sample": None,
+    "flip": False,
+    "crop": 0,
+    "cutout": 0,
+}
+KEPT = [field.name for field in fields(Recipe) if field.name not in FREE]
+
+
 def cost_kind(recipe: Recipe) -> Recipe:
     """A recipe that stands for all that cost as much per image as this one."""
-    plain = Recipe()
-    return replace(
-        recipe,
-        seed=0,
-        epochs=1,
-        lr=1.0,
-        schedule="constant",
-        weight_decay=0.0,
-        label_smoothing=0.0,
-        limit=None,
-        subset_seed=None,
-        label_noise=0.0,
-        noise_seed=None,
-        evaluate=plain.evaluate,
-        evaluate_every=1,
-        train_sample=None,
-        flip=False,
-        crop=0,
-        cutout=0,
-    )
+    return replace(recipe, **FREE)
 
 
 class Costs:
@@ -122,6 +126,7 @@ class Costs:
         self.seconds = dict(seconds)
         self.flops = {kind.id: self._flops(kind, data) for kind in kinds if kind.id in self.seconds}
         self.data = data
+        self.ids: dict[tuple[object, ...], str] = {}
 
     @classmethod
     def at_most(cls, data: Dataset, kinds: Sequence[Recipe], rate: float) -> Costs:
@@ -150,9 +155,16 @@ class Costs:
         train, evaluate = self._parts(recipe)
         return ((epoch - 1) % recipe.evaluate_every + 1) * train + evaluate
 
+    def _kind_id(self, recipe: Recipe) -> str:
+        """The id of a recipe's kind, made once: thousands of runs are of a few kinds."""
+        kept = tuple(getattr(recipe, name) for name in KEPT)
+        if (key := self.ids.get(kept)) is None:
+            key = self.ids[kept] = cost_kind(recipe).id
+        return key
+
     def _parts(self, recipe: Recipe) -> tuple[float, float]:
         """Seconds of one epoch's training and of one evaluation."""
-        key = cost_kind(recipe).id
+        key = self._kind_id(recipe)
         scale = 1.0
         if key not in self.seconds:
             if not self.flops:

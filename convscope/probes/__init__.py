@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from convscope.probes.affine import collapse as collapse
     from convscope.probes.affine import parts as parts
     from convscope.probes.effective import EffectiveField as EffectiveField
+    from convscope.probes.effective import NoGradient as NoGradient
     from convscope.probes.effective import effective_field as effective_field
     from convscope.probes.fields import receptive_field as receptive_field
     from convscope.probes.known_reasons import reasons as reasons
@@ -41,6 +42,7 @@ _HOMES = {
     "Collapse": "affine",
     "Counterexample": "laws",
     "EffectiveField": "effective",
+    "NoGradient": "effective",
     "FlattenOrder": "permutation",
     "Known": "operators",
     "LinearityTest": "linearity",

@@ -27,6 +27,10 @@ PEAK_SHARE = 0.0455  # 1 − 95.45 %: what lies beyond two standard deviations (
 HELD = 0.95  # the share of the gradient that the centred square holds
 
 
+class NoGradient(UserError):
+    """No gradient, or none that is finite, reaches the pixels."""
+
+
 @dataclass(frozen=True, eq=False)
 class EffectiveField(Shown):
     """How strongly input pixels act on the middle output of a layer.
@@ -103,7 +107,7 @@ def effective_field(
     peak = float(image.max())
     if not math.isfinite(peak) or peak == 0.0:
         size = "zero" if peak == 0 else "not finite"
-        raise UserError(
+        raise NoGradient(
             f"{name_of(model)}: the gradient of {layer or 'its output'} is {size} everywhere"
         )
     area = int((image > PEAK_SHARE * peak).sum())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
 from convscope.errors import UserError, did_you_mean, one_line
 from convscope.files import parse_json
-from convscope.recipe.networks import MODELS, Model
+from convscope.recipe.networks import MODELS, Custom, Model
 from convscope.recipe.recipe import Recipe
 
 MAX_RECIPE_BYTES = 1_000_000
@@ -36,7 +37,19 @@ def model_from_json(tree: Any) -> Model:
     kind = tree.get("kind", "convnet")
     if not isinstance(kind, str) or kind not in MODELS:
         raise UserError(f"model.kind {one_line(kind)!r}: must be one of {kinds}")
-    return _build(MODELS[kind], {k: v for k, v in tree.items() if k != "kind"})
+    fields = {k: v for k, v in tree.items() if k != "kind"}
+    if kind == "custom":
+        return _build(Custom, fields)  # its arguments may be changed: it is nobody else's
+    try:
+        return _built_once(kind, json.dumps(fields))
+    except TypeError:  # no JSON: the check of its fields says more
+        return _build(MODELS[kind], fields)
+
+
+@functools.lru_cache(maxsize=1000)
+def _built_once(kind: str, fields: str) -> Model:
+    """A network of convscope's; of thousands of recipes in a folder many have the same."""
+    return _build(MODELS[kind], json.loads(fields))
 
 
 def _build(cls: type, tree: dict[str, Any]) -> Any:

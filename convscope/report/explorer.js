@@ -100,28 +100,34 @@ document.addEventListener("DOMContentLoaded", () => {
     const marks = points.map(({ network, x, y }) => ({ key: network.key, x, y,
       colour: colour(network.key), picked: hasRuns(network),
       words: `${network.name}: ${count(x)} ${X[now.x]}, ${Y[now.y]} ${told(now.y, y)}` }));
-    const missing = networks.length - points.length;
+    const missing = networks.length - points.length, lines = series(points);
     plot(at("chart"), { title: `${Y[now.y]} against ${X[now.x]}, ${whenText(now)}`,
       words: `${points.length} networks, each the mean of its seeds.`, height: 360,
       x: { label: X[now.x], log: now.x !== "field" },
       y: { label: Y[now.y], format: isAccuracy(now.y) ? (v) => `${Math.round(100 * v)} %` : null,
         log: false },
-      lines: series(points), marks, focus: show, pick: pickNetwork });
-    at("chart-note").textContent = `${points.length} networks ${whenText(now)}` +
-      (missing ? `; of ${missing} this is not known.` : ".");
+      lines, marks, focus: show, pick: pickNetwork });
+    const kinds = new Set(points.map(({ network }) => network.name.split(",")[0])).size;
+    const each = kinds < points.length
+      ? ` (${kinds} networks, each way and training set by itself)` : "";
+    at("chart-note").textContent = `${points.length} configurations${each} ${whenText(now)}` +
+      (missing ? `; of ${missing} this is not known.` : ".") +
+      (lines.length ? " Thin lines join those of a chapter that differ in their width." : "");
     markShown();
   }
 
-  // Networks that differ in their width alone, joined by a thin line.
+  // Networks of a chapter that differ in their width, joined by a thin line.
   function series(points) {
     const groups = new Map();
     for (const { network, x, y } of points) {
       if (!network.model) continue;
-      const key = JSON.stringify([{ ...network.model, width: 0 }, network.images,
-        network.name.replace(/\d+/, "")]);
-      groups.set(key, [...(groups.get(key) || []), [x, y, network.model.width || 32]]);
+      const { width, ...others } = network.model;
+      const key = JSON.stringify([others, network.images, network.chapters[0]]);
+      groups.set(key, [...(groups.get(key) || []), [x, y, width || 32]]);
     }
-    return [...groups.values()].filter((group) => group.length > 2).map((group) => ({
+    const widths = (group) => new Set(group.map(([, , width]) => width)).size;
+    return [...groups.values()].filter((group) => widths(group) === group.length &&
+      group.length > 2).map((group) => ({
       points: group.sort((a, b) => a[2] - b[2]), colour: "var(--ex-none)", width: 1.2,
       opacity: 0.6 }));
   }

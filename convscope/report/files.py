@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from convscope import installed_version
-from convscope.files import write_bytes
+from convscope.files import write_bytes, write_json
 from convscope.recipe import to_json
 from convscope.report.drawing import Drawings
 from convscope.report.findings import Chart, Damage, Finding, Gallery
@@ -116,8 +116,7 @@ def run_entry(run: Run, used: Mapping[str, str], chapters: Sequence[str]) -> dic
 
 
 def write_results(path: Path, tree: dict[str, Any]) -> None:
-    text = json.dumps(tree, indent=1, allow_nan=False, ensure_ascii=True)
-    write_bytes(path, f"{text}\n".encode())
+    write_json(path, tree, indent=1)
 
 
 def write_csv(path: Path, runs: list[dict[str, Any]]) -> None:

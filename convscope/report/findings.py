@@ -46,8 +46,10 @@ class BestResult:
 
 
 # how sure an answer is: a theorem, a measurement without chance, a test that would come out again,
-# one that might not, a forecast, and what is no evidence at all
-Sure = Literal["proved", "measured", "sure", "fairly sure", "forecast", "one seed", "cannot tell"]
+# one that might not, a forecast, what is no evidence at all, and what the study did not ask
+Sure = Literal[
+    "proved", "measured", "sure", "fairly sure", "forecast", "one seed", "cannot tell", "not asked"
+]
 
 OFTEN = 0.90  # a test's word that would come out again less often is "fairly sure"
 
@@ -69,7 +71,7 @@ class Headline:
     @property
     def told(self) -> bool:
         """Whether anything is claimed."""
-        return self.sure not in ("one seed", "cannot tell")
+        return self.sure not in ("one seed", "cannot tell", "not asked")
 
 
 def sure_of(replication: float | None) -> Sure:
@@ -114,6 +116,7 @@ class Sized:
     """A network of the chart of error against parameters: test errors as fractions.
 
     zone: "too small", "enough", "larger than needed"; empty where the tests don't say.
+    seeds: of which its error is the mean; 0: not told.
     """
 
     model: Model
@@ -123,6 +126,7 @@ class Sized:
     low: float
     high: float
     zone: Literal["too small", "enough", "larger than needed", ""] = ""
+    seeds: int = 0
 
 
 @dataclass(frozen=True)

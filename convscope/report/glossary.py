@@ -102,10 +102,18 @@ def explain(key: str) -> Entry:
     return names[wanted]
 
 
-def used(findings: Iterable[Finding]) -> list[Entry]:
-    """The entries whose words stand in a report: its sentences, tables and charts."""
+def used(findings: Iterable[Finding], keys: Iterable[str] = ()) -> list[Entry]:
+    """The entries whose words stand in a report: its sentences, tables and charts.
+
+    keys: of entries that are used anyhow.
+    """
+    anyhow = set(keys)
     text = " ".join(f" {_plain(part)} " for finding in findings for part in finding.texts())
-    return [e for e in ENTRIES.values() if any(f" {_plain(word)} " in text for word in _words(e))]
+    return [
+        e
+        for e in ENTRIES.values()
+        if e.key in anyhow or any(f" {_plain(word)} " in text for word in _words(e))
+    ]
 
 
 def _plain(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ BADGES = {
     "forecast": "forecast",
     "one seed": "cannot tell: one seed",
     "cannot tell": "cannot tell",
+    "not asked": "not asked",
 }
 
 # the questions that most readers come with stand first
@@ -38,6 +39,7 @@ class Answer:
     """An answer of the first screen: of a chapter, with the badge's word and its colour's key.
 
     missing: whether evidence is missing, so that the badge is grey.
+    command: asks a question that was not asked, in so much time; "" where that is not known.
     """
 
     chapter: str
@@ -45,6 +47,8 @@ class Answer:
     badge: str
     key: str
     missing: bool
+    command: str = ""
+    time: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ class Opening:
     taken: the network to take, with its names and stages; None where the study recommends none.
     filters: of its convolutions; 0 where they are not known.
     wrong: what it would cost if another network were better; empty where that is not said.
-    chart: of error against parameters; next: what to do, (head, text, command) each.
+    chart: of error against parameters; one_seed: whether a network of it has one seed.
+    next: what to do, (head, text, command) each.
     """
 
     taken: Recommended | None
@@ -64,6 +69,7 @@ class Opening:
     wrong: str
     stages: list[Stage]
     chart: ErrorChart | None
+    one_seed: bool
     answers: list[Answer]
     next: list[tuple[str, str, str]]
 
@@ -84,7 +90,8 @@ def opening_of(about: Mapping[str, Any], findings: Mapping[str, Finding]) -> Ope
         next((one.wrong for one in best.headlines), "") if taken and best is not None else "",
         stages_of(taken.model, shape, classes) if taken else [],
         error_chart(sized, taken),
-        answers_of(findings),
+        any(one.seeds == 1 for one in [*sized, *([taken] if taken else [])]),
+        answers_of(findings, about.get("unasked", ())),
         next_steps(about, findings),
     )
 
@@ -96,15 +103,27 @@ def filters_of(model: Model, in_shape: tuple[int, int, int], classes: int) -> in
         return 0
 
 
-def answers_of(findings: Mapping[str, Finding]) -> list[Answer]:
-    """Of all chapters; those that most readers come for first, a chapter without any by verdict."""
+def answers_of(
+    findings: Mapping[str, Finding], unasked: Sequence[Mapping[str, Any]] = ()
+) -> list[Answer]:
+    """Of all chapters; those that most readers come for first, a chapter without any by verdict.
+
+    unasked: the questions that the study did not ask, as `studies/unasked.py` says.
+    """
     out = []
+    asks = {one["question"]: one for one in unasked}
     for name, finding in findings.items():
         told = finding.headlines or (verdict_as_headline(finding),)
         for headline in told:
             missing = bool(finding.missing)
             key = "unknown" if missing or not headline.told else headline.sure.replace(" ", "-")
-            out.append(Answer(name, headline, BADGES[headline.sure], key, missing))
+            how = asks.pop(headline.question, {})
+            way = how.get("command", ""), how.get("time", "")
+            out.append(Answer(name, headline, BADGES[headline.sure], key, missing, *way))
+    for question, one in asks.items():  # of chapters that were left out
+        headline = Headline(question, one["why"], "not asked", " ".join(one["more"]))
+        way = one["command"], one["time"]
+        out.append(Answer("", headline, BADGES["not asked"], "unknown", False, *way))
     order = {question: i for i, question in enumerate(FIRST)}
     return sorted(out, key=lambda one: order.get(one.headline.question, len(FIRST)))
 
@@ -136,12 +155,7 @@ def next_steps(
         if told.question == "Would more images help?" and told.told
     ]
     if image_words:
-        head = "Collect more images" if image_words[0] else "Leave the images as they are"
-        why = (
-            "Plan for twice as many: further the forecast does not reach."
-            if image_words[0]
-            else "Look for gains in the network or its training first."
-        )
+        head, why = images_step(image_words[0], about, findings["capacity"])
         out.append((head, why, ""))
     if (data := asked_data(about["command"])) is not None:
         text = (
@@ -150,6 +164,23 @@ def next_steps(
         )
         out.append(("Train the strong recipe", text, f"convscope train {data} --recipe strong"))
     return out
+
+
+def images_step(helps: bool, about: Mapping[str, Any], capacity: Finding) -> tuple[str, str]:
+    """(head, text) of what to do about images. helps: whether more of them would help."""
+    used, there = max(capacity.numbers["images"]), about["images"]["train"]
+    if not helps:
+        return (
+            "Leave the images as they are",
+            "Look for gains in the network or its training first.",
+        )
+    if used < there:
+        return (
+            "Use all images",
+            f"No network here was trained on more than {used:,} of the {there:,} training images. "
+            "A larger preset, or no time budget, trains on all.",
+        )
+    return "Collect more images", "Plan for twice as many: further the forecast does not reach."
 
 
 def asked_data(command: str) -> str | None:

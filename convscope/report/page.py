@@ -53,6 +53,7 @@ ASSIGNMENT = {
     "convolution": "Assignment: theory 1 and 3, what a convolution is",
     "ordering": "Assignment: theory 2, the flatten order",
 }
+OWN_WORDS = ("nat", "pilot", "preset", "seed", "sweep")  # that the page itself says
 THEORY = ("convolution", "ordering")
 
 
@@ -74,7 +75,7 @@ def page_of(
 
     runs = tree["runs"]
     names = Names(model_from_json(run["model"]) for run in runs)
-    glossary = used(findings.values())
+    glossary = used(findings.values(), OWN_WORDS)
     made = environment()
     made.filters |= filters_of(names, Prose(names, glossary))
     page = made.get_template("page.html").render(
@@ -138,8 +139,8 @@ def environment() -> jinja2.Environment:
 def filters_of(names: Names, prose: Prose) -> dict[str, Any]:
     """The template's filters that know the study."""
 
-    def linked(text: object, chapter: str = "", formulas: bool = False) -> Any:
-        return prose.html(text, chapter, formulas)
+    def linked(text: object, chapter: str = "", formulas: bool = False, links: bool = True) -> Any:
+        return prose.html(text, chapter, formulas, links)
 
     anchors: set[str] = set()
 

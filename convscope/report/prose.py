@@ -46,24 +46,28 @@ class Prose:
             )
         )
 
-    def html(self, text: object, chapter: str = "", formulas: bool = False) -> Markup:
+    def html(
+        self, text: object, chapter: str = "", formulas: bool = False, links: bool = True
+    ) -> Markup:
         """A text in one line.
 
         chapter: that the text stands in; words of the glossary are links where it is named.
         formulas: set as MathML.
+        links: else words of the glossary show what they mean where one points at them: in what is
+            itself pressed there may be no link.
         """
         line = one_line(text, 9000)
         out: list[Markup] = []
         place = 0
         plain = with_formulas if formulas else escape
         for match in self.pattern.finditer(line):
-            shown = self.shown(match, chapter)
+            shown = self.shown(match, chapter, links)
             if shown is not None:
                 out += [plain(line[place : match.start()]), shown]
                 place = match.end()
         return Markup("").join([*out, plain(line[place:])])
 
-    def shown(self, match: re.Match[str], chapter: str) -> Markup | None:
+    def shown(self, match: re.Match[str], chapter: str, links: bool) -> Markup | None:
         """The HTML of what was found; None where it stays as it is."""
         if match["full"]:
             return self.net(self.names.of(match))
@@ -80,6 +84,9 @@ class Prose:
         if entry.key in seen:
             return None
         seen.add(entry.key)
+        if not links:
+            form = Markup('<abbr class="word" title="{}">{}</abbr>')
+            return form.format(entry.definition, match["word"])
         return Markup('<a class="word" href="#glossary-{}" title="{}">{}</a>').format(
             entry.key, entry.definition, match["word"]
         )

@@ -130,7 +130,7 @@ class StudyFolder:
         Raises UserError where it cannot be read or was altered. A part that this version cannot
         read is left out and named in `problems`.
         """
-        tree = read_sealed(root)
+        tree = read_sealed(root, cls.FILE)
         if tree is None:
             return cls(root)
         return cls._read(root, tree)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -36,7 +37,7 @@ class Swept:
     seeds: tuple[int, ...]
     settings: dict[str, Any]
 
-    @property
+    @functools.cached_property
     def recipes(self) -> list[Recipe]:
         return [replace(self.recipe, seed=seed) for seed in self.seeds]
 

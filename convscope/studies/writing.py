@@ -13,6 +13,7 @@ from convscope.studies.driver import Driver
 from convscope.studies.folder import StudyFolder
 from convscope.studies.next_study import next_study
 from convscope.studies.study_json import about_json
+from convscope.studies.unasked import unasked
 from convscope.training import Run
 
 
@@ -78,7 +79,7 @@ def save(
     folder.about = replace(folder.about, seconds=folder.seconds, complete=complete)
     runs = tuple(driver.runs.values())
     command = folder.about.command
-    coming = next_study(context, runs, command, folder.seconds) if complete else None
+    coming = next_study(context, folder, command) if complete else None
     folder.requests = driver.recorded or driver.asked
     folder.measured = context.measured
     folder.save()
@@ -86,7 +87,8 @@ def save(
     sentence = sentence_of(about.data, findings)
     if about.fallback:
         sentence = f"(Built-in data, because cifar10 could not be had.) {sentence}"
-    tree = about_json(about) | {"next": coming}
+    left = unasked(context, folder, findings, coming) if complete else []
+    tree = about_json(about) | {"next": coming, "unasked": left}
     write_report(
         folder.root,
         tree,

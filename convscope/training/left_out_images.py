@@ -7,6 +7,7 @@ or of being in the training images. Nothing is trained; training images all stay
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -77,7 +78,7 @@ class PartialRun(Run):
 
     best_epoch: int = 0
 
-    @property
+    @functools.cached_property
     def best(self) -> dict[str, Any]:
         """The row of the epoch that was best on all validation images: its weights were kept."""
         return next(row for row in self.rows if row["epoch"] == self.best_epoch)

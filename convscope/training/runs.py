@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class Run:
     def id(self) -> str:
         return self.path.name
 
-    @property
+    @functools.cached_property
     def best(self) -> dict[str, Any]:
         """The row of lowest validation loss; the last row where nothing was held out."""
         return best_row(self.rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -84,7 +84,10 @@ def check_recipe_of(run: Run, asked: Recipe | None) -> None:
     asked: the recipe that a study asks for, without which it may be any of convscope's networks:
         no study asks for a user's factory.
     """
-    shown, found = f"run {one_line(run.path)}: recipe.json", run.recipe
+    found = run.recipe
+    if asked == found:
+        return
+    shown = f"run {one_line(run.path)}: recipe.json"
     if asked is not None and asked.data_hash and content_of(found) != content_of(asked):
         raise UserError(f"{shown} is that of another run")
     if asked is None and not is_ours(found.model):
@@ -127,7 +130,8 @@ def partial_run(run: Run) -> Run:
                 f"{split}_accuracy": told.accuracy,
                 f"{split}_loss_sd": told.loss_sd,
             }
-    return PartialRun(**{**vars(run), "rows": tuple(rows.values())}, best_epoch=run.best["epoch"])
+    kept = {one.name: getattr(run, one.name) for one in fields(Run)}
+    return PartialRun(**{**kept, "rows": tuple(rows.values())}, best_epoch=run.best["epoch"])
 
 
 def image_losses(run: Run, split: HeldOut, when: When = "best") -> Tensor | None:

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convscope.chapters.best.answers import (
+    BEST,
+    SMALLEST,
     change_of,
     headlines_of,
     nothing_told,
@@ -62,6 +64,7 @@ from convscope.training import Run
 
 # the chapter's interface, and what the glossary names beside it
 __all__ = [
+    "ASKS",
     "NEEDS",
     "PRESETS",
     "QUESTION",
@@ -77,6 +80,7 @@ __all__ = [
     "selection_of",
 ]
 
+ASKS = (BEST, SMALLEST)
 TITLE = "Best network"
 QUESTION = "Which configuration has the lowest error, and which is the smallest that is as good?"
 

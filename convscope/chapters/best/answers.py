@@ -49,6 +49,8 @@ def smallest_headline(outcome: Outcome) -> Headline:
     sure: Sure = "cannot tell"
     if word in ("as good", "worse"):
         sure = sure_of(difference.replication if difference else None)
+    elif alone == "smallest":
+        sure = "not asked"
     elif alone == "worse":
         sure = "fairly sure"
     elif alone == "open" and small.val_accuracy.n == 1:

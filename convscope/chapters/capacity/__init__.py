@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convscope.chapters.capacity.analysis import chapter, finding
+from convscope.chapters.capacity.answers import FILTERS, IMAGES
 from convscope.chapters.capacity.plan import (
     NEEDS,
     PRESETS,
@@ -15,6 +16,7 @@ from convscope.chapters.capacity.plan import (
 )
 
 __all__ = [
+    "ASKS",
     "NEEDS",
     "PRESETS",
     "QUESTION",
@@ -26,3 +28,5 @@ __all__ = [
     "forecast",
     "widths",
 ]
+
+ASKS = (FILTERS, IMAGES)

@@ -28,7 +28,7 @@ ImagesWord = Literal["yes", "hardly", "open", "unknown"]
 
 def headlines_of(judgement: Judgement) -> tuple[Headline, ...]:
     """How many filters, and whether more images would help."""
-    return filters_headline(judgement), images_headline(judgement.forecast)
+    return filters_headline(judgement), images_headline(judgement)
 
 
 def nothing_told(runs: Sequence[Run]) -> tuple[Headline, ...]:
@@ -87,18 +87,24 @@ def change_of(judgement: Judgement) -> tuple[str, ...]:
     """What would change the verdict."""
     whole, verdict = judgement.whole, judgement.verdict
     falling = all(run.best["epoch"] == run.last["epoch"] for n in whole for run in n.runs)
-    return (ANSWERS.change(verdict, MARGIN, falling, seeds_needed(verdict)),)
+    return (ANSWERS.change(verdict, MARGIN, falling, seeds_needed(verdict), judgement.images),)
 
 
-def images_headline(forecast: Forecast) -> Headline:
-    word = images_word(forecast)
+def images_headline(judgement: Judgement) -> Headline:
+    forecast, word = judgement.forecast, images_word(judgement.forecast)
     return Headline(
         IMAGES,
-        ANSWERS.images(word, forecast, MARGIN),
-        "forecast" if word in ("yes", "hardly") else "cannot tell",
+        ANSWERS.images(word, forecast, MARGIN, judgement.images, judgement.available),
+        sure_of_images(word, forecast),
         ANSWERS.images_rest(word, forecast, MARGIN),
-        ANSWERS.images_wrong(word),
+        ANSWERS.images_wrong(word, judgement.unused),
     )
+
+
+def sure_of_images(word: ImagesWord, forecast: Forecast) -> Sure:
+    if word in ("yes", "hardly"):
+        return "forecast"
+    return "not asked" if forecast.reason == "too few numbers of images" else "cannot tell"
 
 
 def images_word(forecast: Forecast) -> ImagesWord:
@@ -132,6 +138,7 @@ def sizes_of(judgement: Judgement) -> tuple[Sized, ...]:
             max(0.0, 1 - one.test_accuracy.high),
             min(1.0, 1 - one.test_accuracy.low),
             zone_of(judgement, one) if one in series else "",
+            one.test_accuracy.n,
         )
         for one in sorted(judgement.whole, key=lambda one: one.parameters)
     )

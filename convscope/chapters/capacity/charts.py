@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from convscope.chapters.capacity.judgement import Judgement, main_series, sweep_name
-from convscope.chapters.capacity.words import TEXTS
 from convscope.deployment import needs_of
 from convscope.deployment.device_sizes import KIB
 from convscope.recipe import short_label_of
 from convscope.report import Chart, Table, size_charts, with_balanced
 from convscope.statistics import Configuration
+from convscope.words import texts_beside
+
+CAPTIONS = texts_beside(__file__, "captions.jinja")
 
 COLUMNS = (
     ("network", "network", "text"),
@@ -79,7 +81,7 @@ def networks_table(judgement: Judgement) -> Table:
     ]
     title = "The networks, their size and what became of them"
     columns = with_balanced(COLUMNS, rows)
-    return Table("networks", title, columns, rows, TEXTS.networks_caption())
+    return Table("networks", title, columns, rows, CAPTIONS.networks_caption())
 
 
 def charts_of(judgement: Judgement) -> list[Chart]:
@@ -147,12 +149,22 @@ def loss_charts(judgement: Judgement) -> list[Chart]:
             f"loss_{field}",
             f"Loss against {size}",
             size_charts.loss_against_size(rows, field, size, panels),
-            TEXTS.loss_alt(len(every), size, highest, least),
-            TEXTS.loss_caption(min(n.test_loss.n for n in every)),
+            CAPTIONS.loss_alt(len(every), size, highest, least),
+            CAPTIONS.loss_caption([n.test_loss.n for n in every], panels_of_one_seed(names)),
             size,
         )
         for field, size in sizes.items()
     ]
+
+
+def panels_of_one_seed(names: dict[tuple[int, Configuration], str]) -> list[str]:
+    """Those of the panels in which no network has two seeds; none where one is mixed."""
+    most: dict[str, set[bool]] = {}
+    for (_, one), name in names.items():
+        most.setdefault(name, set()).add(one.test_loss.n > 1)
+    if any(len(kinds) > 1 for kinds in most.values()):
+        return []
+    return [name for name, kinds in most.items() if kinds == {False}]
 
 
 def accuracy_chart(judgement: Judgement) -> Chart:
@@ -177,7 +189,7 @@ def accuracy_chart(judgement: Judgement) -> Chart:
         "accuracy",
         "Test accuracy against parameters",
         size_charts.accuracy_against_size(rows, marked),
-        TEXTS.accuracy_alt(best, small),
+        CAPTIONS.accuracy_alt(best, small),
     )
 
 
@@ -195,7 +207,7 @@ def gap_chart(judgement: Judgement) -> Chart:
     ]
     widest = max((n for _, n in judgement.all), key=lambda n: n.gap_last)
     spec = size_charts.gap_against_size(rows)
-    return Chart("gap", "Generalisation gap", spec, TEXTS.gap_alt(widest))
+    return Chart("gap", "Generalisation gap", spec, CAPTIONS.gap_alt(widest))
 
 
 def law_chart(judgement: Judgement) -> Chart:
@@ -225,8 +237,8 @@ def law_chart(judgement: Judgement) -> Chart:
         "law",
         "Validation loss against training images",
         size_charts.loss_against_images(points, lines, [label for _, label in widths]),
-        TEXTS.law_alt(judgement.forecast),
-        TEXTS.law_caption() if lines else "",
+        CAPTIONS.law_alt(judgement.forecast),
+        CAPTIONS.law_caption() if lines else "",
     )
 
 
@@ -255,8 +267,8 @@ def curves_chart(judgement: Judgement) -> Chart:
         "learning_curves",
         "Learning curves",
         size_charts.learning_curves(rows, list(dict.fromkeys(panels.values())), columns=3),
-        TEXTS.curves_alt(len(panels)),
-        TEXTS.curves_caption(),
+        CAPTIONS.curves_alt(len(panels)),
+        CAPTIONS.curves_caption(),
     )
 
 

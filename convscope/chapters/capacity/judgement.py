@@ -94,6 +94,7 @@ class Judgement:
         within the margin of it.
     verdicts: by number of images those on each series.
     forecast: of what more would buy, from the series with most numbers of images.
+    available: the training images that there are, of which a budget may leave some unused.
     """
 
     networks: dict[int, list[Configuration]]
@@ -102,11 +103,17 @@ class Judgement:
     small: Configuration
     verdicts: dict[int, dict[str, SeriesVerdict]]
     forecast: Forecast
+    available: int
 
     @property
     def images(self) -> int:
         """The most training images."""
         return max(self.networks)
+
+    @property
+    def unused(self) -> int:
+        """The training images that no network was trained on."""
+        return self.available - self.images
 
     @property
     def whole(self) -> list[Configuration]:
@@ -157,7 +164,8 @@ def judgement_of(sweep: Sequence[Run], beside: Sequence[Run], data: Dataset) -> 
         best,
         smallest_within(MARGIN, best, whole),
         verdicts,
-        forecast_from(networks, data),
+        forecast_from(networks, best, data),
+        len(data.train),
     )
 
 
@@ -245,8 +253,22 @@ def within(
 # --- what more would buy
 
 
-def forecast_from(networks: dict[int, list[Configuration]], data: Dataset) -> Forecast:
-    """From the series that was trained on most numbers of images."""
+def forecast_from(
+    networks: dict[int, list[Configuration]], best: Configuration, data: Dataset
+) -> Forecast:
+    """From the series that was trained on most numbers of images.
+
+    best: on most images. Where its loss still falls at the last epoch, nothing is forecast: with
+    more images it has more steps, so what they buy cannot be told from what longer training buys.
+    """
+    found = law_of(networks, data)
+    if not found.reason and all(run.best["epoch"] == run.last["epoch"] for run in best.runs):
+        return Forecast("still training", found.cells, found.predicted, found.observed)
+    return found
+
+
+def law_of(networks: dict[int, list[Configuration]], data: Dataset) -> Forecast:
+    """What the losses alone forecast."""
     members = main_series(networks)
     largest = max(members, key=lambda item: (item[0], item[1].parameters))[1].convnet
     wider = replace(largest, width=2 * largest.width)

@@ -105,7 +105,13 @@ def sentence_of(name: str, judgement: Judgement) -> str:
         margin=MARGIN,
         still_falling=all(run.best["epoch"] == run.last["epoch"] for n in whole for run in n.runs),
         fewer_epochs=by_size[-1].recipe.epochs < by_size[0].recipe.epochs,
+        on=on_most(judgement),
     )
+
+
+def on_most(judgement: Judgement) -> str:
+    """As "on all images", or "on 22,500 of the 45,000 images"."""
+    return TEXTS.on(judgement.images, judgement.available)
 
 
 def overfitting_elsewhere(judgement: Judgement) -> tuple[int, Configuration] | None:
@@ -136,12 +142,13 @@ def paragraphs_of(
             small=judgement.small,
             best=judgement.best,
             margin=MARGIN,
+            on=on_most(judgement),
         ),
         about_training(context, judgement, pilots),
         TEXTS.about_verdicts(
             FALL, FLAT, MARGIN, seeds_known=any(len(n.runs) > 1 for n in networks)
         ),
-        TEXTS.about_forecast(judgement.forecast, MARGIN),
+        TEXTS.about_forecast(judgement.forecast, MARGIN, on_most(judgement)),
     ]
     if wrong := overfitting_by_loss(judgement):
         out.append(TEXTS.about_loss_and_error(wrong))

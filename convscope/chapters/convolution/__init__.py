@@ -8,6 +8,7 @@ Definitions and proofs: docs/theory.md.
 from __future__ import annotations
 
 from convscope.chapters.convolution.analysis import QUESTION, TITLE, finding_of
+from convscope.chapters.convolution.answers import OPERATORS, THEOREM
 from convscope.chapters.convolution.network import measure_network
 from convscope.chapters.convolution.operators import measure_operator, measure_operators
 from convscope.chapters.convolution.shifts import measure_shifts
@@ -17,6 +18,7 @@ from convscope.recipe import Recipe
 
 # the chapter's interface, and what the glossary names beside it
 __all__ = [
+    "ASKS",
     "NEEDS",
     "QUESTION",
     "TITLE",
@@ -25,6 +27,8 @@ __all__ = [
     "measure_operator",
     "measure_shifts",
 ]
+
+ASKS = (THEOREM, OPERATORS)
 
 NEEDS: tuple[str, ...] = ("best",)
 

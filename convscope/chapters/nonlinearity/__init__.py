@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convscope.chapters.nonlinearity.analysis import chapter, finding, measured_parts, split
+from convscope.chapters.nonlinearity.answers import LARGER, MATTERS
 from convscope.chapters.nonlinearity.factorial import Factorial, role_of
 from convscope.chapters.nonlinearity.plan import (
     ACTIVATION,
@@ -26,6 +27,7 @@ from convscope.chapters.nonlinearity.words import paragraphs_of
 
 __all__ = [
     "ACTIVATION",
+    "ASKS",
     "KINDS",
     "NEEDS",
     "NORMALISATION",
@@ -49,3 +51,5 @@ __all__ = [
     "split",
     "without",
 ]
+
+ASKS = (MATTERS, LARGER)

@@ -59,8 +59,16 @@ class Ablation:
 
     @property
     def learnt(self) -> bool:
-        """Whether the complete network beats chance: else nothing is said of its parts."""
-        return self.full not in self.at_chance
+        """Whether the complete network learned: else nothing is said of its parts.
+
+        It beats chance; and it beats it by more than MARGIN, or has more than the linear network.
+        """
+        return self.full not in self.at_chance and not stalled(self.full, self.drop)
+
+    @property
+    def chance(self) -> float:
+        """The share of the most frequent class among the test images."""
+        return chance_of(self.full)
 
     @property
     def at_most(self) -> bool:
@@ -97,7 +105,7 @@ def ablation_of(
     speaks = all(arm is linear for arm in at_chance)
     drop = factorial.drop
     assert drop is not None
-    learnt = full not in at_chance
+    learnt = full not in at_chance and not stalled(full, drop)
 
     def again(decide: Callable[[Factorial], Any]) -> float | None:
         return repeated_word(
@@ -126,6 +134,21 @@ def ablation_of(
         else {},
         at_chance,
     )
+
+
+def chance_of(one: Configuration) -> float:
+    """The share of the most frequent class among the test images."""
+    labels = one.data.test.labels
+    return float(labels.bincount().max()) / max(1, len(labels))
+
+
+def stalled(full: Configuration, drop: Difference) -> bool:
+    """Whether the complete network lies within MARGIN of chance, where the linear one has more.
+
+    It contains networks that do as well as a linear one, so it was not trained well: a difference
+    from it tells of the training, not of the parts.
+    """
+    return drop.mean < 0 and full.test_accuracy.mean <= chance_of(full) + MARGIN
 
 
 def verdict_of(ablation: Ablation) -> str:

@@ -14,7 +14,7 @@ ANSWERS = texts_beside(__file__, "answers.jinja")
 
 MATTERS, LARGER = "Did nonlinearity matter?", "Does a larger linear network help?"
 
-Word = Literal["buys", "costs", "at most", "open", "did not learn"]
+Word = Literal["buys", "costs", "at most", "open", "did not learn", "hardly learned"]
 
 
 def nothing_told(linear: bool) -> tuple[Headline, ...]:
@@ -25,7 +25,7 @@ def nothing_told(linear: bool) -> tuple[Headline, ...]:
 def word_of(ablation: Ablation) -> Word:
     """The chapter's verdict as a word."""
     if not ablation.learnt:
-        return "did not learn"
+        return "hardly learned" if ablation.full not in ablation.at_chance else "did not learn"
     if sign := ablation.drop.sign():
         return "buys" if sign > 0 else "costs"
     return "at most" if ablation.at_most else "open"
@@ -34,10 +34,8 @@ def word_of(ablation: Ablation) -> Word:
 def headlines_of(ablation: Ablation) -> tuple[Headline, ...]:
     """Whether nonlinear parts matter, and whether a larger linear network helps."""
     word, drop, full = word_of(ablation), ablation.drop, ablation.full
-    labels = full.data.test.labels
-    chance = float(labels.bincount().max()) / max(1, len(labels))
     sure: Sure = sure_of(drop.replication)
-    if word in ("open", "did not learn"):
+    if word in ("open", "did not learn", "hardly learned"):
         sure = "one seed" if word == "open" and full.test_accuracy.n == 1 else "cannot tell"
     seeds = full.test_accuracy.n
     first = Headline(
@@ -48,7 +46,7 @@ def headlines_of(ablation: Ablation) -> tuple[Headline, ...]:
             full.test_accuracy.mean,
             ablation.linear.test_accuracy.mean,
             drop,
-            chance,
+            ablation.chance,
             MARGIN,
         ),
         sure,

@@ -50,7 +50,7 @@ def effects_table(ablation: Ablation) -> Table:
         {"effect": name, "difference": found.mean, "low": found.low, "high": found.high}
         for name, found in named_effects(ablation)
     ]
-    caption = TEXTS.effects_caption(len(ablation.factorial.kinds))
+    caption = TEXTS.effects_caption(len(ablation.factorial.kinds), ablation.learnt)
     return Table("effects", "What each part buys", columns, rows, caption)
 
 
@@ -99,7 +99,7 @@ def effects_chart(ablation: Ablation) -> list[Chart]:
             "What each part buys",
             charts.effects(rows, "effect", group, groups),
             TEXTS.effects_alt([(name, d) for name, d in named]),
-            TEXTS.effects_chart_caption(all(d.tells for _, d in named)),
+            TEXTS.effects_chart_caption(all(d.tells for _, d in named), ablation.learnt),
         )
     ]
 
@@ -147,5 +147,5 @@ def arms_chart(
         "Test accuracy with nonlinear parts taken out",
         charts.arms(rows, "kind", ["complete", "partly nonlinear", "linear"]),
         TEXTS.arms_alt(rows, best["arm"]),
-        TEXTS.arms_chart_caption(min(arm.test_accuracy.n for arm in members)),
+        TEXTS.arms_chart_caption([row["seeds"] for row in rows]),
     )

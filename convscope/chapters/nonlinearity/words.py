@@ -17,6 +17,7 @@ from convscope.training import Run
 from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
+ANSWERS = texts_beside(__file__, "answers.jinja")
 
 OFTEN = 0.90  # a replication below this is said beside the verdict
 
@@ -39,7 +40,11 @@ def sentence_of(name: str, ablation: Ablation) -> str:
     label, kinds = label_of(ablation.base), ablation.factorial.kinds
     full = ablation.full.test_accuracy
     if not ablation.learnt:
-        return TEXTS.at_chance(name, label, full)
+        if ablation.full in ablation.at_chance:
+            return TEXTS.at_chance(name, label, full)
+        return ANSWERS.hardly_learned(
+            name, label, full, ablation.chance, ablation.linear.test_accuracy, kinds
+        )
     alone_and_once = len(kinds) == 1 and full.n == 1
     told = [TEXTS.drop(name, label, kinds, full, ablation.drop, alone_and_once, most_of(ablation))]
     if (again := ablation.drop.replication) is not None and again < OFTEN:

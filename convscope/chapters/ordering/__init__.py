@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convscope.chapters.ordering.analysis import chapter, verdict_of
+from convscope.chapters.ordering.answers import EXPERIMENT, PROOF
 from convscope.chapters.ordering.plan import (
     EXACT,
     NAMES,
@@ -18,6 +19,7 @@ from convscope.chapters.ordering.plan import (
 )
 
 __all__ = [
+    "ASKS",
     "EXACT",
     "NAMES",
     "NEEDS",
@@ -32,3 +34,5 @@ __all__ = [
     "seeds_of",
     "verdict_of",
 ]
+
+ASKS = (PROOF, EXPERIMENT)

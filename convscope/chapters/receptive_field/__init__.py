@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convscope.chapters.receptive_field.analysis import chapter
+from convscope.chapters.receptive_field.answers import SINGLE
 from convscope.chapters.receptive_field.arms import (
     NEAR,
     Arms,
@@ -27,6 +28,7 @@ from convscope.chapters.receptive_field.plan import (
 from convscope.chapters.receptive_field.words import name_of
 
 __all__ = [
+    "ASKS",
     "MARGIN",
     "NEAR",
     "NEEDS",
@@ -49,3 +51,5 @@ __all__ = [
     "question_of",
     "word_of",
 ]
+
+ASKS = (SINGLE,)

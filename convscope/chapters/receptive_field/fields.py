@@ -15,10 +15,10 @@ from convscope.data import Dataset
 from convscope.errors import UserError
 from convscope.models import build
 from convscope.planning import Context
-from convscope.probes import effective_field, receptive_field
-from convscope.recipe import ConvNet
+from convscope.probes import NoGradient, effective_field, receptive_field
+from convscope.recipe import ConvNet, short_label_of
 from convscope.statistics import Configuration, quantile
-from convscope.training import Run, network, note_unreadable, resident
+from convscope.training import Run, network, note_missing, note_unreadable, resident
 
 SAMPLES = 64  # test images over which effective fields are averaged
 
@@ -137,6 +137,12 @@ def effective(run: Run, data: Dataset) -> dict[str, Any] | None:
         before = untrained(run, after, data)
         trained, image = measured(after, inputs, data)
         fresh, image_before = measured(before, inputs, data)
+    except NoGradient:
+        note_missing(
+            f"which pixels {short_label_of(run.recipe.model)} (run {run.id}) looks at is not "
+            "measured, because no gradient reaches them"
+        )
+        return None
     except UserError as error:
         note_unreadable("the effective field", run, error)
         return None
