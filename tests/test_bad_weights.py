@@ -141,7 +141,7 @@ def test_compare_says_so_in_one_line(cli: Cli, whole: Run, micro: Path, tmp_path
 
 
 @pytest.mark.usefixtures("tiny_preset")
-@pytest.mark.parametrize("kind", ["NaN", "wider"])
+@pytest.mark.parametrize("kind", ["NaN", pytest.param("wider", marks=pytest.mark.slow)])
 def test_a_report_says_what_it_goes_without(
     kind: str, cli: Cli, finished_study: Path, small_images: Path
 ) -> None:

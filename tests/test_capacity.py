@@ -239,6 +239,7 @@ def test_no_forecast_where_its_test_fails_or_sets_are_too_few(make_run: Maker) -
     assert "is not forecast: that takes training sets of three sizes." in alone.sentence
 
 
+@pytest.mark.slow
 def test_loss_and_error_are_two_statements(make_run: Maker) -> None:
     """After its minimum the loss rises; accuracy may rise, fall, or neither."""
     data = images(90, 4_000, (3, 8, 8))
@@ -292,9 +293,17 @@ def test_the_smallest_is_shown_to_be_within_the_margin(make_run: Maker) -> None:
     [
         (0.0, 0.002, "plateau from width 2", "filters are enough: from"),
         (0.1, 0.002, "still improving at width 16", "more filters still help at the most"),
-        (-0.1, 0.002, "non-monotone at width 4", "more filters do not always help"),
+        pytest.param(
+            *(-0.1, 0.002, "non-monotone at width 4", "more filters do not always help"),
+            marks=pytest.mark.slow,
+        ),
         (0.03, 0.1, "cannot tell from 2 seeds", "it cannot be told how many filters are enough."),
-        (0.03, 0.006, "more than width 4", "networks need more than 4 filters in the first block."),
+        pytest.param(
+            *(0.03, 0.006),
+            "more than width 4",
+            "networks need more than 4 filters in the first block.",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_sentence_says_how_many_filters_and_how_sure(

@@ -168,6 +168,7 @@ def test_train_from_a_recipe_file_with_flags_that_change_it(
 
 
 @pytest.mark.usefixtures("short_windows")
+@pytest.mark.slow
 def test_train_measures_what_it_is_not_told(cli: Cli, micro: Path, tmp_path: Path) -> None:
     answer = cli(
         "train",

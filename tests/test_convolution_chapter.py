@@ -243,6 +243,7 @@ def trained(path: Path, root: Path, model: Model) -> Run:
 
 
 @pytest.mark.usefixtures("kept")
+@pytest.mark.slow
 def test_a_trained_network(micro: Path, tmp_path: Path) -> None:
     run = trained(micro, tmp_path, ConvNet(4, 2, block_depth=2, norm="batch", skip=True))
     context = context_of(micro, tmp_path / "study", ("best", "convolution"))

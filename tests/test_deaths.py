@@ -113,7 +113,7 @@ def trainer(micro: Path) -> Iterator[Trainer]:
     trainer.close()
 
 
-@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
 def test_death_at_every_write_and_rename_loses_nothing(
     trainer: Trainer, recipe: Recipe, tmp_path: Path, step: int
 ) -> None:

@@ -72,6 +72,7 @@ def test_the_chart_shows_what_its_controls_say(opened: Opened, explored: list[Ru
     assert opened.errors == [] and len(opened.requests) == 1
 
 
+@pytest.mark.slow
 def test_epochs_are_stepped_through(opened: Opened, explored: list[Run]) -> None:
     page = opened.page
     choose(page, y="val_loss")
@@ -92,6 +93,7 @@ def test_epochs_are_stepped_through(opened: Opened, explored: list[Run]) -> None
     assert page.locator("#ex-overlay .ex-rule").count() == 1
 
 
+@pytest.mark.slow
 def test_the_keyboard_goes_from_network_to_network_and_picks(opened: Opened) -> None:
     page = opened.page
     picked = page.locator("#ex-legend button").count()
@@ -115,6 +117,7 @@ def test_the_keyboard_goes_from_network_to_network_and_picks(opened: Opened) -> 
     assert page.locator("#ex-name").text_content() == names[5]
 
 
+@pytest.mark.slow
 def test_one_network_has_one_colour_everywhere(opened: Opened) -> None:
     page = opened.page
     exploring.point(page, 8, 2).focus()
@@ -184,6 +187,7 @@ def test_texts_from_outside_stay_texts_and_nothing_is_sent(
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.slow
 def test_it_fits_a_telephone_in_both_themes(opened: Opened, theme: str) -> None:
     page = opened.page
     page.evaluate("(theme) => { document.documentElement.style.colorScheme = theme; }", theme)
@@ -200,6 +204,7 @@ def test_it_fits_a_telephone_in_both_themes(opened: Opened, theme: str) -> None:
     assert fill.startswith("oklab" if theme == "dark" else "rgb"), fill
 
 
+@pytest.mark.slow
 def test_without_runs_the_page_stands(tmp_path: Path, show: Callable[[Path], Opened]) -> None:
     opened = show(exploring.write(tmp_path / "page.html", []))
     assert opened.errors == []

@@ -64,6 +64,7 @@ def test_the_filter_takes_words_and_comparisons(opened: Opened, explored: list[R
     assert matching('"depth 1"') == where(lambda run: "depth 1" in label_of(run.recipe.model))
 
 
+@pytest.mark.slow
 def test_only_what_differs_between_picked_runs_is_shown(
     opened: Opened, explored: list[Run]
 ) -> None:
@@ -121,6 +122,7 @@ def test_picked_runs_lie_over_each_other(opened: Opened, explored: list[Run]) ->
     )
 
 
+@pytest.mark.slow
 def test_sorting_keeps_the_boxes_with_their_runs(opened: Opened, explored: list[Run]) -> None:
     page = opened.page
     pick(page, explored[2])
@@ -130,6 +132,7 @@ def test_sorting_keeps_the_boxes_with_their_runs(opened: Opened, explored: list[
     assert row.locator("th, td").first.get_attribute("data-value") == explored[2].id
 
 
+@pytest.mark.slow
 def test_it_is_used_on_a_telephone(opened: Opened, explored: list[Run]) -> None:
     page = opened.page
     page.set_viewport_size({"width": 390, "height": 800})

@@ -133,6 +133,7 @@ def test_a_compiler_that_fails_is_quoted(
 
 @needs_compiler
 @pytest.mark.usefixtures("quick")
+@pytest.mark.slow
 def test_the_folder_is_private_and_its_files_are_whole(folder: Path) -> None:
     path, build = compiler.built(HALF)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

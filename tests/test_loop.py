@@ -250,12 +250,13 @@ def test_frozen_parameters_stay(loaded: Dataset) -> None:
         ("sgd", "float32", "channels_last", "batch", {"lr": 0.01}),
         ("sgd", "float32", "contiguous", "none", {"lr": 0.01, "momentum": 0.0}),
         ("adam", "float32", "contiguous", "none", {"schedule": "onecycle"}),
-        (
+        pytest.param(
             "adam",
             "bfloat16",
             "channels_last",
             "none",
             {"flip": True, "crop": 3, "cutout": 5, "label_noise": 0.2},
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             "adamw",

@@ -51,6 +51,7 @@ def context_of(path: Path, **more: Any) -> Context:
 # --- the chapter, trained
 
 
+@pytest.mark.slow
 def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
     context = context_of(micro)
     trained: dict[str, Run] = {}

@@ -160,6 +160,7 @@ def test_a_factorys_own_parameters_and_label_noise_are_swept(
     }
 
 
+@pytest.mark.slow
 def test_a_list_of_recipes_with_their_own_seeds(base: cs.Recipe, tmp_path: Path) -> None:
     recipes = [
         replace(base, lr=rate, seed=seed, epochs=1) for rate in (1e-3, 1e-2) for seed in (4, 5)

@@ -83,6 +83,7 @@ def test_controls_change_the_sums_and_the_diagram(opened: Opened) -> None:
     assert opened.errors == [] and len(opened.requests) == 1
 
 
+@pytest.mark.slow
 def test_what_is_no_network_is_refused_in_the_same_words(opened: Opened) -> None:
     page = opened.page
     page.locator("#pg-form [name=depth]").fill("4")
@@ -107,6 +108,7 @@ def test_what_is_no_network_is_refused_in_the_same_words(opened: Opened) -> None
     assert opened.errors == []
 
 
+@pytest.mark.slow
 def test_a_network_of_the_study_sets_the_controls(opened: Opened) -> None:
     page = opened.page
     for model in (ConvNet(4, 2), ConvNet(8, 1)):

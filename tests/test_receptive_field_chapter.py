@@ -93,6 +93,7 @@ def _one_rate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_one_rate")
+@pytest.mark.slow
 def test_a_trained_chapter_with_list_there(
     micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

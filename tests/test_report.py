@@ -162,11 +162,13 @@ def names_of(study: Path) -> Names:
     return Names(model_from_json(run["model"]) for run in runs)
 
 
+@pytest.mark.slow
 def test_the_page_fits_a_telephone(opened: Opened) -> None:
     opened.page.set_viewport_size({"width": 390, "height": 800})
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+@pytest.mark.slow
 def test_every_column_sorts_both_ways(opened: Opened) -> None:
     page = opened.page
     unfold(page)
@@ -225,6 +227,7 @@ def test_the_page_begins_with_the_answers(opened: Opened, finished_study: Path) 
         assert f"error {error:.1f} %" in mark and f"{network['parameters']:,} parameters" in mark
 
 
+@pytest.mark.slow
 def test_the_glossary_explains_the_words_of_the_report(opened: Opened) -> None:
     page = opened.page
     keys = page.locator("#glossary dt").evaluate_all("(all) => all.map((dt) => dt.id)")

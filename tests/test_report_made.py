@@ -42,6 +42,7 @@ def test_numbers_sort_as_numbers_and_texts_as_texts(
     )  # hexadecimal ids are texts, even where they look like 1e5…
 
 
+@pytest.mark.slow
 def test_galleries_and_proofs_are_on_the_page_and_in_the_json(
     study_of: Callable[..., Path], show: Callable[[Path], Opened]
 ) -> None:
@@ -96,7 +97,10 @@ def test_galleries_and_proofs_are_on_the_page_and_in_the_json(
         assert png_address((path.parent / picture["png"]).read_bytes()) == address
 
 
-@pytest.mark.parametrize(("rows", "folded"), [(MOST_ROWS, False), (MOST_ROWS + 1, True)])
+@pytest.mark.parametrize(
+    ("rows", "folded"),
+    [pytest.param(MOST_ROWS, False, marks=pytest.mark.slow), (MOST_ROWS + 1, True)],
+)
 def test_a_long_table_is_folded_and_sorts_all_the_same(
     study_of: Callable[..., Path], show: Callable[[Path], Opened], rows: int, folded: bool
 ) -> None:
@@ -143,6 +147,7 @@ def test_paper_shows_what_is_folded(
     assert page.locator("details.long[open]").count() == 0  # as it was
 
 
+@pytest.mark.slow
 def test_the_table_of_runs_names_networks_and_chapters(
     study_of: Callable[..., Path], show: Callable[[Path], Opened]
 ) -> None:
@@ -160,6 +165,7 @@ def test_the_table_of_runs_names_networks_and_chapters(
     assert any(row[1:] == ["C16·1", "capacity", "failed"] for row in rows)
 
 
+@pytest.mark.slow
 def test_pictures_long_verdicts_and_tables_fit_a_telephone(
     study_of: Callable[..., Path], show: Callable[[Path], Opened]
 ) -> None:

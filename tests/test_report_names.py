@@ -68,6 +68,7 @@ def anatomy(page: Page) -> dict[str, int]:
     )
 
 
+@pytest.mark.slow
 def test_payloads_in_class_names_stay_text(
     study_of: Callable[..., Path], show: Callable[[Path], Opened]
 ) -> None:

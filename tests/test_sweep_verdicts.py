@@ -69,7 +69,7 @@ def rate(word: str, means: list[float], seeds: int, draws: int = 150) -> float:
     return found.count(word) / draws
 
 
-@pytest.mark.parametrize("seeds", [2, 5])
+@pytest.mark.parametrize("seeds", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_no_word_is_false_more_than_once_in_twenty_times(seeds: int) -> None:
     """A sample of `make calibrate`. Standard error of 150 draws at 5 %: 1.8 %."""
     most = 0.05 + 2 * math.sqrt(0.05 * 0.95 / 150)

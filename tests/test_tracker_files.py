@@ -153,6 +153,7 @@ quiet = pytest.mark.filterwarnings("ignore")  # of MLflow about SQLAlchemy, and 
 
 @needs("mlflow")
 @quiet
+@pytest.mark.slow
 def test_mlflow_holds_nested_runs_where_its_address_says(
     study: Path, three: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +259,7 @@ def trackio(study: Path) -> tuple[dict[str, Any], list[Any]]:
 
 
 @needs("trackio")
+@pytest.mark.slow
 def test_trackio_holds_config_epochs_and_charts_without_a_network(
     study: Path, three: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -223,6 +223,7 @@ def test_without_the_extra_one_line_says_how_to_install_it(finished_study: Path)
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_while_somebody_looks(finished_study: Path) -> None:
     """A stream of events that is open does not keep it."""
     with subprocess.Popen(
