@@ -202,9 +202,15 @@ def is_number(text: str) -> bool:
 def test_the_page_begins_with_the_answers(opened: Opened, finished_study: Path) -> None:
     page = opened.page
     assert page.locator("h2").all_text_contents()[1] == "What was found"
-    items = page.locator("#found li")
+    items = page.locator("#found li:has(summary)")
     asked = items.locator(".asked").all_text_contents()
     assert asked == ["How many filters are enough?", "Would more images help?"]
+    left = page.locator("#found li:not(:has(summary))")  # questions that the study did not ask
+    assert left.count() == 5 and "Did nonlinearity matter?" in left.all_text_contents()[1]
+    for item in left.all():
+        assert item.locator(".badge.unknown").inner_text() == "not asked"
+        command = item.locator("code").inner_text()
+        assert command.startswith("convscope study ") and "--chapters capacity," in command
     for item in items.all():
         told = item.locator("summary strong").inner_text()
         assert len(told.split()) <= 20 and any(c.isdigit() for c in told)

@@ -15,6 +15,7 @@ from convscope.planning import BudgetFit, Context, duration, levels, nested_subs
 from convscope.report import Finding
 from convscope.studies.folder import StudyFolder, study_path
 from convscope.studies.plan import fixed, forecast, with_fit
+from convscope.words import count
 
 SIZES = 3  # of training sets, that a forecast takes
 
@@ -97,17 +98,18 @@ class Asked:
         """A chapter that the study left out."""
         first, *more = CHAPTERS[name].ASKS
         if self.fit.chapters is not None and self.budget is not None:
-            why = f"The time budget of {duration(self.budget)} is too short to ask it as well."
+            why = f"Left out, so that the study keeps to {duration(self.budget)}."
         else:
-            why = "The study was asked for other chapters only."
+            chapters = count(len(self.whole.chapters), "chapter")
+            why = f"Left out: the command names {chapters} without it."
         if self.budget is not None:
             command, seconds = self.alone(name)
         else:
             wanted = {*self.whole.chapters, name}
-            chapters = tuple(one for one in CHAPTERS if one in wanted)
-            command = self.changed(() if len(chapters) == len(CHAPTERS) else chapters)
+            every = tuple(one for one in CHAPTERS if one in wanted)
+            command = self.changed(() if len(every) == len(CHAPTERS) else every)
             known = set(forecast_in(self.whole))
-            new = forecast_in(replace(self.whole, chapters=chapters))
+            new = forecast_in(replace(self.whole, chapters=every))
             seconds = self.seconds([recipe for recipe in new if recipe not in known], (name,))
         return self.told(name, first, more, why, command, seconds)
 
