@@ -7,14 +7,15 @@ PRESET ?= quick
 DATA ?=
 ARGS ?=
 
-.PHONY: help study demo test cluster check bench calibrate torture gpu clean
+.PHONY: help study demo test slow cluster check bench calibrate torture gpu clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make study            set up, then study CIFAR-10: runs/cifar10-quick/report.html'
 	@echo '                      DATA=folder-or-name PRESET=quick|standard|full ARGS="--seeds 3"'
 	@echo 'make demo             a study of the built-in images, no internet needed once set up'
-	@echo 'make test             all tests but those of make cluster'
+	@echo 'make test             the tests: minutes; all but those of make slow and make cluster'
+	@echo 'make slow             the tests that take longest: whole studies, deaths at every write'
 	@echo 'make cluster          studies on a Ray cluster whose nodes and head die (minutes)'
 	@echo 'make check            ruff, pyright, import contract, documentation'
 	@echo 'make bench            speed against peers, side by side in one run (about 90 minutes)'
@@ -45,6 +46,9 @@ demo: $(VENV)/.core
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
+slow: $(VENV)/.dev
+	@$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
+
 cluster: $(VENV)/.dev
 	@$(BIN)/python -m pytest -v -m cluster tests/test_ray.py $(ARGS)
 
@@ -53,7 +57,7 @@ check: $(VENV)/.dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q tests/test_docs.py
+	@$(BIN)/python -m pytest -q -m "not cluster" tests/test_docs.py
 
 bench/.venv/.frameworks: bench/requirements.txt constraints.txt
 	@test -x bench/.venv/bin/python || $(PYTHON) -m venv bench/.venv

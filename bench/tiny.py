@@ -62,9 +62,10 @@ def trained(seed: int, flags: list[str]) -> dict[str, Any]:
 def with_eight_bits(run: Run) -> dict[str, float]:
     """Test accuracy with weights and feature maps rounded, and without, by the same operations."""
     recipe = replace(run.recipe, device="cpu", precision="float32", kernels="library")
-    tensors, net = resident(recipe), cs.network(run, "last")
+    # the network inside takes images as they lie in memory: normalised
+    tensors, net = resident(recipe), cs.network(run, "last").network
     with torch.no_grad():
-        parts = range(0, CALIBRATION, PART)
+        parts = range(0, min(CALIBRATION, len(tensors.labels["train"])), PART)
         images = (tensors.inputs("train", slice(i, i + PART)) for i in parts)
         few = place(Simulated(net, images), recipe)
         shares = {}

@@ -15,10 +15,12 @@ def one_line(text: object, limit: int = 200) -> str:
     text: anything; its `str` is shown.
     limit: most characters that are shown whole.
     """
-    shown = "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
-        for c in str(text)
-    )
+    shown = str(text)
+    if not shown.isprintable():
+        shown = "".join(
+            c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
+            for c in shown
+        )
     return shown if len(shown) <= limit else f"{shown[: limit // 2]}…{shown[-limit // 3 :]}"
 
 

@@ -75,9 +75,9 @@ def _refused_constant(token: str) -> Any:
 
 
 def _finite(token: str) -> float:
-    if not math.isfinite(float(token)):
+    if not math.isfinite(number := float(token)):
         raise UserError(f"{token} is beyond the range of numbers")
-    return float(token)
+    return number
 
 
 def dump(value: Any) -> bytes:

@@ -48,6 +48,9 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {f"test_{name}": i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+    for item in items:  # before those that are slow are deselected
+        if "_whole_study" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -222,6 +225,12 @@ def ray_engine(ray_cluster: Any) -> Iterator[Any]:
         yield made
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _drawn_once() -> Iterator[None]:
+    with studying.drawn_once():
+        yield
+
+
 @pytest.fixture
 def tiny_preset() -> Iterator[None]:
     with studying.tiny():
@@ -267,7 +276,7 @@ def _study_once(small_images: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def _whole_study(small_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All six chapters on small images with tiny presets; not to be changed."""
+    """All six chapters on small images with tiny presets; not to be changed. Its tests are slow."""
     from convscope.studies.main_path import study
 
     def make(folder: Path) -> None:
@@ -275,6 +284,18 @@ def _whole_study(small_images: Path, tmp_path_factory: pytest.TempPathFactory) -
             study(small_images, out=folder, workers=2)
 
     return _shared(tmp_path_factory, "whole-study", make)
+
+
+@pytest.fixture(scope="session")
+def _two_chapters(small_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two chapters that train least, in a budget that is large enough; not to be changed."""
+    from convscope.studies.main_path import study
+
+    def make(folder: Path) -> None:
+        with studying.tiny(), studying.no_overhead():
+            study(small_images, studying.TWO, out=folder, workers=2, budget="600s")
+
+    return _shared(tmp_path_factory, "two-chapters", make)
 
 
 @pytest.fixture

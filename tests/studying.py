@@ -28,6 +28,7 @@ from convscope.training.run_folder import list_runs
 from convscope.training.runs import Run
 
 CHAPTER = ["capacity"]
+TWO = ["ordering", "convolution"]
 
 # How a study would compute if it measured the machine, which tests of their own do.
 CHOICE = Choice("cpu", "float32", "channels_last", 1, 2, {"float32 channels_last": 1000.0})
@@ -67,12 +68,19 @@ class KeptDrawings(Drawings):
 
 
 @contextlib.contextmanager
+def drawn_once() -> Iterator[None]:
+    """Studies, reports and sweeps have their charts drawn by `KeptDrawings`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("main_path", "rendering", "sweeping"):
+            patch.setattr(f"convscope.studies.{name}.Drawings", KeptDrawings)
+        yield
+
+
+@contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """What is the same in every study is made once: operators of the theory, each chart."""
+    """The operators of the theory, which are the same in every study, are measured once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("convscope.chapters.convolution.measure_operators", operators_once)
-        patch.setattr("convscope.studies.main_path.Drawings", KeptDrawings)
-        patch.setattr("convscope.studies.rendering.Drawings", KeptDrawings)
         yield
 
 
@@ -104,6 +112,15 @@ def tiny() -> Iterator[None]:
         patch.setattr("convscope.studies.next_study.times_the_work", lambda *_: 10.0)
         patch.setattr("convscope.studies.measuring.choose", choose)
         patch.setattr("convscope.studies.measuring.timed", timed)
+        yield
+
+
+@contextlib.contextmanager
+def no_overhead() -> Iterator[None]:
+    """A budget is for training alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convscope.studies.plan.OVERHEAD", 0.0)
+        patch.setattr("convscope.studies.plan.CHAPTER_OVERHEAD", 0.0)
         yield
 
 

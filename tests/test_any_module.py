@@ -264,6 +264,7 @@ def test_copies_share_no_weights() -> None:
     assert probe(kept, (1, 8), trials=8).linearity == "affine"
 
 
+@pytest.mark.slow
 def test_compiled_modules_are_taken_as_what_they_were_made_of(
     data: Dataset, tmp_path: Path
 ) -> None:

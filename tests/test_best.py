@@ -351,7 +351,14 @@ def test_labels_differ() -> None:
     )
 
 
-@pytest.mark.parametrize(("shape", "classes"), [((9, 9), 3), ((8, 12, 3), 21), ((2, 2, 3), 2)])
+@pytest.mark.parametrize(
+    ("shape", "classes"),
+    [
+        pytest.param((9, 9), 3, marks=pytest.mark.slow),
+        pytest.param((8, 12, 3), 21, marks=pytest.mark.slow),
+        ((2, 2, 3), 2),
+    ],
+)
 def test_other_images(
     shape: Sequence[int], classes: int, session_cache: Path, tmp_path: Path
 ) -> None:

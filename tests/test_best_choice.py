@@ -322,7 +322,7 @@ def asked_for(context: Context, root: Path) -> tuple[Flips, list[Recipe]]:
             return end.value, asked
 
 
-@pytest.mark.parametrize("flag", [True, False])
+@pytest.mark.parametrize("flag", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_the_pilot_tells_whether_images_may_be_mirrored(
     flag: bool, handed: dict[bool, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,7 +118,12 @@ def cost_of(fit: BudgetFit, context: Context, costs: Costs) -> float:
 
 
 @pytest.mark.parametrize(
-    "chapters", [tuple(CHAPTERS), ("capacity",), ("nonlinearity", "receptive_field", "ordering")]
+    "chapters",
+    [
+        pytest.param(tuple(CHAPTERS), marks=pytest.mark.slow),
+        ("capacity",),
+        ("nonlinearity", "receptive_field", "ordering"),
+    ],
 )
 def test_smaller_budgets_give_cheaper_plans(chapters: tuple[str, ...], tmp_path: Path) -> None:
     context = context_of(chapters)

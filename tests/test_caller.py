@@ -225,6 +225,7 @@ def test_a_recipe_for_a_device_that_is_not_there_is_not_tuned() -> None:
         cs.tuned(replace(RECIPE, device="cuda:7"))
 
 
+@pytest.mark.slow
 def test_measuring_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measurement, "WINDOW", 0.0)  # one step each
     monkeypatch.setattr(measurement, "ROUNDS", 1)
@@ -243,6 +244,7 @@ def test_measuring_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) 
 # --- the allocator
 
 
+@pytest.mark.slow
 def test_only_processes_of_our_own_have_their_allocator_tuned(
     recipe: cs.Recipe, tmp_path: Path
 ) -> None:

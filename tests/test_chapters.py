@@ -13,6 +13,7 @@ import altair
 import jsonschema
 import pytest
 from browsing import Opened, pages
+from studying import TWO, no_overhead
 
 from convscope import studies
 from convscope.chapters import CHAPTERS
@@ -50,14 +51,19 @@ def results(root: Path) -> dict[str, Any]:
     return json.loads((root / "results.json").read_text())
 
 
+def text_of(root: Path) -> str:
+    return (root / "report.html").read_text(encoding="utf-8")
+
+
+def broken(*_: Any) -> Any:
+    raise ZeroDivisionError("no one foresaw this")
+
+
 def test_a_chapter_that_fails_loses_nothing_of_the_others(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Any
 ) -> None:
     root = tmp_path / "study"
     shutil.copytree(whole, root)
-
-    def broken(*_: Any) -> Any:
-        raise ZeroDivisionError("no one foresaw this")
 
     monkeypatch.setattr("convscope.chapters.ordering.analysis.finding", broken)
     done = cli("report", str(root))
@@ -67,14 +73,14 @@ def test_a_chapter_that_fails_loses_nothing_of_the_others(
     for name in CHAPTERS:
         if name != "ordering":
             assert tree["chapters"][name]["sentence"] == before["chapters"][name]["sentence"]
-    assert "no one foresaw this" in (root / "report.html").read_text(encoding="utf-8")
+    assert "no one foresaw this" in text_of(root)
     (line,) = [line for line in done.err.splitlines() if line.startswith("failed: ")]
     assert done.code == 1
     assert line == "failed: chapter ordering: ZeroDivisionError: no one foresaw this"
 
 
 def test_every_chart_is_valid_vega_lite(whole: Path) -> None:
-    page = (whole / "report.html").read_text(encoding="utf-8")
+    page = text_of(whole)
     specs = re.findall(
         r'<script type="application/json" id="spec-[^"]*">(.*?)</script>', page, re.DOTALL
     )
@@ -208,30 +214,43 @@ def test_lost_runs_leave_a_report(whole: Path, tmp_path: Path) -> None:
     )
 
 
-def test_a_single_chapter_needs_no_other(small_images: Path, tmp_path: Path) -> None:
-    study = studies.study(small_images, ["ordering"], out=tmp_path / "study", workers=2)
-    assert (
-        list(study) == ["ordering"]
-        and study.sentence == study["ordering"].sentence
-        and study.complete
-    )
+# --- two chapters
 
 
-def test_a_budget_is_kept_in_the_study(
-    small_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_two_chapters_need_no_others_and_a_budget_is_kept(
+    _two_chapters: Path, small_images: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("convscope.studies.plan.OVERHEAD", 0.0)
-    monkeypatch.setattr("convscope.studies.plan.CHAPTER_OVERHEAD", 0.0)
-    first, second = Listener(), Listener()
-    studies.study(
-        small_images, ["ordering"], out=tmp_path / "study", workers=2, budget="600s", watcher=first
-    )
-    studies.study(
-        small_images, ["ordering"], out=tmp_path / "study", workers=2, budget="600s", watcher=second
-    )
-    assert first.trained and not second.trained
-    kept = json.loads((tmp_path / "study" / "study.json").read_text())
+    root = Path(shutil.copytree(_two_chapters, tmp_path / "study"))
+    before, listener = results(root), Listener()
+    kept = json.loads((root / "study.json").read_text())
     assert kept["fitted"]["budget"] == 600.0 and kept["context"]["fit"] == kept["fitted"]["fit"]
+    with no_overhead():
+        study = studies.study(
+            small_images, TWO, out=root, workers=2, budget="600s", watcher=listener
+        )
+    assert before["runs"] and listener.trained == []
+    assert json.loads((root / "study.json").read_text())["fitted"] == kept["fitted"]
+    assert results(root)["chapters"] == before["chapters"] and study.sentence == before["sentence"]
+    assert list(study) == list(before["chapters"]) == TWO and study.complete
+
+
+def test_one_of_two_chapters_fails_or_loses_its_runs(_two_chapters: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(_two_chapters, tmp_path / "study"))
+    before = results(root)["chapters"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convscope.chapters.ordering.analysis.finding", broken)
+        study = studies.render(root)
+    assert study["ordering"].verdict == "failed" and study["ordering"].sentence in text_of(root)
+    assert results(root)["chapters"]["convolution"] == before["convolution"]
+    studies.render(root)
+    assert results(root)["chapters"] == before
+    for path in root.glob("runs/*/result.json"):
+        path.unlink()
+    assert studies.render(root)["ordering"].verdict == "cannot tell"
+    assert results(root)["chapters"]["convolution"] == before["convolution"]
+
+
+# --- the page
 
 
 def test_measures_in_headings_are_explained(whole: Path) -> None:

@@ -289,6 +289,7 @@ def test_report_is_written_again(cli: Cli, finished_study: Path) -> None:
     assert answer.err.strip() == f"report: {finished_study / 'report.html'}"
 
 
+@pytest.mark.slow
 def test_report_of_a_study_whose_preset_has_changed_since(cli: Cli, finished_study: Path) -> None:
     """A report reads records, whatever widths and epochs today's quick preset has."""
     known = json.loads((finished_study / "results.json").read_text())

@@ -170,6 +170,7 @@ def test_counterexamples_replay_and_a_report_written_again_writes_nothing(
     )
 
 
+@pytest.mark.slow
 def test_a_wrong_theory_is_named(micro: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         OPERATORS, "pick-one", replace(OPERATORS["pick-one"], linearity="nonlinear", invariant=True)
@@ -353,6 +354,7 @@ def sentences_of(finding: Finding) -> list[str]:
 
 
 @pytest.mark.usefixtures("kept")
+@pytest.mark.slow
 def test_sentences_are_short(micro: Path, tmp_path: Path) -> None:
     run = trained(micro, tmp_path, ConvNet(4, 2, norm="batch"))
     finding = finding_of(context_of(micro, tmp_path / "s", ("best", "convolution")), run)

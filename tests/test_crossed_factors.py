@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -71,8 +72,14 @@ def test_what_seed_and_image_share_is_counted_once() -> None:
     assert abs(found.se - truth) < abs(found.se - twice)
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 5])
-@pytest.mark.parametrize("seed_sd", [0.0, 0.02, 0.1])
+SAMPLE = [(2, 0.1), (3, 0.0), (5, 0.02)]  # seeds and their deviation, in `make test`
+OTHERS = set(itertools.product((2, 3, 5), (0.0, 0.02, 0.1))) - set(SAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "seed_sd"),
+    [*SAMPLE, *(pytest.param(*one, marks=pytest.mark.slow) for one in sorted(OTHERS))],
+)
 def test_intervals_hold_the_truth(seeds: int, seed_sd: float) -> None:
     draw = np.random.default_rng(seeds)
     found = [crossed(drawn(draw, 0.1, seeds, 150, seed_sd)).difference(0, 1) for _ in range(800)]

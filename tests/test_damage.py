@@ -49,12 +49,15 @@ def words(page: Path) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", text).split())
 
 
-def test_no_damage_of_sixty_is_silent(torture: ModuleType, finished_study: Path) -> None:
+@pytest.mark.parametrize("count", [16, pytest.param(60, marks=pytest.mark.slow)])
+def test_no_damage_is_silent(torture: ModuleType, finished_study: Path, count: int) -> None:
     before = {p: p.read_bytes() for p in finished_study.rglob("*") if p.is_file()}
-    table: dict[str, Counter[str]] = torture.torture(finished_study, 60, of_any=0.1, thorough=30)
+    table: dict[str, Counter[str]] = torture.torture(
+        finished_study, count, of_any=0.1, thorough=count // 2
+    )
     every = sum(table.values(), Counter[str]())
-    assert sum(every.values()) == 60 and every["silent"] == 0, table
-    assert every["detected"] > 30
+    assert sum(every.values()) == count and every["silent"] == 0, table
+    assert every["detected"] > count // 2
     hashed = {"metrics.jsonl", "val_losses.f16", "checkpoint.safetensors", "best.safetensors"}
     assert all(table[name]["detected"] == sum(table[name].values()) for name in hashed & set(table))
     after = {p: p.read_bytes() for p in finished_study.rglob("*") if p.is_file()}

@@ -113,13 +113,15 @@ def trainer(micro: Path) -> Iterator[Trainer]:
     trainer.close()
 
 
+@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.slow)])
 def test_death_at_every_write_and_rename_loses_nothing(
-    trainer: Trainer, recipe: Recipe, tmp_path: Path
+    trainer: Trainer, recipe: Recipe, tmp_path: Path, step: int
 ) -> None:
-    recipe, places = replace(recipe, epochs=2), 0
+    """At each of them, or at every `step`-th."""
+    recipe, places = replace(recipe, epochs=2), 1 - step
     whole = train(recipe, tmp_path / "whole")
     while True:
-        places += 1
+        places += step
         root = tmp_path / str(places)
         status = trainer.train(recipe, root, places=places)
         if status == 0:
@@ -141,6 +143,7 @@ def test_death_at_every_write_and_rename_loses_nothing(
     )  # three for each of four files, and seven or more for each epoch
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_moments_changes_no_bit(
     trainer: Trainer, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -222,6 +225,7 @@ except OSError as error:
     assert path.read_bytes() == b"old"
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_training_in_one_line_and_it_goes_on_later(
     whole: Run, recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -105,6 +105,7 @@ def test_verdicts_are_defined() -> None:
         assert f"**{word}" in text, word
 
 
+@pytest.mark.slow
 def test_the_python_example_of_the_readme_runs(tmp_path: Path) -> None:
     text = (TOP / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)

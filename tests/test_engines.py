@@ -33,7 +33,7 @@ from convscope.engines.engine import Engine
 from convscope.engines.jobs import Event, Job, JobQueue
 from convscope.engines.local import LocalEngine
 
-NAMES = ("fresh", "copied", "ray")
+NAMES = ("fresh", "copied", pytest.param("ray", marks=pytest.mark.slow))
 
 
 @pytest.fixture(scope="module", params=NAMES)

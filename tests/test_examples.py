@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import convscope
 
 NOTEBOOK = Path(__file__).parent.parent / "examples" / "assignment.ipynb"
 
@@ -76,6 +80,24 @@ def test_the_notebook_is_stored_without_outputs() -> None:
             assert cell["outputs"] == [] and cell["execution_count"] is None, cell["id"]
 
 
+def test_every_cell_is_python_and_names_only_what_convscope_has() -> None:
+    cells = ["".join(c["source"]) for c in source_cells() if c["cell_type"] == "code"]
+    trees = [ast.parse(cell) for cell in cells]
+    used = {
+        node.attr
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "cs"
+    }
+    assert len(used) > 10 and [name for name in used if not hasattr(convscope, name)] == []
+    imported = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    ours = [node for node in imported if (node.module or "").startswith("convscope")]
+    for node in ours:
+        module = importlib.import_module(str(node.module))
+        assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
+    assert len(ours) >= 4
+
+
 def test_the_text_states_no_result() -> None:
     """Percentages, points and nats belong to the code's output, not to the text."""
     text = "\n".join(
@@ -114,6 +136,7 @@ def kernel_of_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return work
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # those of jupyter and its event loop
 @pytest.mark.usefixtures("session_cache")
 def test_the_notebook_runs_and_what_it_finds_is_true(kernel_of_this_python: Path) -> None:

@@ -143,6 +143,7 @@ def test_it_is_used_on_a_telephone(opened: Opened, explored: list[Run]) -> None:
     assert heading.evaluate(left) >= place.evaluate(left) - 1  # settings' names stay in sight
 
 
+@pytest.mark.slow
 def test_five_hundred_runs_render_in_time(tmp_path: Path, show: Callable[[Path], Opened]) -> None:
     epochs = [2.0 - 0.05 * i for i in range(12)]
     runs = [

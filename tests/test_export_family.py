@@ -51,7 +51,13 @@ def images(count: int = 9) -> torch.Tensor:
     return torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
 
 
-@pytest.mark.parametrize("name", FAMILY)
+SAMPLE = ("softmax", "whitened, early pooling")  # in `make test`
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.slow) for name in FAMILY],
+)
 def test_a_network_of_the_family_leaves_unchanged(name: str) -> None:
     net = made(FAMILY[name])
     program = graph_of(net, name)

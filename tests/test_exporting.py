@@ -149,6 +149,7 @@ def test_eight_bits_have_a_scale_for_each_channel(whole: cs.Export) -> None:
         assert scales.shape == weights.shape[:1] and np.abs(weights).max() <= 64
 
 
+@pytest.mark.slow
 def test_an_export_whose_accuracy_differs_is_not_done(
     run: Run, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +163,7 @@ def test_an_export_whose_accuracy_differs_is_not_done(
     assert [one["done"] for one in config["scores"]] == [True, True, False]
 
 
+@pytest.mark.slow
 def test_without_its_images_an_export_is_not_called_done(
     run: Run, root: Path, tmp_path: Path, cli: Cli
 ) -> None:
@@ -217,6 +219,7 @@ def plain(in_shape, num_classes): return Plain()
 """
 
 
+@pytest.mark.slow
 def test_factories_export_as_far_as_the_exporter_takes_them(
     root: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +238,7 @@ def test_factories_export_as_far_as_the_exporter_takes_them(
             assert len(answer.err.strip().splitlines()) == 2 and not to.exists()
 
 
+@pytest.mark.slow
 def test_the_strong_network_is_exported(root: Path, tmp_path: Path) -> None:
     trained = cs.train(recipe_of(root / "animals", STRONG, epochs=2, val=0.0), tmp_path / "runs")
     found = cs.export(trained, tmp_path / "out")

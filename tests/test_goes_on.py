@@ -114,6 +114,7 @@ def net(in_shape, num_classes):
 """
 
 
+@pytest.mark.slow
 def test_the_child_of_a_factory_that_forks_writes_nothing_of_the_run(
     micro: Path, tmp_path: Path
 ) -> None:

@@ -45,6 +45,9 @@ def same(found: Any, expected: Any, place: str = "") -> None:
         assert found == expected, (place, found, expected)
 
 
+SAMPLE = {"muon", "batch", "augmented", "all splits"}  # of short runs, in `make test`
+
+
 def test_ids() -> None:
     assert len(golden("ids")) >= 40
     assert goldens.ids() == golden("ids")
@@ -60,10 +63,17 @@ def test_networks(name: str) -> None:
 
 
 @pytest.mark.usefixtures("session_cache")
-def test_metrics() -> None:
-    same(goldens.metrics(exact=False), golden("metrics"))
+@pytest.mark.parametrize(
+    "names", [SAMPLE, pytest.param(set(golden("metrics")) - SAMPLE, marks=pytest.mark.slow)]
+)
+def test_metrics(names: set[str]) -> None:
+    assert names <= set(golden("metrics"))
+    same(
+        goldens.metrics(exact=False, names=names), {name: golden("metrics")[name] for name in names}
+    )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("session_cache", "kept")
 def test_a_study_of_all_chapters() -> None:
     same(goldens.study_results(), golden("study"))
@@ -77,6 +87,7 @@ def old_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("study")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("session_cache", "kept")
 def test_a_study_of_an_earlier_version_renders(old_study: Path) -> None:
     from convscope.studies.rendering import render
@@ -87,6 +98,7 @@ def test_a_study_of_an_earlier_version_renders(old_study: Path) -> None:
     same(goldens.results_of(old_study), golden("old-study"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("session_cache", "kept", "few_draws")
 def test_a_study_of_an_earlier_version_resumes(old_study: Path) -> None:
     from convscope.studies.main_path import study

@@ -313,9 +313,17 @@ def steps(gpu: ModuleType) -> ModuleType:
     return gpu_steps
 
 
-def test_what_a_gpu_is_asked_is_sound(tmp_path: Path, gpu: ModuleType, steps: ModuleType) -> None:
+@pytest.mark.parametrize(
+    "only",
+    [("machine", "agreement", "clock", "train small"), pytest.param((), marks=pytest.mark.slow)],
+)
+def test_what_a_gpu_is_asked_is_sound(
+    tmp_path: Path, gpu: ModuleType, steps: ModuleType, only: tuple[str, ...]
+) -> None:
+    """Some steps, or all."""
     out = tmp_path / "gpu.jsonl"
     command = [sys.executable, str(BENCH / "gpu.py"), "--device", "cpu", "--quick"]
+    command += ["--only", *only] if only else []
     (tmp_path / "sitecustomize.py").write_text(BARE, encoding="utf-8")
     done = subprocess.run(
         [*command, "--out", str(out)],
@@ -325,7 +333,7 @@ def test_what_a_gpu_is_asked_is_sound(tmp_path: Path, gpu: ModuleType, steps: Mo
     )
     results = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert {r["step"]: r["status"] for r in results} == {
-        name: "good" for name in gpu.LIMITS if name not in steps.NOT_QUICK
+        name: "good" for name in only or gpu.LIMITS if name not in steps.NOT_QUICK
     }, done.stdout + done.stderr
     assert done.returncode == 0 and steps.STEPS.keys() == gpu.LIMITS.keys()
     assert torch.__version__ in done.stdout
@@ -333,7 +341,7 @@ def test_what_a_gpu_is_asked_is_sound(tmp_path: Path, gpu: ModuleType, steps: Mo
         assert result["peak_mb"] > 0
         assert result["step"] == "machine" or f"| {result['step']} | good |" in done.stdout
     rows = [r["rows"][-1] for r in results if r["step"].startswith("train")]
-    assert len(rows) == 3 and all(0 <= row["test_accuracy"] <= 1 for row in rows)
+    assert len(rows) == (1 if only else 3) and all(0 <= row["test_accuracy"] <= 1 for row in rows)
 
 
 def test_a_step_that_hangs_dies_or_raises_costs_itself_alone(
@@ -381,6 +389,7 @@ def test_numbers_that_disagree_are_bad(steps: ModuleType, monkeypatch: pytest.Mo
     assert steps.resume("cpu", True)["status"] == "bad"
 
 
+@pytest.mark.slow
 def test_steps_on_a_gpu_run_in_fresh_processes(gpu: ModuleType) -> None:
     found = gpu.run("machine", "cuda:99", False, 100)
     assert found["status"] == "failed" and "device 'cuda:99'" in found["result"]

@@ -181,6 +181,7 @@ def test_the_command_line_takes_columns_and_groups(patients: Path, cli: Callable
         assert "has no column 'no' for the path; its columns are 'who', 'what'" in answer.err
 
 
+@pytest.mark.slow
 def test_a_random_split_of_frames_is_optimistic(tmp_path: Path, cache: Path) -> None:
     """What docs/your-images.md shows: the images are new sequences or they are not."""
     frames_of_sequences(tmp_path / "clips", sequences=20, frames=8)

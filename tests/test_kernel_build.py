@@ -67,7 +67,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("short_windows")
-@pytest.mark.parametrize("path", ["", "/nowhere"])
+@pytest.mark.parametrize("path", ["", pytest.param("/nowhere", marks=pytest.mark.slow)])
 def test_without_a_compiler_the_library_is_chosen_and_the_reason_said(
     path: str, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cifar_slice: Path
 ) -> None:
@@ -233,6 +233,7 @@ def test_every_source_is_listed_and_a_stray_file_is_none(
 
 @needs_compiler
 @pytest.mark.usefixtures("quick")
+@pytest.mark.slow
 def test_a_library_without_a_function_is_none(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

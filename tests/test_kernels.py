@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from torch import Tensor, nn
 
 import convscope as cs
@@ -90,15 +90,32 @@ dilated = st.tuples(models, st.sampled_from([1, 1, 2, 3])).map(
 )
 
 
-@needs_compiler
-@given(
+drawn = given(
     model=dilated,
     shape=st.sampled_from([(6, 3, 32, 32), (5, 1, 28, 28), (4, 4, 22, 14), (3, 3, 17, 19)]),
     threads=st.sampled_from([1, 2]),
 )
+
+
+@needs_compiler
+@settings(max_examples=12)
+@drawn
 def test_networks_by_compiled_kernels_are_the_librarys(
     model: ConvNet, shape: tuple[int, ...], threads: int
 ) -> None:
+    check_network(model, shape, threads)
+
+
+@pytest.mark.slow
+@needs_compiler
+@drawn
+def test_more_networks_by_compiled_kernels_are_the_librarys(
+    model: ConvNet, shape: tuple[int, ...], threads: int
+) -> None:
+    check_network(model, shape, threads)
+
+
+def check_network(model: ConvNet, shape: tuple[int, ...], threads: int) -> None:
     net, x = randomised(build(model, shape[1:], 10)), images(*shape)
     torch.set_num_threads(threads)
     for training in (True, False):

@@ -148,7 +148,7 @@ with unbound():
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
-@pytest.mark.parametrize("pinned", [False, True])
+@pytest.mark.parametrize("pinned", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_openmp_that_binds_the_process_to_a_core_does_not_hide_the_others(pinned: bool) -> None:
     command = [sys.executable, "-c", ASK, *(["--pin"] if pinned else [])]
     environment = os.environ | {"OMP_PROC_BIND": "close", "OMP_PLACES": "cores"}

@@ -55,11 +55,11 @@ def small(loaded: Dataset) -> Dataset:
 @pytest.mark.parametrize(
     ("optimizer", "precision", "lr", "decay", "smoothing"),
     [
-        ("adam", "float64", 3e-3, 0.0, 0.0),
+        pytest.param("adam", "float64", 3e-3, 0.0, 0.0, marks=pytest.mark.slow),
         ("adam", "float64", 3e-3, 0.01, 0.1),
-        ("adamw", "float64", 3e-3, 0.1, 0.0),
-        ("sgd", "float64", 0.02, 0.01, 0.1),
-        ("adam", "float32", 1e-3, 0.0, 0.0),
+        pytest.param("adamw", "float64", 3e-3, 0.1, 0.0, marks=pytest.mark.slow),
+        pytest.param("sgd", "float64", 0.02, 0.01, 0.1, marks=pytest.mark.slow),
+        pytest.param("adam", "float32", 1e-3, 0.0, 0.0, marks=pytest.mark.slow),
         ("sgd", "float32", 0.01, 0.01, 0.0),
     ],
 )
@@ -257,20 +257,22 @@ def test_frozen_parameters_stay(loaded: Dataset) -> None:
             "none",
             {"flip": True, "crop": 3, "cutout": 5, "label_noise": 0.2},
         ),
-        (
+        pytest.param(
             "adamw",
             "bfloat16",
             "channels_last",
             "batch",
             {"weight_decay": 0.1, "schedule": "cosine", "limit": 200},
+            marks=pytest.mark.slow,
         ),
         ("adamw", "float64", "channels_last", "group", {"label_smoothing": 0.1}),
-        (
+        pytest.param(
             "muon",
             "float32",
             "contiguous",
             "none",
             {"lr": 0.02, "weight_decay": 0.1, "schedule": "linear"},
+            marks=pytest.mark.slow,
         ),
         (
             "muon",

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import pytest
 import reporting
 
-from convscope.planning.context import Context
+from convscope.machine import cost_kind
+from convscope.models import size_of
+from convscope.planning.context import BudgetFit, Context
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.report.opening import next_steps
 from convscope.studies import next_study as module
-from convscope.studies.next_study import next_study, times_the_work, with_preset, work_of
+from convscope.studies.folder import StudyFolder
+from convscope.studies.next_study import next_study, with_preset
+from convscope.studies.study_json import Fitted
 
 
 def context_of(preset: str = "quick") -> Context:
@@ -40,46 +44,42 @@ def test_the_command_asks_for_more_in_a_folder_of_its_own(command: str, told: st
     assert shlex.split(told)[:2] == ["convscope", "study"]
 
 
-def test_work_is_images_times_epochs_times_flops() -> None:
-    context, model = context_of(), ConvNet(4, 1)
-    known: dict[Any, float] = {model: 100.0}
-    images = len(context.data.train)
-    recipes = [Recipe(model=model, epochs=3), Recipe(model=model, epochs=2, limit=4)]
-    assert work_of(recipes, context, known) == 100 * (3 * images + 2 * 4)
-    other = Recipe(model=ConvNet(8, 1), epochs=1)
-    assert work_of([other], context, known) == known[other.model] * images > 0
-
-
-def test_the_time_follows_the_work_and_is_kept(
-    monkeypatch: pytest.MonkeyPatch, make_run: Any
+def test_the_time_is_that_of_the_whole_plan_at_what_runs_cost_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    runs = [make_run(ConvNet(4, 1), [1.0], [1.0], seed=seed) for seed in (0, 1)]
-    context = context_of()
-    asked: list[tuple[str, tuple[int, ...]]] = []
+    model, twice = ConvNet(4, 1), ConvNet(8, 1)
+    own = [Recipe(model=model, epochs=3, evaluate=("train",), seed=seed) for seed in (0, 1)]
+    context = replace(context_of(), chapters=("capacity",), workers=2)
+    asked: list[Context] = []
 
     def planned(other: Context) -> list[Recipe]:
-        asked.append((other.preset, other.seeds))
-        return [run.recipe for run in runs] * 6
+        asked.append(other)
+        if other.preset == "quick":
+            return own
+        return [replace(one, model=m) for one in own for m in (model, twice)] * 3
 
     monkeypatch.setattr(module, "forecast", planned)
-    assert times_the_work(context, runs, "standard") == pytest.approx(6)
-    found = next_study(context, runs, "convscope study x", 600.0)
+    folder = StudyFolder(tmp_path, costs={cost_kind(own[0]).id: (10.0, 1.0)})
+    folder.fitted = Fitted(600.0, "quick", ("capacity", "best"), 2, BudgetFit(epochs=0.5))
+    one = 3 * len(context.data.train) * (10.0 + 1.0)
+    flops = [size_of(m, context.data.in_shape, 2).flops + 1 for m in (model, twice)]
+    training = 6 * one * (1 + flops[1] / flops[0]) / 2
+    found = next_study(context, folder, "convscope study x --budget 10m")
+    assert asked[-1].preset == "standard" and asked[-1].chapters == ("capacity", "best")
+    assert asked[-1].seeds == tuple(range(module.SEEDS["standard"])) and asked[-1].fit.whole
     assert found == {
         "preset": "standard",
         "command": "convscope study x --preset standard",
-        "time": found["time"] if found else "",
+        "time": module.duration(training + module.fixed(asked[-1], asked[-1].fit)),
     }
-    assert found and found["time"] == module.duration(3600.0)
-    assert asked[0][0] == "standard" and asked[0][1] == tuple(range(module.SEEDS["standard"]))
     count = len(asked)
-    assert next_study(context, runs, "convscope study x", 600.0) == found and len(asked) == count
-    assert next_study(context, runs, "convscope study x", 0.0) == {**found, "time": ""}
+    assert next_study(context, folder, "convscope study x") == found and len(asked) == count
 
 
-def test_the_largest_study_proposes_none_and_no_runs_no_time() -> None:
-    last = module.PRESETS[-1]
-    assert next_study(replace(context_of(), preset=last), [], "convscope study x", 9.0) is None
-    found = next_study(context_of(), [], "convscope study x", 9.0)
+def test_the_largest_study_proposes_none_and_no_costs_no_time(tmp_path: Path) -> None:
+    folder, last = StudyFolder(tmp_path), module.PRESETS[-1]
+    assert next_study(replace(context_of(), preset=last), folder, "convscope study x") is None
+    found = next_study(context_of(), folder, "convscope study x")
     assert found and found["time"] == ""
 
 

@@ -51,10 +51,21 @@ drive = functools.partial(driving.drive, nonlinearity)
 # --- layers, and what is replaced by what
 
 
+GROUPED = ConvNet(4, 3, norm="group", activation="gelu", kernel=5, head="gap")
+COLOUR, GREY = (3, 8, 8), (1, 9, 8)
+
+
 @pytest.mark.parametrize(
-    "base", [SMALL, NORMED, ConvNet(4, 3, norm="group", activation="gelu", kernel=5, head="gap")]
+    ("base", "shape"),
+    [
+        (SMALL, GREY),
+        (NORMED, COLOUR),
+        pytest.param(GROUPED, COLOUR, marks=pytest.mark.slow),
+        pytest.param(SMALL, COLOUR, marks=pytest.mark.slow),
+        pytest.param(NORMED, GREY, marks=pytest.mark.slow),
+        pytest.param(GROUPED, GREY, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 9, 8)])
 def test_every_arm_of_the_factorial_has_the_same_parameters(
     base: ConvNet, shape: tuple[int, int, int]
 ) -> None:
@@ -216,6 +227,7 @@ def few_shapes(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_factorial_on_shapes(
     few_shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +255,7 @@ def test_a_factorial_on_shapes(
     assert any(text.startswith("Bound.") for text in finding.paragraphs)
 
 
+@pytest.mark.slow
 def test_grey_images_of_three_classes(tmp_path: Path) -> None:
     names = np.array(["a\x1b[31mb", "c" * 300, "ü\n"])
     grey = made.grey_file(tmp_path / "grey.npz", 7, classes=names)

@@ -110,6 +110,7 @@ def rendered(context: Context, root: Path, asked: list[list[str]]) -> Finding:
     return driving.rendered("ordering", context, root, asked)
 
 
+@pytest.mark.slow
 def test_grey_images_of_three_classes(tmp_path: Path) -> None:
     context = context_of(made.grey_file(tmp_path / "grey.npz", 8), fit=BudgetFit(seeds=1))
     finding, _ = drive(

@@ -72,6 +72,7 @@ def test_it_goes_on_where_it_stopped(found: cs.SweepResult, base: cs.Recipe) -> 
     cs.sweep(base, {"width": WIDTHS}, seeds=3, out=found.path, workers=2)  # as it was
 
 
+@pytest.mark.slow
 def test_the_file_that_is_saved_asks_for_the_same_runs(found: cs.SweepResult, cli: Cli) -> None:
     before, saved = stamps(found.path), (found.path / "sweep.toml").read_bytes()
     answer = cli("sweep", found.path / "sweep.toml", "--json")
@@ -130,6 +131,7 @@ def make(in_shape, num_classes, width=4, deep=False):
 """
 
 
+@pytest.mark.slow
 def test_a_factorys_own_parameters_and_label_noise_are_swept(
     cli: Cli, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

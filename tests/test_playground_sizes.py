@@ -145,7 +145,9 @@ def found(page: Any, cases: list[Any]) -> list[dict[str, Any]]:
     )
 
 
-@pytest.mark.parametrize("part_of", range(PARTS))
+@pytest.mark.parametrize(
+    "part_of", [0, 1, *(pytest.param(i, marks=pytest.mark.slow) for i in range(2, PARTS))]
+)
 def test_the_browser_computes_what_python_computes(browser: Any, part_of: int) -> None:
     draw = random.Random(part_of)
     cases = [drawn(draw) for _ in range(COUNT // PARTS)]

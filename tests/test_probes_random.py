@@ -1,4 +1,4 @@
-"""Random operators of known class: no false verdict. 200 are tried, CONVSCOPE_OPERATORS sets it."""
+"""Random operators of known class: no false verdict; CONVSCOPE_OPERATORS sets how many."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, seed, settings
@@ -16,6 +17,7 @@ from torch import Tensor
 from convscope.probes import probe
 
 COUNT = int(os.environ.get("CONVSCOPE_OPERATORS", "200"))
+SAMPLE = 40  # in `make test`
 SEED = int(os.environ.get("CONVSCOPE_SEED", "0"))
 Function = Callable[[Tensor], Tensor]
 
@@ -159,23 +161,38 @@ def known_period(pieces: list[Piece], n: int) -> int | None:
     )  # f(x(i+s)) = f(x) moved by −s: the same where 2s = n
 
 
-@seed(SEED)
-@settings(
+Chain = tuple[list[str], str | None, list[str]]
+drawn = given(
+    chain=chains,
+    n=st.sampled_from([6, 8, 9, 12, 15, 16]),
+    c=st.integers(1, 2),
+    draw=st.integers(0, 2**32),
+)
+plain = settings(
     max_examples=COUNT,
     derandomize=False,
     database=None,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-@given(
-    chain=chains,
-    n=st.sampled_from([6, 8, 9, 12, 15, 16]),
-    c=st.integers(1, 2),
-    draw=st.integers(0, 2**32),
-)
-def test_no_false_verdict(
-    chain: tuple[list[str], str | None, list[str]], n: int, c: int, draw: int
-) -> None:
+
+
+@seed(SEED)
+@settings(plain, max_examples=min(COUNT, SAMPLE))
+@drawn
+def test_no_false_verdict(chain: Chain, n: int, c: int, draw: int) -> None:
+    check_verdict(chain, n, c, draw)
+
+
+@pytest.mark.slow
+@seed(SEED)
+@plain
+@drawn
+def test_no_false_verdict_of_many(chain: Chain, n: int, c: int, draw: int) -> None:
+    check_verdict(chain, n, c, draw)
+
+
+def check_verdict(chain: Chain, n: int, c: int, draw: int) -> None:
     before, special, after = chain
     g = torch.Generator().manual_seed(draw)
     pieces, size = [], n

@@ -22,6 +22,7 @@ from convscope.training.runs import Run
 
 
 @pytest.mark.usefixtures("tiny_preset")
+@pytest.mark.slow
 def test_a_study_ends_when_all_that_was_asked_for_is_done(
     finished_study: Path,
     small_images: Path,

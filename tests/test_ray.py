@@ -254,6 +254,7 @@ def test_what_cannot_work_is_refused_at_once(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_slots_that_no_node_has_room_for_are_refused(ray_engine: RayEngine) -> None:
     assert ray_engine.room(1) >= 2  # a node that was killed counts until the head notices
     try:

@@ -133,6 +133,7 @@ def test_a_trained_chapter_with_list_there(
 
 
 @pytest.mark.usefixtures("_one_rate")
+@pytest.mark.slow
 def test_grey_images_of_three_classes_and_one_seed(tmp_path: Path) -> None:
     context = replace(context_of(made.grey_file(tmp_path / "grey.npz", 7)), seeds=(0,))
     finding, _ = drive(context, lambda recipe: train(recipe, tmp_path / "runs", data=context.data))

@@ -248,7 +248,10 @@ def test_a_diverged_run_that_was_broken_off_is_still_diverged(micro: Path, tmp_p
     assert train(recipe, tmp_path / "again").status == "diverged"
 
 
-@pytest.mark.parametrize(("megabytes", "fails"), [(150, "its weights"), (350, "its gradients")])
+@pytest.mark.parametrize(
+    ("megabytes", "fails"),
+    [(150, "its weights"), pytest.param(350, "its gradients", marks=pytest.mark.slow)],
+)
 def test_a_network_too_large_for_memory_is_a_result(
     micro: Path, tmp_path: Path, megabytes: int, fails: str
 ) -> None:

@@ -107,6 +107,7 @@ def coverage_of(
     }
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_also_at_the_border_of_the_law() -> None:
     border = Law(0.3, 0.4, 0.2, 0.4, 0.0, CHANCE, AT)  # nothing stays: a bootstrap fails here
     for law in (border, DATA):

@@ -17,7 +17,7 @@ from convscope.errors import UserError
 from convscope.recipe import ConvNet, Recipe
 from convscope.studies.folder import StudyFolder
 from convscope.studies.main_path import conduct
-from convscope.studies.sharding import joined, plan_id, plan_study
+from convscope.studies.sharding import conduct_shard, joined, plan_id, plan_study
 from convscope.studies.shares import Share, slurm_script
 from convscope.studies.study_file import read_study, request_of
 from convscope.studies.study_request import StudyRequest
@@ -25,12 +25,15 @@ from convscope.studies.study_request import StudyRequest
 COMMAND = (sys.executable, "-m", "convscope.cli", "study", "--plan", "plan/study.json")
 
 
-@pytest.fixture(scope="module")
-def place(micro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A plan, its three shards, each trained by a process of its own, and the merged study."""
+@pytest.fixture(scope="module", params=[0, pytest.param(3, marks=pytest.mark.slow)])
+def place(
+    micro: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
+    """A plan and its three shards, so many of them trained by processes of their own."""
     folder = tmp_path_factory.mktemp("shards")
     plan_study(asked_in(folder, micro, "plan"), Listener())
     assert not list((folder / "plan" / "runs").iterdir())
+    own = range(1, 1 + request.param)
     started = [
         subprocess.Popen(
             [*COMMAND, "--shard", f"{i}/3", "--out", f"s{i}", "--workers", "1"],
@@ -40,11 +43,16 @@ def place(micro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for i in (1, 2, 3)
+        for i in own
     ]
+    told = []
+    for i in {1, 2, 3} - set(own):
+        flags = {"out": folder / f"s{i}", "workers": 1}
+        plan = folder / "plan" / "study.json"
+        told.append(str(conduct_shard(plan, Share(i, 3), flags, Listener())))
     ended = [one.communicate() for one in started]
-    assert [one.returncode for one in started] == [0, 0, 0], ended
-    for i, (out, _) in enumerate(ended, 1):
+    assert [one.returncode for one in started] == [0 for _ in own], ended
+    for i, out in enumerate([*(out for out, _ in ended), *told], 1):
         assert out.startswith(f"shard {i}/3: ") and "left: capacity: it goes on from " in out
     return folder
 

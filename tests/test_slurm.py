@@ -17,6 +17,7 @@ from convscope.studies.sharding import joined, plan_study
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking())
 
 
+@pytest.mark.slow
 def test_an_array_job_trains_the_shards_of_a_study(micro: Path, tmp_path: Path, cli: Cli) -> None:
     plan_study(asked_in(tmp_path, micro, "plan"), Listener())
     plan = tmp_path / "plan" / "study.json"

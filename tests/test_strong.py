@@ -296,6 +296,7 @@ def test_the_recipe_fits_the_number_of_images() -> None:
     ).lr == pytest.approx(whole.lr / 2)
 
 
+@pytest.mark.slow
 def test_it_learns_and_is_recorded_with_and_without_several_views(
     loaded: Dataset, tmp_path: Path, cifar_slice: Path
 ) -> None:

@@ -60,6 +60,7 @@ def test_a_study_that_was_moved_goes_on(
     assert again(moved, small_images)[1].trained == []
 
 
+@pytest.mark.slow
 def test_more_seeds_train_only_what_is_new(finished_study: Path, small_images: Path) -> None:
     before = stamps(finished_study)
     study, listener = again(finished_study, small_images, seeds=3)
@@ -69,6 +70,7 @@ def test_more_seeds_train_only_what_is_new(finished_study: Path, small_images: P
     assert {len(network["runs"]) for network in study["capacity"].numbers["networks"]} == {3}
 
 
+@pytest.mark.slow
 def test_an_altered_run_is_set_aside_and_made_again(
     finished_study: Path, small_images: Path
 ) -> None:
@@ -102,7 +104,17 @@ def test_an_altered_run_is_set_aside_and_made_again(
     assert figures(read_run(folders[1])) == figures(before[victims[1]])
 
 
-@pytest.mark.parametrize("victims", ["ten bits", "pilots of the grid", "all pilots", "sweep"])
+@pytest.mark.parametrize(
+    "victims",
+    [
+        "ten bits",
+        "sweep",
+        *(
+            pytest.param(some, marks=pytest.mark.slow)
+            for some in ("pilots of the grid", "all pilots")
+        ),
+    ],
+)
 def test_altered_files_of_runs_change_no_verdict(finished_study: Path, victims: str) -> None:
     """Bits of files that a report reads are flipped: those runs are left out, others stay."""
     draw, known = random.Random(5), runs_of(finished_study)
@@ -181,7 +193,7 @@ def test_an_altered_study_json_is_refused_in_one_line(
     assert str(finished_study) in str(error.value) or "/nowhere.npz" in str(error.value)
 
 
-@pytest.mark.parametrize("threads", [None, 3])
+@pytest.mark.parametrize("threads", [None, pytest.param(3, marks=pytest.mark.slow)])
 def test_an_altered_study_json_costs_no_run_silently(
     finished_study: Path, small_images: Path, threads: int | None
 ) -> None:

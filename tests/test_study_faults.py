@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studying import again, results, runs_of, stamps
+from studying import CHAPTER, Listener, again, results, runs_of, stamps
 
 from convscope import studies
 from convscope.errors import UserError
 from convscope.recipe.recipe import Recipe
 from convscope.studies import progress as screen
 from convscope.studies.folder import StudyFolder
+from convscope.training.runs import Run
 
 pytestmark = pytest.mark.usefixtures("tiny_preset")
 
@@ -59,6 +60,7 @@ with FileLock({str(finished_study / ".lock")!r}):
     assert again(finished_study, small_images)[1].trained == []  # the lock died with its owner
 
 
+@pytest.mark.slow
 def test_a_killed_worker_fails_its_run_only(
     finished_study: Path,
     small_images: Path,
@@ -115,6 +117,34 @@ def test_a_killed_worker_fails_its_run_only(
 # --- interruption
 
 
+class Presser(Listener):
+    """Presses Ctrl-C when a run has ended."""
+
+    def ended(self, recipe: Recipe, run: Run) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_study_reports_what_is_there_and_goes_on(
+    finished_study: Path, small_images: Path
+) -> None:
+    known, lost = results(finished_study), set()
+    for run in known["runs"][-3:]:
+        shutil.rmtree(finished_study / "runs" / run["id"])
+        lost.add(run["id"])
+    with pytest.raises(KeyboardInterrupt):
+        studies.study(small_images, CHAPTER, out=finished_study, workers=2, watcher=Presser())
+    tree = results(finished_study)
+    assert 0 < len(known["runs"]) - len(tree["runs"]) < 3
+    page = (finished_study / "report.html").read_text()
+    assert "This study was interrupted" in page
+    assert not json.loads((finished_study / "study.json").read_text())["about"]["complete"]
+    before = stamps(finished_study)
+    _, listener = again(finished_study, small_images)
+    assert 0 < len(listener.trained) < 3 and set(listener.trained) < lost
+    assert stamps(finished_study).items() > before.items()
+    assert results(finished_study)["chapters"] == known["chapters"]
+
+
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     """Wait for an event of a process that is alive; the limit is against hanging."""
     for _ in range(12_000):
@@ -125,6 +155,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
     pytest.fail("nothing happened for two minutes")
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_report_and_the_same_command_goes_on(micro: Path, tmp_path: Path) -> None:
     """The real quick preset; the terminal sends the signal to all processes of the group."""
     root = tmp_path / "study"

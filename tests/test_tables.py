@@ -181,6 +181,7 @@ def test_what_is_no_table_is_refused_in_one_line(pets: Path) -> None:
     refused(table(pets / "t.csv", "path label", rows_of(pets)), "1 bad file: 'images/cat1.png'")
 
 
+@pytest.mark.slow
 def test_a_table_of_100_000_rows_is_read(pets: Path) -> None:
     one = (pets / "images" / "dog0.png").read_bytes()
     (pets / "many").mkdir()

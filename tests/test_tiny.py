@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import convscope as cs
 from convscope.recipes import NAMED, named, tiny
 
+sys.path.append(str(Path(__file__).parent.parent / "bench"))
+bench_tiny = importlib.import_module("tiny")
 RAM, FLASH = 64_000, 78_745  # 62.5 and 76.9 KiB
 
 
@@ -32,3 +36,5 @@ def test_it_learns(micro: Path, tmp_path: Path) -> None:
     recipe = replace(tiny.recipe(200), data=str(micro), model=small, epochs=4, batch=16, crop=0)
     run = cs.train(replace(recipe, evaluate=("train", "test"), evaluate_every=1), tmp_path / "runs")
     assert run.rows[-1]["train_loss"] < run.rows[0]["train_loss"]
+    found = bench_tiny.with_eight_bits(run)
+    assert found["float"] == run.rows[-1]["test_accuracy"] and 0 <= found["int8"] <= 1

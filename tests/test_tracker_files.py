@@ -193,6 +193,7 @@ def test_mlflow_holds_nested_runs_where_its_address_says(
 
 @needs("mlflow")
 @quiet
+@pytest.mark.slow
 def test_mlflow_without_an_address_is_a_sqlite_file_of_the_study(
     study: Path, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +288,7 @@ def test_trackio_holds_config_epochs_and_charts_without_a_network(
 
 
 @needs("trackio")
+@pytest.mark.slow
 def test_trackio_has_each_epoch_of_a_run_that_goes_on_once(
     study: Path, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -334,6 +334,7 @@ def test_a_tracker_that_refuses_stops_the_study_before_it_trains(
         raise AssertionError("it is not begun")
 
 
+@pytest.mark.slow
 def test_a_study_with_a_broken_tracker_has_all_its_runs(
     memory: Callable[..., None], micro: Path, tmp_path: Path
 ) -> None:

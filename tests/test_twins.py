@@ -138,19 +138,22 @@ except UserError as error:
     assert "convscope.fast is not installed" in str(error)
 else:
     raise AssertionError("trained by kernels that are not there")
+if sys.argv[3] == "no study":
+    sys.exit()
 study = cs.study(images, chapters=["convolution"], seeds=1, workers=1, out=folder / "study")
 assert study["convolution"].verdict
 """
 
 
-def test_without_the_annex_everything_else_works(micro: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["no study", pytest.param("a study", marks=pytest.mark.slow)])
+def test_without_the_annex_everything_else_works(micro: Path, tmp_path: Path, what: str) -> None:
     package = Path(convscope.__file__).parent
     leave = shutil.ignore_patterns("fast")
     shutil.copytree(package, tmp_path / "convscope", ignore=leave)
     # without site (-S), since an editable installation finds the source tree's annex
     paths = os.pathsep.join((str(tmp_path), str(Path(torch.__file__).parents[1])))
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-S", "-c", WITHOUT, str(tmp_path), str(micro)]
+    command = [sys.executable, "-S", "-c", WITHOUT, str(tmp_path), str(micro), what]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -171,6 +171,7 @@ def test_wandb_offline_holds_config_metrics_and_group(
     )
 
 
+@pytest.mark.slow
 def test_wandb_offline_holds_verdict_charts_and_report(
     offline: None, tmp_path: Path, make_run: Callable[..., Run]
 ) -> None:
@@ -194,6 +195,7 @@ def test_wandb_offline_holds_verdict_charts_and_report(
     assert reports[1]["files"] == ["report.html", "results.json"]
 
 
+@pytest.mark.slow
 def test_wandb_mirrors_a_run_that_is_trained_alone(
     offline: None, micro: Path, tmp_path: Path
 ) -> None:
@@ -240,6 +242,7 @@ def test_wandb_without_a_key_is_refused_before_training(
         pass
 
 
+@pytest.mark.slow
 def test_a_study_is_mirrored_whole(
     offline: None,
     tiny_preset: None,

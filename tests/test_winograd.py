@@ -242,6 +242,7 @@ def test_it_is_not_chosen_where_it_answers_wrongly(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("short_windows")
+@pytest.mark.slow
 def test_without_the_processor_for_it(
     monkeypatch: pytest.MonkeyPatch, cifar_slice: Path, tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ def test_the_data_lose_the_same_images(cifar_slice: Path) -> None:
     assert part.train is whole.train
 
 
+@pytest.mark.slow
 def test_a_study_is_asked_again(finished_study: Path) -> None:
     known = json.loads((finished_study / "results.json").read_text())["chapters"]
     before = {path: path.stat().st_mtime_ns for path in finished_study.rglob("*")}

@@ -3,68 +3,57 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from convscope.errors import UserError
-from convscope.models import size_of
+from convscope.machine import Costs, cost_kind
 from convscope.planning import BudgetFit, Context, duration
-from convscope.recipe import Model, Recipe
-from convscope.studies.plan import forecast
+from convscope.studies.folder import StudyFolder
+from convscope.studies.plan import fixed, forecast
 from convscope.studies.study_request import PRESETS, SEEDS
-from convscope.training import Run
 
-KEY = "the next study"
+KEY = "seconds of the next study"
 
 
-def next_study(
-    context: Context, runs: Sequence[Run], command: str, seconds: float
-) -> dict[str, Any] | None:
+def next_study(context: Context, folder: StudyFolder, command: str) -> dict[str, Any] | None:
     """{preset, command, time} of the next larger preset; None where this one is the largest.
 
-    context: of this study; runs: its own; command: that started it; seconds: that it took.
-    time: in words, by the FLOPs of the runs and of the other plan; "" where they are not known.
-        It is found once and kept with the study.
+    context: of this study; folder: its own, which knows what runs cost here; command: that began
+        it. time: in words, as that study would estimate it; "" where nothing was measured. It is
+        found once and kept with the study.
     """
     place = PRESETS.index(context.preset) + 1
     if place == len(PRESETS):
         return None
     preset = PRESETS[place]
-    times = context.measure(KEY, lambda: times_the_work(context, runs, preset))
+    seconds = context.measure(KEY, lambda: seconds_of(preset, context, folder))
     return {
         "preset": preset,
         "command": with_preset(command, preset),
-        "time": duration(times * seconds) if times and seconds else "",
+        "time": duration(seconds) if seconds else "",
     }
 
 
-def times_the_work(context: Context, runs: Sequence[Run], preset: str) -> float | None:
-    """How many times the FLOPs of this study's training that of another preset's plan takes."""
+def seconds_of(preset: str, context: Context, folder: StudyFolder) -> float | None:
+    """What another preset takes on this machine, with all questions that the user asked.
+
+    Of the kinds of run that this study timed, it is as measured; of others, by their FLOPs.
+    """
+    if not folder.costs:
+        return None
+    chapters = folder.fitted.chapters if folder.fitted is not None else context.chapters
     first = context.seeds[0] if context.seeds else 0
     seeds = tuple(range(first, first + SEEDS[preset]))
-    other = replace(context, preset=preset, seeds=seeds, fit=BudgetFit(), folder=None)
-    known = {run.recipe.model: float(run.size["flops"]) for run in runs}
-    own = work_of([run.recipe for run in runs], context, known)
+    other = replace(
+        context, preset=preset, seeds=seeds, chapters=chapters, fit=BudgetFit(), folder=None
+    )
     try:
-        return work_of(forecast(other), context, known) / own if own else None
+        own = list(dict.fromkeys(map(cost_kind, forecast(context))))
+        costs, plan = Costs(context.data, folder.costs, own), forecast(other)
+        return fixed(other, other.fit) + sum(map(costs.run, plan)) / max(1, context.workers)
     except UserError:  # a network of the user's own that is not trusted, or does not fit
         return None
-
-
-def work_of(recipes: Iterable[Recipe], context: Context, known: dict[Model, float]) -> float:
-    """FLOPs of the forward passes of training.
-
-    known: those of one image, by network; others are added.
-    """
-    data, work = context.data, 0.0
-    for recipe in recipes:
-        if recipe.model not in known:
-            size = size_of(recipe.model, data.in_shape, data.num_classes)
-            known[recipe.model] = float(size.flops)
-        images = min(recipe.limit or len(data.train), len(data.train))
-        work += known[recipe.model] * recipe.epochs * images
-    return work
 
 
 def with_preset(command: str, preset: str) -> str:

@@ -79,7 +79,7 @@ def save(
     folder.about = replace(folder.about, seconds=folder.seconds, complete=complete)
     runs = tuple(driver.runs.values())
     command = folder.about.command
-    coming = next_study(context, runs, command, folder.seconds) if complete else None
+    coming = next_study(context, folder, command) if complete else None
     folder.requests = driver.recorded or driver.asked
     folder.measured = context.measured
     folder.save()
