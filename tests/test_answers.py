@@ -125,6 +125,7 @@ def test_a_larger_linear_network(helps: str) -> None:
 def test_receptive_field(word: str, worse: bool) -> None:
     check(FIELD.single(Made(word=word, worse=worse, difference=part(-0.1, -0.2, 0)), NAME, 0.02))
     check(FIELD.single(Made(word="cannot tell", worse=False, difference=None), "", 0.02))
+    check(FIELD.single(Made(word="cannot tell", difference=part(0.1, 0, 0)), NAME, 0.02, NAME, 0.1))
 
 
 @pytest.mark.parametrize("word", ["no difference", "a difference was found", "cannot tell"])

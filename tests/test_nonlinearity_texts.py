@@ -135,7 +135,7 @@ BUYS = "nonlinearity buys accuracy"
             {"full": 0.125},
             "did not learn",
             "no",
-            "hardly learned: 12.6 % ± 1.0 test accuracy, where chance is",
+            "hardly learned: 12.6 % ± 0.7 test accuracy, where chance is",
         ),
         (
             {"full": 0.1},

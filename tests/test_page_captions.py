@@ -7,18 +7,20 @@ from typing import Any
 
 import pytest
 
-from convscope.chapters.capacity.charts import CAPTIONS, panels_of_one_seed
+from convscope.chapters.capacity.charts import CAPTIONS, panels_without_scatter
 from convscope.chapters.nonlinearity.words import TEXTS
+from convscope.chapters.receptive_field.words import TEXTS as FIELD
 from convscope.recipe import ConvNet
 from convscope.report.findings import Finding, Recommended, Sized
 from convscope.report.opening import opening_of
+from convscope.statistics.estimation import estimates
 
 ABOUT = {"in_shape": (3, 8, 8), "classes": ["a", "b"], "command": "", "complete": True}
 
 
-def one(seeds: int) -> Any:
+def one(known: bool) -> Any:
     class Network:
-        test_loss = Made(n=seeds)
+        test_loss = Made(scatter_known=known)
 
     return Network()
 
@@ -26,34 +28,47 @@ def one(seeds: int) -> Any:
 @pytest.mark.parametrize(
     ("panels", "alone"),
     [
-        ([("a", 2), ("a", 2), ("b", 1)], ["b"]),
-        ([("a", 2), ("a", 1), ("b", 1)], []),  # one panel is mixed: none is named
-        ([("a", 3), ("b", 2)], []),
+        ([("a", True), ("a", True), ("b", False)], ["b"]),
+        ([("a", True), ("a", False), ("b", False)], []),  # one panel is mixed: none is named
+        ([("a", True), ("b", True)], []),
+        ([("a", False), ("b", False)], ["a", "b"]),
     ],
 )
-def test_panels_of_one_seed_are_named(panels: list[tuple[str, int]], alone: list[str]) -> None:
-    drawn: Any = {(i, one(seeds)): name for i, (name, seeds) in enumerate(panels)}
-    assert panels_of_one_seed(drawn) == alone
-    said = CAPTIONS.loss_caption([seeds for _, seeds in panels], alone)
-    least, most = min(n for _, n in panels), max(n for _, n in panels)
-    assert ("together" in said) == (most > 1) and ("alone" in said) == (least == 1)
-    assert not alone or f"On {alone[0]} there is one seed of each network" in said
+def test_panels_without_the_scatter_of_seeds_are_named(
+    panels: list[tuple[str, bool]], alone: list[str]
+) -> None:
+    drawn: Any = {(i, one(known)): name for i, (name, known) in enumerate(panels)}
+    assert panels_without_scatter(drawn) == alone
+    known = [known for _, known in panels]
+    said = CAPTIONS.loss_caption(known, alone)
+    assert ("together" in said) == any(known) and ("alone" in said) != all(known)
+    assert ("on b from the finite evaluated set alone" in said) == (alone == ["b"])
 
 
-@pytest.mark.parametrize("seeds", [[1, 1], [2, 2], [1, 2]])
-def test_bars_of_arms_say_whose_seeds_are_known(seeds: list[int]) -> None:
-    said = TEXTS.arms_chart_caption(seeds)
-    assert ("from the finite test set alone" in said) == (1 in seeds)
-    assert ("from seeds and the finite test set together" in said) == (2 in seeds)
-    assert ("one seed" in said) == (1 in seeds) and said.count("Bars") == 1
-    assert ("did not learn" in TEXTS.effects_chart_caption(True, False)) is True
+@pytest.mark.parametrize("known", [[False, False], [True, True], [False, True]])
+def test_bars_say_whose_scatter_is_known(known: list[bool]) -> None:
+    for said in (
+        TEXTS.arms_chart_caption(known),
+        FIELD.effects_caption(known),
+        FIELD.accuracy_caption(known),
+    ):
+        assert ("from the finite test set alone" in said) == (False in known)
+        assert ("from seeds and the finite test set together" in said) == (True in known)
+        assert ("one seed" in said) == (False in known) and said.count("Bars") == 1
+    assert "did not learn" in TEXTS.effects_chart_caption(True, False)
     assert "did not learn" not in TEXTS.effects_caption(2, True)
 
 
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_the_first_chart_says_whether_a_network_has_one_seed(seeds: int) -> None:
+def test_a_pooled_scatter_is_known_of_one_seed_too() -> None:
+    found = estimates({"a": [0.5, 0.6], "b": [0.5]}, {"a": 0.01, "b": 0.01})
+    assert found["b"].n == 1 and found["b"].scatter_known
+    assert not estimates({"b": [0.5]}, {"b": 0.01})["b"].scatter_known
+
+
+@pytest.mark.parametrize("scatter", [True, False])
+def test_the_first_chart_says_what_its_bars_lack(scatter: bool) -> None:
     net = ConvNet(4, 1)
     taken = Recommended(net, 0.5, 0.4, 0.6, 2, 100, 1000, "It is.")
-    sized = tuple(Sized(ConvNet(w, 1), 50 * w, w, 0.5, 0.4, 0.6, "", seeds) for w in (4, 8))
+    sized = tuple(Sized(ConvNet(w, 1), 50 * w, w, 0.5, 0.4, 0.6, "", scatter) for w in (4, 8))
     found = Finding("capacity", "C", "?", "", "", {}, recommended=taken, sized=sized)
-    assert opening_of(ABOUT, {"capacity": found}).one_seed == (seeds == 1)
+    assert opening_of(ABOUT, {"capacity": found}).no_scatter != scatter
