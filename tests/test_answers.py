@@ -68,7 +68,8 @@ GAINS = {
 def test_images(word: str) -> None:
     forecast = Forecast("", 12, images=GAINS[word], size=Interval(0.1, 0.0, 0.2))
     assert images_word(forecast) == word
-    check(CAPACITY.images(word, forecast, 0.02))
+    for used in (900, 45_000):
+        check(CAPACITY.images(word, forecast, 0.02, used, 45_000))
     assert not FLAWS.search(CAPACITY.images_rest(word, forecast, 0.02))
 
 
