@@ -13,21 +13,17 @@ from convscope.studies.folder import StudyFolder
 from convscope.studies.plan import fixed, forecast
 from convscope.studies.study_request import PRESETS, SEEDS
 
-KEY = "seconds of the next study"
-
-
 def next_study(context: Context, folder: StudyFolder, command: str) -> dict[str, Any] | None:
     """{preset, command, time} of the next larger preset; None where this one is the largest.
 
     context: of this study; folder: its own, which knows what runs cost here; command: that began
-        it. time: in words, as that study would estimate it; "" where nothing was measured. It is
-        found once and kept with the study.
+        it. time: in words, as that study would estimate it; "" where nothing was measured.
     """
     place = PRESETS.index(context.preset) + 1
     if place == len(PRESETS):
         return None
     preset = PRESETS[place]
-    seconds = context.measure(KEY, lambda: seconds_of(preset, context, folder))
+    seconds = seconds_of(preset, context, folder)
     return {
         "preset": preset,
         "command": with_preset(command, preset),
