@@ -109,7 +109,7 @@ def tiny() -> Iterator[None]:
 
     with goldens.tiny(), few_draws(), kept(), pytest.MonkeyPatch.context() as patch:
         # a plan of another preset takes seconds, and a test of its own
-        patch.setattr("convscope.studies.next_study.times_the_work", lambda *_: 10.0)
+        patch.setattr("convscope.studies.next_study.seconds_of", lambda *_: 10.0)
         patch.setattr("convscope.studies.measuring.choose", choose)
         patch.setattr("convscope.studies.measuring.timed", timed)
         yield

@@ -49,12 +49,18 @@ def unasked(
     A chapter that was left out is one entry. coming: the next larger study, as `next_study` says.
     """
     assert folder.about is not None
+    left = [name for name in CHAPTERS if name not in folder.about.chapters]
+    parts = [
+        (name, told.question)
+        for name, finding in findings.items()
+        for told in finding.headlines
+        if told.sure == "not asked"
+    ]
+    if not left and not parts:
+        return []
     asked = Asked.of(context, folder)
-    out = [asked.chapter(name) for name in CHAPTERS if name not in folder.about.chapters]
-    for name, finding in findings.items():
-        for told in finding.headlines:
-            if told.sure == "not asked":
-                out.append(asked.part(name, told.question, coming))
+    out = [asked.chapter(name) for name in left]
+    out += [asked.part(name, question, coming) for name, question in parts]
     return [asdict(one) | {"more": list(one.more)} for one in out]
 
 
@@ -136,16 +142,20 @@ class Asked:
         own = replace(self.whole, chapters=(name,))
         fits = list(levels(len(own.seeds)))
         enough = next((fit for fit in reversed(fits) if all_sizes(own, name, fit)), fits[0])
-        times = {fit: self.seconds(forecast_in(with_fit(own, fit)), (name,)) for fit in fits}
-        least = times[enough]
+
+        def takes(fit: BudgetFit) -> float | None:
+            return self.seconds(forecast_in(with_fit(own, fit)), (name,))
+
+        least = takes(enough)
         if least is None or self.budget is None:
             return self.changed((name,), out=place), None
         if least > self.budget:
             minutes = math.ceil(ROOM * least / 60)
             return self.changed((name,), out=place, budget=f"{minutes}m"), least
         given = option(self.command, "--budget") or f"{self.budget:g}s"
-        takes = next(time for time in times.values() if time is not None and time <= self.budget)
-        return self.changed((name,), out=place, budget=given), takes
+        times = (time for fit in fits if (time := takes(fit)) is not None)
+        most = next((time for time in times if time <= self.budget), least)  # as a study fits it
+        return self.changed((name,), out=place, budget=given), most
 
     def place(self, name: str) -> str:
         """A folder beside the study's own."""
@@ -184,6 +194,8 @@ class Asked:
 
 def costs_of(context: Context, folder: StudyFolder) -> Costs | None:
     """What runs cost by the study's own figures; None where it has none."""
+    if not folder.costs:
+        return None
     every = replace(context, chapters=tuple(CHAPTERS))
     kinds = list(dict.fromkeys(map(cost_kind, forecast_in(every))))
     made = Costs(context.data, folder.costs, kinds)
