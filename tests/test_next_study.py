@@ -65,12 +65,12 @@ def test_the_time_is_that_of_the_whole_plan_at_what_runs_cost_here(
     flops = [size_of(m, context.data.in_shape, 2).flops + 1 for m in (model, twice)]
     training = 6 * one * (1 + flops[1] / flops[0]) / 2
     found = next_study(context, folder, "convscope study x --budget 10m")
-    assert asked[-1].preset == "standard" and asked[-1].chapters == ("capacity", "best")
-    assert asked[-1].seeds == tuple(range(module.SEEDS["standard"])) and asked[-1].fit.whole
+    assert asked[0].preset == "standard" and asked[0].chapters == ("capacity", "best")
+    assert asked[0].seeds == tuple(range(module.SEEDS["standard"])) and asked[0].fit.whole
     assert found == {
         "preset": "standard",
         "command": "convscope study x --preset standard",
-        "time": module.duration(training + module.fixed(asked[-1], asked[-1].fit)),
+        "time": module.duration(training + module.fixed(asked[0], asked[0].fit)),
     }
 
 

@@ -13,6 +13,7 @@ from convscope.studies.folder import StudyFolder
 from convscope.studies.plan import fixed, forecast
 from convscope.studies.study_request import PRESETS, SEEDS
 
+
 def next_study(context: Context, folder: StudyFolder, command: str) -> dict[str, Any] | None:
     """{preset, command, time} of the next larger preset; None where this one is the largest.
 
@@ -41,12 +42,12 @@ def seconds_of(preset: str, context: Context, folder: StudyFolder) -> float | No
     chapters = folder.fitted.chapters if folder.fitted is not None else context.chapters
     first = context.seeds[0] if context.seeds else 0
     seeds = tuple(range(first, first + SEEDS[preset]))
-    other = replace(
-        context, preset=preset, seeds=seeds, chapters=chapters, fit=BudgetFit(), folder=None
-    )
+    whole = replace(context, chapters=chapters, fit=BudgetFit(), folder=None)
+    other = replace(whole, preset=preset, seeds=seeds)
     try:
-        own = list(dict.fromkeys(map(cost_kind, forecast(context))))
-        costs, plan = Costs(context.data, folder.costs, own), forecast(other)
+        plan = forecast(other)
+        kinds = dict.fromkeys(map(cost_kind, [*forecast(whole), *plan]))
+        costs = Costs(context.data, folder.costs, list(kinds))
         return fixed(other, other.fit) + sum(map(costs.run, plan)) / max(1, context.workers)
     except UserError:  # a network of the user's own that is not trusted, or does not fit
         return None
