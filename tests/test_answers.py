@@ -68,7 +68,8 @@ GAINS = {
 def test_images(word: str) -> None:
     forecast = Forecast("", 12, images=GAINS[word], size=Interval(0.1, 0.0, 0.2))
     assert images_word(forecast) == word
-    check(CAPACITY.images(word, forecast, 0.02))
+    for used in (900, 45_000):
+        check(CAPACITY.images(word, forecast, 0.02, used, 45_000))
     assert not FLAWS.search(CAPACITY.images_rest(word, forecast, 0.02))
 
 
@@ -125,6 +126,7 @@ def test_a_larger_linear_network(helps: str) -> None:
 def test_receptive_field(word: str, worse: bool) -> None:
     check(FIELD.single(Made(word=word, worse=worse, difference=part(-0.1, -0.2, 0)), NAME, 0.02))
     check(FIELD.single(Made(word="cannot tell", worse=False, difference=None), "", 0.02))
+    check(FIELD.single(Made(word="cannot tell", difference=part(0.1, 0, 0)), NAME, 0.02, NAME, 0.1))
 
 
 @pytest.mark.parametrize("word", ["no difference", "a difference was found", "cannot tell"])

@@ -72,6 +72,23 @@ def test_the_chart_shows_what_its_controls_say(opened: Opened, explored: list[Ru
     assert opened.errors == [] and len(opened.requests) == 1
 
 
+def test_thin_lines_are_told_where_they_are_drawn(
+    opened: Opened, tmp_path: Path, show: Callable[[Path], Opened]
+) -> None:
+    told = "Thin lines join"
+    assert opened.page.locator("#ex-chart polyline").count() == len(exploring.DEPTHS)
+    assert told in opened.page.locator("#ex-chart-note").inner_text()
+    # rates and epochs that go with the width, as in a sweep, and a network of the default width
+    sweep = [
+        exploring.run_of(tmp_path, Recipe(model=ConvNet(w, 1), lr=1 / w, epochs=e), [1.0], [1.0])
+        for w, e in ((8, 3), (16, 2), (32, 1))
+    ]
+    for runs, lines in ((sweep, 1), (sweep[:2], 0)):
+        page = show(exploring.write(tmp_path / f"{lines}.html", runs)).page
+        assert page.locator("#ex-chart polyline").count() == lines
+        assert (told in page.locator("#ex-chart-note").inner_text()) == bool(lines)
+
+
 @pytest.mark.slow
 def test_epochs_are_stepped_through(opened: Opened, explored: list[Run]) -> None:
     page = opened.page
@@ -194,6 +211,9 @@ def test_it_fits_a_telephone_in_both_themes(opened: Opened, theme: str) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
     page.wait_for_function("document.querySelector('#ex-chart svg').clientWidth < 390")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    # the chart does not stay in place: below each other it would lie over what follows
+    page.locator("#ex-overlay").scroll_into_view_if_needed()
+    assert page.locator("#ex-chart").evaluate("(one) => one.getBoundingClientRect().bottom") < 400
     assert page.locator("#explorer svg, #playground svg").evaluate_all(
         "(all) => all.filter((s) => !s.closest('.ex-scroll')).every((s) => s.clientWidth <= 390)"
     )
@@ -233,7 +253,7 @@ def test_the_data_are_compact_and_true(tmp_path: Path) -> None:
         f"{label_of(model)}, {more}" for more in ("4 images", "all images")
     ]
     assert [one["images"] for one in tree["networks"]] == [4, 8]
-    assert tree["runs"][0]["val_loss"] == [1.235, 0.0001235, None]
+    assert tree["runs"][0]["val_loss"] == [1.23457, 0.000123457, None]
     assert tree["runs"][0]["epochs"] == 3 and tree["runs"][0]["best"] == 1
     assert tree["settings"]["vary"]["limit"] == [["4", ""], [0, 1]]
     assert tree["settings"]["same"]["model.width"] == "4"

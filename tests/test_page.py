@@ -20,10 +20,10 @@ from convscope.report.diagram import stages_of
 from convscope.report.error_chart import compact, error_chart
 from convscope.report.findings import Finding, Headline, Recommended, Sized, sure_of
 from convscope.report.formulas import with_formulas
-from convscope.report.glossary import ENTRIES, Entry
+from convscope.report.glossary import ENTRIES, Entry, used
 from convscope.report.naming import Names
 from convscope.report.opening import answers_of, asked_data
-from convscope.report.page import lead_of
+from convscope.report.page import OWN_WORDS, lead_of
 from convscope.report.prose import REFERENCES, Prose
 
 AXE = "axe-core@4.10.2"
@@ -123,6 +123,10 @@ def test_words_are_linked_once_in_a_chapter_and_works_always() -> None:
     assert "glossary" in str(prose.html("the loss", "best"))
     assert "glossary" not in str(prose.html("the gloss", "other"))
     assert all(url.startswith("https://") for url in REFERENCES.values())
+    pressed = str(prose.html("the loss", "answers", links=False))  # of what is itself pressed
+    assert pressed == 'the <abbr class="word" title="what it &lt;is&gt;">loss</abbr>'
+    own = {one.key for one in used([], OWN_WORDS)}
+    assert own == set(OWN_WORDS)
 
 
 # --- the opening

@@ -83,7 +83,7 @@ def sure_of(replication: float | None) -> Sure:
 class Recommended:
     """The network to take, with its test accuracy, the 95 % interval and the number of seeds.
 
-    why: why this one, a sentence.
+    why: why this one, a sentence; scatter: whether what seeds differ by is in the interval.
     """
 
     model: Model
@@ -94,6 +94,7 @@ class Recommended:
     parameters: int
     flops: int
     why: str
+    scatter: bool = True
 
     @staticmethod
     def of(one: Configuration, why: str) -> Recommended:
@@ -108,6 +109,7 @@ class Recommended:
             one.parameters,
             one.flops,
             why,
+            accuracy.scatter_known,
         )
 
 
@@ -116,7 +118,7 @@ class Sized:
     """A network of the chart of error against parameters: test errors as fractions.
 
     zone: "too small", "enough", "larger than needed"; empty where the tests don't say.
-    seeds: of which its error is the mean; 0: not told.
+    scatter: whether what seeds differ by is in the interval.
     """
 
     model: Model
@@ -126,7 +128,7 @@ class Sized:
     low: float
     high: float
     zone: Literal["too small", "enough", "larger than needed", ""] = ""
-    seeds: int = 0
+    scatter: bool = True
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ class Opening:
     taken: the network to take, with its names and stages; None where the study recommends none.
     filters: of its convolutions; 0 where they are not known.
     wrong: what it would cost if another network were better; empty where that is not said.
-    chart: of error against parameters; one_seed: whether a network of it has one seed.
+    chart: of error against parameters; no_scatter: whether what seeds differ by is missing
+        in an interval.
     next: what to do, (head, text, command) each.
     """
 
@@ -69,7 +70,7 @@ class Opening:
     wrong: str
     stages: list[Stage]
     chart: ErrorChart | None
-    one_seed: bool
+    no_scatter: bool
     answers: list[Answer]
     next: list[tuple[str, str, str]]
 
@@ -90,7 +91,7 @@ def opening_of(about: Mapping[str, Any], findings: Mapping[str, Finding]) -> Ope
         next((one.wrong for one in best.headlines), "") if taken and best is not None else "",
         stages_of(taken.model, shape, classes) if taken else [],
         error_chart(sized, taken),
-        any(one.seeds == 1 for one in [*sized, *([taken] if taken else [])]),
+        any(not one.scatter for one in [*sized, *([taken] if taken else [])]),
         answers_of(findings, about.get("unasked", ())),
         next_steps(about, findings),
     )

@@ -29,6 +29,11 @@ class Estimate:
     seed_sd: float  # pooled over configurations
     sampling_se: float
 
+    @property
+    def scatter_known(self) -> bool:
+        """Whether what seeds differ by is in the interval: of one seed, it may be pooled."""
+        return not math.isnan(self.seed_sd)
+
     def __str__(self) -> str:
         return f"{self.mean:.4f} ± {self.se:.4f}"
 

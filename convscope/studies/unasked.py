@@ -15,6 +15,7 @@ from convscope.planning import BudgetFit, Context, duration, levels, nested_subs
 from convscope.report import Finding
 from convscope.studies.folder import StudyFolder, study_path
 from convscope.studies.plan import fixed, forecast, with_fit
+from convscope.words import count
 
 SIZES = 3  # of training sets, that a forecast takes
 
@@ -48,12 +49,18 @@ def unasked(
     A chapter that was left out is one entry. coming: the next larger study, as `next_study` says.
     """
     assert folder.about is not None
+    left = [name for name in CHAPTERS if name not in folder.about.chapters]
+    parts = [
+        (name, told.question)
+        for name, finding in findings.items()
+        for told in finding.headlines
+        if told.sure == "not asked"
+    ]
+    if not left and not parts:
+        return []
     asked = Asked.of(context, folder)
-    out = [asked.chapter(name) for name in CHAPTERS if name not in folder.about.chapters]
-    for name, finding in findings.items():
-        for told in finding.headlines:
-            if told.sure == "not asked":
-                out.append(asked.part(name, told.question, coming))
+    out = [asked.chapter(name) for name in left]
+    out += [asked.part(name, question, coming) for name, question in parts]
     return [asdict(one) | {"more": list(one.more)} for one in out]
 
 
@@ -97,17 +104,18 @@ class Asked:
         """A chapter that the study left out."""
         first, *more = CHAPTERS[name].ASKS
         if self.fit.chapters is not None and self.budget is not None:
-            why = f"The time budget of {duration(self.budget)} is too short to ask it as well."
+            why = f"Left out, so that the study keeps to {duration(self.budget)}."
         else:
-            why = "The study was asked for other chapters only."
+            chapters = count(len(self.whole.chapters), "chapter")
+            why = f"Left out: the command names {chapters} without it."
         if self.budget is not None:
             command, seconds = self.alone(name)
         else:
             wanted = {*self.whole.chapters, name}
-            chapters = tuple(one for one in CHAPTERS if one in wanted)
-            command = self.changed(() if len(chapters) == len(CHAPTERS) else chapters)
+            every = tuple(one for one in CHAPTERS if one in wanted)
+            command = self.changed(() if len(every) == len(CHAPTERS) else every)
             known = set(forecast_in(self.whole))
-            new = forecast_in(replace(self.whole, chapters=chapters))
+            new = forecast_in(replace(self.whole, chapters=every))
             seconds = self.seconds([recipe for recipe in new if recipe not in known], (name,))
         return self.told(name, first, more, why, command, seconds)
 
@@ -134,16 +142,20 @@ class Asked:
         own = replace(self.whole, chapters=(name,))
         fits = list(levels(len(own.seeds)))
         enough = next((fit for fit in reversed(fits) if all_sizes(own, name, fit)), fits[0])
-        times = {fit: self.seconds(forecast_in(with_fit(own, fit)), (name,)) for fit in fits}
-        least = times[enough]
+
+        def takes(fit: BudgetFit) -> float | None:
+            return self.seconds(forecast_in(with_fit(own, fit)), (name,))
+
+        least = takes(enough)
         if least is None or self.budget is None:
             return self.changed((name,), out=place), None
         if least > self.budget:
             minutes = math.ceil(ROOM * least / 60)
             return self.changed((name,), out=place, budget=f"{minutes}m"), least
         given = option(self.command, "--budget") or f"{self.budget:g}s"
-        takes = next(time for time in times.values() if time is not None and time <= self.budget)
-        return self.changed((name,), out=place, budget=given), takes
+        times = (time for fit in fits if (time := takes(fit)) is not None)
+        most = next((time for time in times if time <= self.budget), least)  # as a study fits it
+        return self.changed((name,), out=place, budget=given), most
 
     def place(self, name: str) -> str:
         """A folder beside the study's own."""
@@ -182,6 +194,8 @@ class Asked:
 
 def costs_of(context: Context, folder: StudyFolder) -> Costs | None:
     """What runs cost by the study's own figures; None where it has none."""
+    if not folder.costs:
+        return None
     every = replace(context, chapters=tuple(CHAPTERS))
     kinds = list(dict.fromkeys(map(cost_kind, forecast_in(every))))
     made = Costs(context.data, folder.costs, kinds)

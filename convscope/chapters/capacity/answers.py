@@ -138,7 +138,7 @@ def sizes_of(judgement: Judgement) -> tuple[Sized, ...]:
             max(0.0, 1 - one.test_accuracy.high),
             min(1.0, 1 - one.test_accuracy.low),
             zone_of(judgement, one) if one in series else "",
-            one.test_accuracy.n,
+            one.test_accuracy.scatter_known,
         )
         for one in sorted(judgement.whole, key=lambda one: one.parameters)
     )

@@ -150,21 +150,23 @@ def loss_charts(judgement: Judgement) -> list[Chart]:
             f"Loss against {size}",
             size_charts.loss_against_size(rows, field, size, panels),
             CAPTIONS.loss_alt(len(every), size, highest, least),
-            CAPTIONS.loss_caption([n.test_loss.n for n in every], panels_of_one_seed(names)),
+            CAPTIONS.loss_caption(
+                [n.test_loss.scatter_known for n in every], panels_without_scatter(names)
+            ),
             size,
         )
         for field, size in sizes.items()
     ]
 
 
-def panels_of_one_seed(names: dict[tuple[int, Configuration], str]) -> list[str]:
-    """Those of the panels in which no network has two seeds; none where one is mixed."""
-    most: dict[str, set[bool]] = {}
+def panels_without_scatter(names: dict[tuple[int, Configuration], str]) -> list[str]:
+    """Those of the panels in which of no network the scatter is known; none if one is mixed."""
+    found: dict[str, set[bool]] = {}
     for (_, one), name in names.items():
-        most.setdefault(name, set()).add(one.test_loss.n > 1)
-    if any(len(kinds) > 1 for kinds in most.values()):
+        found.setdefault(name, set()).add(one.test_loss.scatter_known)
+    if any(len(kinds) > 1 for kinds in found.values()):
         return []
-    return [name for name, kinds in most.items() if kinds == {False}]
+    return [name for name, kinds in found.items() if kinds == {False}]
 
 
 def accuracy_chart(judgement: Judgement) -> Chart:

@@ -142,10 +142,12 @@ def arms_chart(
     if softmax is not None:
         rows.append({**softmax.point(), "arm": "softmax regression", "kind": "linear"})
     best = max(rows, key=lambda row: row["accuracy"])
+    drawn = [*members, *([softmax] if softmax is not None else [])]
+    known = [arm.test_accuracy.scatter_known for arm in drawn]
     return Chart(
         "factorial",
         "Test accuracy with nonlinear parts taken out",
         charts.arms(rows, "kind", ["complete", "partly nonlinear", "linear"]),
         TEXTS.arms_alt(rows, best["arm"]),
-        TEXTS.arms_chart_caption([row["seeds"] for row in rows]),
+        TEXTS.arms_chart_caption(known),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convscope.chapters.receptive_field.comparisons import Question
+from convscope.chapters.receptive_field.comparisons import Question, learned
 from convscope.chapters.receptive_field.plan import MARGIN
 from convscope.recipe import short_label_of
 from convscope.report import Headline, Sure, sure_of
@@ -16,15 +16,23 @@ SINGLE = "Does one wide layer do as well as a cascade?"
 def headlines_of(question: Question, reason: str) -> tuple[Headline, ...]:
     """reason: why the question has no answer; empty where it has one."""
     name = "" if question.net is None else short_label_of(question.net.model)
+    pair = [one for one in (question.net, question.shallow) if one is not None]
+    stuck = next((one for one in pair if not learned(one)), None)
     sure: Sure = "cannot tell"
     if question.word != "cannot tell":
         sure = sure_of(question.replication)
-    elif question.net is not None and question.net.test_accuracy.n == 1:
+    elif not stuck and question.net is not None and question.net.test_accuracy.n == 1:
         sure = "one seed"
     return (
         Headline(
             SINGLE,
-            ANSWERS.single(question, name, MARGIN),
+            ANSWERS.single(
+                question,
+                name,
+                MARGIN,
+                short_label_of(stuck.model) if stuck else "",
+                stuck.val_accuracy.mean if stuck else 0.0,
+            ),
             sure,
             ANSWERS.rests(question, reason, question.replication),
             ANSWERS.wrong(question.word),

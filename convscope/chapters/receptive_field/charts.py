@@ -76,7 +76,7 @@ def effects_chart(comparisons: Sequence[Comparison], fields: Fields) -> Chart:
         "Test accuracy gained by one change",
         charts.effects(rows, "arm", "factor", FACTORS, width=210, legend=False),
         TEXTS.effects_alt(rows),
-        TEXTS.effects_caption(),
+        TEXTS.effects_caption([c.difference.degrees > 0 for c in comparisons]),
     )
 
 
@@ -102,13 +102,14 @@ def accuracy_chart(
     series: Sequence[Sequence[Model]], found: Mapping[Model, Configuration]
 ) -> list[Chart]:
     """Accuracy against the field of single layers that differ in dilation alone."""
-    rows, panels = [], []
+    rows, panels, known = [], [], []
     for part in series:
         arms = [found[model] for model in part if model in found]
         if len(arms) < 2 or not is_single(arms[0].convnet):
             continue
         first = arms[0]
         panels.append(TEXTS.panel(short_head(first), first.filters, first.parameters))
+        known += [arm.test_accuracy.scatter_known for arm in arms]
         rows += [
             {
                 **arm.point(),
@@ -125,7 +126,7 @@ def accuracy_chart(
             "Test accuracy against receptive field at equal parameters, filters and FLOPs",
             charts.accuracy_against_field(rows, panels),
             TEXTS.accuracy_alt(rows),
-            TEXTS.accuracy_caption(),
+            TEXTS.accuracy_caption(known),
         )
     ]
 
