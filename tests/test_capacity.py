@@ -213,7 +213,7 @@ def test_the_sentence_says_what_is_the_limit(make_run: Maker) -> None:
     size = Law(0.06, 0.6, 0.4, 0.3, 0.4, CHANCE, (90, 3_018))
     assert "The limit is the size of the network" in found_of(make_run, size).sentence
     told = " ".join(found.paragraphs)
-    assert "Rosenfeld et al. 2020" in told and "from the other 11 cells" in told
+    assert "Rosenfeld et al. 2020" in told and "from the other 11 networks" in told
     assert "That lies inside." in told
 
 
