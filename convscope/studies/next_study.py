@@ -9,6 +9,7 @@ from typing import Any
 from convscope.errors import UserError
 from convscope.machine import Costs, cost_kind
 from convscope.planning import BudgetFit, Context, duration
+from convscope.studies.command_words import without
 from convscope.studies.folder import StudyFolder
 from convscope.studies.plan import fixed, forecast
 from convscope.studies.study_request import PRESETS, SEEDS
@@ -55,13 +56,5 @@ def seconds_of(preset: str, context: Context, folder: StudyFolder) -> float | No
 
 def with_preset(command: str, preset: str) -> str:
     """The study's command with another preset, in a folder of its own and without a budget."""
-    words = shlex.split(command)
-    kept, skip = [], False
-    for word in words:
-        if skip or word.startswith(("--preset=", "--out=", "--budget=", "--seeds=")):
-            skip = False
-        elif word in ("--preset", "--out", "--budget", "--seeds"):
-            skip = True
-        else:
-            kept.append(shlex.quote(word))
-    return " ".join([*kept, "--preset", preset])
+    dropped = ("--preset", "--out", "--budget", "--seeds")
+    return shlex.join([*without(shlex.split(command), dropped), "--preset", preset])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from convscope.errors import UserError
 from convscope.machine import Costs, cost_kind
 from convscope.planning import BudgetFit, Context, duration, levels, nested_subsets
 from convscope.report import Finding
+from convscope.studies.command_words import option, without
 from convscope.studies.folder import StudyFolder, study_path
 from convscope.studies.plan import fixed, forecast, with_fit
 from convscope.words import count
@@ -213,27 +214,3 @@ def forecast_in(context: Context) -> list[Any]:
 def all_sizes(context: Context, name: str, fit: BudgetFit) -> bool:
     """Whether the training sets are enough in number, where the chapter forecasts from them."""
     return name != "capacity" or len(nested_subsets(with_fit(context, fit))) >= SIZES
-
-
-def option(words: Sequence[str], name: str) -> str:
-    """The value of an option; "" where it is not given."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word == name:
-            return following
-        if word.startswith(f"{name}="):
-            return word.partition("=")[2]
-    return ""
-
-
-def without(words: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The words without these options and their values."""
-    return list(kept_words(words, names))
-
-
-def kept_words(words: Sequence[str], names: Sequence[str]) -> Iterator[str]:
-    skip = False
-    for word in words:
-        if skip or word in names:
-            skip = not skip
-        elif not word.startswith(tuple(f"{name}=" for name in names)):
-            yield word
