@@ -4,8 +4,8 @@ Every run is the command that a user types, in a process of its own. The accurac
 simulated (`convscope.deployment.Simulated`), calibrated on training images. The budget is that of
 ST's ResNet-8: 62.5 KiB for feature maps, 76.9 KiB for weights.
 
-Command: python bench/tiny.py [--seeds 3] [--first 0] [flags of `convscope train`]
-writes bench/results/tiny.json
+Command: python bench/tiny.py [--seeds 3] [--first 0] [--keep FOLDER] [flags of `convscope train`]
+writes bench/results/tiny.json; runs that are kept are found again
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,12 @@ GOALS = {"accuracy": 0.870, "int8": 0.856}
 CALIBRATION, PART = 512, 128  # training images, and how many of them at a time
 
 
-def trained(seed: int, flags: list[str]) -> dict[str, Any]:
+def trained(seed: int, flags: list[str], keep: Path | None) -> dict[str, Any]:
     wait_for_quiet()
-    with tempfile.TemporaryDirectory() as out:
+    with nullcontext(keep / str(seed)) if keep else tempfile.TemporaryDirectory() as out:
         command = [
             str(Path(sys.executable).with_name("convscope")),
-            *("train", "cifar10", "--recipe", "tiny", "--seed", str(seed), "--out", out),
+            *("train", "cifar10", "--recipe", "tiny", "--seed", str(seed), "--out", str(out)),
             *flags,
         ]
         others, started = Others(), time.perf_counter()
@@ -90,10 +91,11 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="where the runs stay, a folder a seed")
     asked, flags = parser.parse_known_args()
     fit, runs = needs(), []
     for seed in range(asked.first, asked.first + asked.seeds):
-        runs.append(trained(seed, flags))
+        runs.append(trained(seed, flags, asked.keep))
         print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
     print(machine_line())
     rows = [
