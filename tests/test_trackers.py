@@ -21,7 +21,7 @@ from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.studies.trackers import mirror
 from convscope.studies.trackers.names import TRACKERS, Known, check_trackers, joined_names
-from convscope.studies.trackers.tracking import tracked
+from convscope.studies.trackers.tracking import tracked, train_tracked
 from convscope.studies.watcher import Watcher
 from convscope.training.main_path import train
 from convscope.training.runs import Run
@@ -177,6 +177,62 @@ def test_a_run_that_goes_on_sends_its_earlier_epochs_once(
         with tracked("memory", Watcher(), place, SHAPE, CLASSES, tmp_path / "runs") as watcher:
             pass_by(watcher, run, first=first)
         assert [call[1] for call in calls(place, "epoch")] == wanted
+
+
+def test_a_tracker_that_is_added_later_has_the_earlier_runs_once(
+    memory: Callable[..., None], tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    old, new = (make_run(ConvNet(2, 1), [1.0, 0.5], [1.0, 0.9], seed=seed) for seed in (0, 1))
+    for turn in (1, 2):
+        with tracked("memory", Watcher(), tmp_path, SHAPE, CLASSES) as watcher:
+            watcher.known(old.recipe, old)
+            if turn == 2:
+                watcher.known(new.recipe, new)
+            asked = [Request([old.recipe], "sweep"), Request([new.recipe], "final")]
+            watcher.asked("capacity", asked, 1.0, 1.0)
+            if turn == 1:
+                pass_by(watcher, new)
+    seen = [call[:2] for call in told(tmp_path) if call[0] != "made"]
+    whole = ["started", "epoch", "epoch", "ended"]
+    runs = [[call, run.id] for run in (old, new) for call in whole]
+    assert seen == [*runs, ["close", ""], ["close", ""]]
+    assert calls(tmp_path, "started")[0][1]["asked"] == {"capacity": "sweep"}
+    assert [call[1] for call in calls(tmp_path, "ended")] == ["finished", "finished"]
+    # a line that is cut off names no run: it is mirrored again
+    (had,) = tmp_path.glob("mirrored-memory.txt")
+    had.write_text(had.read_text()[:-1])
+    with tracked("memory", Watcher(), tmp_path, SHAPE, CLASSES) as watcher:
+        watcher.known(old.recipe, old)
+        watcher.known(new.recipe, new)
+        watcher.asked("capacity", asked, 0.0, 2.0)
+    assert [call[0] for call in calls(tmp_path, "started")] == [old.id, new.id, new.id]
+
+
+def test_a_run_that_a_tracker_lost_is_mirrored_when_it_is_known_again(
+    memory: Callable[..., None], tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    run = make_run(ConvNet(2, 1), [1.0], [1.0])
+    asked = [Request([run.recipe], "sweep")]
+    memory(broken="ended")
+    with tracked("memory", Watcher(), tmp_path, SHAPE, CLASSES) as watcher:
+        watcher.asked("capacity", asked, 1.0, 0.0)
+        pass_by(watcher, run)
+    memory(broken="")
+    with tracked("memory", Watcher(), tmp_path, SHAPE, CLASSES) as watcher:
+        watcher.known(run.recipe, run)
+        watcher.asked("capacity", asked, 0.0, 1.0)
+    assert [call[0] for call in calls(tmp_path, "ended")] == [run.id]
+
+
+def test_a_finished_run_is_mirrored_where_a_tracker_lacks_it(
+    memory: Callable[..., None], micro: Path, tmp_path: Path
+) -> None:
+    recipe = Recipe(data=str(micro), model=ConvNet(2, 1), epochs=2, batch=16)
+    run = train_tracked(recipe, tmp_path, None)
+    for _ in range(2):
+        assert train_tracked(recipe, tmp_path, "memory") == run
+    methods = ["made", "started", "epoch", "epoch", "ended", "close"]
+    assert [call[0] for call in told(tmp_path)] == methods  # once
 
 
 def test_runs_left_open_are_closed_as_interrupted(

@@ -212,9 +212,8 @@ def test_wandb_mirrors_a_run_that_is_trained_alone(
         and found["group"] == ""
     )
     assert [row["val_loss"] for row in found["history"]] == [row["val_loss"] for row in run.rows]
-    assert (
-        train_tracked(recipe, tmp_path / "runs", "wandb") == run
-    )  # it is finished: read, and not mirrored again
+    # it is finished: read, and not mirrored again
+    assert train_tracked(recipe, tmp_path / "runs", "wandb") == run
     assert len(list((tmp_path / "runs" / "wandb").glob("offline-run-*"))) == 1
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from convscope.cli.options import Json
+from convscope.cli.options import Json, Track
 from convscope.cli.printing import say
-from convscope.cli.refusals import folder_of
+from convscope.cli.refusals import folder_of, refuse_tracker
 from convscope.cli.start import typed
 from convscope.errors import UserError, did_you_mean, one_line
 
@@ -59,6 +60,7 @@ def merge(
         bool,
         typer.Option("--join-only", help="Join the runs, and train and report nothing."),
     ] = False,
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Join the shards of a study, train what is missing, and report.
@@ -66,10 +68,12 @@ def merge(
     With --join-only OUT/study.json is the plan of another round of shards.
     """
     folder_of(out)
+    refuse_tracker(track)
     from convscope import studies
     from convscope.cli.studying import tell
     from convscope.studies import progress
     from convscope.studies.sharding import joined
+    from convscope.studies.trackers import joined_names
     from convscope.training import keep_freed_memory
 
     keep_freed_memory()
@@ -78,7 +82,7 @@ def merge(
         if join_only:
             print(Path(out) / "study.json")
             return
-        result = studies.conduct(asked, watcher)
+        result = studies.conduct(replace(asked, track=joined_names(track)), watcher)
     tell(result, as_json)
 
 

@@ -48,11 +48,13 @@ def train(
     folder = folder_of(out)
     refuse_tracker(track)
     refuse(with_model(replace(drafted(recipe), **given), model))
-    if (done := known_run(recipe, model, given, folder)) is not None:
+    from convscope.studies import trackers
+
+    done = known_run(recipe, model, given, folder)
+    if done is not None and trackers.all_have(track, folder, done.id):
         told(done, as_json)
         return
     base, loaded = starting_point(recipe, given)
-    from convscope.studies import trackers
     from convscope.training import check_device, keep_freed_memory
 
     keep_freed_memory()

@@ -183,12 +183,12 @@ def _from_table(
 
     place = folder / posixpath.dirname(name)
     listed = list_rows(table, place, options, look)
-    wanted = {_member_of(file.path, folder): file.path for file in listed.listing.files}
+    wanted = {_member_of(file.place, folder): file.path for file in listed.listing.files}
     archive.unpack(wanted, progress)
     return listed, ()
 
 
-def _member_of(path: Path, folder: Path) -> str:
+def _member_of(path: str | Path, folder: Path) -> str:
     """The member that a path below the folder stands for; "" for a path elsewhere."""
     place, start = os.fspath(path), os.fspath(folder) + os.sep
     return place[len(start) :].replace(os.sep, "/") if place.startswith(start) else ""

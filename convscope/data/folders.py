@@ -96,7 +96,7 @@ class Survey:
         numbers = {name: label for label, name in enumerate(self.names)}
         files = tuple(
             File(
-                Path(one.path),
+                one.path,
                 shown_name(one.path[start:]),
                 split,
                 numbers[one.folder if self.nested else _top(one.folder)],

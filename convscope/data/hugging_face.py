@@ -212,7 +212,7 @@ def read_embedded(
         if not kept:
             told.out("whose class no training image has", f"{name}: {label}")
     listed = [
-        File(path, name, split, number[label], "" if path.stat().st_size else "empty file")
+        File(str(path), name, split, number[label], "" if path.stat().st_size else "empty file")
         for (path, name, split, label), kept in zip(rows.files, keep, strict=True)
         if kept
     ]

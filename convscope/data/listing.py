@@ -38,18 +38,23 @@ EMPTY = "without images"
 class File:
     """An image file.
 
-    path: where it is.
+    place: where it is, as text: of 100,000 files, paths as objects take longer than all else.
     shown: relative to the root, printable.
     split: train, val or test.
     label: number of its class.
     status: why it cannot be read, as far as the listing tells; "" where nothing is known.
     """
 
-    path: Path
+    place: str
     shown: str
     split: str
     label: int
     status: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self.place)
 
 
 @dataclass(frozen=True)

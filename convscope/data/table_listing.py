@@ -90,13 +90,13 @@ def _list_table(
         told.out(f"of {row.split} images whose class no training image has", row.label)
     listed = [
         File(
-            path,
+            place,
             row.path if _is_short(row.path) else one_line(row.path, 80),
             row.split,
             number[row.label],
             status,
         )
-        for (row, (path, status)), strange in zip(files, unknown, strict=True)
+        for (row, (place, status)), strange in zip(files, unknown, strict=True)
         if not strange
     ]
     known = [row for row in rows if row.label in number]
@@ -265,16 +265,18 @@ def _full(path: str, folder: Path, folders: dict[str, str]) -> str:
 
 def _existing(
     kept: dict[str, Row], told: Told, table: Table, columns: Columns, look: Look
-) -> tuple[list[tuple[Row, tuple[Path, str]]], list[str]]:
-    """Each row whose file is there with (path, what is wrong with it), and the files' stamps."""
-    files: list[tuple[Row, tuple[Path, str]]] = []
+) -> tuple[list[tuple[Row, tuple[str, str]]], list[str]]:
+    """Each row whose file is there with (place, what is wrong with it), and the files' stamps."""
+    files: list[tuple[Row, tuple[str, str]]] = []
     stamps: list[str] = []
     for path, row in kept.items():
-        seen = look(*os.path.split(path))
+        folder, _, name = path.rpartition(os.sep)
+        # os.path.split knows of roots and other separators, at four times the cost
+        seen = look(folder, name) if folder and name else look(*os.path.split(path))
         if seen is None:
             told.out("whose files are missing", row.path)
         else:
-            files.append((row, (Path(path), seen[0])))
+            files.append((row, (path, seen[0])))
             stamps.append(seen[1])
     if files:
         return files, stamps

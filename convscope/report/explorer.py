@@ -40,16 +40,18 @@ def explorer_of(
     """
     entries = [entry for entry in tree["runs"] if not entry["pilot"]]
     by_id = {run.id: run for run in runs}
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for entry in entries:
-        groups.setdefault(configuration(entry), []).append(entry)
+    groups: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    own = set(tree["study"]["seeds"])
+    keys = [(configuration(entry), entry["seed"] not in own) for entry in entries]
+    for key, entry in zip(keys, entries, strict=True):
+        groups.setdefault(key, []).append(entry)
     numbers = {key: i for i, key in enumerate(groups)}
-    names = named([members[0] for members in groups.values()], name)
+    names = named([members[0] for members in groups.values()], name, [anew for _, anew in groups])
     networks = [
         network(members, names[i], by_id, data) for i, members in enumerate(groups.values())
     ]
     best = tree["chapters"].get("best", {}).get("numbers", {})
-    of = [numbers[configuration(entry)] for entry in entries]
+    of = [numbers[key] for key in keys]
     chosen = {entry["id"]: i for entry, i in zip(entries, of, strict=True)}
     return {
         "shape": list(data.in_shape),
@@ -131,11 +133,14 @@ def by_class(run: Run, data: Dataset) -> list[float] | None:
 
 
 def named(
-    entries: Sequence[Mapping[str, Any]], name: Callable[[Model], str]
+    entries: Sequence[Mapping[str, Any]], name: Callable[[Model], str], anew: Sequence[bool]
 ) -> list[tuple[str, str]]:
     """For each configuration its name and its long name.
 
     Where configurations have the same network, the settings that tell them apart are added.
+
+    anew: which of them were trained anew, with seeds that had no part in the choice. They are not
+        averaged with the runs that had.
     """
     models = [model_from_json(entry["model"]) for entry in entries]
     flat = [flattened(entry["recipe"]) for entry in entries]
@@ -148,6 +153,7 @@ def named(
         differing = [key for key in keys if len({repr(flat[i].get(key)) for i in members}) > 1]
         for i in members:
             parts = [told(key, flat[i].get(key)) for key in differing]
+            parts += ["trained anew"] * anew[i]
             added[i] = "".join(f", {part}" for part in parts)
     return [
         (name(model) + more, label_of(model) + more)

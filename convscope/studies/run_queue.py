@@ -82,6 +82,7 @@ class Sweep:
             run, one = self._finished(recipe), self.costs.run(recipe)
             if run is not None:
                 self.runs[key] = run
+                self.watcher.known(recipe, run)
                 skipped += one
             else:
                 cost += one

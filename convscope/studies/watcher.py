@@ -41,6 +41,9 @@ class Watcher:
         skipped: of those that an earlier process has finished.
         """
 
+    def known(self, recipe: Recipe, run: Run) -> None:
+        """A run that is about to be asked for was finished by an earlier process."""
+
     def found(self, chapter: str) -> None:
         """A chapter has its finding."""
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from convscope.studies.trackers.mirror import Mirror as Mirror
     from convscope.studies.trackers.names import TRACKERS as TRACKERS
     from convscope.studies.trackers.names import Known as Known
+    from convscope.studies.trackers.names import all_have as all_have
     from convscope.studies.trackers.names import check_trackers as check_trackers
     from convscope.studies.trackers.names import joined_names as joined_names
     from convscope.studies.trackers.tracker import Begun as Begun
@@ -35,6 +36,7 @@ _HOMES = {
     "TRACKERS": "names",
     "Tracker": "tracker",
     "Tracking": "tracking",
+    "all_have": "names",
     "check_trackers": "names",
     "joined_names": "names",
     "tracked": "tracking",

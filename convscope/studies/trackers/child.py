@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from convscope.errors import UserError, one_line
+from convscope.studies.trackers.names import HAD
 from convscope.studies.trackers.tracker import Begun, Found, Tracker
 
 MOST_FAILURES = 3  # then the tracker is told nothing more: each attempt may take a time-out
@@ -21,10 +22,14 @@ NICENESS = 2  # training goes first
 
 
 class Session:
-    """A tracker, the runs that are open in it, and how often it has failed."""
+    """A tracker, the runs that are open in it, and how often it has failed.
 
-    def __init__(self, tracker: Tracker) -> None:
-        self.tracker, self.failures = tracker, 0
+    tracker: what is told.
+    had: the file that is given the id of each run that has ended there.
+    """
+
+    def __init__(self, tracker: Tracker, had: Path) -> None:
+        self.tracker, self.had, self.failures = tracker, had, 0
         self.sent: dict[str, int] = {}  # open runs -> the last epoch that the tracker has
 
     def call(self, what: str, run: str, given: Mapping[str, Any]) -> str:
@@ -54,6 +59,9 @@ class Session:
         elif what == "ended":
             tracker.ended(run, given["status"], given["summary"])
             del self.sent[run]
+            if given["status"] != "interrupted":
+                with self.had.open("a") as file:
+                    file.write(f"{run}\n")
         elif what == "found":
             tracker.found(Found(**given))
         elif what == "report":
@@ -85,8 +93,11 @@ def lines_of(calls: IO[str]) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def main(home: str, folder: str) -> None:
-    """Make the tracker `home` ("module:class"), and pass calls on to it until they end."""
+def main(name: str, home: str, folder: str) -> None:
+    """Make the tracker `home` ("module:class"), and pass calls on to it until they end.
+
+    name: of the tracker; folder: of the study.
+    """
     calls, replies = own_streams()
     if hasattr(os, "nice"):
         os.nice(NICENESS)
@@ -95,9 +106,11 @@ def main(home: str, folder: str) -> None:
         replies.write(json.dumps(tree) + "\n")
         replies.flush()
 
-    module, _, name = home.partition(":")
+    module, _, kind = home.partition(":")
+    place = Path(folder)
     try:
-        session = Session(getattr(importlib.import_module(module), name)(Path(folder)))
+        tracker = getattr(importlib.import_module(module), kind)(place)
+        session = Session(tracker, place / HAD.format(name))
     except UserError as error:
         reply(refused=str(error))
         return

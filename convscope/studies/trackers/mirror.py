@@ -21,7 +21,7 @@ from typing import Any
 
 from convscope.errors import UserError
 from convscope.studies.trackers.child import MOST_FAILURES
-from convscope.studies.trackers.names import TRACKERS
+from convscope.studies.trackers.names import TRACKERS, had_by
 
 # seconds without an answer, after which a tracker hangs: while a study trains, and while it waits;
 # wandb's own wait is 60 s, and MLflow's first file takes half a minute beside training
@@ -40,22 +40,27 @@ WHOLE = "training goes on, and its records are whole"
 
 
 class Mirror:
-    """A tracker in its process. `lost` says why nothing goes there any more."""
+    """A tracker in its process.
+
+    `lost` says why nothing goes there any more; `had` are the runs that it had before.
+    """
 
     def __init__(self, name: str, folder: Path) -> None:
         """name: of the tracker; folder: of the study, which exists."""
         self.name, self.lost, self.trouble, self.named = name, "", "", False
         self.told = self.answered = 0
+        self.had = had_by(name, folder)
         self.closing, self.ended = False, ""  # how its process ended
         self.since = time.monotonic()  # when it last answered, or was told something while idle
         self.calls: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.first: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.news = threading.Event()
+        home = TRACKERS[name].home
         path = json.dumps([entry or str(Path.cwd()) for entry in sys.path])
         self.process: subprocess.Popen[bytes] | None = None
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", PROGRAM, path, TRACKERS[name].home, str(folder)],
+                [sys.executable, "-P", "-c", PROGRAM, path, name, home, str(folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

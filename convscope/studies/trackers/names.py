@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from convscope.errors import UserError, did_you_mean, one_line
 
@@ -22,6 +23,7 @@ class Known:
 
 
 HERE = "convscope.studies.trackers"
+HAD = "mirrored-{}.txt"  # in the folder where its files go: the ids of the runs that it has whole
 
 # each has an extra of its own name in pyproject.toml
 TRACKERS: dict[str, Known] = {
@@ -68,3 +70,17 @@ def installed(library: str) -> bool:
     except (ImportError, ValueError):
         return False
     return found is not None and found.origin is not None
+
+
+def had_by(name: str, folder: Path) -> set[str]:
+    """The ids of the runs that a tracker has whole; the last line may be cut off."""
+    try:
+        text = (folder / HAD.format(name)).read_text()
+    except OSError:
+        return set()
+    return set(text[: text.rfind("\n") + 1].split())
+
+
+def all_have(names: str | Sequence[str] | None, folder: Path, run: str) -> bool:
+    """Whether each of these trackers has a run whole; without names it is."""
+    return all(run in had_by(name, folder) for name in check_trackers(names))

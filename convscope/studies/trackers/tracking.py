@@ -18,7 +18,7 @@ from convscope.planning import SHORT_ROLES, Request, Role
 from convscope.recipe import Model, Recipe, label_of, to_json
 from convscope.report import Finding
 from convscope.studies.trackers.mirror import Mirror
-from convscope.studies.trackers.names import check_trackers
+from convscope.studies.trackers.names import all_have, check_trackers
 from convscope.studies.trackers.tracker import Begun, Found
 from convscope.studies.watcher import Watcher
 from convscope.training import Row, Run, dataset_of, finished_run, run_path, train
@@ -34,9 +34,10 @@ REPORT_FILES = ("report.html", "results.json", "results.csv", "runs.csv", "study
 class Tracking(Watcher):
     """A watcher that passes everything on to another one and mirrors the runs that are trained.
 
-    Runs that were finished before are not mirrored again. A run that goes on after an interruption
-    sends its earlier epochs, too, so that what is mirrored is whole wherever it goes; a tracker
-    that has them already is not told again.
+    Runs that were finished before go to the trackers that do not have them: to one that is added
+    later, or to all where shards are merged. A run that goes on after an interruption sends its
+    earlier epochs, too, so that what is mirrored is whole wherever it goes; a tracker that has them
+    already is not told again.
 
     mirrors: where runs go.
     watcher: to whom everything is passed on.
@@ -56,6 +57,7 @@ class Tracking(Watcher):
         self.in_shape, self.num_classes = in_shape, num_classes
         # for each run's id the chapters that asked for it, the first in front, each with the role
         self.roles: dict[str, dict[str, Role]] = {}
+        self.before: list[tuple[Recipe, Run]] = []  # finished, and not asked for by a chapter yet
         self.sent: dict[str, int] = {}  # open runs -> the last epoch that was sent
         self.sizes: dict[Model, dict[str, int]] = {}
 
@@ -78,6 +80,13 @@ class Tracking(Watcher):
         for request in requests:
             for recipe in request.recipes:
                 self.roles.setdefault(recipe.id, {}).setdefault(chapter, request.role)
+        for recipe, run in self.before:
+            self.mirror_finished(recipe, run)
+        self.before.clear()
+
+    def known(self, recipe: Recipe, run: Run) -> None:
+        self.watcher.known(recipe, run)
+        self.before.append((recipe, run))  # its chapter is told of in a moment
 
     def started(self, recipe: Recipe) -> None:
         self.watcher.started(recipe)
@@ -133,11 +142,22 @@ class Tracking(Watcher):
             self.sizes[model] = counts
         return self.sizes[model]
 
+    def mirror_finished(self, recipe: Recipe, run: Run) -> None:
+        """Tell the trackers that do not have it of a run that was finished before."""
+        lacking = [mirror for mirror in self.mirrors if recipe.id not in mirror.had]
+        if not lacking:
+            return
+        begun, key = asdict(self.begun(recipe)), recipe.id
+        for mirror in lacking:
+            mirror.tell("started", key, begun)
+            for row in run.rows:
+                mirror.tell("epoch", key, plain(row))
+            mirror.tell("ended", key, {"status": run.status, "summary": summary_of(run)})
+        self.name_failures()
+
     def send(self, run: str, row: Mapping[str, Any]) -> None:
         if row["epoch"] > self.sent[run]:
-            keys = (*MEASURES, "lr", "seconds")
-            values = {key: row[key] for key in keys if row.get(key) is not None}  # None: not finite
-            self.tell("epoch", run, {"epoch": row["epoch"], "values": values})
+            self.tell("epoch", run, plain(row))
             self.sent[run] = row["epoch"]
 
     def tell_end(self, run: str, status: str, summary: Mapping[str, Any]) -> None:
@@ -177,6 +197,13 @@ class Sayer(Watcher):
     def say(self, text: str) -> None:
         if self.say_it is not None:
             self.say_it(text)
+
+
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a tracker is told of an epoch."""
+    keys = (*MEASURES, "lr", "seconds")
+    values = {key: row[key] for key in keys if row.get(key) is not None}  # None: not finite
+    return {"epoch": row["epoch"], "values": values}
 
 
 def summary_of(run: Run) -> dict[str, Any]:
@@ -262,7 +289,7 @@ def train_tracked(
     log: Callable[[Row], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Run:
-    """`training.train`, mirrored. A run that is finished already is read and not mirrored.
+    """`training.train`, mirrored. A run that is finished already is read.
 
     recipe: what is trained.
     root: the run goes to root/ID, files of the trackers to root.
@@ -277,7 +304,7 @@ def train_tracked(
     data = data or dataset_of(recipe)
     recipe = replace(recipe, data_hash=data.hash, model=with_sources(recipe.model))
     finished = finished_run(run_path(recipe, root), say)
-    if not asked or finished is not None:
+    if not asked or (finished and all_have(asked, root, recipe.id)):
         return train(recipe, root, data=data, log=log)
     with tracked(asked, Sayer(say), root, data.in_shape, data.num_classes, root) as tracking:
 
@@ -286,6 +313,10 @@ def train_tracked(
                 log(row)
             tracking.epoch(recipe, dict(row), 0.0)
 
+        if finished is not None:
+            assert isinstance(tracking, Tracking)
+            tracking.mirror_finished(recipe, finished)
+            return train(recipe, root, data=data, log=log)
         tracking.started(recipe)
         run = train(recipe, root, data=data, log=epoch)
         tracking.ended(recipe, run)
