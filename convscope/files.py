@@ -90,19 +90,19 @@ def seal(result: dict[str, Any]) -> str:
     return hashlib.sha256(dump({k: v for k, v in result.items() if k != "seal"})).hexdigest()
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: Path | str) -> str:
     """SHA-256 of a file's content; a file that has not changed is read once in this process.
 
     Raises OSError.
     """
-    found = path.stat()
-    times = found.st_mtime_ns, found.st_ctime_ns
-    key = found.st_dev, found.st_ino, found.st_size, *times
-    if key in _hashes:
-        return _hashes[key]
-    with path.open("rb") as file:
+    with open(path, "rb", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        times = found.st_mtime_ns, found.st_ctime_ns
+        key = found.st_dev, found.st_ino, found.st_size, *times
+        if key in _hashes:
+            return _hashes[key]
         if found.st_size < WHOLE:
-            digest = hashlib.sha256(file.read()).hexdigest()
+            digest = hashlib.sha256(file.readall()).hexdigest()
         else:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     # two changes within a tick of the file system's clock have one time between them

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from convscope.errors import UserError, one_line
 
+UNIONS = (typing.Union, types.UnionType)
+
 
 @functools.cache
 def hints_of(cls: type) -> dict[str, Any]:
@@ -26,8 +28,10 @@ def check_types(value: Any) -> None:
     Where two spellings mean the same, one is stored, so that ids agree: whole numbers become
     floats in fields of floats, -0.0 becomes 0.0, lists become tuples. Raises UserError.
     """
-    for name, hint, matches in fields_of(type(value)):
+    for name, hint, matches, plain in fields_of(type(value)):
         given = getattr(value, name)
+        if type(given) in plain:
+            continue  # of thousands of recipes nearly all fields are right
         if hint is float and isinstance(given, int | float) and not isinstance(given, bool):
             if abs(given) > sys.float_info.max:
                 raise UserError(f"{name} = {one_line(given, 60)}: must be {_expected(float)}")
@@ -41,10 +45,22 @@ def check_types(value: Any) -> None:
 
 
 @functools.cache
-def fields_of(cls: type) -> list[tuple[str, Any, Callable[[Any], bool]]]:
-    """Name, type and check of each field; made once, because folders hold thousands of recipes."""
+def fields_of(cls: type) -> list[tuple[str, Any, Callable[[Any], bool], frozenset[type]]]:
+    """Name, type, check, and the types of which any value will do, of each field.
+
+    It is made once, because folders hold thousands of recipes.
+    """
     hints = hints_of(cls)
-    return [(f.name, hints[f.name], _check_of(hints[f.name])) for f in dataclasses.fields(cls)]
+    return [
+        (f.name, hints[f.name], _check_of(hints[f.name]), _plain_of(hints[f.name]))
+        for f in dataclasses.fields(cls)
+    ]
+
+
+def _plain_of(hint: Any) -> frozenset[type]:
+    """The types of which a field takes any value: not floats, which must be finite."""
+    args = typing.get_args(hint) if typing.get_origin(hint) in UNIONS else (hint,)
+    return frozenset(arg for arg in args if arg in (int, bool, str, type(None)))
 
 
 def check_range(value: Any, name: str, low: float, high: float) -> None:
@@ -57,7 +73,7 @@ def check_range(value: Any, name: str, low: float, high: float) -> None:
 def _check_of(hint: Any) -> Callable[[Any], bool]:
     """Whether a value is of a type."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
+    if origin in UNIONS:
         checks = [_check_of(arg) for arg in args]
         return lambda value: any(check(value) for check in checks)
     if origin is Literal:
@@ -92,6 +108,6 @@ def _expected(hint: Any) -> str:
         return "one of " + ", ".join(args)
     if origin is tuple:
         return f"a list, each item {_expected(args[0])}"
-    if origin in (typing.Union, types.UnionType):
+    if origin in UNIONS:
         return " or ".join(_expected(arg) for arg in args)
     return EXPECTED.get(hint, getattr(hint, "__name__", "an object"))

@@ -8,6 +8,8 @@ from typing import Any
 
 from convscope.recipe.networks import MODELS
 
+PLAIN = (str, int, float, bool, type(None))
+
 
 def to_json(value: Any) -> Any:
     """A recipe, or a part of one, as plain JSON values; a model carries its kind.
@@ -25,7 +27,7 @@ def to_json(value: Any) -> Any:
     for name, added, default in names:
         held = getattr(value, name)
         if not (added and held == default):
-            tree[name] = to_json(held)
+            tree[name] = held if type(held) in PLAIN else to_json(held)
     return tree
 
 

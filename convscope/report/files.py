@@ -92,12 +92,12 @@ def run_entry(run: Run, used: Mapping[str, str], chapters: Sequence[str]) -> dic
     def figures(row: dict[str, Any] | None) -> dict[str, Any] | None:
         return {key: row.get(key) for key in ("epoch", *MEASURES)} if row else None
 
-    recipe = run.recipe
+    recipe, tree = run.recipe, to_json(run.recipe)
     role = next((used[name] for name in chapters if name in used), "")
     return {
         "id": run.id,
         "chapters": list(used),
-        "model": to_json(recipe.model),
+        "model": tree["model"],
         "seed": recipe.seed,
         "status": run.status,
         "message": run.message,
@@ -111,7 +111,7 @@ def run_entry(run: Run, used: Mapping[str, str], chapters: Sequence[str]) -> dic
         "seconds": run.seconds,
         "best": figures(run.best if run.rows else None),
         "last": figures(run.last if run.rows else None),
-        "recipe": to_json(recipe),
+        "recipe": tree,
     }
 
 

@@ -302,8 +302,8 @@ def trained(
 ) -> tuple[Sweep, KeyboardInterrupt | None]:
     """Train what is not on disk, and what broke that off."""
     recipes = [recipe for one in configurations for recipe in one.recipes]
-    finished = {recipe.id for recipe in recipes if (folder.runs / recipe.id).exists()}
-    new = [recipe for recipe in recipes if recipe.id not in finished]
+    begun = {path.name for path in folder.runs.iterdir()} if folder.runs.exists() else set[str]()
+    new = [recipe for recipe in recipes if recipe.id not in begun]
     costs = costs_of(new, folder, engine, data, watcher)
     expected = sum(map(costs.run, new))
     watcher.say(

@@ -293,7 +293,7 @@ def check_file(run: Run, name: str) -> None:
     if name not in run.files:
         return
     try:
-        found = sha256_of(run.path / name)
+        found = sha256_of(f"{run.path}{os.sep}{name}")
     except FileNotFoundError:
         raise UserError(f"run {one_line(run.path)}: {name} is missing") from None
     except OSError as error:
