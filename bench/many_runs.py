@@ -1,7 +1,8 @@
 """Ten thousand finished runs: how long it takes to list, plan, resume, merge and report them.
 
 The runs are made up, tiny and whole: recipe, metrics, weights and hashes as training records them.
-Seconds are those of whole processes; memory is the largest resident size of each.
+Seconds are those of whole processes; memory is the largest resident size of each. What a sweep
+takes until all its runs are known stands apart from its report.
 
 Command: python bench/many_runs.py [--runs 10000] [--keep FOLDER]
 """
@@ -12,6 +13,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,20 @@ from convscope.studies.toml_files import toml_of
 from convscope.training import RunFolder, State
 
 EPOCHS, SEEDS = 3, 20
+# told when every run is known, and the report is still to be written; then the whole
+PHASES = """
+import os, sys, time
+from pathlib import Path
+from convscope.studies.sweep_request import read_request
+from convscope.studies.sweeping import carry_out
+from convscope.studies.watcher import Watcher
+
+class Told(Watcher):
+    def found(self, chapter):
+        print(time.time() - float(sys.argv[2]), sum(os.times()[:2]))
+
+carry_out(read_request(Path(sys.argv[1]), {}), Told())
+"""
 COUNTS = {"filters": 8, "parameters": 1_738, "flops": 90_000}
 
 
@@ -61,14 +77,14 @@ def template(root: Path, recipe: Recipe, images: tuple[int, int]) -> Path:
 
 
 def copied(source: Path, recipe: Recipe) -> None:
-    """The same files under another recipe; what cannot change is a second name of the same file."""
+    """The same files under another recipe, each a file of its own, as training leaves them."""
     place = source.with_name(recipe.id)
     if place.exists():
         return
     place.mkdir()
     for file in source.iterdir():
         if file.name not in ("recipe.json", "result.json", ".lock"):
-            os.link(file, place / file.name)
+            shutil.copyfile(file, place / file.name)
     text = (json.dumps(to_json(recipe), indent=2) + "\n").encode()
     (place / "recipe.json").write_bytes(text)
     result = json.loads((source / "result.json").read_text())
@@ -128,6 +144,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ):
             seconds, busy, megabytes = timed(*command)
             rows.append([name, f"{seconds:.1f}", f"{busy:.1f}", f"{megabytes:,.0f}"])
+        done = subprocess.run(
+            [sys.executable, "-c", PHASES, str(file), str(time.time())],
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        planned = (f"{float(one):.1f}" for one in done.stdout.split())
+        rows.append(["of it plan and resume, with imports", *planned, ""])
         started, before = time.perf_counter(), time.process_time()
         (root / "joined").mkdir(exist_ok=True)
         taken = take_runs(root / "sweep" / "runs", root / "joined")
