@@ -6,6 +6,7 @@ is put together there, too. The process imports nothing of this package that nee
 
 from __future__ import annotations
 
+import importlib
 import signal
 import threading
 from collections.abc import Callable
@@ -31,13 +32,17 @@ class Drawn:
     """A chart in both formats of its files."""
 
     svg: bytes
-    png: bytes  # two pixels per point
+    png: bytes  # two pixels per point; empty where there is none
 
 
 class Drawings:
-    """The charts of findings, drawn while the next one is computed; for a with statement."""
+    """The charts of findings, drawn while the next one is computed; for a with statement.
 
-    def __init__(self) -> None:
+    svg_only: for a page of still pictures: there is no PNG, and the page's script is not made.
+    """
+
+    def __init__(self, *, svg_only: bool = False) -> None:
+        self.svg_only = svg_only
         self.pool = ProcessPoolExecutor(1, get_context("spawn"), begin)
         # (chapter, chart) -> its specification and its drawing
         self.drawn: dict[tuple[str, str], tuple[dict[str, Any], Future[Drawn]]] = {}
@@ -51,7 +56,9 @@ class Drawings:
 
     def start(self) -> None:
         """Begin with what is the same for all studies; the first finding does that, too."""
-        if self.bundle is None and dialect() not in _scripts:
+        if self.svg_only:
+            self.submit(warm)
+        elif self.bundle is None and dialect() not in _scripts:
             self.bundle = self.submit(script, dialect())
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -65,16 +72,22 @@ class Drawings:
 
     def add(self, finding: Finding) -> None:
         """Have the charts of a finding drawn, except those that are the same as before."""
-        self.start()
+        if not self.svg_only:
+            self.start()
         for chart in finding.charts:
             key = finding.name, chart.name
             if key not in self.drawn or self.drawn[key][0] != chart.spec:
-                self.drawn[key] = chart.spec, self.submit(draw, chart.spec, dialect())
+                self.drawn[key] = chart.spec, self.submit(draw, chart.spec, *self.how)
 
     def of(self, chapter: str, chart: str) -> Drawn:
         """A chart that was added; waits until it is drawn."""
         spec, drawn = self.drawn[chapter, chart]
-        return finished(drawn, draw, spec, dialect())
+        return finished(drawn, draw, spec, *self.how)
+
+    @property
+    def how(self) -> tuple[str, bool]:
+        """How all charts are drawn: the version of Vega-Lite, and whether as PNG, too."""
+        return dialect(), not self.svg_only
 
     @property
     def script(self) -> str:
@@ -107,12 +120,17 @@ def dialect() -> str:
     return ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
-def draw(spec: dict[str, Any], version: str) -> Drawn:
+def warm() -> None:
+    """Import what draws."""
+    importlib.import_module("vl_convert")
+
+
+def draw(spec: dict[str, Any], version: str, png: bool) -> Drawn:
     """A Vega-Lite specification of the version that is named, drawn without a browser."""
     import vl_convert
 
     svg = vl_convert.vegalite_to_svg(spec, vl_version=version)
-    return Drawn(svg.encode(), vl_convert.svg_to_png(svg, scale=2))
+    return Drawn(svg.encode(), vl_convert.svg_to_png(svg, scale=2) if png else b"")
 
 
 def script(version: str) -> str:

@@ -144,8 +144,9 @@ def carry_out(asked: SweepRequest, watcher: Watcher) -> SweepResult:
             first = next(iter(data.values()))
             mirrored = tracked(asked.track, watcher, root, first.in_shape, first.num_classes)
             watcher = stack.enter_context(mirrored)
+        drawings = stack.enter_context(Drawings(svg_only=True))
+        drawings.start()  # what draws is imported beside the runs, not at the end
         queue, interrupt = trained(asked, configurations, folder, engine, data, watcher)
-        drawings = stack.enter_context(Drawings())
         result = collected(asked, configurations, queue, root, complete=interrupt is None)
         write_sweep(result, data_of(configurations[0].recipe, data), asked, drawings)
         found = finding_of(result)
