@@ -42,8 +42,8 @@ class KeptDrawings(Drawings):
     shared: ClassVar[list[ProcessPoolExecutor]] = []
     kept: ClassVar[dict[str, Future[Any]]] = {}
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, svg_only: bool = False) -> None:
+        super().__init__(svg_only=svg_only)
         if self.shared:
             self.pool = self.shared[0]
         else:
@@ -61,7 +61,7 @@ class KeptDrawings(Drawings):
                 found.exception(), BrokenProcessPool
             ):  # a test killed it
                 self.shared.clear()
-                KeptDrawings.__init__(self)
+                KeptDrawings.__init__(self, svg_only=self.svg_only)
                 found = super().submit(function, *arguments)
             self.kept[key] = found
         return found
