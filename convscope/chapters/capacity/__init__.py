@@ -15,18 +15,7 @@ from convscope.chapters.capacity.plan import (
     widths,
 )
 
-__all__ = [
-    "ASKS",
-    "NEEDS",
-    "PRESETS",
-    "QUESTION",
-    "TITLE",
-    "Preset",
-    "chapter",
-    "finding",
-    "first",
-    "forecast",
-    "widths",
-]
+__all__ = ["ASKS", "NEEDS", "PRESETS", "QUESTION", "TITLE", "Preset", "chapter", "forecast"]
+__all__ += ["finding", "first", "widths"]
 
 ASKS = (FILTERS, IMAGES)

@@ -25,23 +25,16 @@ from convscope.chapters.nonlinearity.plan import (
 )
 from convscope.chapters.nonlinearity.words import paragraphs_of
 
-__all__ = [
+__all__ = ["ASKS", "NEEDS", "PRESETS", "QUESTION", "TITLE", "Preset", "chapter", "forecast"]
+__all__ += [
     "ACTIVATION",
-    "ASKS",
     "KINDS",
-    "NEEDS",
     "NORMALISATION",
     "POOLING",
-    "PRESETS",
-    "QUESTION",
-    "TITLE",
     "Factorial",
-    "Preset",
     "arms_of",
     "base_of",
-    "chapter",
     "finding",
-    "forecast",
     "kinds_of",
     "measured_parts",
     "paragraphs_of",

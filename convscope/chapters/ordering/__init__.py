@@ -18,21 +18,7 @@ from convscope.chapters.ordering.plan import (
     seeds_of,
 )
 
-__all__ = [
-    "ASKS",
-    "EXACT",
-    "NAMES",
-    "NEEDS",
-    "PRESETS",
-    "QUESTION",
-    "TITLE",
-    "Preset",
-    "arm_of",
-    "chapter",
-    "forecast",
-    "recipes_of",
-    "seeds_of",
-    "verdict_of",
-]
+__all__ = ["ASKS", "NEEDS", "PRESETS", "QUESTION", "TITLE", "Preset", "chapter", "forecast"]
+__all__ += ["EXACT", "NAMES", "arm_of", "recipes_of", "seeds_of", "verdict_of"]
 
 ASKS = (PROOF, EXPERIMENT)

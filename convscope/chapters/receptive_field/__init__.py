@@ -27,22 +27,15 @@ from convscope.chapters.receptive_field.plan import (
 )
 from convscope.chapters.receptive_field.words import name_of
 
-__all__ = [
-    "ASKS",
+__all__ = ["ASKS", "NEEDS", "PRESETS", "QUESTION", "TITLE", "Preset", "chapter", "forecast"]
+__all__ += [
     "MARGIN",
     "NEAR",
-    "NEEDS",
-    "PRESETS",
-    "QUESTION",
-    "TITLE",
     "Arms",
     "Comparison",
     "FeatureField",
-    "Preset",
     "Step",
     "arms_of",
-    "chapter",
-    "forecast",
     "matched",
     "matched_heads",
     "name_of",
