@@ -316,16 +316,17 @@ def list_runs(root: Path) -> Iterator[Run | UserError]:
 
 def run_folders(root: Path) -> Iterator[Path]:
     """The folders below `root` that hold a result, by name; nothing is looked for inside them."""
-    try:
-        with os.scandir(root) as entries:
-            found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-    except OSError:
-        return
-    if "result.json" in found:
+    if is_finished(root):
         yield root
         return
-    for name in sorted(name for name, is_folder in found.items() if is_folder):
+    try:
+        with os.scandir(root) as entries:
+            folders = sorted(one.name for one in entries if one.is_dir(follow_symlinks=False))
+    except OSError:
+        return
+    for name in folders:
         yield from run_folders(root / name)
+
 
 
 def environment(recipe: Recipe) -> dict[str, Any]:
