@@ -46,7 +46,9 @@ READERS = (
     ("researcher", "everything, with effect sizes, tables and the method"),
 )
 OWN_WORDS = ("nat", "pilot", "preset", "seed", "sweep")  # that the page itself says
-SHORT_ANSWER = 2  # sentences of a chapter's answer that stand before its picture
+# sentences of a chapter's answer that stand before its picture; the best network's has its accuracy
+SHORT_ANSWER = {"best": 3}
+SHORT = 2
 
 
 def page_of(
@@ -81,7 +83,7 @@ def page_of(
         readers=READERS,
         assignment=CHAPTERS,
         asked=asked_of(findings, opening.answers),
-        short_answer=SHORT_ANSWER,
+        short_answer=lambda name: SHORT_ANSWER.get(name, SHORT),
         theory=THEORY,
         runs=runs_table(runs),
         train_samples=train_samples(runs),
@@ -254,8 +256,8 @@ def ahead(columns: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]
 
 
 def sentences(text: str) -> list[str]:
-    """A text's sentences: each ends where a capital letter follows its full stop."""
-    return re.split(r"(?<=\.) (?=[A-Z])", text)
+    """A text's sentences: each ends where a capital letter or a digit follows its full stop."""
+    return re.split(r"(?<=\.)(?<! al\.) (?=[A-Z0-9])", text)
 
 
 def sort_value(value: Any) -> str:

@@ -205,7 +205,9 @@ def feature_maps(net: nn.Module, example: Tensor, context: Context) -> Gallery |
     if len(shown) > MOST_BLOCKS:
         shown = [*shown[: MOST_BLOCKS - 1], shown[-1]]
     items = [(pictures.image(context.data.test.images[0]), "the image")]
+    rows = []
     for number, maps in shown:
+        rows.append(len(items))
         items += [
             (pictures.map_of(plane), f"block {number}, map {i}")
             for i, plane in enumerate(maps[:MOST_MAPS], 1)
@@ -218,4 +220,5 @@ def feature_maps(net: nn.Module, example: Tensor, context: Context) -> Gallery |
         tuple(items),
         PICTURES.maps_alt(MOST_MAPS, [(number, *maps.shape[1:]) for number, maps in shown]),
         PICTURES.maps_caption(),
+        rows=tuple(rows),
     )
