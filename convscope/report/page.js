@@ -106,7 +106,7 @@ for (const table of all("table.sortable")) {
 // What is folded is unfolded on paper, and where a link leads.
 let unfolded = [];
 window.addEventListener("beforeprint", () => {
-  unfolded = all("details:not([open]):not(.values)");
+  unfolded = all("details:not([open]):not(.values):not(.words)");
   unfolded.forEach((details) => { details.open = true; });
 });
 window.addEventListener("afterprint", () => {

@@ -214,9 +214,7 @@ def feature_maps(net: nn.Module, example: Tensor, context: Context) -> Gallery |
         ]
     return Gallery(
         "feature_maps",
-        "Feature maps through the cascade"
-        if len(shown) > 1
-        else "Feature maps of the only block",
+        "Feature maps through the cascade" if len(shown) > 1 else "Feature maps of the only block",
         tuple(items),
         PICTURES.maps_alt(MOST_MAPS, [(number, *maps.shape[1:]) for number, maps in shown]),
         PICTURES.maps_caption(),
