@@ -160,9 +160,9 @@ def filters(net: nn.Module) -> Gallery | None:
     if conv is None:
         return None
     weight = conv.weight.detach().float().cpu()  # filters × channels × rows × columns
-    whitened = isinstance(net, ConvNetModule) and isinstance(stem, nn.Conv2d)
-    if whitened:
-        weight = together(stem, conv)
+    whitened = False
+    if isinstance(net, ConvNetModule) and isinstance(stem, nn.Conv2d):
+        weight, whitened = together(stem, conv), True
     largest = float(weight.abs().max())
     items = tuple(
         (pictures.signed(kernel, largest, side=48), str(i))
