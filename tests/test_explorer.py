@@ -16,7 +16,7 @@ from browsing import Opened
 
 from convscope.models import build, size_of
 from convscope.probes import receptive_field
-from convscope.recipe import ConvNet, Recipe, label_of
+from convscope.recipe import ConvNet, Recipe, SoftmaxRegression, label_of
 from convscope.report.explorer import explorer_of
 from convscope.report.page import part
 from convscope.training import Run
@@ -87,6 +87,23 @@ def test_thin_lines_are_told_where_they_are_drawn(
         page = show(exploring.write(tmp_path / f"{lines}.html", runs)).page
         assert page.locator("#ex-chart polyline").count() == lines
         assert (told in page.locator("#ex-chart-note").inner_text()) == bool(lines)
+
+
+def test_a_network_without_filters_is_left_out_of_their_axis(
+    tmp_path: Path, show: Callable[[Path], Opened]
+) -> None:
+    runs = [
+        exploring.run_of(tmp_path, Recipe(model=model), [1.0], [1.0])
+        for model in (ConvNet(8, 1), SoftmaxRegression())
+    ]
+    page = show(exploring.write(tmp_path / "two.html", runs)).page
+    for x, marks, said in (
+        ("parameters", 2, "2 configurations at the best epoch."),
+        ("filters", 1, "1 configurations at the best epoch; 1 with 0 filters left out."),
+    ):
+        choose(page, x=x)
+        assert page.locator("#ex-chart .ex-mark").count() == marks
+        assert page.locator("#ex-chart-note").inner_text().startswith(said)
 
 
 @pytest.mark.slow

@@ -94,13 +94,15 @@ document.addEventListener("DOMContentLoaded", () => {
 
   function drawChart() {
     const now = chosen();
-    const points = networks.map((network) => ({ network, x: network[now.x],
+    const known = networks.map((network) => ({ network, x: network[now.x],
       y: figure(network, now.y, now.when, now.epoch) }))
       .filter(({ x, y }) => x !== null && y !== null);
+    const points = known.filter(({ x }) => now.x === "field" || x > 0); // 0 has no logarithm
     const marks = points.map(({ network, x, y }) => ({ key: network.key, x, y,
       colour: colour(network.key), picked: hasRuns(network),
       words: `${network.name}: ${count(x)} ${X[now.x]}, ${Y[now.y]} ${told(now.y, y)}` }));
-    const missing = networks.length - points.length, lines = series(points);
+    const none = known.length - points.length, missing = networks.length - known.length;
+    const lines = series(points);
     plot(at("chart"), { title: `${Y[now.y]} against ${X[now.x]}, ${whenText(now)}`,
       words: `${points.length} networks, each the mean of its seeds.`, height: 360,
       x: { label: X[now.x], log: now.x !== "field" },
@@ -111,6 +113,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const each = kinds < points.length
       ? ` (${kinds} networks, each way and training set by itself)` : "";
     at("chart-note").textContent = `${points.length} configurations${each} ${whenText(now)}` +
+      (none ? `; ${none} with 0 ${now.x} left out` : "") +
       (missing ? `; of ${missing} this is not known.` : ".") +
       (lines.length ? " Thin lines join those of a chapter that differ in their width." : "");
     markShown();

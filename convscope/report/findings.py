@@ -175,6 +175,7 @@ class Gallery:
 
     `alt` says in words what they show; `width` is a picture's width on the page, in pixels.
     slider: what a slider goes over, as "layer", if the page shows one picture at a time.
+    rows: the places of pictures that begin a new row.
     """
 
     name: str
@@ -184,6 +185,7 @@ class Gallery:
     caption: str = ""
     width: int = 96
     slider: str = ""
+    rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class Answer:
 class Opening:
     """What the first screen shows.
 
+    choice: the answer that says how sure the network to take is the one; None where none does.
     taken: the network to take, with its names and stages; None where the study recommends none.
     filters: of its convolutions; 0 where they are not known.
     wrong: what it would cost if another network were better; empty where that is not said.
@@ -63,6 +64,7 @@ class Opening:
     next: what to do, (head, text, command) each.
     """
 
+    choice: Answer | None
     taken: Recommended | None
     short: str
     full: str
@@ -83,7 +85,10 @@ def opening_of(about: Mapping[str, Any], findings: Mapping[str, Finding]) -> Ope
         taken = capacity.recommended
     shape, classes = tuple(about["in_shape"]), len(about["classes"])
     sized = next((found.sized for found in findings.values() if found.sized), ())
+    answers = answers_of(findings, about.get("unasked", ()))
+    by = "best" if best is not None and best.recommended is taken else "capacity"
     return Opening(
+        next((one for one in answers if taken and one.chapter == by), None),
         taken,
         short_label_of(taken.model) if taken else "",
         label_of(taken.model) if taken else "",
@@ -92,7 +97,7 @@ def opening_of(about: Mapping[str, Any], findings: Mapping[str, Finding]) -> Ope
         stages_of(taken.model, shape, classes) if taken else [],
         error_chart(sized, taken),
         any(not one.scatter for one in [*sized, *([taken] if taken else [])]),
-        answers_of(findings, about.get("unasked", ())),
+        answers,
         next_steps(about, findings),
     )
 
@@ -158,7 +163,10 @@ def next_steps(
     if image_words:
         head, why = images_step(image_words[0], about, findings["capacity"])
         out.append((head, why, ""))
-    if (data := asked_data(about["command"])) is not None:
+    data = asked_data(about["command"])
+    if data is None and about.get("data") == "cifar10":  # which is meant where none is named
+        data = "cifar10"
+    if data is not None:
         text = (
             "The named recipe trains for accuracy; on CIFAR-10 it reaches 94.2 % in about 12 "
             "minutes on two cores."
@@ -191,4 +199,5 @@ def asked_data(command: str) -> str | None:
     except ValueError:
         return None
     named = words[:2] == ["convscope", "study"] and len(words) > 2 and words[2][:1] != "-"
-    return shlex.quote(words[2]) if named else None
+    file = named and words[2].endswith(".toml")  # which names the data inside
+    return shlex.quote(words[2]) if named and not file else None

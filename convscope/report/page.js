@@ -73,6 +73,15 @@ for (const gallery of all("[data-slider]")) {
   input.value = figures.length;
   show();
 }
+// What is wider than its place says that it scrolls.
+const wider = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    target.classList.toggle("over", target.scrollWidth > target.clientWidth + 4);
+  }
+});
+document.addEventListener("DOMContentLoaded", () => {
+  for (const one of all(".chart-scroll, .table-scroll, .ex-scroll")) wider.observe(one);
+});
 // Tables: a click on a heading sorts by it, numbers as numbers; a second click turns the order
 // round. Empty cells stay last.
 for (const table of all("table.sortable")) {
@@ -97,7 +106,7 @@ for (const table of all("table.sortable")) {
 // What is folded is unfolded on paper, and where a link leads.
 let unfolded = [];
 window.addEventListener("beforeprint", () => {
-  unfolded = all("details:not([open]):not(.values)");
+  unfolded = all("details:not([open]):not(.values):not(.words)");
   unfolded.forEach((details) => { details.open = true; });
 });
 window.addEventListener("afterprint", () => {

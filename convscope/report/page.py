@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from convscope.data import Dataset, info
 from convscope.errors import one_line
 from convscope.recipe import label_of, model_from_json, short_label_of
+from convscope.report.assignment import CHAPTERS, THEORY, asked_of
 from convscope.report.drawing import Drawings
 from convscope.report.explorer import explorer_of
 from convscope.report.files import MEASURES
@@ -44,17 +45,11 @@ READERS = (
     ("practitioner", "which network, what it costs, how sure"),
     ("researcher", "everything, with effect sizes, tables and the method"),
 )
-# the questions of the course (docs/assignment.md), in whose order a student reads
-ASSIGNMENT = {
-    "capacity": "Assignment: practice 1, underfitting and overfitting",
-    "best": "Assignment: practice 1, the best configuration and the trials",
-    "nonlinearity": "Assignment: practice 2, without nonlinear parts",
-    "receptive_field": "Assignment: practice 3, a large field without a cascade",
-    "convolution": "Assignment: theory 1 and 3, what a convolution is",
-    "ordering": "Assignment: theory 2, the flatten order",
-}
 OWN_WORDS = ("nat", "pilot", "preset", "seed", "sweep")  # that the page itself says
-THEORY = ("convolution", "ordering")
+# sentences of a chapter's answer that stand before its picture: the third of "best" has the test
+# accuracy, that of "ordering" says what the experiment shows
+SHORT_ANSWER = {"best": 3, "ordering": 3}
+SHORT = 2
 
 
 def page_of(
@@ -78,15 +73,18 @@ def page_of(
     glossary = used(findings.values(), OWN_WORDS)
     made = environment()
     made.filters |= filters_of(names, Prose(names, glossary))
+    opening = opening_of(about, findings)
     page = made.get_template("page.html").render(
         about=about,
         findings=findings,
-        opening=opening_of(about, findings),
+        opening=opening,
         tree=tree,
         names=names,
         key=names.key,
         readers=READERS,
-        assignment=ASSIGNMENT,
+        assignment=CHAPTERS,
+        asked=asked_of(findings, opening.answers),
+        short_answer=short_answer,
         theory=THEORY,
         runs=runs_table(runs),
         train_samples=train_samples(runs),
@@ -133,6 +131,7 @@ def environment() -> jinja2.Environment:
     made.filters["png_address"] = png_address
     made.filters["script_json"] = lambda value: Markup(script_json(value))
     made.filters["sort_value"] = sort_value
+    made.filters["sentences"] = sentences
     return made
 
 
@@ -255,6 +254,17 @@ def ahead(columns: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]
     while end < len(columns) and columns[end][1] in ("±", "95 % from", "to"):
         end += 1
     return [*columns[:names], *columns[at:end], *columns[names:at], *columns[max(end, names) :]]
+
+
+def short_answer(chapter: str, told: Sequence[str]) -> int:
+    """How many of the answer's sentences stand before the picture: all, where one more is left."""
+    short = SHORT_ANSWER.get(chapter, SHORT)
+    return len(told) if len(told) <= short + 1 else short
+
+
+def sentences(text: str) -> list[str]:
+    """A text's sentences: each ends where a capital letter or a digit follows its full stop."""
+    return re.split(r"(?<=\.)(?<! al\.) (?=[A-Z0-9])", text)
 
 
 def sort_value(value: Any) -> str:

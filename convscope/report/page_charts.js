@@ -92,7 +92,7 @@ const NARROW_LEGEND = { orient: "bottom", columns: 2, labelLimit: 150, symbolLim
 const fitted = (spec, place) => {
   let shown = isDark() ? darkened(spec) : spec;
   let config = merged(shown.config || {}, { background: "transparent", aria: false,
-    axisX: { labelOverlap: true } });
+    axisXQuantitative: { labelOverlap: true, labelSeparation: 4 } });
   if (isDark()) config = merged(config, darkConfig());
   const whole = !isPart(shown) && typeof shown.width === "number";
   const square = shown.width === shown.height;

@@ -21,6 +21,8 @@ REFERENCES: dict[str, str] = tomllib.loads(
     Path(__file__).with_name("references.toml").read_text(encoding="utf-8")
 )["links"]
 
+MINUS = re.compile(r"(?<![\w.)\]-])-(?=\d)")  # a hyphen that stands before a number for a minus
+
 
 class Prose:
     """Makes a text's HTML, and remembers by chapter which words were linked.
@@ -56,7 +58,7 @@ class Prose:
         links: else words of the glossary show what they mean where one points at them: in what is
             itself pressed there may be no link.
         """
-        line = one_line(text, 9000)
+        line = MINUS.sub("−", one_line(text, 9000))
         out: list[Markup] = []
         place = 0
         plain = with_formulas if formulas else escape

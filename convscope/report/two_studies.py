@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any
 
 from convscope.errors import UserError, one_line
 from convscope.files import parse_json
+from convscope.recipe import Model, model_from_json
 from convscope.report.files import SCHEMA
+from convscope.report.naming import Names
 from convscope.report.page import environment
 from convscope.words import count
 
@@ -99,8 +101,10 @@ def page_of_two(
     a, b = studies.trees
     order = dict.fromkeys([*a["chapters"], *b["chapters"]])
     chapters = [chapter_of(name, studies) for name in order]
-    template = environment().from_string(part("two_studies.html"))
-    page = template.render(
+    known = Names(models_of(a, b))
+    made = environment()
+    made.filters["one_line"] = lambda text, limit=200: one_line(known.plain(str(text)), limit)
+    page = made.from_string(part("two_studies.html")).render(
         names=names,
         trees=studies.trees,
         settings=settings(a, b),
@@ -108,9 +112,20 @@ def page_of_two(
         chapters=chapters,
         duel=duel,
         why_not=why_not,
+        key=known.key,
         style=part("two_studies.css"),
     )
     return page.encode("utf-8", "backslashreplace")
+
+
+def models_of(*trees: Mapping[str, Any]) -> Iterator[Model]:
+    """The networks of the studies' runs, as far as they can be read."""
+    for tree in trees:
+        for run in tree["runs"]:
+            try:
+                yield model_from_json(run["model"])
+            except (UserError, KeyError, TypeError):
+                continue
 
 
 def part(name: str) -> Any:

@@ -29,7 +29,7 @@ def headlines_of(outcome: Outcome) -> tuple[Headline, ...]:
 def best_headline(outcome: Outcome) -> Headline:
     winner, found = outcome.winner, len(outcome.selection.found)
     accuracy, near = winner.test_accuracy, len(outcome.near)
-    sure: Sure = "fairly sure" if near else "sure"
+    sure: Sure = "measured" if near else "sure"  # no test says that it is better than those near
     if not outcome.learnt or found == 1:
         sure = "cannot tell"
     elif accuracy.n == 1:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convscope.chapters.best.clock import threads
 from convscope.errors import UserError, one_line
-from convscope.models import ConvNetModule
+from convscope.models import ConvNetModule, WhitenedNet
 from convscope.planning import Context
 from convscope.report import Chart, Gallery, pictures
 from convscope.report import search_charts as charts_search
@@ -19,9 +20,9 @@ from convscope.statistics import Configuration
 from convscope.training import check_device, network, note_unreadable, place, predict, resident
 from convscope.words import texts_beside
 
-TEXTS = texts_beside(__file__)
+TEXTS, PICTURES = texts_beside(__file__), texts_beside(__file__, "pictures.jinja")
 
-MOST_MISTAKES, MOST_FILTERS, MOST_MAPS = 12, 32, 8
+MOST_MISTAKES, MOST_FILTERS, MOST_MAPS, MOST_BLOCKS = 12, 32, 8, 4
 
 
 def pictures_of(
@@ -149,11 +150,19 @@ def mistakes(
 
 
 def filters(net: nn.Module) -> Gallery | None:
-    """The kernels of the first convolution, on one scale."""
-    conv = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
+    """The kernels of the first convolution that is learned, on one scale.
+
+    Behind a fixed whitening they are shown together with it, as what they compute from the pixels.
+    """
+    convs = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    stem = net.stem if isinstance(net, ConvNetModule | WhitenedNet) else None
+    conv = next((one for one in convs if one is not stem), None)
     if conv is None:
         return None
     weight = conv.weight.detach().float().cpu()  # filters × channels × rows × columns
+    whitened = False
+    if isinstance(net, ConvNetModule) and isinstance(stem, nn.Conv2d):
+        weight, whitened = together(stem, conv), True
     largest = float(weight.abs().max())
     items = tuple(
         (pictures.signed(kernel, largest, side=48), str(i))
@@ -162,16 +171,28 @@ def filters(net: nn.Module) -> Gallery | None:
     channels, rows, columns = weight.shape[1:]
     return Gallery(
         "filters",
-        "First-layer filters",
+        "Filters of the first learned layer" if whitened else "First-layer filters",
         items,
-        TEXTS.filters_alt(len(items), len(weight), rows, columns, channels),
-        TEXTS.filters_caption(rows, columns, channels),
+        PICTURES.filters_alt(len(items), len(weight), rows, columns, channels, whitened),
+        PICTURES.filters_caption(rows, columns, channels, whitened),
         width=48,
     )
 
 
+def together(first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
+    """The kernels of two convolutions with nothing between them, as those of one.
+
+    Filters × channels × rows × columns; strides of `first` are 1.
+    """
+    outer, inner = (one.weight.detach().float().cpu() for one in (second, first))
+    (rows, columns), (down, along) = outer.shape[2:], second.dilation
+    spread = outer.new_zeros(*outer.shape[:2], down * (rows - 1) + 1, along * (columns - 1) + 1)
+    spread[:, :, ::down, ::along] = outer
+    return F.conv_transpose2d(spread, inner)
+
+
 def feature_maps(net: nn.Module, example: Tensor, context: Context) -> Gallery | None:
-    """What the first and the last block make of the first test image."""
+    """What the blocks make of the first test image: of many the first three and the last."""
     if not isinstance(net, ConvNetModule):
         return None
     outputs: list[Tensor] = []
@@ -180,19 +201,22 @@ def feature_maps(net: nn.Module, example: Tensor, context: Context) -> Gallery |
         for block in net.blocks:
             x = block(x)
             outputs.append(x[0])
-    shown = [(1, outputs[0])] + ([(len(outputs), outputs[-1])] if len(outputs) > 1 else [])
+    shown = list(enumerate(outputs, 1))
+    if len(shown) > MOST_BLOCKS:
+        shown = [*shown[: MOST_BLOCKS - 1], shown[-1]]
     items = [(pictures.image(context.data.test.images[0]), "the image")]
+    rows = []
     for number, maps in shown:
+        rows.append(len(items))
         items += [
             (pictures.map_of(plane), f"block {number}, map {i}")
             for i, plane in enumerate(maps[:MOST_MAPS], 1)
         ]
     return Gallery(
         "feature_maps",
-        "Feature maps of the first and the last block"
-        if len(shown) > 1
-        else "Feature maps of the only block",
+        "Feature maps through the cascade" if len(shown) > 1 else "Feature maps of the only block",
         tuple(items),
-        TEXTS.maps_alt(MOST_MAPS, [(number, *maps.shape[1:]) for number, maps in shown]),
-        TEXTS.maps_caption(),
+        PICTURES.maps_alt(MOST_MAPS, [(number, *maps.shape[1:]) for number, maps in shown]),
+        PICTURES.maps_caption(),
+        rows=tuple(rows),
     )

@@ -1,0 +1,117 @@
+"""Ways to read the page: a student's, a practitioner's, a researcher's; and on a narrow screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import Opened
+
+from convscope.chapters import CHAPTERS, capacity
+from convscope.recipe import ConvNet
+from convscope.report.assignment import QUESTIONS, asked_of, trials_of
+from convscope.report.findings import Finding, Headline, Recommended, Table
+from convscope.report.opening import answers_of
+from convscope.report.page import sentences
+
+
+def test_sentences_end_where_a_capital_letter_or_a_digit_follows() -> None:
+    text = "It is 0.5 (Guo et al. 2017). On cifar10 it is not. 3 are left. So it is."
+    assert sentences(text) == [
+        "It is 0.5 (Guo et al. 2017).",
+        "On cifar10 it is not.",
+        "3 are left.",
+        "So it is.",
+    ]
+    assert " ".join(sentences(text)) == text and sentences("plain") == ["plain"]
+
+
+def test_the_assignment_asks_what_the_chapters_answer() -> None:
+    for one in QUESTIONS:
+        assert set(one.asks) <= set(CHAPTERS[one.chapter].ASKS), one.number
+    order = ["Practice 1 a", "Practice 1 b", "Practice 1 c", "Practice 2", "Practice 3"]
+    assert [one.number for one in QUESTIONS] == [*order, *(f"Theory {i}" for i in (1, 2, 3))]
+
+
+def test_an_answer_stands_with_its_question_and_links_lead_somewhere() -> None:
+    told = (Headline("How many filters are enough?", "56 are enough.", "sure", "Tested."),)
+    tables = [Table("networks", "Networks", (("a", "a", "int"),), [])]
+    capacity = Finding("capacity", "C", "q", "v", "S.", {}, tables=tables, headlines=told)
+    rows = [{"n": i} for i in range(5)]
+    tried = [Table(name, "t", (("n", "n", "int"),), rows) for name in ("candidates", "networks")]
+    best = Finding("best", "B", "q", "v", "S.", {}, tables=tried, paragraphs=["Head. Text"])
+    left = {
+        "chapter": "ordering",
+        "question": "Does the flatten order matter, by proof?",
+        "more": ["Does the flatten order matter, by experiment?"],
+        "why": "Left out.",
+        "command": "convscope study",
+        "time": "2 min",
+    }
+    findings = {"capacity": capacity, "best": best}
+    asked = {one.question.number: one for one in asked_of(findings, answers_of(findings, [left]))}
+    first = asked["Practice 1 a"]
+    assert [one.headline.text for one in first.answers] == ["56 are enough."]
+    assert first.places == [("networks and their parameters", "table-networks")]
+    trials = asked["Practice 1 c"]
+    assert trials.told == "5 configurations are trained to the end." and not trials.answers
+    assert [place for _, place in trials.places] == ["table-candidates", "best-method"]
+    (open_one,) = asked["Theory 2"].answers  # one command answers both of its questions
+    assert open_one.command == "convscope study" and asked["Theory 2"].places == []
+    assert trials_of({}) == "No configurations are compared here."
+
+
+@pytest.fixture
+def page(
+    study_of: Callable[..., Path], show: Callable[[Path], Opened], monkeypatch: Any
+) -> Iterator[Any]:
+    """A page that recommends a network, although the made-up runs have learned nothing."""
+    plain = capacity.finding
+    taken = Recommended(ConvNet(8, 1), 0.6, 0.55, 0.65, 2, 9000, 10**6, "It is so.")
+    monkeypatch.setattr(
+        capacity, "finding", lambda *given: replace(plain(*given), recommended=taken)
+    )
+    opened = show(study_of())
+    yield opened.page
+    assert opened.errors == []
+
+
+def test_each_reader_has_a_first_card(page: Any) -> None:
+    read = "input[value={}]"
+    card, n = page.locator("#assignment"), page.locator(".take .only-researcher")
+    assert not card.is_visible() and not n.is_visible()
+    rows = page.locator("#found li:visible")
+    before = rows.count()
+    page.locator(read.format("student")).check(force=True)
+    assert card.is_visible() and card.locator("li").count() == len(QUESTIONS)
+    first = page.locator("main h2:visible").first.inner_text()
+    assert first == "The assignment, question by question"
+    said = card.locator(".says strong").first.inner_text()
+    assert rows.count() < before and said not in page.locator("#found").inner_text()
+    for link in card.locator(".note a").all():
+        assert page.locator(str(link.get_attribute("href"))).count() == 1
+    assert not n.is_visible()
+    page.locator(read.format("researcher")).check(force=True)
+    assert not card.is_visible() and n.is_visible() and "test images" in n.inner_text()
+    assert page.locator("#found details.answer[data-for]:not([open])").count() == 0
+    page.locator(read.format("practitioner")).check(force=True)
+    assert page.locator("#found details.answer[data-for][open]").count() == 0
+
+
+def test_what_scrolls_on_a_narrow_screen_says_so(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.locator("input[value=researcher]").check(force=True)
+    page.wait_for_timeout(300)
+    boxes = page.locator(".table-scroll:visible").evaluate_all(
+        "(all) => all.map((b) => [b.scrollWidth > b.clientWidth + 4, b.matches('.over'),"
+        " getComputedStyle(b, '::before').content.includes('sideways')])"
+    )
+    assert any(wide for wide, *_ in boxes)
+    assert all(wide == marked == told for wide, marked, told in boxes)
+    stages = page.locator(".network li").evaluate_all(
+        "(all) => all.map((li) => li.getBoundingClientRect().left)"
+    )
+    assert len(stages) > 2 and len(set(stages)) == 1  # below each other
