@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -54,6 +56,40 @@ def test_transposed_convolutions() -> None:
 def test_a_doubled_map_has_the_fields_of_its_taps(mode: str, size: int) -> None:
     (row,) = receptive_field(Resized(scale_factor=2, mode=mode), SHAPE)
     assert (row.size, row.stride) == (size, 0.5)
+
+
+class Called(nn.Module):
+    def __init__(self, call: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(x)
+
+
+def windows_of(x: Tensor) -> Tensor:
+    """A 3×3 window around each pixel, by F.unfold, summed."""
+    return F.unfold(x, 3, padding=1).sum(1, keepdim=True).unflatten(2, x.shape[2:])
+
+
+def patches_of(x: Tensor) -> Tensor:
+    """Patches of 4×4 every 2 pixels, by Tensor.unfold, summed."""
+    return x.unfold(2, 4, 2).unfold(3, 4, 2).sum((-2, -1))
+
+
+@pytest.mark.parametrize(
+    ("call", "size", "stride"),
+    [
+        (windows_of, 3, 1),
+        (patches_of, 4, 2),
+        (lambda x: torch.stack([x, F.avg_pool2d(x, 3, 1, 1)]).sum(0), 3, 1),
+        (lambda x: F.avg_pool2d(x.roll((1, 1), (2, 3)), 3, 1, 1), 3, 1),
+        (lambda x: x[:, :, ::2, ::2], 1, 2),
+    ],
+)
+def test_functions_of_windows(call: Callable[[Tensor], Tensor], size: int, stride: int) -> None:
+    (row,) = receptive_field(Called(call), SHAPE, check=True)
+    assert (row.size, row.stride, row.agrees) == (size, stride, True)
 
 
 def test_the_check_can_fail() -> None:

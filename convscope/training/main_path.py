@@ -28,6 +28,7 @@ from convscope.recipe import Custom, Recipe
 from convscope.training.acceleration import why_no_kernels
 from convscope.training.caller import own_settings
 from convscope.training.checks import check_network, is_ours, is_out_of_memory, name_of
+from convscope.training.doubts import say_doubts
 from convscope.training.locks import Busy, held
 from convscope.training.loop import fit
 from convscope.training.resident_data import dataset_of, resident
@@ -76,6 +77,8 @@ def train(
         size = size_of(recipe.model, tensors.in_shape, tensors.num_classes)
         counts = {"filters": size.filters, "parameters": size.parameters, "flops": size.flops}
         net = built(recipe, tensors)
+        if net is not None:
+            say_doubts(net, tensors, recipe)
 
         with run_lock(folder.path):
             if (run := finished_meanwhile(folder)) is not None:
