@@ -112,7 +112,8 @@ def sides(text: str, most: int) -> tuple[int, ...]:
 def attribute_of(target: str, shape: tuple[int, ...]) -> Any:
     """What module:attribute names; a class of modules is called without arguments.
 
-    A factory of networks, as `train --model` takes it, is called with the shape and ten classes.
+    A factory of networks, as `train --model` takes it, is called with the shape and ten classes;
+    its network is in evaluation mode.
     """
     module_name, _, name = target.partition(":")
     from convscope.models import RAISED, build, fault, settings_kept
@@ -123,7 +124,9 @@ def attribute_of(target: str, shape: tuple[int, ...]) -> Any:
         with settings_kept():
             found = getattr(importlib.import_module(module_name), name)
             if len(shape) == 3 and is_factory(found):
-                return build(Custom(target), (shape[0], shape[1], shape[2]), CLASSES)
+                net = build(Custom(target), (shape[0], shape[1], shape[2]), CLASSES)
+                net.eval()
+                return net
             found = found() if isinstance(found, type) else found
     except UserError:
         raise

@@ -155,7 +155,8 @@ def size_of_module(net: nn.Module, in_shape: tuple[int, ...], by_layers: bool = 
     modes = {module: module.training for module in net.modules()}
     net.eval()
     try:
-        with counted_calls(net), recorder, torch.no_grad(), counter or contextlib.nullcontext():
+        calls = counted_calls(net) if counter else contextlib.nullcontext()
+        with calls, recorder, torch.no_grad(), counter or contextlib.nullcontext():
             net(torch.zeros(1, *in_shape, device=device))
     except RAISED as error:
         shape = "×".join(map(str, in_shape))
@@ -180,6 +181,8 @@ def counted_calls(net: nn.Module) -> Iterator[None]:
 
     They have kernels for inference that do all at once, of which it counts nothing.
     """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
     kinds = tuple(map(type, net.modules()))
     attends = any(issubclass(kind, ATTENTION) for kind in kinds)
     recurs = any(issubclass(kind, nn.RNNBase) for kind in kinds)
@@ -189,7 +192,8 @@ def counted_calls(net: nn.Module) -> Iterator[None]:
     if recurs:
         torch._C._set_mkldnn_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         torch._C._set_mkldnn_enabled(library)

@@ -169,13 +169,24 @@ def fitted(
 ) -> tuple[str, str]:
     """`fit`, with memory that runs out as a status: the status and a message.
 
-    Raises UserError with whatever a user's network raises.
+    Raises UserError with whatever a user's network raises, and what `log` raises.
     """
+    logs: list[BaseException] = []  # what did not arise in the network
+
+    def told(row: Row, state: State) -> None:
+        try:
+            log(row, state)
+        except RAISED as error:
+            logs.append(error)
+            raise
+
     try:
-        return fit(net, tensors, recipe, log, state), ""
+        return fit(net, tensors, recipe, told, state), ""
     except UserError:
         raise
     except RAISED as error:
+        if any(error is one for one in logs):
+            raise
         if isinstance(error, MemoryError | RuntimeError) and is_out_of_memory(error):
             return "out_of_memory", one_line(error)
         if is_ours(recipe.model) or not is_networks(error):
