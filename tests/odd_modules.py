@@ -107,6 +107,39 @@ class Normalised(Plain):
         return self.net(self.drop(self.norm(x))) * self.turn
 
 
+class Unregistered(nn.Module):
+    """Layers in a plain list, which torch does not see."""
+
+    def __init__(self, in_shape: Shape, num_classes: int) -> None:
+        super().__init__()
+        self.layers = [conv(in_shape), nn.ReLU()]
+        self.head = nn.Linear(4, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x.mean((2, 3)))
+
+
+class ByClosure(Plain):
+    """Computes by a function that closes over the module."""
+
+    def __init__(self, in_shape: Shape, num_classes: int) -> None:
+        super().__init__(in_shape, num_classes)
+        self.call = lambda x: self.net(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(x)
+
+
+class TrainsForNothing(Plain):
+    """Its train() returns nothing, where torch's returns the module."""
+
+    def train(self, mode: bool = True) -> Any:
+        super().train(mode)
+        self.net[0].eval()
+
+
 # --- answers that are no logits
 
 

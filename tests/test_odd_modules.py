@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import odd_modules
 import own_modules
 import pytest
 import torch
@@ -16,8 +17,9 @@ from refusing import refused
 from torch import nn
 
 from convscope.data import Dataset, load
-from convscope.models import build, size_of
+from convscope.models import build, copied, size_of
 from convscope.models.sizes import size_of_module
+from convscope.probes import receptive_field
 from convscope.recipe import Custom, Recipe
 from convscope.training import Row, doubts, evaluate_splits, network, resident, train
 
@@ -124,6 +126,31 @@ def test_attention_and_recurrent_layers_have_their_flops() -> None:
     assert size_of_module(recurrent, (4, 5)).flops == 2 * 4 * 4 * 7 * (5 + 7)
 
 
+def test_a_copy_computes_by_its_own_weights() -> None:
+    net = odd_modules.ByClosure(SHAPE, 4)
+    own, x = copied(net), torch.ones(1, *SHAPE)
+    with torch.no_grad():
+        before = net(x)
+        for p in own.parameters():
+            p.zero_()
+        assert torch.equal(own(x), torch.zeros(1, 4)) and torch.equal(net(x), before)
+    assert isinstance(own, odd_modules.ByClosure) and own.call is not net.call
+    table = receptive_field(net, SHAPE, check=True)
+    assert len(table) == 5 and all(row.agrees for row in table)
+    assert len(receptive_field(odd_modules.TrainsForNothing(SHAPE, 4), SHAPE, check=True)) == 5
+
+
+def test_what_a_callback_raises_is_not_the_networks(data: Dataset, tmp_path: Path) -> None:
+    class Enough(Exception):
+        pass
+
+    def stop(_row: Row) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        train(recipe_of("Plain"), tmp_path, data=data, log=stop)
+
+
 # --- what is said
 
 
@@ -135,7 +162,10 @@ def test_attention_and_recurrent_layers_have_their_flops() -> None:
         ("CountsInSecret", "outside its state dict"),
         ("LearnsInPassing", "outside its state dict"),
         ("sets_the_seed", "leave torch.manual_seed out"),
+        ("Unregistered", "layers has weights that are not registered"),
         ("Normalised", ""),
+        ("TrainsForNothing", ""),
+        ("ByClosure", ""),
         ("own_modules:Counting", ""),
         ("own_modules:OwnLazy", ""),
         ("own_modules:Uncopiable", ""),

@@ -106,6 +106,7 @@ def build_custom(
             net = made_by(factory, (in_shape, num_classes), model, shown)
         note_seeding(model.factory, seed)
         net = uncompiled(net)
+        check_modes(net, shown)
         if any(p.is_meta for p in net.parameters()):
             raise UserError(f"{shown}: its weights are on the meta device; give them values")
         if any(p.is_floating_point() and p.dtype != torch.float32 for p in net.parameters()):
@@ -185,6 +186,22 @@ def check_call(factory: Any, given: Sequence[object], named: Mapping[str, Any], 
             f"{shown}: takes {takes}, and is called with ({call}): {error}; write a function of "
             "these that returns the module"
         ) from None
+
+
+def check_modes(net: nn.Module, shown: str) -> None:
+    """UserError for a network that has no modes of training and evaluation, as an exported one."""
+    modes = {module: module.training for module in net.modules()}
+    try:
+        net.eval()
+        net.train()
+    except RAISED as error:
+        raise UserError(
+            f"{shown}: cannot be put into evaluation and training mode: {fault(error)}; return the "
+            "module itself, as it is before it is exported"
+        ) from error
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 _told: set[str] = set()

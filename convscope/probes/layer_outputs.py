@@ -17,7 +17,10 @@ def layers_of(network: Callable[..., Any]) -> dict[nn.Module, str]:
 
     The network goes into evaluation mode.
     """
-    return leaves(network.eval()) if isinstance(network, nn.Module) else {}
+    if not isinstance(network, nn.Module):
+        return {}
+    network.eval()
+    return leaves(network)
 
 
 def first_tensor(out: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -64,7 +64,8 @@ def _positive(
                 buffer.fill_(float(name.endswith("var")))
     for p in own.parameters():
         p.detach_().requires_grad_(False)
-    return own.eval()
+    own.eval()
+    return own
 
 
 def fix_weights(network: nn.Module) -> None:
@@ -95,14 +96,15 @@ def _base(in_shape: tuple[int, ...], seed: int) -> Tensor:
 
 
 def _watched(
-    network: nn.Module, x: Tensor, spatial: int, places: Sequence[tuple[int, ...]]
+    network: nn.Module, x: Tensor, spatial: int, places: Sequence[tuple[int, ...]], batch: int
 ) -> list[Tensor]:
     """Middle outputs of all layers in order of execution, then the network's own.
 
-    samples × channels each; places: of each output, as of `Field`.
+    samples × channels each.
+
+    places: of each output, as of `Field`; batch: samples in one call.
     """
     seen: list[list[Tensor]] = []
-    batch = 1 if any(map(mixes_samples, network.modules())) else 32
     for part in x.split(batch):
         row: list[Tensor] = []
 
@@ -121,11 +123,6 @@ def _watched(
                 hook.remove()
         seen.append(row)
     return [torch.cat(parts) for parts in zip(*seen, strict=True)]
-
-
-def mixes_samples(module: nn.Module) -> bool:
-    """Whether it is a normalisation by the batch's own statistics, in evaluation mode too."""
-    return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
 
 
 def checked(
@@ -149,21 +146,26 @@ def checked(
             x = base[0].clone()
             x.select(axis + 1, i).add_(PERTURBATION)
             lines.append(x)
-    outs: list[Tensor] = []
-    for dtype in (torch.float64, None):  # a forward may ask for float32
+    rows = found
+    for dtype, batch in itertools.product((torch.float64, None), (32, 1)):
+        # a forward may ask for float32; another may mix the samples of a batch
         own = _positive(network, in_shape, seed, dtype)
         weights = (p for p in own.parameters() if p.is_floating_point())
         x = torch.stack([base[0], *lines]).to(device_of(own))
-        with contextlib.suppress(*RAISED):
-            x = x.to(next(weights, x.to(dtype or torch.float32)).dtype)
-            outs = _watched(own, x, spatial, [field.places for field in fields])
+        x = x.to(next(weights, x.to(dtype or torch.float32)).dtype)
+        try:
+            outs = _watched(own, x, spatial, [field.places for field in fields], batch)
+        except RAISED:
+            continue
+        if len(outs) != len(found) + (found[-1].name != OUTPUT):
             break
-    if len(outs) != len(found) + (found[-1].name != OUTPUT):
-        return found
-    return [
-        _compare(row, field, _changed(out), in_shape)
-        for row, field, out in zip(found, fields, outs, strict=False)
-    ]
+        rows = [
+            _compare(row, field, _changed(out), in_shape)
+            for row, field, out in zip(found, fields, outs, strict=False)
+        ]
+        if batch == 1 or all(row.agrees for row in rows):
+            break
+    return rows
 
 
 def _changed(outs: Tensor) -> Tensor:
@@ -172,7 +174,8 @@ def _changed(outs: Tensor) -> Tensor:
     A matrix product rounds the same row in other ways, depending on where it stands.
     """
     first, others = outs[:1], outs[1:]
-    rounding = ROUNDINGS * torch.finfo(outs.dtype).eps if outs.is_floating_point() else 0.0
+    real_or_complex = outs.is_floating_point() or outs.is_complex()
+    rounding = ROUNDINGS * torch.finfo(outs.dtype).eps if real_or_complex else 0.0
     tiny = (others - first).abs() <= rounding * first.abs()
     return ((others != first) & ~tiny).flatten(1).any(1).cpu()
 

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from convscope.models import RAISED, build, copied, first_call, is_out_of_memory, seeded
+from convscope.errors import one_line
+from convscope.models import (
+    RAISED,
+    build,
+    copied,
+    first_call,
+    is_out_of_memory,
+    modules_of,
+    seeded,
+)
 from convscope.recipe import Recipe
 from convscope.training.checks import is_ours, name_of
 from convscope.training.extra_state import network_state
@@ -43,7 +52,13 @@ def doubts_of(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Iterator[str]
 
     net: on the CPU; a copy of it is tried on a few training images.
     """
-    own = copied(net).eval()
+    if name := untrained(net):
+        yield (
+            f"{one_line(name)} has weights that are not registered, and so neither trained nor "
+            "kept; make it an nn.Parameter, or put the modules into nn.ModuleList or nn.ModuleDict"
+        )
+    own = copied(net)
+    own.eval()
     some = torch.arange(min(IMAGES, tensors.count("train")), device=tensors.mean.device)
     x = tensors.inputs("train", some)
     like = next((p for p in own.parameters() if p.is_floating_point()), x)
@@ -78,6 +93,27 @@ def doubts_of(net: nn.Module, tensors: Tensors, recipe: Recipe) -> Iterator[str]
             "keeps what it learns outside its state dict: read back, it is another network; make "
             "that a buffer, or give it by get_extra_state and set_extra_state"
         )
+
+
+def untrained(net: nn.Module) -> str:
+    """The attribute of a module that holds trainable weights which no parameter is; or nothing."""
+    known = {id(p) for p in net.parameters()}
+    for path, module in modules_of(net):
+        for name, value in vars(module).items():
+            items = value.values() if isinstance(value, dict) else value
+            parts = items if isinstance(value, list | tuple | dict) else [value]
+            if name.startswith("_") or not any(holds_others(part, known) for part in parts):
+                continue
+            return f"{path}.{name}" if path else name
+    return ""
+
+
+def holds_others(value: object, known: set[int]) -> bool:
+    """Whether it is a trainable leaf, or a module of some, that is not among those known."""
+    if isinstance(value, nn.Module):
+        return any(p.requires_grad and id(p) not in known for p in value.parameters())
+    leaf = isinstance(value, Tensor) and value.is_leaf and value.requires_grad
+    return leaf and id(value) not in known
 
 
 def are_probabilities(out: Tensor) -> bool:
