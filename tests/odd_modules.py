@@ -140,6 +140,13 @@ class TrainsForNothing(Plain):
         self.net[0].eval()
 
 
+class NoModes(Plain):
+    """As what torch.export gives."""
+
+    def train(self, mode: bool = True) -> Any:
+        raise NotImplementedError("Calling train() is not supported yet.")
+
+
 # --- answers that are no logits
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import odd_modules
@@ -34,8 +35,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     x = (rng.integers(0, 60, (69, 8, 8, 3)) + 45 * y[:, None, None, None]).astype(np.uint8)
     path = tmp_path_factory.mktemp("images") / "d.npz"
     splits = {"train": slice(40), "val": slice(40, 54), "test": slice(54, None)}
-    arrays = {f"x_{name}": x[part] for name, part in splits.items()}
-    np.savez(path, **arrays, **{f"y_{name}": y[part] for name, part in splits.items()})
+    arrays: dict[str, Any] = {f"x_{name}": x[part] for name, part in splits.items()}
+    arrays |= {f"y_{name}": y[part] for name, part in splits.items()}
+    np.savez(path, **arrays)
     return path
 
 
@@ -196,6 +198,7 @@ def test_doubtful_networks_are_named_once(
         ("fixed", ["no parameter to train (all its parameters are fixed)"]),
         ("own_modules:Parameterless", ["no parameter to train (has none)"]),
         ("without_values", ["on the meta device"]),
+        ("NoModes", ["cannot be put into evaluation and training mode", "NotImplementedError"]),
         ("gives_class", ["gave the class Plain; return Plain(…)"]),
         ("gives_pair", ["gave tuple; return one torch.nn.Module"]),
         ("gives_nothing", ["gave nothing; return one"]),

@@ -32,9 +32,12 @@ IMAGES = 4  # on which a network is tried
 _told: set[str] = set()
 
 
-def say_doubts(net: nn.Module, tensors: Tensors, recipe: Recipe) -> None:
-    """Say once in a process what is doubtful about a user's network; the network stays as it is."""
-    if is_ours(recipe.model):
+def say_doubts(net: nn.Module | None, tensors: Tensors, recipe: Recipe) -> None:
+    """Say once in a process what is doubtful about a user's network; the network stays as it is.
+
+    net: None where it does not fit into memory.
+    """
+    if net is None or is_ours(recipe.model):
         return
     try:
         for text in doubts_of(net, tensors, recipe):

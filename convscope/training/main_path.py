@@ -77,8 +77,7 @@ def train(
         size = size_of(recipe.model, tensors.in_shape, tensors.num_classes)
         counts = {"filters": size.filters, "parameters": size.parameters, "flops": size.flops}
         net = built(recipe, tensors)
-        if net is not None:
-            say_doubts(net, tensors, recipe)
+        say_doubts(net, tensors, recipe)
 
         with run_lock(folder.path):
             if (run := finished_meanwhile(folder)) is not None:
