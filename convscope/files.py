@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import json
@@ -16,6 +17,8 @@ from convscope.errors import UserError, one_line
 TICK = 100_000_000  # nanoseconds, more than between two ticks of a file system's clock
 
 WHOLE = 1_000_000  # bytes of a file that is read at once
+
+CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}  # of a folder
 
 LONG = 500  # items of a list of which each has one line
 
@@ -171,11 +174,17 @@ def write_bytes(path: Path, content: bytes, sync: bool = True) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the folder's entries; not on Windows, which cannot open a folder."""
+    """Wait until the disk has the folder's entries.
+
+    Not on Windows, which cannot open a folder, nor on a network's file system that cannot do so.
+    """
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
     finally:
         os.close(descriptor)

@@ -254,3 +254,12 @@ class Wordless(Changing):
 
 def leaves(in_shape: Shape, num_classes: int) -> nn.Module:
     raise SystemExit(f"no network for {num_classes} classes")
+
+
+class Parameterless(nn.Module):
+    def __init__(self, in_shape: Shape, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, : self.num_classes]

@@ -64,6 +64,23 @@ def test_train_goes_on_with_the_threads_and_precision_it_began_with(
     assert given["id"] != begun.id, "what the user gives goes before what was begun"
 
 
+def test_a_users_network_goes_on_as_it_began_too(
+    cli: Cli, micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def measured(recipe: Recipe, given: object) -> Recipe:
+        asked.append(recipe)
+        return replace(recipe, threads=1 + len(asked), precision="float32")
+
+    monkeypatch.setattr(training, "measured", measured)
+    command = ("train", micro, "--model", "own_modules:Shared", "--batch", "30", "--epochs", "1")
+    command = (*command, "--out", tmp_path / "runs", "--json")
+    first = cli(*command)
+    again = json.loads(cli(*command).out)
+    assert again["id"] == json.loads(first.out)["id"] and len(asked) == 1, first.err
+
+
 def test_a_failure_is_not_recorded_over_a_finished_run(micro: Path, tmp_path: Path) -> None:
     recipe = blink(micro)
     run = train(recipe, tmp_path)

@@ -148,6 +148,23 @@ def test_sources_are_the_factorys_file_and_what_it_imports_of_its_own(package: P
     )
 
 
+def test_modules_that_are_imported_by_name_are_sources(package: Path) -> None:
+    def names() -> list[str]:
+        return [source.partition(" ")[0] for source in sources_of(factory_of(package))]
+
+    nets, name = package / "nets.py", package.name
+    assert f"{name}/unused.py" not in names()
+    plain = nets.read_text()
+    nets.write_text(f"{plain}\nimport importlib\nimportlib.import_module('.unused', __package__)\n")
+    assert f"{name}/unused.py" in names()
+    (package / "more").mkdir()
+    (package / "more" / "wide.py").write_text("")
+    nets.write_text(f"{plain}\nfrom importlib import import_module as load\n")
+    assert f"{name}/more/wide.py" not in names()
+    nets.write_text(f"{plain}\nfor name in 'ab':\n    __import__(f'{name}.more.{{name}}')\n")
+    assert {f"{name}/more/wide.py", f"{name}/unused.py"} <= set(names())
+
+
 def test_sources_of_others() -> None:
     assert sources_of("convscope.recipes.strong:network") == ()
     assert sources_of("nowhere_at_all.nets:build") == ()

@@ -15,7 +15,7 @@ import typer
 
 from convscope.cli.errors import DISK_ERRORS, disk_message
 from convscope.cli.options import Json, Trust
-from convscope.cli.printing import print_epoch, say, show
+from convscope.cli.printing import aside, print_epoch, say, show
 from convscope.cli.refusals import folder_of, looked_at, refuse_side
 from convscope.cli.side_by_side import side_by_side
 from convscope.cli.training import measured, starting_point
@@ -276,7 +276,7 @@ def trained(one: Compared, seeds: Sequence[int], out: Path) -> Compared:
         recipe = replace(one.recipe, seed=seed, model=with_sources(one.recipe.model))
         if finished_run(run_path(recipe, out)) is None:
             say(f"{one.name}: {one_line(one.given)}, seed {seed}")
-        with trusting(True):
+        with trusting(True), aside():
             run = trackers.train_tracked(recipe, out, None, data=one.data, log=print_epoch, say=say)
         runs.append(run)
     return replace(one, runs=tuple(runs))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convscope.cli.options import Json, Trust
-from convscope.cli.printing import print_csv, print_table, say, show
+from convscope.cli.printing import aside, print_csv, print_table, say, show
 from convscope.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def predict(
     from convscope.models import trusting
     from convscope.studies import Lines
 
-    with trusting(trust):
+    with trusting(trust), aside():
         found = deployment.predict(
             run,
             images,
@@ -117,7 +117,7 @@ def export(
     from convscope import deployment
     from convscope.models import trusting
 
-    with trusting(trust):
+    with trusting(trust), aside():
         found = deployment.export(
             run, to, onnx=onnx, int8=int8, data=own_data(run, data), say=lambda t: say(f"{t} …")
         )

@@ -56,7 +56,12 @@ def begun_as(recipe: Recipe, given: Mapping[str, Any], out: Path) -> Recipe | No
     """
     free = [name for name in MEASURED if name not in given]
     found: Recipe | None = None
-    for path in sorted(out.glob("*/recipe.json")):
+    paths = sorted(out.glob("*/recipe.json"))
+    if paths and isinstance(recipe.model, Custom):  # a run has the hashes of its sources
+        from convscope.models import with_sources
+
+        recipe = replace(recipe, model=with_sources(recipe.model))
+    for path in paths:
         try:
             begun = read_recipe(path)
         except (UserError, OSError):

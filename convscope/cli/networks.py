@@ -5,17 +5,21 @@ from __future__ import annotations
 import importlib
 import sys
 from dataclasses import asdict
+from inspect import signature as signature_of
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from convscope.cli.options import Json, Model
-from convscope.cli.printing import show
+from convscope.cli.printing import aside, show
 from convscope.cli.refusals import refuse_factory, refuse_operator
 from convscope.deployment.device_sizes import check_bits
 from convscope.errors import UserError, one_line
 from convscope.recipe import ConvNet
+
+PLAIN = (1, 16, 16)  # what an operator of the user's is tried on where no shape is given
+CLASSES = 10  # of a network that is probed
 
 Input = Annotated[str, typer.Option(help="Channels × height × width.")]
 Classes = Annotated[int, typer.Option(help="Number of classes.")]
@@ -63,13 +67,15 @@ def inspect(
         check_sides(network, shape)
     from convscope.models import size_of
 
-    size = size_of(network, shape, classes)
+    with aside():
+        size = size_of(network, shape, classes)
     if bits is None:
         show(size, as_json, asdict(size))
         return
     from convscope.deployment import device_fit
 
-    fit = device_fit(network, shape, bits, num_classes=classes)
+    with aside():
+        fit = device_fit(network, shape, bits, num_classes=classes)
     show(f"{size}\n\n{fit}", as_json, {**asdict(size), "device": fit.to_json()})
 
 
@@ -84,14 +90,14 @@ def probe(target: Target, shape: Shape = None, seed: Seed = 0, as_json: Json = F
         raise UserError(f"seed = {seed}: must be a whole number from 0 to 2⁶³ - 1")
     if ":" not in target:
         refuse_operator(target)
-    users = attribute_of(target) if ":" in target else None
-    from convscope import probes
-    from convscope.probes.operators import operator_named
+    given = None if shape is None else sides(shape, 4096)
+    with aside():
+        users = attribute_of(target, given or PLAIN) if ":" in target else None
+        from convscope import probes
+        from convscope.probes.operators import operator_named
 
-    function, size = (users, (1, 16, 16)) if users is not None else operator_named(target)
-    if shape is not None:
-        size = sides(shape, 4096)
-    found = probes.probe(function, size, seed=seed)
+        function, size = (users, PLAIN) if users is not None else operator_named(target)
+        found = probes.probe(function, given or size, seed=seed)
     show(found, as_json, found.to_json())
 
 
@@ -103,15 +109,27 @@ def sides(text: str, most: int) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def attribute_of(target: str) -> Any:
-    """What module:attribute names; a class of modules is called without arguments."""
+def attribute_of(target: str, shape: tuple[int, ...]) -> Any:
+    """What module:attribute names; a class of modules is called without arguments.
+
+    A factory of networks, as `train --model` takes it, is called with the shape and ten classes;
+    its network is in evaluation mode.
+    """
     module_name, _, name = target.partition(":")
-    from convscope.models import RAISED, fault
+    from convscope.models import RAISED, build, fault, settings_kept
+    from convscope.recipe import Custom
 
     sys.path.insert(0, str(Path.cwd()))
     try:
-        found = getattr(importlib.import_module(module_name), name)
-        found = found() if isinstance(found, type) else found
+        with settings_kept():
+            found = getattr(importlib.import_module(module_name), name)
+            if len(shape) == 3 and is_factory(found):
+                net = build(Custom(target), (shape[0], shape[1], shape[2]), CLASSES)
+                net.eval()
+                return net
+            found = found() if isinstance(found, type) else found
+    except UserError:
+        raise
     except RAISED as error:  # the user's code: whatever it raises is named
         raise UserError(f"target {one_line(target)!r}: {fault(error)}") from error
     if not callable(found):
@@ -120,3 +138,24 @@ def attribute_of(target: str) -> Any:
             "function or a module of tensors"
         )
     return found
+
+
+def is_factory(found: Any) -> bool:
+    """Whether it takes (in_shape, num_classes) and cannot be called as an operator is.
+
+    An operator is a function of one tensor, or a class that is called without arguments.
+    """
+    given = () if isinstance(found, type) else (None,)
+    try:
+        signature = signature_of(found)
+    except (TypeError, ValueError):  # not every callable tells its parameters
+        return False
+
+    def binds(*values: object) -> bool:
+        try:
+            signature.bind(*values)
+        except TypeError:
+            return False
+        return True
+
+    return binds(None, None) and not binds(*given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import sys
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 def say(text: str) -> None:
     """A line on standard error."""
     print(text, file=sys.stderr, flush=True)
+
+
+def aside() -> contextlib.AbstractContextManager[object]:
+    """Inside, what a user's code prints goes to standard error: standard output is for results."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def say_failed(runs: Iterable[Run]) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from convscope.cli.finished import begun_as, finished_already
 from convscope.cli.options import MODEL, Data, Json, Track, restrict_kernels
-from convscope.cli.printing import print_epoch, say, show
+from convscope.cli.printing import aside, print_epoch, say, show
 from convscope.cli.recipe_options import MEASURED, given_fields, with_recipe_options
 from convscope.cli.refusals import folder_of, refuse, refuse_tracker
 from convscope.recipe import Recipe, read_recipe
@@ -54,6 +54,20 @@ def train(
     if done is not None and trackers.all_have(track, folder, done.id):
         told(done, as_json)
         return
+    with aside():
+        run = trained(recipe, model, given, folder, track)
+    told(run, as_json)
+
+
+def trained(
+    recipe: str | None, model: str | None, given: dict[str, Any], folder: Path, track: str | None
+) -> Run:
+    """The run that is asked for, trained.
+
+    recipe, model, track: what these options give.
+    given: the fields that options give.
+    folder: of runs.
+    """
     base, loaded = starting_point(recipe, given)
     from convscope.training import check_device, keep_freed_memory
 
@@ -69,8 +83,7 @@ def train(
             loaded = loaded or checked_data(changed)
         changed = begun or measured(changed, given)
     loaded = said_first(changed, loaded)
-    run = trackers.train_tracked(changed, folder, track, data=loaded, log=print_epoch, say=say)
-    told(run, as_json)
+    return trackers.train_tracked(changed, folder, track, data=loaded, log=print_epoch, say=say)
 
 
 def told(run: Run, as_json: bool) -> None:

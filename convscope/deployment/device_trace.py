@@ -44,7 +44,8 @@ def traced(net: nn.Module, in_shape: tuple[int, ...]) -> tuple[Graph, tuple[str,
     in_shape: of one image.
     Raises UserError where the network does not take such an image.
     """
-    net = copied(net).cpu().eval()
+    net = copied(net).cpu()
+    net.eval()
     first = recorded(net, torch.zeros(1, *in_shape))
     notes = list(first.notes)
     if first.foreign:  # constants of the code, or what another library made of the image?

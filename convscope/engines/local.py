@@ -247,6 +247,7 @@ def work(
     threading.Thread(target=end_with_parent, daemon=True).start()
     children_end_too()
     own_process = os.getpid()
+    sys.stdout = sys.stderr  # what a user's network prints: standard output is for results
     for name in preload:
         with contextlib.suppress(Exception):  # what is wrong with it the first job will say
             importlib.import_module(name)

@@ -57,7 +57,8 @@ def image_seconds(recipe: Recipe) -> tuple[float, float]:
     def one_evaluation() -> None:
         net.eval()
         with torch.no_grad(), autocast(recipe.device, recipe.precision):
-            net(tensors.inputs("train", slice(0, evaluated))).sum().item()
+            # a copy: a user's network may write into what are the images of the next runs
+            net(tensors.inputs("train", slice(0, evaluated)).clone()).sum().item()
         net.train()
 
     return (

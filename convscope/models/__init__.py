@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from convscope.models.building import build as build
     from convscope.models.building import first_call as first_call
     from convscope.models.building import has_lazy_weights as has_lazy_weights
+    from convscope.models.building import seed_others as seed_others
     from convscope.models.building import seeded as seeded
     from convscope.models.convnet import ConvNetModule as ConvNetModule
     from convscope.models.copies import copied as copied
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from convscope.models.leaf_modules import modules_of as modules_of
     from convscope.models.named import parse_model as parse_model
     from convscope.models.orders import ORDERS as ORDERS
+    from convscope.models.settings import settings_kept as settings_kept
     from convscope.models.sides import check_sides as check_sides
     from convscope.models.sizes import Layer as Layer
     from convscope.models.sizes import parameters_of as parameters_of
@@ -69,7 +71,9 @@ _HOMES = {
     "modules_of": "leaf_modules",
     "parameters_of": "sizes",
     "parse_model": "named",
+    "seed_others": "building",
     "seeded": "building",
+    "settings_kept": "settings",
     "Layer": "sizes",
     "size_of": "sizes",
     "trusting": "trust",

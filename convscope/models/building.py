@@ -6,18 +6,25 @@ Shapes: N images, C channels, H×W pixels; K classes.
 from __future__ import annotations
 
 import importlib
+import inspect
+import logging
 import os
-from collections.abc import Iterator, Sequence
+import random
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from convscope.errors import UserError, did_you_mean
+from convscope.errors import UserError, did_you_mean, one_line
 from convscope.models.convnet import ConvNetModule
 from convscope.models.copies import uncompiled
 from convscope.models.faults import RAISED, fault, is_out_of_memory
+from convscope.models.settings import settings_kept
 from convscope.models.sources import (
     check_sources,
     drop_old_bytecode,
@@ -89,47 +96,152 @@ def build_custom(
     """The network of a user's factory. Raises UserError with whatever the factory raises.
 
     Lazy layers get their weights from a first call on empty images, under the same seed. What
-    torch.compile returned is taken as the module that it was made of.
+    torch.compile returned is taken as the module that it was made of. Settings of the process that
+    the user's code changes are put back.
     """
+    shown = f"model {model.factory!r}"
+    with seeded(seed):
+        with settings_kept():
+            factory = imported(model, shown)
+            net = made_by(factory, (in_shape, num_classes), model, shown)
+        note_seeding(model.factory, seed)
+        net = uncompiled(net)
+        check_modes(net, shown)
+        if any(p.is_meta for p in net.parameters()):
+            raise UserError(f"{shown}: its weights are on the meta device; give them values")
+        if any(p.is_floating_point() and p.dtype != torch.float32 for p in net.parameters()):
+            net.float()  # complex weights stay what they are
+        if has_lazy_weights(net):
+            first_call(net, in_shape, model.factory)
+    return net
+
+
+def imported(model: Custom, shown: str) -> Any:
+    """What a recipe names as its factory. Raises UserError with whatever its module raises."""
     check_trusted(model.factory)
     module_name, _, name = model.factory.partition(":")
     look_beside_the_prompt()
     check_sources(model)
     drop_old_bytecode(model.factory)
-    shown = f"model {model.factory!r}"
+    importlib.import_module("numpy.random")  # a user's code may draw from it: it is seeded
     try:
-        module = importlib.import_module(module_name)
+        with seeded(0):  # what a module draws while it is imported is alike in each process
+            module = importlib.import_module(module_name)
     except RAISED as error:  # the user's code: whatever it raises is named
         raise UserError(f"{shown}: {fault(error)}") from error
     note_imported(model.factory)
     if not hasattr(module, name):
         public = [n for n in dir(module) if not n.startswith("_")]
         raise UserError(f"{shown}: {module_name} has no {name!r}{did_you_mean(name, public)}")
+    factory = getattr(module, name)
+    if isinstance(factory, nn.Module):
+        raise UserError(
+            f"{shown}: is a network, and a factory is expected: a function of (in_shape, "
+            "num_classes) that returns a new one"
+        )
+    if not callable(factory):
+        raise UserError(
+            f"{shown}: is of type {type(factory).__name__}, and a factory is expected: a function "
+            "of (in_shape, num_classes) that returns a torch.nn.Module"
+        )
+    return factory
+
+
+def made_by(
+    factory: Any, given: tuple[tuple[int, int, int], int], model: Custom, shown: str
+) -> nn.Module:
+    """What a factory returns. Raises UserError with whatever it raises."""
+    check_call(factory, given, model.arguments, shown)
     process = os.getpid()
-    with seeded(seed):
-        try:
-            net = getattr(module, name)(in_shape, num_classes, **model.arguments)
-        except RAISED as error:
-            raise UserError(f"{shown}: {fault(error)}") from error
-        finally:
-            if os.getpid() != process:  # a child that the factory has forked: its parent goes on
-                os._exit(1)
-        if not isinstance(net, nn.Module):
-            raise UserError(f"{shown}: gave {type(net).__name__}, not a torch.nn.Module")
-        net = uncompiled(net)
-        if has_lazy_weights(net):
-            first_call(net, in_shape, model.factory)
-    if any(p.is_floating_point() and p.dtype != torch.float32 for p in net.parameters()):
-        net.float()  # complex weights stay what they are
-    return net
+    try:
+        net = factory(*given, **model.arguments)
+    except RAISED as error:
+        hint = ""
+        if isinstance(error, TypeError):
+            hint = f"; it is called with in_shape = {given[0]}, num_classes = {given[1]}"
+        raise UserError(f"{shown}: {fault(error)}{hint}") from error
+    finally:
+        if os.getpid() != process:  # a child that the factory has forked: its parent goes on
+            os._exit(1)
+    if isinstance(net, nn.Module):
+        return net
+    if isinstance(net, type):
+        raise UserError(f"{shown}: gave the class {net.__name__}; return {net.__name__}(…)")
+    kind = "nothing" if net is None else type(net).__name__
+    raise UserError(f"{shown}: gave {kind}; return one torch.nn.Module")
+
+
+def check_call(factory: Any, given: Sequence[object], named: Mapping[str, Any], shown: str) -> None:
+    """UserError where a factory cannot be called as factories are."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # not every callable tells its parameters
+        return
+    try:
+        signature.bind(*given, **named)
+    except TypeError as error:
+        call = ", ".join(("in_shape", "num_classes", *(f"{name}=…" for name in named)))
+        takes = one_line(signature.replace(return_annotation=inspect.Signature.empty))
+        raise UserError(
+            f"{shown}: takes {takes}, and is called with ({call}): {error}; write a function of "
+            "these that returns the module"
+        ) from None
+
+
+def check_modes(net: nn.Module, shown: str) -> None:
+    """UserError for a network that has no modes of training and evaluation, as an exported one."""
+    modes = {module: module.training for module in net.modules()}
+    try:
+        net.eval()
+        net.train()
+    except RAISED as error:
+        raise UserError(
+            f"{shown}: cannot be put into evaluation and training mode: {fault(error)}; return the "
+            "module itself, as it is before it is exported"
+        ) from error
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+_told: set[str] = set()
+
+
+def note_seeding(factory: str, seed: int) -> None:
+    """Say once, in the log, that a factory has set torch's seed."""
+    if torch.initial_seed() != seed and factory not in _told:
+        _told.add(factory)
+        logging.getLogger("convscope").warning(
+            "model %s: its factory sets torch's seed: all seeds begin with the same weights; "
+            "leave torch.manual_seed out",
+            factory,
+        )
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside, torch draws from `seed`; afterwards its generators of the CPU go on as before."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+    """Inside, torch, numpy and Python draw from `seed`.
+
+    Afterwards their generators, torch's of the CPU, go on as before.
+    """
+    python, with_numpy = random.getstate(), "numpy.random" in sys.modules
+    numpy = np.random.get_state() if with_numpy else None
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            seed_others(seed)
+            yield
+    finally:
+        random.setstate(python)
+        if numpy is not None:
+            np.random.set_state(numpy)
+
+
+def seed_others(seed: int) -> None:
+    """Seed the generators of Python and, where it is in use, of numpy."""
+    random.seed(seed)
+    if "numpy.random" in sys.modules:
+        np.random.seed(seed % 2**32)
 
 
 def has_lazy_weights(net: nn.Module) -> bool:
@@ -137,21 +249,22 @@ def has_lazy_weights(net: nn.Module) -> bool:
     return any(is_lazy(value) for value in (*net.parameters(), *net.buffers()))
 
 
-def first_call(net: nn.Module, in_shape: Sequence[int], name: str) -> object:
-    """What a network returns for two empty images in eval mode; its modes are left as they were.
+def first_call(net: nn.Module, in_shape: Sequence[int], name: str, images: int = 2) -> object:
+    """What a network returns for empty images in eval mode; its modes are left as they were.
 
     Raises UserError with whatever it raises, unless that is a lack of memory.
     """
     modes = {module: module.training for module in net.modules()}
     device = next((p.device for p in net.parameters()), None)
     try:
+        net.eval()
         with torch.no_grad():
-            return net.eval()(torch.zeros(2, *in_shape, device=device))
+            return net(torch.zeros(images, *in_shape, device=device))
     except RAISED as error:
         if is_out_of_memory(error):
             raise
-        images = "×".join(map(str, in_shape))
-        raise UserError(f"model {name}: does not take {images} images: {fault(error)}") from error
+        shape = "×".join(map(str, in_shape))
+        raise UserError(f"model {name}: does not take {shape} images: {fault(error)}") from error
     finally:
         for module, mode in modes.items():
             module.training = mode

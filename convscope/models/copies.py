@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import types
 from collections import OrderedDict
@@ -17,10 +18,11 @@ WHOLE = (list, tuple, set, dict, OrderedDict)  # whose items are copied one by o
 def copied(module: nn.Module) -> nn.Module:
     """A copy of a module with tensors of its own, uncompiled (see `uncompiled`).
 
-    Where deepcopy refuses, it is copied part by part. The old form of weight normalisation holds a
-    weight with a gradient's history: that is copied without the history. What cannot be copied at
-    all, as a lock or an open file, is shared with the module. Raises what deepcopy raises where a
-    module cannot be taken apart either.
+    Where deepcopy refuses, it is copied part by part, and also where it holds a function that
+    closes over modules: deepcopy would leave that with the module's own. The old form of weight
+    normalisation holds a weight with a gradient's history: that is copied without the history. What
+    cannot be copied at all, as a lock or an open file, is shared with the module. Raises what
+    deepcopy raises where a module cannot be taken apart either.
     """
     module = inner(module)
     # deepcopy makes plain tensors of the buffers of lazy layers
@@ -28,11 +30,37 @@ def copied(module: nn.Module) -> nn.Module:
     fresh: Any = UninitializedBuffer  # torch's stubs lack its arguments
     memo = {id(b): fresh(device=b.device, dtype=b.dtype) for b in lazy}
     try:
-        return uncompiled(copy.deepcopy(module, dict(memo)))
+        if not any(map(holds_closure, module.modules())):
+            return uncompiled(copy.deepcopy(module, dict(memo)))
     except Exception:
         if isinstance(module, torch.jit.ScriptModule):
             raise
     return uncompiled(cast("nn.Module", part_of(module, dict[int, Any](memo))))
+
+
+def holds_closure(module: nn.Module) -> bool:
+    """Whether a module has an attribute, or a list of such, that is a function over modules."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return False
+    found: list[Any] = list(vars(module).values())
+    for value in list(found):
+        if type(value) in WHOLE:
+            found += value.values() if isinstance(value, dict) else value
+    return any(
+        isinstance(inside, nn.Module | Tensor)
+        for value in found
+        if isinstance(value, types.FunctionType)
+        for inside in contents_of(value)
+    )
+
+
+def contents_of(function: types.FunctionType) -> list[Any]:
+    """What a function closes over, of the variables that are bound, and its default values."""
+    found: list[Any] = list(function.__defaults__ or ())
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # an empty one
+            found.append(cell.cell_contents)
+    return found
 
 
 def part_of(value: Any, memo: dict[int, Any]) -> Any:
@@ -53,10 +81,27 @@ def part_of(value: Any, memo: dict[int, Any]) -> Any:
         own.set_state(value.get_state())
     elif isinstance(value, types.MethodType):  # a hook may be a method of a module
         own = types.MethodType(value.__func__, part_of(value.__self__, memo))
+    elif isinstance(value, types.FunctionType) and contents_of(value):
+        own = function_of(value, memo)
     elif type(value) in WHOLE:
         own = whole(value, memo)
     else:
         own = copy_or_share(value, memo)
+    return own
+
+
+def function_of(function: types.FunctionType, memo: dict[int, Any]) -> types.FunctionType:
+    """A function that closes over copies."""
+    cells = tuple(types.CellType() for _ in function.__closure__ or ())
+    name, code = function.__name__, function.__code__
+    own = types.FunctionType(code, function.__globals__, name, None, cells or None)
+    memo[id(function)] = own
+    for cell, old in zip(cells, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # an empty one stays empty
+            cell.cell_contents = part_of(old.cell_contents, memo)
+    own.__defaults__ = part_of(function.__defaults__, memo)
+    own.__kwdefaults__ = function.__kwdefaults__
+    own.__dict__.update(function.__dict__)
     return own
 
 

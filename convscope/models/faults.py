@@ -66,10 +66,14 @@ def is_users(file: str) -> bool:
 
 
 def is_networks(error: BaseException) -> bool:
-    """Whether an error arose in a user's code, or in a module's call."""
+    """Whether an error of a training step is the network's: of a user's code, or of torch.
+
+    Torch refuses what a network gives it, as logits without gradients, outside a module's call.
+    """
+    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
     call = str(Path("nn", "modules"))
-    frames = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
-    return bool(place_in(error)[0]) or any(TORCH + call in file for file in frames)
+    called = any(TORCH + call in file for file in frames)
+    return bool(place_in(error)[0]) or called or bool(frames and frames[-1].startswith(TORCH))
 
 
 def is_installed(file: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -154,7 +155,8 @@ def size_of_module(net: nn.Module, in_shape: tuple[int, ...], by_layers: bool = 
     modes = {module: module.training for module in net.modules()}
     net.eval()
     try:
-        with recorder, torch.no_grad(), counter or contextlib.nullcontext():
+        calls = counted_calls(net) if counter else contextlib.nullcontext()
+        with calls, recorder, torch.no_grad(), counter or contextlib.nullcontext():
             net(torch.zeros(1, *in_shape, device=device))
     except RAISED as error:
         shape = "×".join(map(str, in_shape))
@@ -171,6 +173,33 @@ def size_of_module(net: nn.Module, in_shape: tuple[int, ...], by_layers: bool = 
         layers.append(Layer("(outside layers)", type(net).__name__, (), 0, numel, total - counted))
     parameters = sum(p.numel() for p in net.parameters() if p.requires_grad)
     return Size(tuple(layers), sum(r.filters for r in layers), parameters, total)
+
+
+@contextlib.contextmanager
+def counted_calls(net: nn.Module) -> Iterator[None]:
+    """Inside, attention and recurrent layers call matrix products, which torch's counter knows.
+
+    They have kernels for inference that do all at once, of which it counts nothing.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    kinds = tuple(map(type, net.modules()))
+    attends = any(issubclass(kind, ATTENTION) for kind in kinds)
+    recurs = any(issubclass(kind, nn.RNNBase) for kind in kinds)
+    fast, library = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()
+    if attends:
+        torch.backends.mha.set_fastpath_enabled(False)
+    if recurs:
+        torch._C._set_mkldnn_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        torch._C._set_mkldnn_enabled(library)
+
+
+ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
 
 
 class LayerRecorder:

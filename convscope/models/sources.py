@@ -267,7 +267,9 @@ def imported_from(module: str, file: Path, root: Path) -> dict[Path, str]:
 def names_in(module: str, path: Path) -> Iterator[str]:
     """The modules that a file may import, with the packages around them.
 
-    Of `from a import b` both a and a.b: b may be a module. Nothing where the file is no Python.
+    Of `from a import b` both a and a.b: b may be a module. Where a name is made while the file
+    runs, as for import_module(f"nets.{name}"), they are all modules of its package. Nothing where
+    the file is no Python.
     """
     try:
         tree = ast.parse(path.read_bytes())
@@ -285,7 +287,31 @@ def names_in(module: str, path: Path) -> Iterator[str]:
                 yield from with_packages(start)
             for alias in node.names:
                 yield f"{start}.{alias.name}" if start else alias.name
+        elif isinstance(node, ast.Call) and name_called(node) in ("import_module", "__import__"):
+            yield from imported_by_name(node, package, path)
     yield from (".".join(package[:i]) for i in range(1, len(package) + 1))
+
+
+def name_called(call: ast.Call) -> str:
+    """The name of what is called, without what stands before its last dot."""
+    function = call.func
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def imported_by_name(call: ast.Call, package: list[str], path: Path) -> Iterator[str]:
+    """The modules that import_module or __import__ may import in a file of this package."""
+    name = call.args[0] if call.args else None
+    if isinstance(name, ast.Constant) and isinstance(name.value, str):
+        dots = len(name.value) - len(name.value.lstrip("."))
+        before = package[: len(package) - dots + 1] if dots else []
+        yield from with_packages(".".join([*before, name.value[dots:]]))
+    elif package:
+        top = path.parents[len(package) - 1]
+        for file in sorted(top.rglob("*.py"))[:MOST_FILES]:
+            parts = file.relative_to(top.parent).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def with_packages(name: str) -> Iterator[str]:

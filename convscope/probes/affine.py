@@ -329,23 +329,34 @@ def _calls_of(network: nn.Module, in_shape: Sequence[int], seed: int) -> dict[st
 
 def _judge(name: str, call: _Call, seed: int) -> Part | None:
     """One module as a function of all the tensors it was given together; None without any."""
-    module, arguments, keywords = call
     where = [
         i
-        for i, a in enumerate(arguments)
+        for i, a in enumerate(call.arguments)
         if isinstance(a, Tensor) and a.is_floating_point() and a.ndim >= 1
     ]
     if not where:
         return None
+    try:
+        return _judged(name, call, where, torch.float64, seed)
+    except UserError:  # a forward may ask for float32
+        return _judged(name, call, where, None, seed)
+
+
+def _judged(
+    name: str, call: _Call, where: Sequence[int], dtype: torch.dtype | None, seed: int
+) -> Part:
+    """The verdict on a module in `dtype`, or its own; `where`: which arguments are tensors."""
+    module, arguments, keywords = call
     shapes = [tuple(arguments[i].shape[1:]) for i in where]
     sizes = [torch.Size(shape).numel() for shape in shapes]
-    copied = private(module, torch.float64)
+    copied = private(module, dtype)
     out_shape: tuple[int, ...] = ()
 
     def joined(flat: Tensor) -> Tensor:  # N × (all inputs) -> N × (all outputs)
         given = list(arguments)
         for i, piece, shape in zip(where, flat.split(sizes, dim=1), shapes, strict=True):
-            given[i] = piece.reshape(-1, *shape)
+            own = arguments[i].dtype if dtype is None else flat.dtype
+            given[i] = piece.reshape(-1, *shape).to(own)
         out = copied(*given, **keywords)
         given_back = out if isinstance(out, tuple | list) else (out,)
         outs = [o for o in given_back if isinstance(o, Tensor)]

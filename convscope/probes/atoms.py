@@ -97,6 +97,12 @@ def intervals_of(state: State, axes: int) -> list[InputInterval | None]:
     return found
 
 
+def places_of(state: State, axes: int) -> tuple[int, ...]:
+    """The dimension of the tensor that each input axis is; () unless each is one by itself."""
+    found = {settle(dim)[0].axis: d for d, dim in enumerate(state) if len(settle(dim)) == 1 and dim}
+    return tuple(found[i] for i in range(axes)) if set(range(axes)) <= found.keys() else ()
+
+
 def plain_dims(shape: Iterable[int]) -> State:
     return tuple((Atom(None, n, None),) for n in shape)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from convscope.errors import UserError
-from convscope.probes.atoms import InputInterval, State, intervals_of
+from convscope.probes.atoms import InputInterval, State, intervals_of, places_of
 from convscope.probes.field_table import OUTPUT, FieldRow, FieldTable
 from convscope.probes.layer_outputs import called, first_tensor, layers_of
-from convscope.probes.perturbation import checked
+from convscope.probes.perturbation import Field, checked
 from convscope.probes.propagation import CircularPadding, Tracker
 from convscope.probes.trials import MAP, check_shape, device_of, name_of, private
 
@@ -81,7 +82,7 @@ class _Recorder:
     def __init__(self, tracker: Tracker, sizes: tuple[int, ...]) -> None:
         self.tracker, self.sizes = tracker, sizes
         self.rows: list[FieldRow] = []
-        self.fields: list[list[InputInterval | None]] = []  # of the rows, before rounding
+        self.fields: list[Field] = []  # of the rows, before rounding
         self.last: State | None = None
 
     def intervals(self, state: State) -> list[InputInterval | None]:
@@ -101,7 +102,8 @@ class _Recorder:
         strides = (None if f is None else _number(f) for f in found)
         starts = (0 if f is None else math.ceil(f.start) for f in found)
         outputs = tuple(out.shape[1:])
-        self.fields.append(found)
+        gaps = tuple(self.tracker.jumps.get(i, Fraction(1)) for i in range(len(self.sizes)))
+        self.fields.append(Field(found, places_of(state, len(self.sizes)), gaps))
         self.rows.append(FieldRow(name, kind, outputs, tuple(sizes), tuple(strides), tuple(starts)))
 
     def end(self, name: str, out: Any) -> None:

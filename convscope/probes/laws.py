@@ -196,7 +196,7 @@ def shrink(
     if not error > operator.tolerance:
         raise UserError(
             f"{operator.name} breaks a law and then keeps it on the same input: "
-            "it is random or keeps a state"
+            "it is random, keeps a state, or mixes the samples of a batch"
         )
     return Counterexample(
         law=law,

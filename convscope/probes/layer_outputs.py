@@ -17,7 +17,10 @@ def layers_of(network: Callable[..., Any]) -> dict[nn.Module, str]:
 
     The network goes into evaluation mode.
     """
-    return leaves(network.eval()) if isinstance(network, nn.Module) else {}
+    if not isinstance(network, nn.Module):
+        return {}
+    network.eval()
+    return leaves(network)
 
 
 def first_tensor(out: Any) -> Any:
@@ -27,11 +30,18 @@ def first_tensor(out: Any) -> Any:
     return out
 
 
-def middle(out: Tensor, spatial: int) -> Tensor:
-    """samples × channels of the middle output; of an output without the input's axes, all of it."""
-    if out.ndim != spatial + 2:
-        return out.flatten(1)
-    return out[(..., *(n // 2 for n in out.shape[2:]))]
+def middle(out: Tensor, spatial: int, where: tuple[int, ...] = ()) -> Tensor:
+    """samples × channels of the middle output; of an output without the input's axes, all of it.
+
+    spatial: the number of the input's axes.
+    where: the dimensions that they are of the output; without them, the last ones.
+    """
+    if not where and out.ndim != spatial + 2:
+        return out.reshape(len(out), -1)
+    index: list[slice | int] = [slice(None)] * out.ndim
+    for d in where or range(2, out.ndim):
+        index[d] = out.shape[d] // 2
+    return out[tuple(index)].reshape(len(out), -1)
 
 
 def called(network: Callable[..., Any], x: Tensor, name: str) -> Any:

@@ -19,6 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from convscope.probes.atoms import Atom, InputInterval, State, plain_dims, union
 from convscope.probes.rules import POINTWISE, PRODUCTS, RULES, padded, product
 
+# these look at the shape of a tensor alone
+LIKE = {f"{kind}_like" for kind in ("empty", "zeros", "ones", "full", "rand", "randn")}
+LIKE |= {f"new_{kind}" for kind in ("empty", "zeros", "ones", "full")}
+
 
 class Tracker(TorchDispatchMode):
     """Runs with a network's forward; `state_of` tells what is known of a tensor."""
@@ -29,6 +33,8 @@ class Tracker(TorchDispatchMode):
         self.states: dict[int, State] = {}
         # storages that were written into by parts: their tensors count as global
         self.written: set[int] = set()
+        # by axis, the largest distance of neighbouring positions' intervals so far
+        self.jumps: dict[int, Fraction] = {}
         itself = InputInterval(Fraction(1), Fraction(1), Fraction(0))
         axes = tuple((Atom(i, n, itself),) for i, n in enumerate(x.shape[2:]))
         self.set(x, (*plain_dims(x.shape[:2]), *axes))
@@ -41,6 +47,10 @@ class Tracker(TorchDispatchMode):
     def set(self, tensor: Tensor, state: State) -> None:
         self.kept.append(tensor)
         self.states[id(tensor)] = state
+        for atom in (atom for dim in state for atom in dim):
+            if atom.axis is not None and atom.interval is not None:
+                known = self.jumps.get(atom.axis, Fraction(0))
+                self.jumps[atom.axis] = max(known, atom.interval.jump)
 
     def state_of(self, tensor: Any) -> State | None:
         if not isinstance(tensor, Tensor):
@@ -54,12 +64,13 @@ class Tracker(TorchDispatchMode):
         given = [a for arg in (*args, *kwargs.values()) for a in _items(arg)]
         states = [s for s in map(self.state_of, given) if s is not None]
         out = func(*args, **kwargs)
-        if not states:
-            return out
         name = func._schema.name.split("::")[1]
+        if not states or name in LIKE:
+            return out
         pointwise = torch.Tag.pointwise in func.tags or name in POINTWISE
         if func._schema.is_mutable and name != "native_batch_norm":
-            by_parts = len(states) > 1 and _partial(args[0])
+            others = len(states) > 1 or self.state_of(args[0]) is None  # written into it
+            by_parts = others and _partial(args[0])
             if not pointwise or by_parts:
                 if isinstance(args[0], Tensor):
                     self.written.add(args[0].untyped_storage().data_ptr())
@@ -127,7 +138,10 @@ def _acts_on_positions(func: Any, args: Any, kwargs: Any, out: Tensor) -> bool:
             index = (..., *(int(place * (n - 1)) for n in x.shape[2:]))
         other = x.clone()
         other[index] = other[index] + 1.0
-        changed = func(*args[:where], other, *args[where + 1 :], **kwargs) != out
+        again = func(*args[:where], other, *args[where + 1 :], **kwargs)
+        if not isinstance(again, Tensor):
+            return False
+        changed = again != out
         changed[index] = False
         if bool(changed.any()):
             return False

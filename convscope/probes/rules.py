@@ -148,6 +148,50 @@ def _joined(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
     return union(alike, out.shape)
 
 
+def _stacked(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
+    d = (args[1] if len(args) > 1 else 0) % out.ndim
+    states = [s for s in map(state_of, args[0]) if s is not None]
+    if len(states) != len(args[0]):
+        return plain_dims(out.shape)
+    one = union(states, args[0][0].shape)
+    return (*one[:d], (Atom(None, out.shape[d], None),), *one[d:])
+
+
+def _columns(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
+    """F.unfold: the windows of a map as columns, row by row."""
+    x, size, dilation, pad, stride = args[0], *(_list(value, 2) for value in args[1:5])
+    state = state_of(x)
+    assert state is not None
+    places: list[Atom] = []
+    for i, n in enumerate(x.shape[-2:]):
+        count = (n + 2 * pad[i] - dilation[i] * (size[i] - 1) - 1) // stride[i] + 1
+        places += window(state[i - 2], size[i], stride[i], pad[i], dilation[i], count)
+    return (*state[:-3], (Atom(None, out.shape[-2], None),), tuple(places))
+
+
+def _unfolded(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
+    """Tensor.unfold: windows along a dimension, whose taps become a last dimension."""
+    state, (d, size, step) = state_of(args[0]), args[1:4]
+    assert state is not None
+    d %= len(state)
+    dims = list(state)
+    dims[d] = window(state[d], size, step, 0, 1, out.shape[d])
+    return (*dims, (Atom(None, size, None),))
+
+
+def _rolled(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
+    """What leaves at one end comes in at the other: as with circular padding, that is left out."""
+    state = state_of(args[0])
+    assert state is not None
+    over = args[2] if len(args) > 2 else []
+    if not over:
+        return plain_dims(out.shape)
+    dims = list(state)
+    for shift, d in zip(args[1], over, strict=True):
+        dims[d] = window(state[d], 1, 1, shift, 1, out.shape[d])
+    return tuple(dims)
+
+
 def _permuted(state_of: StateOf, args: Any, out: Tensor, _: int) -> State:
     state = state_of(args[0])
     assert state is not None
@@ -277,5 +321,9 @@ NAMES: dict[Rule, str] = {  # operations as torch dispatches them
     _sliced: "slice",
     _split: "split split_with_sizes",
     _joined: "cat",
+    _stacked: "stack",
+    _columns: "im2col",
+    _unfolded: "unfold",
+    _rolled: "roll",
 }
 RULES = {name: rule for rule, names in NAMES.items() for name in names.split()}

@@ -214,6 +214,7 @@ class Operator:
             two = [out.real, out.imag]
             out = torch.cat(two, dim=1) if out.ndim > 1 else torch.stack(two, dim=1)
         out = out.detach().to("cpu", torch.float64, copy=True)
+        out = out if out.ndim > 1 else out.unsqueeze(1)  # a number for each sample
         if self.out_shape is not None and tuple(out.shape[1:]) != self.out_shape:
             before, now = show_shape(self.out_shape), show_shape(out.shape[1:])
             raise UserError(f"{self.name} changes the shape of its output: {before}, then {now}")
@@ -305,7 +306,7 @@ class Operator:
         out: points × output; size: each point's largest input. Raises UserError where inputs of
         magnitude 1 or less already give others.
         """
-        finite = out.flatten(1).isfinite().all(1)
+        finite = out.reshape(len(out), -1).isfinite().all(1)
         if bool((~finite & (size <= 1.0)).any()):
             worst = (~finite & (size <= 1.0)).nonzero()[0]
             bad, magnitude = _bad_value(out[worst]), float(size[worst])
@@ -319,7 +320,7 @@ def _bad_value(out: Tensor) -> str:
 
 def flat_max(x: Tensor) -> Tensor:
     """Largest magnitude of each point."""
-    return x.abs().flatten(1).amax(1)
+    return x.abs().reshape(len(x), -1).amax(1)
 
 
 # Inputs of unit scale. A ReLU looks linear on positive inputs, a saturating function near 0, a

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from convscope.models import seed_others
+
 
 @contextlib.contextmanager
 def own_settings(device: str = "cpu", threads: int | None = None) -> Iterator[None]:
@@ -76,8 +78,12 @@ def restore_generators(states: dict[str, Any]) -> None:
 
 
 def seed_generators(device: str, seed: int) -> None:
-    """Seed the generators that a run draws from: the CPU's and its device's, and no other GPU's."""
+    """Seed the generators that a run draws from: the CPU's and its device's, and no other GPU's.
+
+    Python's and numpy's, too: a user's module may draw from them.
+    """
     torch.default_generator.manual_seed(seed)
+    seed_others(seed)
     if device.startswith("cuda"):
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)

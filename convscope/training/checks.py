@@ -74,12 +74,23 @@ def check_network(net: nn.Module, tensors: Tensors, recipe: Recipe) -> None:
         check_logits(net, shape, tensors.num_classes, recipe)
     users = not is_ours(recipe.model)
     if users:
+        check_trainable(net, recipe)
         network_state(net)  # what cannot be recorded is refused now, not after an epoch
     least = fewest_images(net, tensors, recipe)
     if users:
         smallest = min(2, count // batches_of(count, recipe.batch, least))
         for shape in shapes_of(tensors, recipe):
             try_training(net, smallest, shape, tensors.num_classes, recipe)
+
+
+def check_trainable(net: nn.Module, recipe: Recipe) -> None:
+    """UserError where a network has no parameter that is trained."""
+    if not any(p.requires_grad for p in net.parameters()):
+        has = "all its parameters are fixed" if any(True for _ in net.parameters()) else "has none"
+        raise UserError(
+            f"model {name_of(recipe)}: no parameter to train ({has}); give it nn.Parameter with "
+            "requires_grad"
+        )
 
 
 def shapes_of(tensors: Tensors, recipe: Recipe) -> list[tuple[int, int, int]]:
@@ -161,8 +172,9 @@ def trained_once(net: nn.Module, images: int, in_shape: tuple[int, int, int]) ->
     weights = (p for p in own.parameters() if p.is_floating_point())
     x = torch.zeros(images, *in_shape)
     like = next(weights, x)
+    own.train()
     with torch.no_grad():
-        return own.train()(x.to(like.device, like.dtype))
+        return own(x.to(like.device, like.dtype))
 
 
 def check_logits(
@@ -171,19 +183,31 @@ def check_logits(
     """UserError where the network does not return K logits for images C×H×W of this shape."""
     name = name_of(recipe)
     with seeded(recipe.seed):  # a module may make its weights in its first call
-        out = first_call(net, in_shape, name)
-    check_answer(out, 2, num_classes, f"model {name}")
+        check_answer(first_call(net, in_shape, name), 2, num_classes, f"model {name}")
+        if not is_ours(recipe.model):  # .squeeze() takes the batch away where it is of one
+            out = first_call(net, in_shape, name, images=1)
+            check_answer(out, 1, num_classes, f"model {name}")
 
 
 def check_answer(out: object, images: int, num_classes: int, name: str) -> None:
     """UserError where a network's answer is not a row of K logits for each image."""
-    if not isinstance(out, Tensor) or out.shape != (images, num_classes):
-        shape = "×".join(map(str, out.shape)) if isinstance(out, Tensor) else type(out).__name__
-        given = "one image" if images == 1 else "two images"
-        expected = f"{images}×{num_classes} logits"
+    given = "one image" if images == 1 else "two images"
+    expected = f"{images}×{num_classes} logits"
+    if not isinstance(out, Tensor):
+        kind = "nothing" if out is None else type(out).__name__
+        raise UserError(
+            f"{name}: returns {kind} for {given}, expected {expected}; return the logits alone"
+        )
+    if out.shape != (images, num_classes):
+        shape = "×".join(map(str, out.shape)) or "one number"
         raise UserError(f"{name}: returns {shape} for {given}, expected {expected}")
     if out.is_complex():
         raise UserError(f"{name}: returns complex logits, expected real ones; take .real or .abs()")
+    if not out.is_floating_point():
+        raise UserError(
+            f"{name}: returns {str(out.dtype).removeprefix('torch.')} for {given}, expected "
+            "floating-point logits, as the last layer gives them"
+        )
 
 
 def is_ours(model: Model) -> bool:

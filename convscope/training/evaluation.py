@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from convscope.recipe import ConvNet, Recipe
 from convscope.training.acceleration import accelerate
+from convscope.training.checks import is_ours
 from convscope.training.metrics import (
+    OnCopies,
     Views,
     halved,
     logits_of,
@@ -45,6 +47,7 @@ def predict(
     inputs = functools.partial(batch_of, tensors, split, index)
     count = tensors.count(split) if index is None else len(index)
     net = accelerate(net, recipe, or_library=True)
+    net = net if is_ours(recipe.model) else OnCopies(net)
     net = net if views == "one" else Views(net, views)
     batch = eval_batch(recipe, tensors.in_shape)
     return logits_of(net, count, inputs, recipe.device, recipe.precision, batch)

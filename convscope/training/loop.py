@@ -56,7 +56,8 @@ def fit(
     """
     check_batch(recipe, tensors.count("train"))
     least = fewest_images(net, tensors, recipe)
-    net = accelerate(place(net, recipe).train(), recipe)
+    place(net, recipe).train()
+    net = accelerate(net, recipe)
     optimizer = optimiser(net, recipe)
     take_step = steps_of(net, optimizer, recipe)
     if resume is not None:

@@ -28,6 +28,7 @@ from convscope.recipe import Custom, Recipe
 from convscope.training.acceleration import why_no_kernels
 from convscope.training.caller import own_settings
 from convscope.training.checks import check_network, is_ours, is_out_of_memory, name_of
+from convscope.training.doubts import say_doubts
 from convscope.training.locks import Busy, held
 from convscope.training.loop import fit
 from convscope.training.resident_data import dataset_of, resident
@@ -76,6 +77,7 @@ def train(
         size = size_of(recipe.model, tensors.in_shape, tensors.num_classes)
         counts = {"filters": size.filters, "parameters": size.parameters, "flops": size.flops}
         net = built(recipe, tensors)
+        say_doubts(net, tensors, recipe)
 
         with run_lock(folder.path):
             if (run := finished_meanwhile(folder)) is not None:
@@ -166,13 +168,24 @@ def fitted(
 ) -> tuple[str, str]:
     """`fit`, with memory that runs out as a status: the status and a message.
 
-    Raises UserError with whatever a user's network raises.
+    Raises UserError with whatever a user's network raises, and what `log` raises.
     """
+    logs: list[BaseException] = []  # what did not arise in the network
+
+    def told(row: Row, state: State) -> None:
+        try:
+            log(row, state)
+        except RAISED as error:
+            logs.append(error)
+            raise
+
     try:
-        return fit(net, tensors, recipe, log, state), ""
+        return fit(net, tensors, recipe, told, state), ""
     except UserError:
         raise
     except RAISED as error:
+        if any(error is one for one in logs):
+            raise
         if isinstance(error, MemoryError | RuntimeError) and is_out_of_memory(error):
             return "out_of_memory", one_line(error)
         if is_ours(recipe.model) or not is_networks(error):

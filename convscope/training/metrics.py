@@ -49,10 +49,22 @@ def logits_of(
         with torch.no_grad(), autocast(device, precision):
             for start in range(0, count, batch):
                 out = net(batch_of(start, min(start + batch, count)))
-                rows.append(out if out.dtype == torch.float64 else out.float())
+                dtype = out.dtype if out.dtype == torch.float64 else torch.float32
+                rows.append(out.to(dtype, copy=True))  # a module may return one tensor each time
     finally:
         net.train(training)
     return torch.cat(rows)
+
+
+class OnCopies(nn.Module):
+    """A network that is given copies: a user's may write into its input, which are the images."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.training = net, net.training
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.clone())
 
 
 class Views(nn.Module):
@@ -65,6 +77,7 @@ class Views(nn.Module):
     def __init__(self, net: nn.Module, kind: str) -> None:
         super().__init__()
         self.net, self.shifts = net, kind == "flip and shift"
+        self.training = net.training
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.both(x)

@@ -275,4 +275,5 @@ def network(run: Run, which: When = "best", *, data: Dataset | None = None) -> n
             load_weights(net, tensors)
         except UserError as error:
             raise UserError(f"run {one_line(run.path)}: {WEIGHTS[which]}: {error}") from error
-    return net.eval()
+    net.eval()
+    return net
