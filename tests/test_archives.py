@@ -250,3 +250,21 @@ def test_folders_in_an_archive_follow_the_rules_of_folders(pets: Path, tmp_path:
         data.load(packed(pets, tmp_path / "q.zip"), group_by="parent")
     with pytest.raises(UserError, match="has 0 tables"):
         data.load(tmp_path / "q.zip", columns="path=x")
+
+
+def test_what_else_an_archive_holds_is_offered_and_what_was_skipped_previewed(
+    pets: Path, tmp_path: Path
+) -> None:
+    found = data.load(packed(pets, tmp_path / "p.zip"))
+    assert found.preview is not None
+    assert "skipped 2 entries (hidden or not an image): '" in str(found.preview)
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.write(tmp_path / "p.zip", "data/p.zip")
+    refused(tmp_path / "outer.zip", "or unpack 'data/p.zip' and give its path")
+    with zipfile.ZipFile(tmp_path / "ids.zip", "w") as archive:
+        for i in range(8):
+            archive.write(pets / "cat" / f"{i}.png", f"images/{i}.png")
+        archive.writestr("t.csv", "id,label\n" + "".join(f"{i},{i % 2}\n" for i in range(8)))
+    refused(tmp_path / "ids.zip", "or give the table", "ids.zip/t.csv with --columns 'path=")
+    found = data.load(tmp_path / "ids.zip" / "t.csv", columns="path=images/{id}.png", val=0)
+    assert len(found.train) + len(found.test) == 8

@@ -144,3 +144,16 @@ def test_a_flat_data_set_and_no_image_have_a_scale() -> None:
     assert scale_of([], "none") == Scale()
     flat = scale_of([extent_of(np.full((4, 4), -3, np.int32), 1)], "one")
     assert flat.to_bytes(np.full((4, 4), -3)).max() == 0
+
+
+def test_grey_of_sixteen_bits_with_transparency_keeps_its_lower_bytes(
+    tmp_path: Path, cache: Path
+) -> None:
+    grey = np.rint(GREY * 4095)
+    alpha = np.full((20, 20), 65_535)
+    alpha[:4] = 0
+    values = np.dstack([grey, alpha]).astype(np.uint16)
+    pixels, notes = loaded(folder(tmp_path / "d", lambda path: png(path, values, 4), ".png"))
+    assert pixels.shape == (20, 20, 1) and pixels[:4].min() == 255  # laid on white
+    assert np.array_equal(pixels[4:, :, 0], np.rint(grey[4:] * (255 / 4095)).astype(np.uint8))
+    assert "8 grey images hold values from 0 to 4,095: read as 12 bits" in notes[0]

@@ -19,12 +19,17 @@ from convscope.data.content import Content, Progress
 from convscope.data.folders import survey
 from convscope.data.layout import SPLITS
 from convscope.data.listed import Listed, Options, list_rows, list_survey
-from convscope.data.listing import SUFFIXES, quoted
+from convscope.data.listing import (
+    ARCHIVE_SUFFIXES,
+    NUM_NAMED,
+    SUFFIXES,
+    TABLE_SUFFIXES,
+    Skipped,
+    quoted,
+)
 from convscope.data.members import Archive, TarArchive, ZipArchive
-from convscope.data.tables import TABLE_SUFFIXES, parse_table, read_table
+from convscope.data.tables import parse_table, read_table
 from convscope.errors import UserError, one_line
-
-ARCHIVE_SUFFIXES = (*(".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),)
 
 
 def is_archive(path: Path) -> bool:
@@ -214,9 +219,34 @@ def _from_folder(
         if name.startswith(inside) and not any(map(is_hidden, relative.parts)):
             (folder / relative).mkdir(parents=True, exist_ok=True)
     archive.unpack(wanted, progress)
-    listing = survey(folder, options.nesting).listing()
-    notes = (f"skipped {_counted(skipped)} of the archive: {quoted(sorted(skipped))}",)
-    return list_survey(listing, options), notes if skipped else ()
+    try:
+        listing = survey(folder, options.nesting).listing()
+    except UserError as error:
+        raise UserError(f"{error}{_also_there(archive, root)}") from None
+    if not skipped:
+        return list_survey(listing, options), ()
+    first = tuple(one_line(name, 80) for name in sorted(skipped)[:NUM_NAMED])
+    out = Skipped("hidden or not an image", len(skipped), first)
+    listing = replace(listing, skipped=(*listing.skipped, out))
+    note = f"skipped {_counted(skipped)} of the archive: {quoted(sorted(skipped))}"
+    return list_survey(listing, options), (note,)
+
+
+def _also_there(archive: Archive, root: str) -> str:
+    """What may be meant in an archive without two class folders, as the end of a remedy."""
+    inside = f"{root}/" if root else ""
+    images = [n for n in archive.sizes if PurePosixPath(n).suffix.lower() in SUFFIXES]
+    if len({n[len(inside) :].partition("/")[0] for n in images if n.startswith(inside)}) > 1:
+        return ""
+    found = [name for name in archive.sizes if not is_hidden(posixpath.basename(name))]
+    packed = [name for name in found if name.lower().endswith((*ARCHIVE_SUFFIXES, ".npz"))]
+    tables = [name for name in found if PurePosixPath(name).suffix.lower() in TABLE_SUFFIXES]
+    if packed:
+        return f", or unpack {quoted(packed[:1])} and give its path"
+    if not tables:
+        return ""
+    place = f"{one_line(archive.shown)}/{one_line(tables[0], 80)}"
+    return f", or give the table {place} with --columns 'path=FOLDER/{{COLUMN}}.jpg'"
 
 
 def _counted(items: Iterable[str]) -> str:

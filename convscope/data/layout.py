@@ -10,11 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from convscope.data.listing import (
+    ARCHIVE_SUFFIXES,
     BESIDE,
     COPY,
     EMPTY,
+    TABLE_SUFFIXES,
     UNLABELLED,
     Skips,
+    ending,
     quoted,
     text_of,
     why_loose,
@@ -35,6 +38,14 @@ OUTPUTS = {
     *("runs", "run", "wandb", "mlruns", "lightning_logs", "checkpoints", "logs", "log"),
     *("outputs", "output", "results", "weights", "plots", "figures", "predictions", "venv"),
     *("tensorboard", "tb_logs", "saved_models", "node_modules", "cache"),
+}
+
+# the two folders of a task that is no classification: images, and what is marked in them
+PICTURES = {*("image", "images", "img", "imgs", "jpegimages", "input", "inputs", "photos")}
+MARKS = {
+    *("mask", "masks", "label", "labels", "annotation", "annotations", "annots", "anns", "gt"),
+    *("groundtruth", "segmentation", "segmentations", "segmentationclass", "segmentationobject"),
+    *("bbox", "bboxes", "boxes", "json", "xml", "labeltxt", "imagesets"),
 }
 
 # images without labels, by the names that such folders have
@@ -189,14 +200,21 @@ def _refuse_flat_splits(root: str, tree: Tree, top: Look, splits: list[_Named]) 
     flat = [one for one in splits if tree.peek(os.path.join(root, one.name)).images]
     if not flat:
         return
-    names, shown = listed(_slash(one.name) for one in flat), one_line(root)
-    if len(splits) == len(top.folders):
+    known = {one.name for one in splits}
+    others = [  # as test1 and train_masks
+        name
+        for name in top.folders
+        if name not in known and split_of(name) and tree.peek(os.path.join(root, name)).images
+    ]
+    names = listed(map(_slash, sorted([*(one.name for one in flat), *others])))
+    shown = one_line(root)
+    if len(splits) + len(others) == len(top.folders):
         raise UserError(
             f"{shown}: images in {names} without class folders; "
             "put the images of each class in a folder of its own, train/CLASS/image.png"
         )
     doubtful = [one for one in flat if one.name.lower() not in ("train", "valid", "dev")]
-    if doubtful or len(flat) > 1:
+    if doubtful or others or len(flat) > 1:
         raise UserError(
             f"{shown}: {names} beside class folders, with images that have no class of their own; "
             "move them away, or rename the folder if it is a class"
@@ -235,11 +253,13 @@ def class_folders(root: str, folder: str, tree: Tree, skips: Skips) -> tuple[str
     """
     look = tree.look(folder) if folder == root else tree.used(folder, skips)
     if not look.folders:
-        held = f"holds {look.images} images and" if look.images else "is empty:"
+        held = f"holds {look.images:,} images and" if look.images else "holds no images and"
+        held = held if look.files else "is empty:"
         raise UserError(
-            f"{one_line(folder)}: {held} no class folders; "
-            "put the images of each class in a folder of its own, CLASS/image.png"
+            f"{one_line(folder)}: {held} no class folders; put the images of each class "
+            f"in a folder of its own, CLASS/image.png{also_there(look)}"
         )
+    _refuse_marks(folder, look)
     for entry in look.files:
         skips.add(entry.path, why_loose(entry.name))
     classes = []
@@ -254,6 +274,28 @@ def class_folders(root: str, folder: str, tree: Tree, skips: Skips) -> tuple[str
         else:
             classes.append(name)
     return tuple(classes)
+
+
+def also_there(look: Look) -> str:
+    """What else in a folder may be meant, as the end of a remedy; "" where there is nothing."""
+    found = [entry.name for entry in look.files]
+    tables = [name for name in found if ending(name) in TABLE_SUFFIXES]
+    packed = [name for name in found if name.lower().endswith(ARCHIVE_SUFFIXES)]
+    if not tables and not packed:
+        return ""
+    what = "table" if tables else "archive"
+    return f", or give the path of the {what} {quoted(map(text_of, (tables or packed)[:1]))}"
+
+
+def _refuse_marks(folder: str, look: Look) -> None:
+    """UserError where the folders are images and what is marked in them: no classes."""
+    plain = {name.lower().replace("_", "").replace(" ", "") for name in look.folders}
+    if plain & PICTURES and plain & MARKS and plain <= PICTURES | MARKS:
+        raise UserError(
+            f"{one_line(folder)}: {quoted(map(text_of, look.folders))} are the images and labels "
+            "of detection or segmentation, not classes; for classification, put the images of "
+            "each class in a folder of its own, CLASS/image.png"
+        )
 
 
 def notes_on_nesting(folder: str, classes: tuple[str, ...], tree: Tree) -> tuple[str, ...]:

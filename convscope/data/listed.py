@@ -13,7 +13,9 @@ from convscope.data.folders import Classes
 from convscope.data.groups import PARENT, PREFIX, check_groups, groups_by_place, numbered
 from convscope.data.listing import Listing
 from convscope.data.pixels import Resize
-from convscope.data.table_listing import Disk, Look, list_table
+from convscope.data.splitting import check_test
+from convscope.data.table_listing import list_table
+from convscope.data.table_paths import Disk, Look
 from convscope.data.tables import Table, is_table, read_table
 from convscope.errors import UserError, one_line
 from convscope.words import listed
@@ -132,6 +134,8 @@ class Listed:
             assert len(own) == len(splits["train"][1])
         elif {"val", "test"} - set(splits):  # something is drawn at random
             files = [listing.files[row] for row in train]
+            if "test" not in splits:  # before torch is needed
+                check_test(splits["train"][1], listing.classes, shown)
             from convscope.data.sequences import sign_of_sequences
 
             sign = sign_of_sequences(files, splits["train"][0])

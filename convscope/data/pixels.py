@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.data.depth import Scale
+from convscope.data.sniffing import what_it_is
 from convscope.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ GREY = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 MAX_PIXELS = 50_000_000
+MAX_JPEG = 170_000_000  # these are decoded at a half or less of their sides; cameras have 108
 
 EXIF_ORIENTATION = 0x0112
 BITS_PER_SAMPLE = 258  # of TIFF
@@ -79,14 +81,14 @@ def read_header(path: Path) -> Header | str:
             if fault := _fault_in_size(image):
                 return fault
             mode, depth = image.mode, _depth_of(image)
-            kind = KINDS.get(mode, mode)
+            kind, shaded = KINDS.get(mode, mode), _is_wide_grey_alpha(image)
             if depth and mode != "F" and mode != "I":
-                kind = f"{depth}, 16 bits"
+                kind = f"{depth}, 16 bits" + (" with transparency" if shaded else "")
             elif mode in ("P", "L", "RGB") and "transparency" in image.info:
                 kind += " with transparency"
             return Header(
                 *image.size,
-                mode in GREY,
+                mode in GREY or shaded,
                 str(image.format),
                 kind,
                 _holds_several(image),
@@ -94,7 +96,7 @@ def read_header(path: Path) -> Header | str:
                 _stated_bits(image) if depth else 0,
             )
     except Exception as error:  # Pillow's decoders raise whatever the bytes lead them to
-        return fault_of(error)
+        return fault_of(error, path)
 
 
 def read_values(path: Path) -> NDArray[Any] | str:
@@ -103,6 +105,8 @@ def read_values(path: Path) -> NDArray[Any] | str:
 
     try:
         with Image.open(path, formats=FORMATS) as image:
+            if _is_wide_grey_alpha(image):
+                return _grey_and_alpha(image)[0]
             return _values(image)[..., :3] if _depth_of(image) == "RGB" else np.asarray(image)
     except Exception as error:  # as above
         return fault_of(error)
@@ -146,8 +150,9 @@ def decode_new(
 
 
 def _fault_in_size(image: PIL.Image.Image) -> str:
-    if image.width * image.height > MAX_PIXELS:
-        return f"{image.width}×{image.height}, over {MAX_PIXELS // 1_000_000} megapixels"
+    most = MAX_JPEG if image.format in ("JPEG", "MPO") else MAX_PIXELS
+    if image.width * image.height > most:
+        return f"{image.width}×{image.height}, over {most // 1_000_000} megapixels"
     return "no pixels" if image.width < 1 or image.height < 1 else ""
 
 
@@ -214,7 +219,7 @@ def _holds_several(image: PIL.Image.Image) -> bool:
 
 def _depth_of(image: PIL.Image.Image) -> str:
     """Which of the scales the values need; "" for 8 bits or fewer."""
-    if image.mode.startswith("I"):
+    if image.mode.startswith("I") or _is_wide_grey_alpha(image):
         return "grey"
     if image.mode == "F":
         return "floating-point"
@@ -227,6 +232,26 @@ def _wide_tiles(image: PIL.Image.Image) -> bool:
     return bool(modes) and all(
         mode.startswith("RGB") and mode.rpartition(";")[2] in SWAPPED for mode in modes
     )
+
+
+def _is_wide_grey_alpha(image: PIL.Image.Image) -> bool:
+    """Whether it is grey with transparency, 16 bits each: Pillow makes RGBA of the upper bytes."""
+    tiles = image.tile if image.mode == "RGBA" else []  # pyright: ignore[reportAttributeAccessIssue]
+    return bool(tiles) and all(_raw_mode(tile) == "LA;16B" for tile in tiles)
+
+
+def _grey_and_alpha(image: PIL.Image.Image) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """All 16 bits of the grey values and the upper 8 of the transparency.
+
+    The four bytes of a pixel are read as if they were red, green, blue and alpha.
+    """
+    from PIL import Image
+
+    name = image.filename  # pyright: ignore[reportAttributeAccessIssue]
+    with Image.open(name, formats=FORMATS) as other:
+        other.tile = [tile._replace(args="RGBA") for tile in list[Any](other.tile)]
+        pixels = np.asarray(other)
+    return pixels[..., 0].astype(np.uint16) * np.uint16(256) + pixels[..., 1], pixels[..., 2]
 
 
 def _raw_mode(tile: Any) -> str:
@@ -256,6 +281,9 @@ def _scaled(image: PIL.Image.Image, depth: str, scale: Scale) -> PIL.Image.Image
     """The image with its values as bytes."""
     from PIL import Image
 
+    if _is_wide_grey_alpha(image):
+        grey, alpha = _grey_and_alpha(image)
+        return Image.fromarray(np.dstack([scale.to_bytes(grey), alpha]))
     if depth != "RGB":
         return Image.fromarray(scale.to_bytes(np.asarray(image)))
     if (scale.low, scale.high) == (0, 65_535):  # the upper bytes, which Pillow keeps
@@ -294,8 +322,8 @@ def _to_mode(image: PIL.Image.Image, channels: int) -> PIL.Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def fault_of(error: Exception) -> str:
-    """What is wrong with an image file, from what its decoder raised."""
+def fault_of(error: Exception, path: Path | None = None) -> str:
+    """What is wrong with an image file, from what its decoder raised and its first bytes."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, UserError):
@@ -305,7 +333,7 @@ def fault_of(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"over {MAX_PIXELS // 1_000_000} megapixels"
     if isinstance(error, UnidentifiedImageError):
-        return "not an image of a known format"
+        return f"not an image of a known format{'' if path is None else what_it_is(path)}"
     if isinstance(error, OSError) and error.errno:
         return one_line(os.strerror(error.errno), 60)
     return "truncated" if "truncated" in str(error).lower() else f"damaged: {one_line(error, 60)}"
