@@ -53,7 +53,8 @@ def test_an_archive_is_the_folder_in_it(pets: Path, tmp_path: Path, name: str, t
     folder = data.load(pets)
     assert loaded.hash == folder.hash and loaded.classes == folder.classes
     assert loaded.source == "an archive with a folder of images" and loaded.name == name
-    assert "skipped 2 hidden or non-image members of the archive" in str(loaded)
+    assert "of the archive, skipped 1 entry (hidden): '" in str(loaded)
+    assert "of the archive, skipped 1 entry (not an image): 'README.md'" in str(loaded)
     assert "README.md" in str(loaded)
     (kept,) = {p for p in data.cache_folder().rglob("*") if p.suffix == ".png"} or {None}
     assert kept is None  # what was unpacked is gone
@@ -257,14 +258,14 @@ def test_what_else_an_archive_holds_is_offered_and_what_was_skipped_previewed(
 ) -> None:
     found = data.load(packed(pets, tmp_path / "p.zip"))
     assert found.preview is not None
-    assert "skipped 2 entries (hidden or not an image): '" in str(found.preview)
+    assert "skipped 1 entry (not an image): 'README.md'" in str(found.preview)
     with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
         archive.write(tmp_path / "p.zip", "data/p.zip")
-    refused(tmp_path / "outer.zip", "or unpack 'data/p.zip' and give its path")
+    refused(tmp_path / "outer.zip", "one class alone", "or unpack 'data/p.zip' and give its path")
     with zipfile.ZipFile(tmp_path / "ids.zip", "w") as archive:
         for i in range(8):
             archive.write(pets / "cat" / f"{i}.png", f"images/{i}.png")
         archive.writestr("t.csv", "id,label\n" + "".join(f"{i},{i % 2}\n" for i in range(8)))
-    refused(tmp_path / "ids.zip", "or give the table", "ids.zip/t.csv with --columns 'path=")
+    refused(tmp_path / "ids.zip", "or give the table", "ids.zip/t.csv, with --columns 'path=")
     found = data.load(tmp_path / "ids.zip" / "t.csv", columns="path=images/{id}.png", val=0)
     assert len(found.train) + len(found.test) == 8

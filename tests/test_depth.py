@@ -157,3 +157,16 @@ def test_grey_of_sixteen_bits_with_transparency_keeps_its_lower_bytes(
     assert pixels.shape == (20, 20, 1) and pixels[:4].min() == 255  # laid on white
     assert np.array_equal(pixels[4:, :, 0], np.rint(grey[4:] * (255 / 4095)).astype(np.uint8))
     assert "8 grey images hold values from 0 to 4,095: read as 12 bits" in notes[0]
+
+
+def test_32_bits_without_a_sign_are_no_negative_values(tmp_path: Path, cache: Path) -> None:
+    values = np.rint(GREY * 4e9).astype(np.uint32)
+
+    def save(path: Path) -> None:
+        Image.fromarray(values.view(np.int32)).save(path)  # whose tag says that they have one
+        content = path.read_bytes()
+        place = content.index(struct.pack("<HHI", 339, 3, 1))
+        path.write_bytes(content[: place + 8] + b"\1" + content[place + 9 :])
+
+    pixels, notes = loaded(folder(tmp_path / "d", save, ".tif"))
+    assert np.array_equal(pixels[..., 0], np.rint(GREY * 255)) and "from 0 to 4,0" in notes[0]

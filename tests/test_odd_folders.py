@@ -27,6 +27,7 @@ from convscope import data
             "d/train: 'images', 'labels' are the images and labels of detection",
         ),
         (each("train/images", "test/images"), "or move those in"),
+        (each("archive/My Pets"), "d/archive/My Pets if its folders are the classes"),
     ],
 )
 def test_folders_of_other_tasks_are_no_classes(
@@ -39,6 +40,13 @@ def test_words_of_other_tasks_may_be_classes(tmp_path: Path, cache: Path) -> Non
     found = data.load(tree(tmp_path / "d", "mask", "no_mask"))
     assert found.classes == ("mask", "no_mask")
     assert data.load(tree(tmp_path / "e", "label", "image", "logo")).num_classes == 3
+
+
+def test_what_programs_write_and_held_out_images(tmp_path: Path, cache: Path) -> None:
+    found = data.load(tree(tmp_path / "d", *"ab", "runs"))
+    assert "runs/ is taken as a class, since it holds images: remove it if" in found.notes[0]
+    for name in ("Held-Out", "heldout"):
+        assert len(data.load(tree(tmp_path / name, *each("train", name))).test) == 6
 
 
 def test_what_else_a_folder_holds_is_offered(tmp_path: Path, cache: Path) -> None:

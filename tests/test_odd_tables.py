@@ -43,6 +43,9 @@ def test_paths_that_are_nowhere_are_refused(pets: Path) -> None:
     refused(table(pets / "t.csv", "path label", elsewhere), "none of its files is there")
     web = [(f"https://example.com/{i}.png", label) for i, (_, label) in enumerate(rows)]
     refused(table(pets / "t.csv", "path label", web), "an address; download the images")
+    large = [(path.replace(".png", ".PNG"), label) for path, label in rows]
+    words = "'cat1.png' is there: write the names in the same letters"
+    refused(table(pets / "t.csv", "path label", large), words)
     (pets / "tables").mkdir()
     below = table(pets / "tables" / "t.csv", "path label", rows)
     refused(below, "say --columns 'path=../{path}'")
@@ -80,6 +83,18 @@ def test_a_column_whose_cells_name_splits_is_used_whatever_its_name(pets: Path) 
     spoken = [(*row[:2], f"{row[2].title()} set") for row in rows]
     found = data.load(table(pets / "u.csv", "path label split", spoken), val=0)
     assert (len(found.train), len(found.test)) == (16, 8)
+
+
+def test_a_column_of_truth_values_is_said_to_be_no_split(pets: Path) -> None:
+    rows = [(*row, i % 2) for i, row in enumerate(rows_of(pets))]
+    said = str(data.load(table(pets / "t.csv", "path label is_train", rows)))
+    assert "column 'is_train' is not used: a column of splits holds train, val and test" in said
+
+
+def test_too_few_images_are_told_with_what_was_left_out(pets: Path) -> None:
+    rows = rows_of(pets)
+    rows += [(path, "cat") for path, label in rows if label == "dog"][1:]
+    refused(table(pets / "t.csv", "path label", rows), "t.csv: class 'dog' has 1", "two labels or")
 
 
 def test_columns_of_zeros_and_ones_are_explained(pets: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -21,11 +21,12 @@ from convscope.data.layout import SPLITS
 from convscope.data.listed import Listed, Options, list_rows, list_survey
 from convscope.data.listing import (
     ARCHIVE_SUFFIXES,
-    NUM_NAMED,
+    HIDDEN,
     SUFFIXES,
     TABLE_SUFFIXES,
-    Skipped,
+    Skips,
     quoted,
+    why_loose,
 )
 from convscope.data.members import Archive, TarArchive, ZipArchive
 from convscope.data.tables import parse_table, read_table
@@ -204,16 +205,18 @@ def _from_folder(
 ) -> tuple[Listed, tuple[str, ...]]:
     """The images below a folder of the archive, unpacked; folders without images stay empty."""
     inside = f"{root}/" if root else ""
-    wanted, skipped = {}, []
+    wanted: dict[str, Path] = {}
+    skips = Skips(os.fspath(folder))
     for name in archive.sizes:
         if not name.startswith(inside):
             continue
         relative = PurePosixPath(name[len(inside) :])
-        image = relative.suffix.lower() in SUFFIXES
-        if image and not any(map(is_hidden, relative.parts)):
+        if any(map(is_hidden, relative.parts)):
+            skips.add(os.fspath(folder / relative), HIDDEN)
+        elif relative.suffix.lower() in SUFFIXES:
             wanted[name] = folder / relative
         else:
-            skipped.append(str(relative))
+            skips.add(os.fspath(folder / relative), why_loose(name))
     for name in archive.folders:
         relative = PurePosixPath(name[len(inside) :])
         if name.startswith(inside) and not any(map(is_hidden, relative.parts)):
@@ -222,14 +225,11 @@ def _from_folder(
     try:
         listing = survey(folder, options.nesting).listing()
     except UserError as error:
-        raise UserError(f"{error}{_also_there(archive, root)}") from None
-    if not skipped:
-        return list_survey(listing, options), ()
-    first = tuple(one_line(name, 80) for name in sorted(skipped)[:NUM_NAMED])
-    out = Skipped("hidden or not an image", len(skipped), first)
-    listing = replace(listing, skipped=(*listing.skipped, out))
-    note = f"skipped {_counted(skipped)} of the archive: {quoted(sorted(skipped))}"
-    return list_survey(listing, options), (note,)
+        said = str(error).replace("is empty: no class", "holds no images and no class")
+        raise UserError(f"{said}{_also_there(archive, root)}") from None
+    skipped = skips.summary()
+    listing = replace(listing, skipped=(*listing.skipped, *skipped))
+    return list_survey(listing, options), tuple(f"of the archive, {one}" for one in skipped)
 
 
 def _also_there(archive: Archive, root: str) -> str:
@@ -246,9 +246,7 @@ def _also_there(archive: Archive, root: str) -> str:
     if not tables:
         return ""
     place = f"{one_line(archive.shown)}/{one_line(tables[0], 80)}"
-    return f", or give the table {place} with --columns 'path=FOLDER/{{COLUMN}}.jpg'"
-
-
-def _counted(items: Iterable[str]) -> str:
-    count = len(list(items))
-    return f"{count:,} hidden or non-image member{'' if count == 1 else 's'}"
+    return (
+        f", or give the table {place}, with --columns 'path=FOLDER/{{COLUMN}}.jpg' where it holds "
+        "ids alone"
+    )

@@ -111,8 +111,8 @@ def _flat(listing: Listing, decoded: NDArray[np.uint8], headers: Sequence[Header
     if decoded.shape[1] == 1 or not len(decoded):
         return ""
     rows = decoded.reshape(len(decoded), -1, decoded.shape[-1])
-    flat = np.flatnonzero((rows.max(axis=1) == rows.min(axis=1)).all(axis=1))
-    if not len(flat):
+    flat = np.flatnonzero((rows.max(axis=1) == rows.min(axis=1)).all(axis=1)).tolist()
+    if not flat:
         return ""
     laid = any("transparency" in headers[row].kind for row in flat)
     which = f"{len(flat):,} of {len(decoded):,} images"

@@ -213,7 +213,11 @@ def _check_class_names(root: Path, classes: tuple[str, ...], scan: _Scan, train:
     if len(classes) < 2:
         name = classes[0] if classes else ""
         inside = os.path.join(train, name)
-        below = scan.tree.peek(inside).folders
+        look = scan.tree.peek(inside)
+        while len(look.folders) == 1 and not look.images:  # folder/folder/CLASS
+            inside = os.path.join(inside, look.folders[0])
+            look = scan.tree.peek(inside)
+        below = look.folders
         more = also_there(scan.tree.peek(train))
         if name and len(below) > 1 and train == scan.root:
             more = f", or give {one_line(inside)} if its folders are the classes"

@@ -82,7 +82,7 @@ def split_of(name: str) -> tuple[str, str] | None:
     The case does not matter, and neither do words around it: Training, seg_train, test-images,
     valSet. The rest tells pairs of splits from names that hold such a word by chance.
     """
-    joined = re.sub(r"hold[-_ ]out", "holdout", name, flags=re.IGNORECASE)
+    joined = re.sub(r"h[eo]ld[-_ ]?out", "holdout", name, flags=re.IGNORECASE)
     tokens = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+|[^A-Za-z0-9\s._-]+", joined)
     found, rest = [], []
     for token in tokens:
@@ -120,6 +120,11 @@ def layout_of(root: str, tree: Tree, skips: Skips) -> Layout:
     notes = tuple(
         f"{_slash(one.name)} is taken as a class, since it holds images and no class folders"
         for one in splits
+    )
+    notes += tuple(
+        f"{_slash(name)} is taken as a class, since it holds images: remove it if a program made it"
+        for name in top.folders
+        if name.lower() in OUTPUTS and tree.peek(os.path.join(root, name)).images
     )
     return Layout({"train": root}, notes)
 

@@ -195,7 +195,7 @@ def _labels(shown: str, name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
         labels = labels.argmax(axis=1)
     if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == labels.round()).all():
         labels = labels.clip(-1, 2**31).astype(np.int64)
-    whole = labels.dtype.kind in "iu" and labels.ndim == 1
+    whole = labels.dtype.kind in "iub" and labels.ndim == 1
     if not whole or (labels.size and (labels.min() < 0 or labels.max() >= 2**31)):
         raise UserError(
             f"{shown}: {name} is {labels.dtype} of shape {labels.shape}; "

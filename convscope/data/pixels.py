@@ -30,6 +30,7 @@ MAX_JPEG = 170_000_000  # these are decoded at a half or less of their sides; ca
 
 EXIF_ORIENTATION = 0x0112
 BITS_PER_SAMPLE = 258  # of TIFF
+SAMPLE_FORMAT = 339  # of TIFF: 1 is without a sign, and is meant where it says nothing
 
 Resize = Literal["crop", "squash", "pad"]
 
@@ -40,7 +41,7 @@ KINDS = {  # mode -> in words
     "P": "palette",
     "PA": "palette with transparency",
     "RGBA": "RGB with transparency",
-    "I": "grey, 32 bits",
+    "I": "grey, 16 or 32 bits",
     "F": "grey, floating point",
 }
 
@@ -107,7 +108,7 @@ def read_values(path: Path) -> NDArray[Any] | str:
         with Image.open(path, formats=FORMATS) as image:
             if _is_wide_grey_alpha(image):
                 return _grey_and_alpha(image)[0]
-            return _values(image)[..., :3] if _depth_of(image) == "RGB" else np.asarray(image)
+            return _values(image)[..., :3] if _depth_of(image) == "RGB" else _grey(image)
     except Exception as error:  # as above
         return fault_of(error)
 
@@ -228,7 +229,7 @@ def _depth_of(image: PIL.Image.Image) -> str:
 
 def _wide_tiles(image: PIL.Image.Image) -> bool:
     """Whether colours are stored with 16 bits, of which Pillow keeps the upper 8."""
-    modes = [_raw_mode(tile) for tile in image.tile]  # pyright: ignore[reportAttributeAccessIssue]
+    modes = _raw_modes(image)
     return bool(modes) and all(
         mode.startswith("RGB") and mode.rpartition(";")[2] in SWAPPED for mode in modes
     )
@@ -236,8 +237,8 @@ def _wide_tiles(image: PIL.Image.Image) -> bool:
 
 def _is_wide_grey_alpha(image: PIL.Image.Image) -> bool:
     """Whether it is grey with transparency, 16 bits each: Pillow makes RGBA of the upper bytes."""
-    tiles = image.tile if image.mode == "RGBA" else []  # pyright: ignore[reportAttributeAccessIssue]
-    return bool(tiles) and all(_raw_mode(tile) == "LA;16B" for tile in tiles)
+    modes = _raw_modes(image) if image.mode == "RGBA" else []
+    return bool(modes) and set(modes) == {"LA;16B"}
 
 
 def _grey_and_alpha(image: PIL.Image.Image) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
@@ -252,6 +253,11 @@ def _grey_and_alpha(image: PIL.Image.Image) -> tuple[NDArray[np.uint16], NDArray
         other.tile = [tile._replace(args="RGBA") for tile in list[Any](other.tile)]
         pixels = np.asarray(other)
     return pixels[..., 0].astype(np.uint16) * np.uint16(256) + pixels[..., 1], pixels[..., 2]
+
+
+def _raw_modes(image: PIL.Image.Image) -> list[str]:
+    """The names of the unpackers that its tiles are read with."""
+    return [_raw_mode(tile) for tile in image.tile]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _raw_mode(tile: Any) -> str:
@@ -285,7 +291,7 @@ def _scaled(image: PIL.Image.Image, depth: str, scale: Scale) -> PIL.Image.Image
         grey, alpha = _grey_and_alpha(image)
         return Image.fromarray(np.dstack([scale.to_bytes(grey), alpha]))
     if depth != "RGB":
-        return Image.fromarray(scale.to_bytes(np.asarray(image)))
+        return Image.fromarray(scale.to_bytes(_grey(image)))
     if (scale.low, scale.high) == (0, 65_535):  # the upper bytes, which Pillow keeps
         image.load()
         return image
@@ -294,6 +300,14 @@ def _scaled(image: PIL.Image.Image, depth: str, scale: Scale) -> PIL.Image.Image
     if image.mode == "RGBA":
         pixels = np.dstack([pixels, (values[..., 3] >> 8).astype(np.uint8)])
     return Image.fromarray(pixels)
+
+
+def _grey(image: PIL.Image.Image) -> NDArray[Any]:
+    """The values; 32 bits without a sign, which Pillow takes for such with one, as they are."""
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    signed = set(tags.get(SAMPLE_FORMAT, (1,))) != {1}
+    return values if signed or values.dtype != np.int32 or not tags else values.view(np.uint32)
 
 
 def _stated_bits(image: PIL.Image.Image) -> int:

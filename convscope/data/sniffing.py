@@ -18,8 +18,8 @@ BEGINNINGS = {
     b"\x1f\x8b": "packed by gzip",
     b"\x89HDF": "HDF5",
     b"\x93NUMPY": "an array of numpy",
-    b"II*\0": "TIFF of a kind that is not read",
-    b"MM\0*": "TIFF of a kind that is not read",
+    b"II*\0": "TIFF of a kind that is not read, save it as PNG",
+    b"MM\0*": "TIFF of a kind that is not read, save it as PNG",
 }
 
 BRANDS = {  # of files in boxes, as cameras of phones write them

@@ -30,6 +30,8 @@ from convscope.errors import UserError, one_line
 
 NO_LABEL = {"", "nan", "<na>", "null", "?"}  # in lower case
 
+TRUTH = {"0", "1", "0.0", "1.0", "True", "False", "true", "false", "TRUE", "FALSE", ""}
+
 ZERO_ONE = {"0", "1", "0.0", "1.0", " 0", " 1"}
 
 MOST_SPLITS = 9  # different texts in a column of splits
@@ -92,6 +94,8 @@ def _list_table(
     told = Told(notes=list(table.notes))
     columns = _choose(table, asked, folder, look)
     rows, columns = _rows(table, columns, told)
+    if "split" not in asked and (unused := _unused_split(table, columns)):
+        told.notes.append(unused)
     if start := start_elsewhere([row.path for row in rows], folder, look):
         rows = [row._replace(path=row.path.removeprefix(start)) for row in rows]
         told.notes.append(
@@ -174,6 +178,18 @@ def _with_split(table: Table, columns: Columns) -> Columns:
             if "" not in splits and "train" in splits and len(splits) > 1:
                 return replace(columns, split=name, found=columns.found | {"split"})
     return columns
+
+
+def _unused_split(table: Table, columns: Columns) -> str:
+    """What is to be said of a column of truth values such as is_train; "" where there is none."""
+    names = [name for name in table.header if re.match(r"(?i)is[ _-]?(train|val|test)", name)]
+    names = [name for name in names if set(table[name]) <= TRUTH]
+    if not names or columns.split is not None:
+        return ""
+    return (
+        f"column {one_line(names[0], 60)!r} is not used: a column of splits holds train, val and "
+        "test"
+    )
 
 
 def _split_word(text: str) -> str:

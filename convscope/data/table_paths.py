@@ -78,6 +78,10 @@ def start_elsewhere(paths: Sequence[str], folder: Path, look: Look) -> str:
 def remedy(table: Table, column: str, first: str) -> str:
     """What would find the first file: a folder beside the table, another ending, or both."""
     folder = Path(table.shown).parent
+    place, name = os.path.split(os.path.normpath(folder / first))
+    for entry in Disk().entries(place):
+        if entry.casefold() == name.casefold():
+            return f"{one_line(entry, 80)!r} is there: write the names in the same letters"
     fits = f"say --columns 'path=FOLDER/{{{column}}}.jpg' with a folder and an ending that fit"
     if column not in table.header or not folder.is_dir():
         return fits
