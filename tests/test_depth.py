@@ -170,3 +170,23 @@ def test_32_bits_without_a_sign_are_no_negative_values(tmp_path: Path, cache: Pa
 
     pixels, notes = loaded(folder(tmp_path / "d", save, ".tif"))
     assert np.array_equal(pixels[..., 0], np.rint(GREY * 255)) and "from 0 to 4,0" in notes[0]
+
+
+def test_signed_bytes_and_a_white_of_zero_are_read_as_a_tiff_file_means_them(
+    tmp_path: Path, cache: Path
+) -> None:
+    signed = np.rint(GREY * 200 - 100).astype(np.int8)
+
+    def save_signed(path: Path) -> None:
+        Image.fromarray(signed.view(np.uint8)).save(path, tiffinfo={339: 2})
+
+    pixels, notes = loaded(folder(tmp_path / "s", save_signed, ".tif"))
+    expected = np.rint((signed.astype(int) + 100) / 200 * 255)
+    assert np.abs(pixels[..., 0] - expected).max() <= 1 and "from -100 to 100" in notes[0]
+    values = np.rint(GREY * 65_535).astype(np.uint16)
+
+    def save_inverted(path: Path) -> None:
+        Image.fromarray(65_535 - values).save(path, tiffinfo={262: 0})
+
+    pixels, _ = loaded(folder(tmp_path / "w", save_inverted, ".tif"))
+    assert np.array_equal(pixels[..., 0], np.rint(GREY * 255))

@@ -30,6 +30,7 @@ MAX_JPEG = 170_000_000  # these are decoded at a half or less of their sides; ca
 
 EXIF_ORIENTATION = 0x0112
 BITS_PER_SAMPLE = 258  # of TIFF
+PHOTOMETRIC = 262  # of TIFF: 0 where 0 is white
 SAMPLE_FORMAT = 339  # of TIFF: 1 is without a sign, and is meant where it says nothing
 
 Resize = Literal["crop", "squash", "pad"]
@@ -83,7 +84,7 @@ def read_header(path: Path) -> Header | str:
                 return fault
             mode, depth = image.mode, _depth_of(image)
             kind, shaded = KINDS.get(mode, mode), _is_wide_grey_alpha(image)
-            if depth and mode != "F" and mode != "I":
+            if depth and mode not in ("F", "I", "L"):
                 kind = f"{depth}, 16 bits" + (" with transparency" if shaded else "")
             elif mode in ("P", "L", "RGB") and "transparency" in image.info:
                 kind += " with transparency"
@@ -219,8 +220,8 @@ def _holds_several(image: PIL.Image.Image) -> bool:
 
 
 def _depth_of(image: PIL.Image.Image) -> str:
-    """Which of the scales the values need; "" for 8 bits or fewer."""
-    if image.mode.startswith("I") or _is_wide_grey_alpha(image):
+    """Which of the scales the values need; "" for 8 bits or fewer without a sign."""
+    if image.mode.startswith("I") or _has_signed_bytes(image) or _is_wide_grey_alpha(image):
         return "grey"
     if image.mode == "F":
         return "floating-point"
@@ -303,11 +304,21 @@ def _scaled(image: PIL.Image.Image, depth: str, scale: Scale) -> PIL.Image.Image
 
 
 def _grey(image: PIL.Image.Image) -> NDArray[Any]:
-    """The values; 32 bits without a sign, which Pillow takes for such with one, as they are."""
+    """The values as a TIFF file means them; Pillow looks neither at all signs nor at its white."""
     values = np.asarray(image)
     tags = getattr(image, "tag_v2", {})
-    signed = set(tags.get(SAMPLE_FORMAT, (1,))) != {1}
-    return values if signed or values.dtype != np.int32 or not tags else values.view(np.uint32)
+    if _has_signed_bytes(image):
+        values = values.view(np.int8)
+    elif tags and values.dtype == np.int32 and set(tags.get(SAMPLE_FORMAT, (1,))) == {1}:
+        values = values.view(np.uint32)
+    if tags.get(PHOTOMETRIC) == 0 and values.dtype == np.uint16:  # 0 is white
+        values = np.uint16(65_535) - values
+    return values
+
+
+def _has_signed_bytes(image: PIL.Image.Image) -> bool:
+    tags = getattr(image, "tag_v2", {})
+    return image.mode == "L" and set(tags.get(SAMPLE_FORMAT, (1,))) == {2}
 
 
 def _stated_bits(image: PIL.Image.Image) -> int:
