@@ -217,6 +217,7 @@ def tars(folder: Path) -> None:
             archive.addfile(info)
     whole = gzip.compress((folder / "up.tar").read_bytes())
     (folder / "tar.zip").write_bytes(whole)
+    (folder / "zip.tar.gz").write_bytes((folder / "good.zip").read_bytes())
     (folder / "torn.tar.gz").write_bytes(whole[: len(whole) // 2])
 
 
@@ -251,6 +252,7 @@ def tables(folder: Path) -> None:
         .replace(",y", ",y,p")
         .encode(),
         "single.csv": ROWS.encode() + b"\nok/a/9.png,z\n",
+        "pixels.csv": b"label,pixel0,pixel1\n1,0,255\n0,3,4\n",
         "by-case.csv": ROWS.encode() + b"\nok/a/9.png,X\n",
         "far.csv": b"path,label\nC:\\a\\0.png,x\nC:\\b\\0.png,y\n",
         "bad.parquet": b"PAR1 not a table PAR1",

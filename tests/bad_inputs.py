@@ -186,6 +186,7 @@ archive, nothing there: data info good.zip/below => 'below'
 archive, in an archive: data info nested.zip => 'good.zip' & unpack
 archive, folders alone: data info folders.zip => no images
 archive, a table of ids: data info ids.zip => t.csv & --columns
+archive, a zip named tar: data info zip.tar.gz => zip.tar.gz & not a whole .tar & a .zip
 archive, a tar named zip: data info tar.zip => tar.zip & not a whole .zip
 archive, tar up: data info up.tar => '../evil.png' & leads out
 archive, tar link: data info link.tar => 'a/9.png' & is a link
@@ -218,6 +219,7 @@ table, one group: study one-group.csv => one-group.csv & no group can be held ou
 table, one image of a class: train single.csv => class 'z' & 1 training image
 table, labels by case: data info by-case.csv => 'X' & 'x'
 table, paths of another machine: data info far.csv => none of its files & 'C:/a/0.png'
+table, pixels in cells: data info pixels.csv => 'pixel0' & .npz
 table, unknown role: data info ok.csv --columns image=path => image & path
 table, unknown column: data info ok.csv --columns label=kind => kind & label
 table, unknown group: data info ok.csv --group-by patient => 'patient'

@@ -201,7 +201,10 @@ BAD = {
     "long name": (zip_member(f"a/{'x' * 300}.png", b"x"), "a name that no file can have"),
     "folder and file": (zip_member("a", b"x"), "is a file and a folder"),
     "html": (written("x.zip", b"<html>not found</html>"), "not a whole .zip archive"),
-    "html as tar": (written("x.tar.gz", b"<html>not found</html>"), "not a whole .tar archive"),
+    "html as tar": (
+        written("x.tar.gz", b"<html>not found</html>"),
+        "not a whole .tar archive: a web page (",
+    ),
     "empty": (written("x.tar", b""), "not a whole .tar archive"),
     "empty zip": (written("x.zip", b""), "not a whole .zip archive"),
     "cut zip": (cut("x.zip", 3_000), "not a whole .zip archive"),

@@ -36,6 +36,23 @@ def test_folders_of_other_tasks_are_no_classes(
     refused(tree(tmp_path / "d", *folders), words, str(tmp_path / "d"))
 
 
+@pytest.mark.parametrize(
+    ("names", "counts"),
+    [
+        (("1_train", "2_val", "3_test"), (6, 6, 6)),
+        (("train", "validate", "tests"), (6, 6, 6)),
+        (("train", "test1"), (6, 0, 6)),
+        (("01 Training", "02 Testing"), (6, 0, 6)),
+    ],
+)
+def test_numbers_and_other_forms_in_names_of_splits(
+    tmp_path: Path, cache: Path, names: tuple[str, ...], counts: tuple[int, ...]
+) -> None:
+    found = data.load(tree(tmp_path / "d", *each(*names)), val=0)
+    assert found.classes == ("cat", "dog")
+    assert (len(found.train), len(found.val), len(found.test)) == counts
+
+
 def test_words_of_other_tasks_may_be_classes(tmp_path: Path, cache: Path) -> None:
     found = data.load(tree(tmp_path / "d", "mask", "no_mask"))
     assert found.classes == ("mask", "no_mask")
@@ -53,6 +70,9 @@ def test_what_else_a_folder_holds_is_offered(tmp_path: Path, cache: Path) -> Non
     root = tree(tmp_path / "d", "images")
     (root / "labels.csv").write_text("path,label\n")
     refused(root, "one class alone, 'images'", "or give the path of the table 'labels.csv'")
+    kaggle = tree(tmp_path / "kaggle", "train", "test")
+    (kaggle / "train.csv").write_text("id,label\n")
+    refused(kaggle, "images in test/ and train/ without", "the path of the table 'train.csv'")
     flat = tree(tmp_path / "flat", ".")
     (flat / "t.tsv").write_text("path\tlabel\n")
     refused(flat, "holds 3 images and no class folders", "the path of the table 't.tsv'")

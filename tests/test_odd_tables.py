@@ -52,6 +52,21 @@ def test_paths_that_are_nowhere_are_refused(pets: Path) -> None:
     assert labels_of(data.load(below, columns="path=../{path}")) == 24
 
 
+def test_ids_are_looked_for_in_the_folder_of_the_tables_split(pets: Path) -> None:
+    for split in ("test", "train", "more"):
+        (pets / split).mkdir()
+        (pets / split / "0.png").write_bytes((pets / "images" / "dog0.png").read_bytes())
+    rows = [("0", "cat"), ("1", "dog")]
+    for name, place in (("train", "train"), ("labels", "train"), ("test", "test")):
+        path = table(pets / f"{name}.csv", "id label", rows)
+        refused(path, f"say --columns 'path={place}/{{id}}.png'")
+
+
+def test_pixels_in_cells_are_refused_with_a_remedy(pets: Path) -> None:
+    path = table(pets / "t.csv", "label pixel0 pixel1", [(1, 0, 255), (0, 1, 3)])
+    refused(path, "pixels in a table ('pixel0', 'pixel1') are not read: write them to .npz")
+
+
 def test_a_line_for_excel_and_names_of_columns_in_other_forms(pets: Path) -> None:
     rows = [(path, label, int(Path(path).stem[3:]) // 4) for path, label in rows_of(pets)]
     path = table(pets / "t.csv", "FilePath Class patientId", rows, ";")

@@ -77,7 +77,7 @@ def list_archive(
 @contextlib.contextmanager
 def opened_archive(path: Path) -> Iterator[Archive]:
     """An archive, its members listed and checked; UserError for one that is damaged or not safe."""
-    archive = ZipArchive(path) if path.suffix.lower() == ".zip" else TarArchive(path)
+    archive = ZipArchive(path) if path.name.lower().endswith(".zip") else TarArchive(path)
     try:
         yield archive
     finally:

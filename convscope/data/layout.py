@@ -28,8 +28,8 @@ from convscope.words import listed
 
 WORDS = {
     "train": "train training trn",
-    "val": "val valid validation dev",
-    "test": "test testing tst eval evaluation holdout",
+    "val": "val valid validation validate validating dev",
+    "test": "test tests testing tst eval evaluation holdout",
 }
 SPLITS = {word: split for split, words in WORDS.items() for word in words.split()}
 
@@ -74,6 +74,11 @@ class _Named:
     name: str
     split: str
     rest: str
+
+    @property
+    def words(self) -> str:
+        """The rest without numbers, by which 1_train and 2_test are a pair."""
+        return " ".join(word for word in self.rest.split() if not word.isdigit())
 
 
 def split_of(name: str) -> tuple[str, str] | None:
@@ -137,10 +142,10 @@ def _named(names: Iterable[str]) -> list[_Named]:
     found = [_Named(name, *said) for name in names if (said := split_of(name)) is not None]
     plain = [one for one in found if not one.rest]
     if any(one.split == "train" for one in plain):
-        return plain
-    for rest in dict.fromkeys(one.rest for one in found):
-        group = [one for one in found if one.rest == rest]
-        if rest and {"train"} < {one.split for one in group}:
+        return [one for one in found if not one.words]
+    for words in dict.fromkeys(one.words for one in found):
+        group = [one for one in found if one.words == words]
+        if {"train"} < {one.split for one in group}:
             return group
     return plain
 
@@ -215,14 +220,14 @@ def _refuse_flat_splits(root: str, tree: Tree, top: Look, splits: list[_Named]) 
     shown = one_line(root)
     if len(splits) + len(others) == len(top.folders):
         raise UserError(
-            f"{shown}: images in {names} without class folders; "
-            "put the images of each class in a folder of its own, train/CLASS/image.png"
+            f"{shown}: images in {names} without class folders; put the images of each class in a "
+            f"folder of its own, train/CLASS/image.png{also_there(top)}"
         )
     doubtful = [one for one in flat if one.name.lower() not in ("train", "valid", "dev")]
     if doubtful or others or len(flat) > 1:
         raise UserError(
             f"{shown}: {names} beside class folders, with images that have no class of their own; "
-            "move them away, or rename the folder if it is a class"
+            f"move them away, or rename the folder if it is a class{also_there(top)}"
         )
 
 
@@ -288,8 +293,10 @@ def also_there(look: Look) -> str:
     packed = [name for name in found if name.lower().endswith(ARCHIVE_SUFFIXES)]
     if not tables and not packed:
         return ""
-    what = "table" if tables else "archive"
-    return f", or give the path of the {what} {quoted(map(text_of, (tables or packed)[:1]))}"
+    several = len(tables or packed) > 1
+    what = ("one of the tables" if several else "the table") if tables else "the archive"
+    what = "one of the archives" if several and not tables else what
+    return f", or give the path of {what} {quoted(map(text_of, tables or packed))}"
 
 
 def _refuse_marks(folder: str, look: Look) -> None:

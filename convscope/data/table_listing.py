@@ -153,7 +153,8 @@ def _choose(table: Table, asked: dict[str, str], folder: Path, look: Look) -> Co
     try:
         columns = choose_columns(table.header, asked, table.shown)
     except UserError as error:
-        raise UserError(f"{error}{_ones(table)}") from None
+        told = _ones(table) if not usual(table.header, "label") else ""
+        raise UserError(f"{error}{told or _pixels(table)}") from None
     if columns.split is None and "split" not in asked:
         columns = _with_split(table, columns)
     if "path" in columns.found:
@@ -210,6 +211,14 @@ def _ones(table: Table) -> str:
             "column label"
         )
     return f"; {quoted(truth)} hold several labels for an image: a classifier needs one for each"
+
+
+def _pixels(table: Table) -> str:
+    """What is to be said of a table with the images themselves in its cells; "" of others."""
+    named = [name for name in table.header if re.fullmatch(r"(?i)pixels?[ _]?\d*", name)]
+    return (
+        f"; pixels in a table ({quoted(named)}) are not read: write them to .npz" if named else ""
+    )
 
 
 def _check_one_meaning(table: Table, columns: Columns) -> None:

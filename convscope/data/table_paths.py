@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from convscope.data.columns import FIELD
+from convscope.data.layout import split_of
 from convscope.data.listing import quoted
 from convscope.data.tables import Table
 from convscope.errors import UserError, one_line
@@ -85,7 +86,14 @@ def remedy(table: Table, column: str, first: str) -> str:
     fits = f"say --columns 'path=FOLDER/{{{column}}}.jpg' with a folder and an ending that fit"
     if column not in table.header or not folder.is_dir():
         return fits
-    places = sorted(entry for entry in folder.iterdir() if entry.is_dir())[:TRIED]
+    meant = split_of(Path(table.shown).stem) or ("train", "")
+
+    def rank(place: Path) -> tuple[int, str]:
+        """Names are the same in train/ and test/: those of the table's own split come first."""
+        said = split_of(place.name)
+        return (1 if said is None else 2 * (said[0] != meant[0])), place.name
+
+    places = sorted((entry for entry in folder.iterdir() if entry.is_dir()), key=rank)[:TRIED]
     for place in (folder, folder.parent, *places):
         for ending in ("", ".jpg", ".jpeg", ".png", ".JPG", ".tif", ".bmp"):
             path = os.path.normpath(place / f"{first}{ending}")
