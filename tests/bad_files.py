@@ -59,6 +59,22 @@ def folders(folder: Path) -> None:
             picture(folder / "loop" / place / f"{i}.png", i)
             picture(folder / "pipe" / place / f"{i}.png", i)
     (folder / "empty-class" / "b").mkdir()
+    for i in range(6):
+        for place in (
+            "masks/images",
+            "masks/masks",
+            "flat-train/train",
+            "flat-train/test1",
+            "flat",
+        ):
+            picture(folder / place / f"{i}.png", i)
+        for place in ("train", "dev", "val"):
+            picture(folder / "two-vals" / place / "ab"[i % 2] / f"{i}.png", i)
+        for split in ("train", "test"):
+            picture(folder / "wrapped" / split / "images" / "ab"[i % 2] / f"{i}.png", i)
+    (folder / "flat" / "t.csv").write_text("path,label\n")
+    np.save(folder / "array.npy", np.zeros(3))
+    (folder / "book.xlsx").write_bytes(b"PK")
     for name in ("a", "b", "c"):
         picture(folder / "single" / name / "0.png", ord(name))
     (folder / "loop" / "a" / "again").symlink_to(folder / "loop" / "a")
@@ -80,6 +96,7 @@ def single_images(folder: Path) -> None:
         "html-jpg": ("x.jpg", b"<!doctype html><title>404</title>"),
         "bomb": ("x.png", bomb()),
         "svg-png": ("x.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+        "heic-jpg": ("x.jpg", b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(60)),
         "pointer": ("x.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
     }
     for name, (file, content) in bad.items():
@@ -120,6 +137,16 @@ def arrays(folder: Path) -> None:
         "one-label": {"x_train": images, "y_train": labels * 0},
         "five-axes": {"x_train": images[None, None], "y_train": labels},
         "no-images": {"x_train": images[:0], "y_train": labels[:0]},
+        "ranges": {
+            "x_train": images / 255,
+            "y_train": labels,
+            "x_test": images * 1.0,
+            "y_test": labels,
+        },
+        "hwn": {"x_train": images.transpose(1, 2, 3, 0), "y_train": labels},
+        "rows": {"x_train": images.reshape(40, -1), "y_train": labels},
+        "from-one": {"x_train": images, "y_train": labels + 1},
+        "several": {"x_train": images, "y_train": np.ones((40, 3), np.int64)},
     }
     for name, content in bad.items():
         np.savez(folder / f"{name}.npz", **content)
@@ -160,6 +187,14 @@ def zips(folder: Path) -> None:
     (folder / "html.zip").write_text("<html>404</html>")
     with zipfile.ZipFile(folder / "no-images.zip", "w") as archive:
         archive.writestr("readme.txt", "nothing here")
+    with zipfile.ZipFile(folder / "nested.zip", "w") as archive:
+        archive.writestr("good.zip", whole)
+    with zipfile.ZipFile(folder / "folders.zip", "w") as archive:
+        archive.writestr("a/", b"")
+        archive.writestr("b/", b"")
+    with zipfile.ZipFile(folder / "ids.zip", "w") as archive:
+        archive.writestr("images/0.png", png(0))
+        archive.writestr("t.csv", "id,label\n0,x\n")
 
 
 def tars(folder: Path) -> None:
@@ -181,6 +216,8 @@ def tars(folder: Path) -> None:
                 setattr(info, key, value)
             archive.addfile(info)
     whole = gzip.compress((folder / "up.tar").read_bytes())
+    (folder / "tar.zip").write_bytes(whole)
+    (folder / "zip.tar.gz").write_bytes((folder / "good.zip").read_bytes())
     (folder / "torn.tar.gz").write_bytes(whole[: len(whole) // 2])
 
 
@@ -206,6 +243,18 @@ def tables(folder: Path) -> None:
         "half.csv": "path,label\n".encode("utf-16") + b"\x00",
         "quote.csv": b'path,label\nok/a/0.png,"x\nok/b/0.png,y\n' + b"z" * 200_000,
         "unlabelled.csv": b"path,label\nok/a/0.png,\nok/b/0.png,nan\n",
+        "twice.csv": b"path,label,label\nok/a/0.png,x,1\nok/b/0.png,y,1\n",
+        "web.csv": b"path,label\nhttps://example.com/0.png,x\nhttps://example.com/1.png,y\n",
+        "ones.csv": b"image,MEL,NV\nok/a/0.png,1.0,0.0\nok/b/0.png,0.0,1.0\n",
+        "labels.csv": b"image,MEL,NV\nok/a/0.png,1,1\nok/b/0.png,0,1\n",
+        "one-group.csv": ROWS.replace("label", "label,patient")
+        .replace(",x", ",x,p")
+        .replace(",y", ",y,p")
+        .encode(),
+        "single.csv": ROWS.encode() + b"\nok/a/9.png,z\n",
+        "pixels.csv": b"label,pixel0,pixel1\n1,0,255\n0,3,4\n",
+        "by-case.csv": ROWS.encode() + b"\nok/a/9.png,X\n",
+        "far.csv": b"path,label\nC:\\a\\0.png,x\nC:\\b\\0.png,y\n",
         "bad.parquet": b"PAR1 not a table PAR1",
         "empty.parquet": b"",
     }

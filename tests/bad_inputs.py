@@ -1,4 +1,4 @@
-"""250 bad inputs of the command line: name -> the words, and what the one line must hold.
+"""270 bad inputs of the command line: name -> the words, and what the one line must hold.
 
 A line of the table: NAME: WORDS => PARTS, the parts joined by " & ". The words are cut as a shell
 does. {far} is a number of 65 bits, {long} a name of 300 bytes, {path} a path of 5,000.
@@ -141,6 +141,20 @@ images, HTML as JPEG: data info html-jpg => b/x.jpg & not an image
 images, a bomb: data info bomb => b/x.png & megapixels
 images, SVG as PNG: data info svg-png => b/x.png
 images, a pointer of Git LFS: data info pointer => b/x.jpg
+images, HEIC as JPEG: data info heic-jpg => b/x.jpg & HEIC
+images, masks: data info masks => 'images', 'masks' & not classes
+images, flat train and test1: study flat-train => test1/ and train/ & class folders
+images, flat beside a table: data info flat => t.csv & holds 6 images
+images, splits below a folder: train wrapped => train/images & class
+images, two names of a split: data info two-vals => dev and val & keep one
+images, an address: data info https://example.com/cats.zip => an address & download
+images, an array of numpy: data info array.npy => 'array.npy' & .npz
+images, a workbook: study book.xlsx => 'book.xlsx' & .csv
+arrays, ranges of splits: data info ranges.npz => x_test goes to 255
+arrays, H×W×N: data info hwn.npz => has shape
+arrays, flat rows: data info rows.npz => has shape (40, 192)
+arrays, labels from 1: data info from-one.npz => class '0' & from 0
+arrays, several labels: data info several.npz => 3 labels for each image
 arrays, no zip: train text.npz => text.npz
 arrays, empty: data info empty.npz => empty.npz
 arrays, torn: study torn.npz => torn.npz
@@ -169,6 +183,11 @@ archive, HTML: data info html.zip => html.zip
 archive, no images: data info no-images.zip => no-images.zip
 archive, bad image: data info bad-image.zip => b/9.png & not an image
 archive, nothing there: data info good.zip/below => 'below'
+archive, in an archive: data info nested.zip => 'good.zip' & unpack
+archive, folders alone: data info folders.zip => no images
+archive, a table of ids: data info ids.zip => t.csv & --columns
+archive, a zip named tar: data info zip.tar.gz => zip.tar.gz & not a whole .tar & a .zip
+archive, a tar named zip: data info tar.zip => tar.zip & not a whole .zip
 archive, tar up: data info up.tar => '../evil.png' & leads out
 archive, tar link: data info link.tar => 'a/9.png' & is a link
 archive, tar hard link: data info hard-link.tar => 'a/9.png' & is a link
@@ -192,6 +211,15 @@ table, no parquet: data info bad.parquet => bad.parquet
 table, empty parquet: data info empty.parquet => empty.parquet
 table, a folder: data info folder.csv => folder.csv
 table, a folder as arrays: data info folder.npz => folder.npz
+table, columns twice: data info twice.csv => 'label', 'label' & rename
+table, addresses: data info web.csv => https://example.com/0.png & download
+table, one column each class: data info ones.csv => 'MEL', 'NV' & single 1
+table, several labels: data info labels.csv => several labels
+table, one group: study one-group.csv => one-group.csv & no group can be held out
+table, one image of a class: train single.csv => class 'z' & 1 training image
+table, labels by case: data info by-case.csv => 'X' & 'x'
+table, paths of another machine: data info far.csv => none of its files & 'C:/a/0.png'
+table, pixels in cells: data info pixels.csv => 'pixel0' & .npz
 table, unknown role: data info ok.csv --columns image=path => image & path
 table, unknown column: data info ok.csv --columns label=kind => kind & label
 table, unknown group: data info ok.csv --group-by patient => 'patient'

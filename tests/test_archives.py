@@ -53,7 +53,8 @@ def test_an_archive_is_the_folder_in_it(pets: Path, tmp_path: Path, name: str, t
     folder = data.load(pets)
     assert loaded.hash == folder.hash and loaded.classes == folder.classes
     assert loaded.source == "an archive with a folder of images" and loaded.name == name
-    assert "skipped 2 hidden or non-image members of the archive" in str(loaded)
+    assert "of the archive, skipped 1 entry (hidden): '" in str(loaded)
+    assert "of the archive, skipped 1 entry (not an image): 'README.md'" in str(loaded)
     assert "README.md" in str(loaded)
     (kept,) = {p for p in data.cache_folder().rglob("*") if p.suffix == ".png"} or {None}
     assert kept is None  # what was unpacked is gone
@@ -200,7 +201,10 @@ BAD = {
     "long name": (zip_member(f"a/{'x' * 300}.png", b"x"), "a name that no file can have"),
     "folder and file": (zip_member("a", b"x"), "is a file and a folder"),
     "html": (written("x.zip", b"<html>not found</html>"), "not a whole .zip archive"),
-    "html as tar": (written("x.tar.gz", b"<html>not found</html>"), "not a whole .tar archive"),
+    "html as tar": (
+        written("x.tar.gz", b"<html>not found</html>"),
+        "not a whole .tar archive: a web page (",
+    ),
     "empty": (written("x.tar", b""), "not a whole .tar archive"),
     "empty zip": (written("x.zip", b""), "not a whole .zip archive"),
     "cut zip": (cut("x.zip", 3_000), "not a whole .zip archive"),
@@ -250,3 +254,21 @@ def test_folders_in_an_archive_follow_the_rules_of_folders(pets: Path, tmp_path:
         data.load(packed(pets, tmp_path / "q.zip"), group_by="parent")
     with pytest.raises(UserError, match="has 0 tables"):
         data.load(tmp_path / "q.zip", columns="path=x")
+
+
+def test_what_else_an_archive_holds_is_offered_and_what_was_skipped_previewed(
+    pets: Path, tmp_path: Path
+) -> None:
+    found = data.load(packed(pets, tmp_path / "p.zip"))
+    assert found.preview is not None
+    assert "skipped 1 entry (not an image): 'README.md'" in str(found.preview)
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.write(tmp_path / "p.zip", "data/p.zip")
+    refused(tmp_path / "outer.zip", "one class alone", "or unpack 'data/p.zip' and give its path")
+    with zipfile.ZipFile(tmp_path / "ids.zip", "w") as archive:
+        for i in range(8):
+            archive.write(pets / "cat" / f"{i}.png", f"images/{i}.png")
+        archive.writestr("t.csv", "id,label\n" + "".join(f"{i},{i % 2}\n" for i in range(8)))
+    refused(tmp_path / "ids.zip", "or give the table", "ids.zip/t.csv, with --columns 'path=")
+    found = data.load(tmp_path / "ids.zip" / "t.csv", columns="path=images/{id}.png", val=0)
+    assert len(found.train) + len(found.test) == 8

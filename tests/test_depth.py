@@ -144,3 +144,49 @@ def test_a_flat_data_set_and_no_image_have_a_scale() -> None:
     assert scale_of([], "none") == Scale()
     flat = scale_of([extent_of(np.full((4, 4), -3, np.int32), 1)], "one")
     assert flat.to_bytes(np.full((4, 4), -3)).max() == 0
+
+
+def test_grey_of_sixteen_bits_with_transparency_keeps_its_lower_bytes(
+    tmp_path: Path, cache: Path
+) -> None:
+    grey = np.rint(GREY * 4095)
+    alpha = np.full((20, 20), 65_535)
+    alpha[:4] = 0
+    values = np.dstack([grey, alpha]).astype(np.uint16)
+    pixels, notes = loaded(folder(tmp_path / "d", lambda path: png(path, values, 4), ".png"))
+    assert pixels.shape == (20, 20, 1) and pixels[:4].min() == 255  # laid on white
+    assert np.array_equal(pixels[4:, :, 0], np.rint(grey[4:] * (255 / 4095)).astype(np.uint8))
+    assert "8 grey images hold values from 0 to 4,095: read as 12 bits" in notes[0]
+
+
+def test_32_bits_without_a_sign_are_no_negative_values(tmp_path: Path, cache: Path) -> None:
+    values = np.rint(GREY * 4e9).astype(np.uint32)
+
+    def save(path: Path) -> None:
+        Image.fromarray(values.view(np.int32)).save(path)  # whose tag says that they have one
+        content = path.read_bytes()
+        place = content.index(struct.pack("<HHI", 339, 3, 1))
+        path.write_bytes(content[: place + 8] + b"\1" + content[place + 9 :])
+
+    pixels, notes = loaded(folder(tmp_path / "d", save, ".tif"))
+    assert np.array_equal(pixels[..., 0], np.rint(GREY * 255)) and "from 0 to 4,0" in notes[0]
+
+
+def test_signed_bytes_and_a_white_of_zero_are_read_as_a_tiff_file_means_them(
+    tmp_path: Path, cache: Path
+) -> None:
+    signed = np.rint(GREY * 200 - 100).astype(np.int8)
+
+    def save_signed(path: Path) -> None:
+        Image.fromarray(signed.view(np.uint8)).save(path, tiffinfo={339: 2})
+
+    pixels, notes = loaded(folder(tmp_path / "s", save_signed, ".tif"))
+    expected = np.rint((signed.astype(int) + 100) / 200 * 255)
+    assert np.abs(pixels[..., 0] - expected).max() <= 1 and "from -100 to 100" in notes[0]
+    values = np.rint(GREY * 65_535).astype(np.uint16)
+
+    def save_inverted(path: Path) -> None:
+        Image.fromarray(65_535 - values).save(path, tiffinfo={262: 0})
+
+    pixels, _ = loaded(folder(tmp_path / "w", save_inverted, ".tif"))
+    assert np.array_equal(pixels[..., 0], np.rint(GREY * 255))

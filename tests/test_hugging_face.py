@@ -277,3 +277,17 @@ def test_what_the_hub_lacks_is_one_line(
     with pytest.raises(data.DataUnavailable, match=r"cannot be reached \(ConnectionError\)"):
         data.load("hf:owner/name")
     assert not list((cache / "datasets").glob("[!.]*"))
+
+
+def test_what_datasets_cached_beside_the_rows_is_not_read(
+    arrow: Any, tmp_path: Path, cache: Path
+) -> None:
+    root = tmp_path / "saved"
+    as_arrow(arrow, table_of(arrow, [0, 1] * 6), root / "data-00000-of-00001.arrow")
+    as_arrow(arrow, table_of(arrow, [0, 1] * 6), root / "cache-0123abc.arrow")
+    found = data.load(root, val=0)
+    assert len(found.train) + len(found.test) == 12
+    empty = table_of(arrow, [0, 1]).set_column(
+        0, "image", arrow.array([None, None], arrow.binary())
+    )
+    refused(as_parquet(arrow, empty, tmp_path / "e.parquet"), "left out 2 rows without an image")

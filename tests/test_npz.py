@@ -77,7 +77,7 @@ def test_info_counts_duplicates(tmp_path: Path, cache: Path) -> None:
         ({"x_train": np.zeros((30, 8, 8, 9), np.uint8)}, "has shape"),
         ({"y_train": np.zeros(29, np.int64)}, "30 images in x_train and 29 labels"),
         ({"y_train": np.full(30, -1)}, "whole numbers from 0"),
-        ({"y_train": np.zeros(30)}, "y_train is float64"),
+        ({"y_train": np.full(30, 0.5)}, "y_train is float64"),
         ({"y_train": np.zeros(30, np.int64)}, "two or more"),
         ({"y_train": np.arange(30) * 100}, "fewer images (30) than classes (2901)"),
         ({"y_train": np.arange(30) % 2 * 2}, "no training images in class '1'"),
@@ -198,3 +198,15 @@ def test_bits_and_labels_of_ones(tmp_path: Path, cache: Path) -> None:
     assert set(np.unique(pixels)) == {0, 255} and np.bincount(kept).tolist() == [10, 10, 10]
     np.savez(tmp_path / "d.npz", x_train=images / 255, y_train=labels, x_test=images, y_test=labels)
     refused(tmp_path / "d.npz", "images are float64 and uint8; give all one type")
+
+
+def test_labels_as_whole_floats_and_splits_of_different_ranges(tmp_path: Path, cache: Path) -> None:
+    images, labels = _arrays_of(30, (8, 8))
+    path = tmp_path / "d.npz"
+    np.savez(path, x_train=images, y_train=labels.astype(np.float32))
+    assert data.load(path).classes == ("0", "1", "2")
+    raw = images.astype(np.float32)
+    np.savez(path, x_train=raw / 255, y_train=labels, x_test=raw[:6], y_test=labels[:6])
+    refused(path, "x_train goes to 1 and x_test goes to 255; scale all splits alike")
+    np.savez(path, x_train=raw / 255, y_train=labels, x_test=raw[:6] / 300, y_test=labels[:6])
+    assert len(data.load(path).test) == 6

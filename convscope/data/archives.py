@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -19,12 +19,18 @@ from convscope.data.content import Content, Progress
 from convscope.data.folders import survey
 from convscope.data.layout import SPLITS
 from convscope.data.listed import Listed, Options, list_rows, list_survey
-from convscope.data.listing import SUFFIXES, quoted
+from convscope.data.listing import (
+    ARCHIVE_SUFFIXES,
+    HIDDEN,
+    SUFFIXES,
+    TABLE_SUFFIXES,
+    Skips,
+    quoted,
+    why_loose,
+)
 from convscope.data.members import Archive, TarArchive, ZipArchive
-from convscope.data.tables import TABLE_SUFFIXES, parse_table, read_table
+from convscope.data.tables import parse_table, read_table
 from convscope.errors import UserError, one_line
-
-ARCHIVE_SUFFIXES = (*(".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),)
 
 
 def is_archive(path: Path) -> bool:
@@ -71,7 +77,7 @@ def list_archive(
 @contextlib.contextmanager
 def opened_archive(path: Path) -> Iterator[Archive]:
     """An archive, its members listed and checked; UserError for one that is damaged or not safe."""
-    archive = ZipArchive(path) if path.suffix.lower() == ".zip" else TarArchive(path)
+    archive = ZipArchive(path) if path.name.lower().endswith(".zip") else TarArchive(path)
     try:
         yield archive
     finally:
@@ -199,26 +205,48 @@ def _from_folder(
 ) -> tuple[Listed, tuple[str, ...]]:
     """The images below a folder of the archive, unpacked; folders without images stay empty."""
     inside = f"{root}/" if root else ""
-    wanted, skipped = {}, []
+    wanted: dict[str, Path] = {}
+    skips = Skips(os.fspath(folder))
     for name in archive.sizes:
         if not name.startswith(inside):
             continue
         relative = PurePosixPath(name[len(inside) :])
-        image = relative.suffix.lower() in SUFFIXES
-        if image and not any(map(is_hidden, relative.parts)):
+        if any(map(is_hidden, relative.parts)):
+            skips.add(os.fspath(folder / relative), HIDDEN)
+        elif relative.suffix.lower() in SUFFIXES:
             wanted[name] = folder / relative
         else:
-            skipped.append(str(relative))
+            skips.add(os.fspath(folder / relative), why_loose(name))
     for name in archive.folders:
         relative = PurePosixPath(name[len(inside) :])
         if name.startswith(inside) and not any(map(is_hidden, relative.parts)):
             (folder / relative).mkdir(parents=True, exist_ok=True)
     archive.unpack(wanted, progress)
-    listing = survey(folder, options.nesting).listing()
-    notes = (f"skipped {_counted(skipped)} of the archive: {quoted(sorted(skipped))}",)
-    return list_survey(listing, options), notes if skipped else ()
+    try:
+        listing = survey(folder, options.nesting).listing()
+    except UserError as error:
+        said = str(error).replace("is empty: no class", "holds no images and no class")
+        raise UserError(f"{said}{_also_there(archive, root)}") from None
+    skipped = skips.summary()
+    listing = replace(listing, skipped=(*listing.skipped, *skipped))
+    return list_survey(listing, options), tuple(f"of the archive, {one}" for one in skipped)
 
 
-def _counted(items: Iterable[str]) -> str:
-    count = len(list(items))
-    return f"{count:,} hidden or non-image member{'' if count == 1 else 's'}"
+def _also_there(archive: Archive, root: str) -> str:
+    """What may be meant in an archive without two class folders, as the end of a remedy."""
+    inside = f"{root}/" if root else ""
+    images = [n for n in archive.sizes if PurePosixPath(n).suffix.lower() in SUFFIXES]
+    if len({n[len(inside) :].partition("/")[0] for n in images if n.startswith(inside)}) > 1:
+        return ""
+    found = [name for name in archive.sizes if not is_hidden(posixpath.basename(name))]
+    packed = [name for name in found if name.lower().endswith((*ARCHIVE_SUFFIXES, ".npz"))]
+    tables = [name for name in found if PurePosixPath(name).suffix.lower() in TABLE_SUFFIXES]
+    if packed:
+        return f", or unpack {quoted(packed[:1])} and give its path"
+    if not tables:
+        return ""
+    place = f"{one_line(archive.shown)}/{one_line(tables[0], 80)}"
+    return (
+        f", or give the table {place}, with --columns 'path=FOLDER/{{COLUMN}}.jpg' where it holds "
+        "ids alone"
+    )

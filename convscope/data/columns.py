@@ -26,7 +26,7 @@ USUAL = {  # role -> names, in lower case with _ between words, the most telling
         *("subject_id", "participant", "participant_id", "case_id", "person_id", "lesion_id"),
         *("video", "video_id", "clip", "clip_id", "sequence", "sequence_id", "seq_id", "scene"),
         *("scene_id", "session", "session_id", "camera", "camera_id", "site", "site_id"),
-        *("location", "location_id", "hospital"),
+        *("location", "location_id", "hospital", "slide", "slide_id", "study_id", "track_id"),
     ),
 }
 
@@ -99,6 +99,7 @@ def choose_columns(header: Sequence[str], asked: dict[str, str], shown: str) -> 
             if candidates:
                 found[role] = candidates[0]
                 taken.add(candidates[0])
+                _check_alone(header, candidates[0], shown)
     chosen = {**found, **asked}
     for role in ("path", "label"):
         if role not in chosen:
@@ -123,8 +124,21 @@ def usual(header: Sequence[str], role: str) -> list[str]:
     """The columns whose names are usual for a role, the most telling first."""
     by_name: dict[str, str] = {}
     for name in header:
-        by_name.setdefault(re.sub(r"[\s\-.]+", "_", name.strip()).lower(), name)
-    return [by_name[name] for name in USUAL[role] if name in by_name]
+        by_name.setdefault(plain(name), name)
+    keys = dict.fromkeys(map(plain, USUAL[role]))
+    return [by_name[key] for key in keys if key in by_name]
+
+
+def plain(name: str) -> str:
+    """A column's name without case and signs: patientId, Patient ID and patient_id are one."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _check_alone(header: Sequence[str], column: str, shown: str) -> None:
+    """UserError where two columns have the name by which one was found."""
+    same = [name for name in header if plain(name) == plain(column)]
+    if len(same) > 1:
+        raise UserError(f"{shown}: has two columns of one name, {quoted(same)}; rename one")
 
 
 def _check_asked(header: Sequence[str], asked: dict[str, str], shown: str) -> None:

@@ -105,6 +105,7 @@ class DataInfo:
     std: their population standard deviation, one per channel.
     near: what a search for near-duplicates found; empty where there was none.
     preview: what the files were, where the source tells.
+    contradictions: images whose pixels are also those of an image of another class.
     """
 
     name: str
@@ -117,6 +118,7 @@ class DataInfo:
     std: tuple[float, ...]
     near: tuple[NearDuplicates, ...] = ()
     preview: Preview | None = None
+    contradictions: int = 0
 
     def __str__(self) -> str:
         rows = [("class", *self.counts)]
@@ -132,6 +134,11 @@ class DataInfo:
             f"exact duplicates: {self.train_duplicates:,} within train, "
             f"{self.test_duplicates:,} test images are in train or val"
         )
+        if self.contradictions:
+            duplicates += (
+                f"; {self.contradictions:,} images have the pixels of one of another class: "
+                "one of their labels is wrong"
+            )
         near = [f"near-duplicates: {found}" for found in self.near]
         if self.imbalance >= UNEQUAL:
             near.append(f"unequal classes: {self.told_imbalance()}")
@@ -179,6 +186,14 @@ def info(data: Dataset, *, near: bool = False) -> DataInfo:
         name: [hashlib.blake2b(image.data, digest_size=16).digest() for image in images]
         for name, images in pixels.items()
     }
+    labels_of: dict[bytes, set[int]] = {}
+    pairs = [
+        (one, label)
+        for name, split in splits.items()
+        for one, label in zip(prints[name], split.labels.tolist(), strict=True)
+    ]
+    for one, label in pairs:
+        labels_of.setdefault(one, set()).add(label)
     num_distinct, known = len(set(prints["train"])), set(prints["train"] + prints["val"])
     # exact: no rounding error in sums of 150 million pixels
     histogram = np.zeros((data.in_shape[0], 256), np.int64)
@@ -202,4 +217,5 @@ def info(data: Dataset, *, near: bool = False) -> DataInfo:
         std=tuple(std.tolist()),
         near=near_duplicates(data) if near else (),
         preview=data.preview,
+        contradictions=sum(len(labels_of[one]) > 1 for one, _ in pairs),
     )

@@ -24,7 +24,7 @@ MIN_SIDE, MAX_SIDE = 16, 64  # of the side that is chosen from the images
 
 AT_ONCE = 32  # files that a thread takes
 
-READING = 3  # revision of the way from files to pixels: another one is decoded anew
+READING = 4  # revision of the way from files to pixels: another one is decoded anew
 
 RULES = {  # of resizing -> in words
     "crop": "shorter side, centre kept",
@@ -84,6 +84,7 @@ def read_images(
         splits[split] = (decoded if rows.all() else decoded[rows], labels[rows])
     found = list(headers.values())
     notes = (*_notes(found), *(scale.said for scale in scales.values()), resized)
+    notes += (_flat(listing, decoded, found),)
     preview = preview_of(listing.rule, found, resized, listing.skipped)
     return Images(splits, tuple(note for note in notes if note), preview, scales)
 
@@ -103,6 +104,22 @@ def _notes(headers: Sequence[Header]) -> tuple[str, ...]:
             f"{grey:,} of {len(headers):,} images are grey: their three channels are equal"
         )
     return tuple(notes)
+
+
+def _flat(listing: Listing, decoded: NDArray[np.uint8], headers: Sequence[Header]) -> str:
+    """What is to be said of images of one colour alone, such as white figures laid on white."""
+    if decoded.shape[1] == 1 or not len(decoded):
+        return ""
+    rows = decoded.reshape(len(decoded), -1, decoded.shape[-1])
+    flat = np.flatnonzero((rows.max(axis=1) == rows.min(axis=1)).all(axis=1)).tolist()
+    if not flat:
+        return ""
+    laid = any("transparency" in headers[row].kind for row in flat)
+    which = f"{len(flat):,} of {len(decoded):,} images"
+    return (
+        f"{which} {'is' if len(flat) == 1 else 'are'} of one colour alone, as "
+        f"{listing.files[flat[0]].shown!r}{': transparency is laid on white' if laid else ''}"
+    )
 
 
 def _read_headers(

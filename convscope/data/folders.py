@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from convscope.data.layout import class_folders, layout_of, notes_on_nesting
+from convscope.data.layout import also_there, class_folders, layout_of, notes_on_nesting
 from convscope.data.listing import (
     EMPTY,
+    FORMAT,
     SUFFIXES,
     File,
     Listing,
@@ -128,7 +129,7 @@ def survey(root: Path, classes: Classes = "folders") -> Survey:
     }
     if not nested:
         _check_same_classes(root, tops)
-        _check_class_names(root, tops["train"], scan)
+        _check_class_names(root, tops["train"], scan, layout.folders["train"])
     found = {
         split: [one for name in tops[split] for one in _walk(scan, folder, name, ())]
         for split, folder in layout.folders.items()
@@ -138,12 +139,12 @@ def survey(root: Path, classes: Classes = "folders") -> Survey:
         names = {split: _holding(found[split]) for split in found}
         _without_images(scan, layout.folders, tops, found)
         _check_same_classes(root, names)
-        _check_class_names(root, names["train"], scan)
+        _check_class_names(root, names["train"], scan, layout.folders["train"])
     notes = layout.notes
     if not nested:
         notes += notes_on_nesting(layout.folders["train"], tops["train"], scan.tree)
-    _check_counts(root, found, names["train"], nested)
     skipped = scan.skips.summary()
+    _check_counts(root, found, names["train"], nested, skipped)
     rule = _rule(scan.root, layout.folders, len(names["train"]), nested)
     return Survey(root, found, nested, names["train"], (*notes, *map(str, skipped)), rule, skipped)
 
@@ -207,14 +208,21 @@ def _check_same_classes(root: Path, names: dict[str, tuple[str, ...]]) -> None:
             )
 
 
-def _check_class_names(root: Path, classes: tuple[str, ...], scan: _Scan) -> None:
+def _check_class_names(root: Path, classes: tuple[str, ...], scan: _Scan, train: str) -> None:
     """UserError where there are not two classes, or two that some systems take for one."""
     if len(classes) < 2:
         name = classes[0] if classes else ""
-        below = scan.tree.peek(os.path.join(scan.root, name)).folders
-        more = ""
-        if name and len(below) > 1:
-            more = f", or give {one_line(root / name)} if its folders are the classes"
+        inside = os.path.join(train, name)
+        look = scan.tree.peek(inside)
+        while len(look.folders) == 1 and not look.images:  # folder/folder/CLASS
+            inside = os.path.join(inside, look.folders[0])
+            look = scan.tree.peek(inside)
+        below = look.folders
+        more = also_there(scan.tree.peek(train))
+        if name and len(below) > 1 and train == scan.root:
+            more = f", or give {one_line(inside)} if its folders are the classes"
+        elif name and len(below) > 1:
+            more = f", or move those in {one_line(inside)} up if they are the classes"
         raise UserError(
             f"{one_line(root)}: one class alone, {one_line(text_of(name))!r}; "
             f"a classifier needs two or more class folders{more}"
@@ -234,14 +242,20 @@ def _check_class_names(root: Path, classes: tuple[str, ...], scan: _Scan) -> Non
 
 
 def _check_counts(
-    root: Path, found: dict[str, list[_Found]], classes: tuple[str, ...], nested: bool
+    root: Path,
+    found: dict[str, list[_Found]],
+    classes: tuple[str, ...],
+    nested: bool,
+    skipped: tuple[Skipped, ...],
 ) -> None:
     """UserError where images are missing."""
     shown, num_train = one_line(root), len(found["train"])
+    unread = "".join(f"; {one}: save them as PNG or JPEG" for one in skipped if one.why == FORMAT)
     if not any(found.values()):
         endings = " ".join(sorted(SUFFIXES))
         raise UserError(
-            f"{shown}: no images in its {len(classes)} class folders; known endings: {endings}"
+            f"{shown}: no images in its {len(classes)} class folders; known endings: "
+            f"{endings}{unread}"
         )
     if num_train < len(classes):
         raise UserError(
@@ -253,7 +267,7 @@ def _check_counts(
         present = {one.folder if nested else _top(one.folder) for one in files}
         empty = [text_of(name) for name in classes if name not in present]
         if empty and split == "train":
-            raise UserError(f"{shown}: no images in class {quoted(empty)}; {remedy}")
+            raise UserError(f"{shown}: no images in class {quoted(empty)}; {remedy}{unread}")
         if len(empty) == len(classes):
             raise UserError(f"{shown}: no images in its {split} folder; {remedy}")
 

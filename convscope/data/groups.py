@@ -100,18 +100,19 @@ def hold_out_groups(
     seed: draws the order in which groups are tried.
     num_classes: number of classes.
     """
-    import torch  # here: bad images are refused without it
-
     _, groups = np.unique(groups, return_inverse=True)
     cells, counts = np.unique(groups.astype(np.int64) * num_classes + labels, return_counts=True)
     members: list[list[tuple[int, int]]] = [[] for _ in range(int(groups.max(initial=-1)) + 1)]
     for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):
         members[cell // num_classes].append((cell % num_classes, count))
     totals = np.bincount(labels, minlength=num_classes).tolist()
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(members), generator=generator).tolist()
     search = _Search(members, totals, float(share))
-    search.run(order)
+    if not any(map(search.leaves_enough, range(len(members)))):
+        return np.arange(len(labels)), np.arange(0)
+    import torch  # here: bad images are refused without it
+
+    generator = torch.Generator().manual_seed(seed)
+    search.run(torch.randperm(len(members), generator=generator).tolist())
     held = np.isin(groups, np.array(sorted(search.held), np.int64))
     return np.flatnonzero(~held), np.flatnonzero(held)
 

@@ -26,6 +26,8 @@ from convscope.errors import UserError, one_line
 
 SUFFIXES = (".parquet", ".arrow")
 
+CACHED = "cache-"  # begins the files in which `datasets` keeps results beside the rows
+
 
 @dataclass(frozen=True)
 class Embedded:
@@ -58,6 +60,7 @@ def find_embedded(path: Path, options: Options) -> Embedded | None:
     """
     found = [path] if path.is_file() else files_below(path)
     files = [file for file in found if file.suffix.lower() in SUFFIXES]
+    files = [file for file in files if not file.name.startswith(CACHED)] or files
     if not files:
         return None
     schema = schema_of(files[0])
@@ -205,6 +208,7 @@ def read_embedded(
         raise UserError(
             f"{shown}: the training images have {len(classes)} classes by column "
             f"{one_line(found.label)!r}; a classifier needs two or more"
+            + "".join(f"; {said}" for said in told.sentences())
         )
     number = {name: label for label, name in enumerate(classes)}
     keep = [label in number for _, _, _, label in rows.files]
@@ -225,7 +229,8 @@ def read_embedded(
         groups = tuple(g for g, kept in zip(rows.groups, keep, strict=True) if kept)
     read = f"read from columns: image = {one_line(found.image)}, label = {one_line(found.label)}"
     read += f", group = {one_line(found.group)}" if found.group else ""
-    listing = Listing(found.root, tuple(listed), classes, (read, *told.sentences()), "")
+    notes = (read, *told.sentences())
+    listing = Listing(found.root, tuple(listed), classes, notes, "", skipped=told.skipped())
     return Listed(listing, groups, "images in parquet or arrow files").content(
         shown, options, progress
     )

@@ -10,11 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from convscope.data.listing import (
+    ARCHIVE_SUFFIXES,
     BESIDE,
     COPY,
     EMPTY,
+    TABLE_SUFFIXES,
     UNLABELLED,
     Skips,
+    ending,
     quoted,
     text_of,
     why_loose,
@@ -25,8 +28,8 @@ from convscope.words import listed
 
 WORDS = {
     "train": "train training trn",
-    "val": "val valid validation dev",
-    "test": "test testing tst eval evaluation holdout",
+    "val": "val valid validation validate validating dev",
+    "test": "test tests testing tst eval evaluation holdout",
 }
 SPLITS = {word: split for split, words in WORDS.items() for word in words.split()}
 
@@ -35,6 +38,14 @@ OUTPUTS = {
     *("runs", "run", "wandb", "mlruns", "lightning_logs", "checkpoints", "logs", "log"),
     *("outputs", "output", "results", "weights", "plots", "figures", "predictions", "venv"),
     *("tensorboard", "tb_logs", "saved_models", "node_modules", "cache"),
+}
+
+# the two folders of a task that is no classification: images, and what is marked in them
+PICTURES = {*("image", "images", "img", "imgs", "jpegimages", "input", "inputs", "photos")}
+MARKS = {
+    *("mask", "masks", "label", "labels", "annotation", "annotations", "annots", "anns", "gt"),
+    *("groundtruth", "segmentation", "segmentations", "segmentationclass", "segmentationobject"),
+    *("bbox", "bboxes", "boxes", "json", "xml", "labeltxt", "imagesets"),
 }
 
 # images without labels, by the names that such folders have
@@ -64,6 +75,11 @@ class _Named:
     split: str
     rest: str
 
+    @property
+    def words(self) -> str:
+        """The rest without numbers, by which 1_train and 2_test are a pair."""
+        return " ".join(word for word in self.rest.split() if not word.isdigit())
+
 
 def split_of(name: str) -> tuple[str, str] | None:
     """The split that a folder's name says, and the rest of the name; None where it says none.
@@ -71,7 +87,7 @@ def split_of(name: str) -> tuple[str, str] | None:
     The case does not matter, and neither do words around it: Training, seg_train, test-images,
     valSet. The rest tells pairs of splits from names that hold such a word by chance.
     """
-    joined = re.sub(r"hold[-_ ]out", "holdout", name, flags=re.IGNORECASE)
+    joined = re.sub(r"h[eo]ld[-_ ]?out", "holdout", name, flags=re.IGNORECASE)
     tokens = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+|[^A-Za-z0-9\s._-]+", joined)
     found, rest = [], []
     for token in tokens:
@@ -110,6 +126,11 @@ def layout_of(root: str, tree: Tree, skips: Skips) -> Layout:
         f"{_slash(one.name)} is taken as a class, since it holds images and no class folders"
         for one in splits
     )
+    notes += tuple(
+        f"{_slash(name)} is taken as a class, since it holds images: remove it if a program made it"
+        for name in top.folders
+        if name.lower() in OUTPUTS and tree.peek(os.path.join(root, name)).images
+    )
     return Layout({"train": root}, notes)
 
 
@@ -121,10 +142,10 @@ def _named(names: Iterable[str]) -> list[_Named]:
     found = [_Named(name, *said) for name in names if (said := split_of(name)) is not None]
     plain = [one for one in found if not one.rest]
     if any(one.split == "train" for one in plain):
-        return plain
-    for rest in dict.fromkeys(one.rest for one in found):
-        group = [one for one in found if one.rest == rest]
-        if rest and {"train"} < {one.split for one in group}:
+        return [one for one in found if not one.words]
+    for words in dict.fromkeys(one.words for one in found):
+        group = [one for one in found if one.words == words]
+        if {"train"} < {one.split for one in group}:
             return group
     return plain
 
@@ -189,17 +210,24 @@ def _refuse_flat_splits(root: str, tree: Tree, top: Look, splits: list[_Named]) 
     flat = [one for one in splits if tree.peek(os.path.join(root, one.name)).images]
     if not flat:
         return
-    names, shown = listed(_slash(one.name) for one in flat), one_line(root)
-    if len(splits) == len(top.folders):
+    known = {one.name for one in splits}
+    others = [  # as test1 and train_masks
+        name
+        for name in top.folders
+        if name not in known and split_of(name) and tree.peek(os.path.join(root, name)).images
+    ]
+    names = listed(map(_slash, sorted([*(one.name for one in flat), *others])))
+    shown = one_line(root)
+    if len(splits) + len(others) == len(top.folders):
         raise UserError(
-            f"{shown}: images in {names} without class folders; "
-            "put the images of each class in a folder of its own, train/CLASS/image.png"
+            f"{shown}: images in {names} without class folders; put the images of each class in a "
+            f"folder of its own, train/CLASS/image.png{also_there(top)}"
         )
     doubtful = [one for one in flat if one.name.lower() not in ("train", "valid", "dev")]
-    if doubtful or len(flat) > 1:
+    if doubtful or others or len(flat) > 1:
         raise UserError(
             f"{shown}: {names} beside class folders, with images that have no class of their own; "
-            "move them away, or rename the folder if it is a class"
+            f"move them away, or rename the folder if it is a class{also_there(top)}"
         )
 
 
@@ -235,11 +263,13 @@ def class_folders(root: str, folder: str, tree: Tree, skips: Skips) -> tuple[str
     """
     look = tree.look(folder) if folder == root else tree.used(folder, skips)
     if not look.folders:
-        held = f"holds {look.images} images and" if look.images else "is empty:"
+        held = f"holds {look.images:,} images and" if look.images else "holds no images and"
+        held = held if look.files else "is empty:"
         raise UserError(
-            f"{one_line(folder)}: {held} no class folders; "
-            "put the images of each class in a folder of its own, CLASS/image.png"
+            f"{one_line(folder)}: {held} no class folders; put the images of each class "
+            f"in a folder of its own, CLASS/image.png{also_there(look)}"
         )
+    _refuse_marks(folder, look)
     for entry in look.files:
         skips.add(entry.path, why_loose(entry.name))
     classes = []
@@ -254,6 +284,30 @@ def class_folders(root: str, folder: str, tree: Tree, skips: Skips) -> tuple[str
         else:
             classes.append(name)
     return tuple(classes)
+
+
+def also_there(look: Look) -> str:
+    """What else in a folder may be meant, as the end of a remedy; "" where there is nothing."""
+    found = [entry.name for entry in look.files]
+    tables = [name for name in found if ending(name) in TABLE_SUFFIXES]
+    packed = [name for name in found if name.lower().endswith(ARCHIVE_SUFFIXES)]
+    if not tables and not packed:
+        return ""
+    several = len(tables or packed) > 1
+    what = ("one of the tables" if several else "the table") if tables else "the archive"
+    what = "one of the archives" if several and not tables else what
+    return f", or give the path of {what} {quoted(map(text_of, tables or packed))}"
+
+
+def _refuse_marks(folder: str, look: Look) -> None:
+    """UserError where the folders are images and what is marked in them: no classes."""
+    plain = {name.lower().replace("_", "").replace(" ", "") for name in look.folders}
+    if plain & PICTURES and plain & MARKS and plain <= PICTURES | MARKS:
+        raise UserError(
+            f"{one_line(folder)}: {quoted(map(text_of, look.folders))} are the images and labels "
+            "of detection or segmentation, not classes; for classification, put the images of "
+            "each class in a folder of its own, CLASS/image.png"
+        )
 
 
 def notes_on_nesting(folder: str, classes: tuple[str, ...], tree: Tree) -> tuple[str, ...]:

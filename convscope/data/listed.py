@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import cast, get_args
@@ -13,7 +15,9 @@ from convscope.data.folders import Classes
 from convscope.data.groups import PARENT, PREFIX, check_groups, groups_by_place, numbered
 from convscope.data.listing import Listing
 from convscope.data.pixels import Resize
-from convscope.data.table_listing import Disk, Look, list_table
+from convscope.data.splitting import check_test
+from convscope.data.table_listing import list_table
+from convscope.data.table_paths import Disk, Look
 from convscope.data.tables import Table, is_table, read_table
 from convscope.errors import UserError, one_line
 from convscope.words import listed
@@ -122,9 +126,10 @@ class Listed:
         """Decode them. Raises UserError for bad files and for groups in two splits."""
         listing, groups = self.listing, self.groups
         listing = replace(listing, rule=listing.rule or self.source)
+        told = Path(shown)  # of what was given messages speak
         if groups is not None:
             check_groups(listing, groups, shown)
-        found = read_images(listing, options.size, progress, options.resizing)
+        found = read_images(replace(listing, root=told), options.size, progress, options.resizing)
         splits, notes, own = found.splits, (*listing.notes, *found.notes), None
         train = [row for row, file in enumerate(listing.files) if file.split == "train"]
         if groups is not None:
@@ -132,6 +137,9 @@ class Listed:
             assert len(own) == len(splits["train"][1])
         elif {"val", "test"} - set(splits):  # something is drawn at random
             files = [listing.files[row] for row in train]
+            if "test" not in splits:  # before torch is needed
+                with _with_what_was_left_out(listing):
+                    check_test(splits["train"][1], listing.classes, shown)
             from convscope.data.sequences import sign_of_sequences
 
             sign = sign_of_sequences(files, splits["train"][0])
@@ -139,6 +147,16 @@ class Listed:
         return Content(
             splits, listing.classes, self.source, OWN, notes, own, found.preview, found.scales
         )
+
+
+@contextlib.contextmanager
+def _with_what_was_left_out(listing: Listing) -> Iterator[None]:
+    """A refusal for too few images says, too, which were left out of a table."""
+    try:
+        yield
+    except UserError as error:
+        out = [note for note in listing.notes if note.startswith("left out")]
+        raise UserError("; ".join([str(error), *out])) from None
 
 
 def table_of(path: Path, options: Options) -> Listed:

@@ -10,9 +10,13 @@ from pathlib import Path
 from convscope.errors import one_line
 
 SUFFIXES = {
-    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp"),
-    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".gif", ".webp"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
 }
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+
+ARCHIVE_SUFFIXES = (*(".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),)
 
 # images of formats that are not read: said apart, since they may be the greater part
 UNREAD = {

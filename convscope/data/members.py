@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from convscope.data.content import Progress
+from convscope.data.sniffing import what_it_is
 from convscope.errors import UserError, one_line
 
 MOST_RATIO = 100  # unpacked to packed bytes; photographs hardly shrink, plain bitmaps do
@@ -153,8 +154,10 @@ class Archive(ABC):
 
     def damaged(self, error: Exception) -> UserError:
         detail = one_line(error, 80) or type(error).__name__
+        named = what_it_is(self.path)  # as a .tar file named .zip
+        named = "" if self.kind.strip(".") in named or "gzip" in named else named
         return UserError(
-            f"{self.shown}: not a whole {self.kind} archive ({detail}); get or pack it again"
+            f"{self.shown}: not a whole {self.kind} archive{named} ({detail}); get or pack it again"
         )
 
 

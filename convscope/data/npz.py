@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from convscope.data.array_names import CLASSES, NAMES, meaning_of
 from convscope.data.content import Pair
-from convscope.data.depth import Scale, extent_of, scale_of
+from convscope.data.depth import Extent, Scale, extent_of, scale_of
 from convscope.data.listing import quoted
 from convscope.data.memory import refuse_what_does_not_fit
 from convscope.errors import UserError, one_line
@@ -156,7 +156,21 @@ def _scale(shown: str, images: Arrays, pairs: Pairs) -> Scale | None:
             raise UserError(
                 f"{shown}: {pairs[split][0]} has {error}; store uint8, 0 to 255"
             ) from None
+    _check_alike(shown, dict(zip(images, extents, strict=True)), pairs)
     return scale_of(extents, f"the {kinds.pop()} images")
+
+
+def _check_alike(shown: str, extents: dict[str, Extent], pairs: Pairs) -> None:
+    """UserError where one split goes from 0 to 1 and another one much further: it would be black.
+
+    That happens to floats, of which one split was divided by 255 and the other was not.
+    """
+    low = min(extents, key=lambda split: extents[split].high)
+    high = max(extents, key=lambda split: extents[split].high)
+    floats = all(not one.whole and one.low >= 0 for one in extents.values())
+    if floats and extents[low].high <= 1 and extents[high].high > 2:
+        ends = [f"{pairs[split][0]} goes to {extents[split].high:g}" for split in (low, high)]
+        raise UserError(f"{shown}: {' and '.join(ends)}; scale all splits alike")
 
 
 def _bytes(images: NDArray[Any], scale: Scale | None) -> NDArray[np.uint8]:
@@ -179,7 +193,9 @@ def _labels(shown: str, name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
                 "needs one whole number for each, from 0 to the number of classes - 1"
             )
         labels = labels.argmax(axis=1)
-    whole = labels.dtype.kind in "iu" and labels.ndim == 1
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == labels.round()).all():
+        labels = labels.clip(-1, 2**31).astype(np.int64)
+    whole = labels.dtype.kind in "iub" and labels.ndim == 1
     if not whole or (labels.size and (labels.min() < 0 or labels.max() >= 2**31)):
         raise UserError(
             f"{shown}: {name} is {labels.dtype} of shape {labels.shape}; "

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.data.depth import Scale
+from convscope.data.sniffing import what_it_is
 from convscope.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -25,9 +26,12 @@ GREY = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 MAX_PIXELS = 50_000_000
+MAX_JPEG = 170_000_000  # these are decoded at a half or less of their sides; cameras have 108
 
 EXIF_ORIENTATION = 0x0112
 BITS_PER_SAMPLE = 258  # of TIFF
+PHOTOMETRIC = 262  # of TIFF: 0 where 0 is white
+SAMPLE_FORMAT = 339  # of TIFF: 1 is without a sign, and is meant where it says nothing
 
 Resize = Literal["crop", "squash", "pad"]
 
@@ -38,7 +42,7 @@ KINDS = {  # mode -> in words
     "P": "palette",
     "PA": "palette with transparency",
     "RGBA": "RGB with transparency",
-    "I": "grey, 32 bits",
+    "I": "grey, 16 or 32 bits",
     "F": "grey, floating point",
 }
 
@@ -79,14 +83,14 @@ def read_header(path: Path) -> Header | str:
             if fault := _fault_in_size(image):
                 return fault
             mode, depth = image.mode, _depth_of(image)
-            kind = KINDS.get(mode, mode)
-            if depth and mode != "F" and mode != "I":
-                kind = f"{depth}, 16 bits"
+            kind, shaded = KINDS.get(mode, mode), _is_wide_grey_alpha(image)
+            if depth and mode not in ("F", "I", "L"):
+                kind = f"{depth}, 16 bits" + (" with transparency" if shaded else "")
             elif mode in ("P", "L", "RGB") and "transparency" in image.info:
                 kind += " with transparency"
             return Header(
                 *image.size,
-                mode in GREY,
+                mode in GREY or shaded,
                 str(image.format),
                 kind,
                 _holds_several(image),
@@ -94,7 +98,7 @@ def read_header(path: Path) -> Header | str:
                 _stated_bits(image) if depth else 0,
             )
     except Exception as error:  # Pillow's decoders raise whatever the bytes lead them to
-        return fault_of(error)
+        return fault_of(error, path)
 
 
 def read_values(path: Path) -> NDArray[Any] | str:
@@ -103,7 +107,9 @@ def read_values(path: Path) -> NDArray[Any] | str:
 
     try:
         with Image.open(path, formats=FORMATS) as image:
-            return _values(image)[..., :3] if _depth_of(image) == "RGB" else np.asarray(image)
+            if _is_wide_grey_alpha(image):
+                return _grey_and_alpha(image)[0]
+            return _values(image)[..., :3] if _depth_of(image) == "RGB" else _grey(image)
     except Exception as error:  # as above
         return fault_of(error)
 
@@ -146,8 +152,9 @@ def decode_new(
 
 
 def _fault_in_size(image: PIL.Image.Image) -> str:
-    if image.width * image.height > MAX_PIXELS:
-        return f"{image.width}×{image.height}, over {MAX_PIXELS // 1_000_000} megapixels"
+    most = MAX_JPEG if image.format in ("JPEG", "MPO") else MAX_PIXELS
+    if image.width * image.height > most:
+        return f"{image.width}×{image.height}, over {most // 1_000_000} megapixels"
     return "no pixels" if image.width < 1 or image.height < 1 else ""
 
 
@@ -213,8 +220,8 @@ def _holds_several(image: PIL.Image.Image) -> bool:
 
 
 def _depth_of(image: PIL.Image.Image) -> str:
-    """Which of the scales the values need; "" for 8 bits or fewer."""
-    if image.mode.startswith("I"):
+    """Which of the scales the values need; "" for 8 bits or fewer without a sign."""
+    if image.mode.startswith("I") or _has_signed_bytes(image) or _is_wide_grey_alpha(image):
         return "grey"
     if image.mode == "F":
         return "floating-point"
@@ -223,10 +230,35 @@ def _depth_of(image: PIL.Image.Image) -> str:
 
 def _wide_tiles(image: PIL.Image.Image) -> bool:
     """Whether colours are stored with 16 bits, of which Pillow keeps the upper 8."""
-    modes = [_raw_mode(tile) for tile in image.tile]  # pyright: ignore[reportAttributeAccessIssue]
+    modes = _raw_modes(image)
     return bool(modes) and all(
         mode.startswith("RGB") and mode.rpartition(";")[2] in SWAPPED for mode in modes
     )
+
+
+def _is_wide_grey_alpha(image: PIL.Image.Image) -> bool:
+    """Whether it is grey with transparency, 16 bits each: Pillow makes RGBA of the upper bytes."""
+    modes = _raw_modes(image) if image.mode == "RGBA" else []
+    return bool(modes) and set(modes) == {"LA;16B"}
+
+
+def _grey_and_alpha(image: PIL.Image.Image) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """All 16 bits of the grey values and the upper 8 of the transparency.
+
+    The four bytes of a pixel are read as if they were red, green, blue and alpha.
+    """
+    from PIL import Image
+
+    name = image.filename  # pyright: ignore[reportAttributeAccessIssue]
+    with Image.open(name, formats=FORMATS) as other:
+        other.tile = [tile._replace(args="RGBA") for tile in list[Any](other.tile)]
+        pixels = np.asarray(other)
+    return pixels[..., 0].astype(np.uint16) * np.uint16(256) + pixels[..., 1], pixels[..., 2]
+
+
+def _raw_modes(image: PIL.Image.Image) -> list[str]:
+    """The names of the unpackers that its tiles are read with."""
+    return [_raw_mode(tile) for tile in image.tile]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _raw_mode(tile: Any) -> str:
@@ -256,8 +288,11 @@ def _scaled(image: PIL.Image.Image, depth: str, scale: Scale) -> PIL.Image.Image
     """The image with its values as bytes."""
     from PIL import Image
 
+    if _is_wide_grey_alpha(image):
+        grey, alpha = _grey_and_alpha(image)
+        return Image.fromarray(np.dstack([scale.to_bytes(grey), alpha]))
     if depth != "RGB":
-        return Image.fromarray(scale.to_bytes(np.asarray(image)))
+        return Image.fromarray(scale.to_bytes(_grey(image)))
     if (scale.low, scale.high) == (0, 65_535):  # the upper bytes, which Pillow keeps
         image.load()
         return image
@@ -266,6 +301,24 @@ def _scaled(image: PIL.Image.Image, depth: str, scale: Scale) -> PIL.Image.Image
     if image.mode == "RGBA":
         pixels = np.dstack([pixels, (values[..., 3] >> 8).astype(np.uint8)])
     return Image.fromarray(pixels)
+
+
+def _grey(image: PIL.Image.Image) -> NDArray[Any]:
+    """The values as a TIFF file means them; Pillow looks neither at all signs nor at its white."""
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    if _has_signed_bytes(image):
+        values = values.view(np.int8)
+    elif tags and values.dtype == np.int32 and set(tags.get(SAMPLE_FORMAT, (1,))) == {1}:
+        values = values.view(np.uint32)
+    if tags.get(PHOTOMETRIC) == 0 and values.dtype == np.uint16:  # 0 is white
+        values = np.uint16(65_535) - values
+    return values
+
+
+def _has_signed_bytes(image: PIL.Image.Image) -> bool:
+    tags = getattr(image, "tag_v2", {})
+    return image.mode == "L" and set(tags.get(SAMPLE_FORMAT, (1,))) == {2}
 
 
 def _stated_bits(image: PIL.Image.Image) -> int:
@@ -294,8 +347,8 @@ def _to_mode(image: PIL.Image.Image, channels: int) -> PIL.Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def fault_of(error: Exception) -> str:
-    """What is wrong with an image file, from what its decoder raised."""
+def fault_of(error: Exception, path: Path | None = None) -> str:
+    """What is wrong with an image file, from what its decoder raised and its first bytes."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, UserError):
@@ -305,7 +358,7 @@ def fault_of(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"over {MAX_PIXELS // 1_000_000} megapixels"
     if isinstance(error, UnidentifiedImageError):
-        return "not an image of a known format"
+        return f"not an image of a known format{'' if path is None else what_it_is(path)}"
     if isinstance(error, OSError) and error.errno:
         return one_line(os.strerror(error.errno), 60)
     return "truncated" if "truncated" in str(error).lower() else f"damaged: {one_line(error, 60)}"

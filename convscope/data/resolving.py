@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -147,6 +148,10 @@ def _existing(path: Path, given: str, shown: str) -> os.stat_result:
                 f"data {shown!r}: no source of it is known here; save it as {given.lower()}.npz "
                 f"with the arrays x_train, y_train, x_test, y_test (images {sides}, uint8) and "
                 "give the path of that file"
+            ) from None
+        if re.match(r"(?i)(https?|ftp|s3|gs|file)://", given):
+            raise UserError(
+                f"data {shown!r}: an address; download it and give the path of what you have"
             ) from None
         hint = did_you_mean(given, names())
         raise UserError(

@@ -74,6 +74,7 @@ def with_test(content: Content, shown: str) -> Content:
     share = f"{float(TEST_SHARE):.0%}"
     if content.groups is not None:
         return _with_test_groups(content, content.groups, shown)
+    check_test(labels, content.classes, shown)
     kept, held = hold_out(labels, TEST_SHARE, TEST_SEED, len(content.classes))
     if not len(held):
         raise UserError(
@@ -89,6 +90,19 @@ def with_test(content: Content, shown: str) -> Content:
         "is held out as one, by a fixed seed"
     )
     return replace(content, splits=splits, notes=(*content.notes, note))
+
+
+def check_test(labels: NDArray[np.int64], classes: Sequence[str], shown: str) -> None:
+    """UserError, before torch is there to draw, where too few images stay beside a test set.
+
+    labels: of the training images, of which the test set is held out.
+    classes: names of the classes.
+    shown: what messages call the data.
+    """
+    sizes = np.bincount(labels, minlength=len(classes)).tolist()
+    counts = counts_held(sizes, TEST_SHARE)
+    if any(counts):  # else there is no test set, which is said elsewhere
+        check_counts(shown, [n - out for n, out in zip(sizes, counts, strict=True)], classes)
 
 
 def _with_test_groups(content: Content, groups: NDArray[np.int64], shown: str) -> Content:

@@ -7,26 +7,34 @@ import gc
 import hashlib
 import os
 import re
-import stat
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from convscope.data.columns import FIELD, Columns, choose_columns, usual
-from convscope.data.layout import SPLITS
-from convscope.data.listing import File, Listing, quoted
+from convscope.data.columns import Columns, choose_columns, usual
+from convscope.data.layout import split_of
+from convscope.data.listing import NUM_NAMED, File, Listing, Skipped, quoted
+from convscope.data.table_paths import (
+    TRIED,
+    Look,
+    full_path,
+    paths_of,
+    plain_path,
+    remedy,
+    start_elsewhere,
+)
 from convscope.data.tables import Table
 from convscope.errors import UserError, one_line
 
 NO_LABEL = {"", "nan", "<na>", "null", "?"}  # in lower case
 
-TRIED = 50  # first rows by which the column of paths is chosen
+TRUTH = {"0", "1", "0.0", "1.0", "True", "False", "true", "false", "TRUE", "FALSE", ""}
 
-# of a folder and a name in it: what is wrong with the file ("" for nothing) and its stamp; None
-# where it is missing
-Look = Callable[[str, str], tuple[str, str] | None]
+ZERO_ONE = {"0", "1", "0.0", "1.0", " 0", " 1"}
+
+MOST_SPLITS = 9  # different texts in a column of splits
 
 
 class Row(NamedTuple):
@@ -56,6 +64,13 @@ class Told:
         ]
         return (*self.notes, f"left out {'; '.join(parts)}") if parts else tuple(self.notes)
 
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What was left out, for the preview."""
+        return tuple(
+            Skipped(why, len(items), tuple(one_line(item, 80) for item in items[:NUM_NAMED]))
+            for why, items in self.left_out.items()
+        )
+
 
 def list_table(
     table: Table, asked: dict[str, str], folder: Path, look: Look
@@ -79,7 +94,16 @@ def _list_table(
     told = Told(notes=list(table.notes))
     columns = _choose(table, asked, folder, look)
     rows, columns = _rows(table, columns, told)
-    rows = [row for row in rows if _labelled(row, told)]
+    if "split" not in asked and (unused := _unused_split(table, columns)):
+        told.notes.append(unused)
+    if start := start_elsewhere([row.path for row in rows], folder, look):
+        rows = [row._replace(path=row.path.removeprefix(start)) for row in rows]
+        told.notes.append(
+            f"paths begin with {one_line(start, 60)!r}, where none of the files is: they are read "
+            "without it, from the folder of the table"
+        )
+    signs = {row.label for row in rows if row.label.lower() not in NO_LABEL} == {"-1", "1"}
+    rows = [row for row in rows if _labelled(row, told, signs)]
     kept = _distinct(rows, folder, told, table.shown)
     files, stamps = _existing(kept, told, table, columns, look)
     rows = [row for row, _ in files]
@@ -104,7 +128,8 @@ def _list_table(
     read = f"read from the table {one_line(Path(table.shown).name)}: {columns}"
     notes = (read, *told.sentences())
     signature = _signature([(*row, stamp) for row, stamp in zip(rows, stamps, strict=True)])
-    return Listing(folder, tuple(listed), classes, notes, signature), groups
+    found = Listing(folder, tuple(listed), classes, notes, signature, skipped=told.skipped())
+    return found, groups
 
 
 @contextlib.contextmanager
@@ -125,17 +150,75 @@ def _is_short(text: str) -> bool:
 
 def _choose(table: Table, asked: dict[str, str], folder: Path, look: Look) -> Columns:
     """The columns; among usual names of the path, the first whose files are there."""
-    columns = choose_columns(table.header, asked, table.shown)
+    try:
+        columns = choose_columns(table.header, asked, table.shown)
+    except UserError as error:
+        told = _ones(table) if not usual(table.header, "label") else ""
+        raise UserError(f"{error}{told or _pixels(table)}") from None
+    if columns.split is None and "split" not in asked:
+        columns = _with_split(table, columns)
     if "path" in columns.found:
         used = {columns.label, columns.split, columns.group}
         for name in usual(table.header, "path"):
-            first = (_full(_plain(text), folder, {}) for text in table[name][:TRIED])
+            first = (full_path(plain_path(text), folder, {}) for text in table[name][:TRIED])
             if name not in used and any(look(*os.path.split(path)) is not None for path in first):
                 columns = replace(columns, path=name)
                 break
     if "label" in columns.found:
         _check_one_meaning(table, columns)
     return columns
+
+
+def _with_split(table: Table, columns: Columns) -> Columns:
+    """The columns, and a column whose cells name splits, whatever its own name."""
+    used = {columns.path, columns.label, columns.group}
+    for name in table.header:
+        cells = {text.strip() for text in table[name]} - {""}
+        if name not in used and len(cells) <= MOST_SPLITS:
+            splits = set(map(_split_word, cells))
+            if "" not in splits and "train" in splits and len(splits) > 1:
+                return replace(columns, split=name, found=columns.found | {"split"})
+    return columns
+
+
+def _unused_split(table: Table, columns: Columns) -> str:
+    """What is to be said of a column of truth values such as is_train; "" where there is none."""
+    names = [name for name in table.header if re.match(r"(?i)is[ _-]?(train|val|test)", name)]
+    names = [name for name in names if set(table[name]) <= TRUTH]
+    if not names or columns.split is not None:
+        return ""
+    return (
+        f"column {one_line(names[0], 60)!r} is not used: a column of splits holds train, val and "
+        "test"
+    )
+
+
+def _split_word(text: str) -> str:
+    """The split that a cell names; "" where it names none."""
+    said = split_of(text)
+    return said[0] if said is not None and not said[1] else ""
+
+
+def _ones(table: Table) -> str:
+    """What is to be said where columns of zeros and ones stand for the label; "" elsewhere."""
+    truth = {name: table[name] for name in table.header if set(table[name]) <= ZERO_ONE}
+    if len(truth) < 2:
+        return ""
+    ones = [sum(float(cell) for cell in row) for row in zip(*truth.values(), strict=True)]
+    if set(ones) == {1.0}:
+        return (
+            f"; {quoted(truth)} hold a single 1 in each row: write the name of that column into a "
+            "column label"
+        )
+    return f"; {quoted(truth)} hold several labels for an image: a classifier needs one for each"
+
+
+def _pixels(table: Table) -> str:
+    """What is to be said of a table with the images themselves in its cells; "" of others."""
+    named = [name for name in table.header if re.fullmatch(r"(?i)pixels?[ _]?\d*", name)]
+    return (
+        f"; pixels in a table ({quoted(named)}) are not read: write them to .npz" if named else ""
+    )
 
 
 def _check_one_meaning(table: Table, columns: Columns) -> None:
@@ -156,14 +239,14 @@ def _check_one_meaning(table: Table, columns: Columns) -> None:
 
 def _rows(table: Table, columns: Columns, told: Told) -> tuple[list[Row], Columns]:
     """The rows with a split, and the columns without one of splits that has none."""
-    paths = _paths(table, columns.path)
+    paths = paths_of(table, columns.path)
     labels = _tidy_numbers([text.strip() for text in table[columns.label]])
     groups = [""] * len(table) if columns.group is None else map(str.strip, table[columns.group])
     if columns.split is None:
         splits: Iterable[str] = ["train"] * len(table)
     else:
         given = [text.strip() for text in table[columns.split]]
-        known = {text: SPLITS.get(text.lower(), "") for text in set(given)}
+        known = {text: _split_word(text) for text in set(given)}
         splits = [known[text] for text in given]
         if not any(known.values()):
             if "split" not in columns.found:
@@ -188,29 +271,6 @@ def _rows(table: Table, columns: Columns, told: Told) -> tuple[list[Row], Column
     return [Row(*cells) for cells in made if cells[2]], columns
 
 
-def _paths(table: Table, given: str) -> list[str]:
-    """The paths of the rows: a column, or a text with columns in braces."""
-    if given in table.header:
-        return [_plain(text) for text in table[given]]
-    names = FIELD.findall(given)
-    if not names:
-        raise UserError(
-            f"{table.shown}: has no column {one_line(given)!r}; its columns are "
-            f"{quoted(table.header)}; put columns of a longer path in braces, images/{{id}}.jpg"
-        )
-    cells = zip(*(table[name] for name in names), strict=True)
-    pieces = FIELD.split(given)[::2]
-    return [
-        "".join(p + c.strip() for p, c in zip(pieces, (*row, ""), strict=True)) for row in cells
-    ]
-
-
-def _plain(text: str) -> str:
-    """A path without spaces around it; one written on Windows gets slashes where it has none."""
-    text = text.strip()
-    return text.replace("\\", "/") if "\\" in text and "/" not in text else text
-
-
 def _tidy_numbers(labels: list[str]) -> list[str]:
     """Whole numbers that pandas wrote as 3.0, beside an empty cell, become 3."""
     numbers = {text for text in labels if text.lower() not in NO_LABEL}
@@ -219,8 +279,9 @@ def _tidy_numbers(labels: list[str]) -> list[str]:
     return labels
 
 
-def _labelled(row: Row, told: Told) -> bool:
-    if row.label.lower() not in NO_LABEL and row.label != "-1":
+def _labelled(row: Row, told: Told, signs: bool) -> bool:
+    """Whether a row has a label; signs: -1 is one, the other being 1."""
+    if row.label.lower() not in NO_LABEL and (signs or row.label != "-1"):
         return True
     told.out("without a label", row.path)
     return False
@@ -232,7 +293,7 @@ def _distinct(rows: list[Row], folder: Path, told: Told, shown: str) -> dict[str
     disagree: set[str] = set()
     folders: dict[str, str] = {}
     for row in rows:
-        path = _full(row.path, folder, folders)
+        path = full_path(row.path, folder, folders)
         first = kept.setdefault(path, row)
         if first is row:
             continue
@@ -251,16 +312,6 @@ def _distinct(rows: list[Row], folder: Path, told: Told, shown: str) -> dict[str
         told.out("without a path", "line")
         del kept[""]
     return kept
-
-
-def _full(path: str, folder: Path, folders: dict[str, str]) -> str:
-    """The full path without "." and ".."; `folders` keeps those of the folders, for speed."""
-    head, slash, name = path.rpartition("/")
-    if name in ("", ".", "..") or os.sep != "/":
-        return os.path.normpath(folder / path) if path else ""
-    if head not in folders:
-        folders[head] = os.path.normpath(folder / (head + slash))
-    return f"{folders[head]}/{name}"
 
 
 def _existing(
@@ -284,59 +335,16 @@ def _existing(
         why = "; ".join(told.sentences()) or "no rows"
         raise UserError(f"{table.shown}: no row is left: {why}")
     first = told.left_out["whose files are missing"][0]
+    if re.match(r"[a-z0-9+]+://?", first.lower()):
+        raise UserError(
+            f"{table.shown}: none of its files is there, the first is {one_line(first, 80)!r}, an "
+            "address; download the images and name the files"
+        )
     raise UserError(
         f"{table.shown}: none of its files is there, the first is {one_line(first, 80)!r}; paths "
         f"are relative to the table and read from column {one_line(columns.path, 60)!r}; "
-        f"{_remedy(table, columns.path, first)}"
+        f"{remedy(table, columns.path, first)}"
     )
-
-
-def _remedy(table: Table, column: str, first: str) -> str:
-    """What would find the first file: a folder beside the table, another ending, or both."""
-    folder = Path(table.shown).parent
-    fits = f"say --columns 'path=FOLDER/{{{column}}}.jpg' with a folder and an ending that fit"
-    if column not in table.header or not folder.is_dir():
-        return fits
-    places = sorted(entry for entry in folder.iterdir() if entry.is_dir())[:TRIED]
-    for place in (folder, *places):
-        for ending in ("", ".jpg", ".jpeg", ".png", ".JPG", ".tif", ".bmp"):
-            path = os.path.normpath(place / f"{first}{ending}")
-            if Disk()(*os.path.split(path)) is not None:
-                inside = "" if place == folder else f"{one_line(place.name)}/"
-                return f"say --columns 'path={inside}{{{column}}}{ending}'"
-    return fits
-
-
-class Disk:
-    """Looks at files on the disk, each folder listed once: faster than file by file."""
-
-    def __init__(self) -> None:
-        self.folders: dict[str, dict[str, os.DirEntry[str]]] = {}
-
-    def __call__(self, folder: str, name: str) -> tuple[str, str] | None:
-        """What is wrong with a file, or "", and its stamp; None where it is missing."""
-        if folder not in self.folders:
-            self.folders[folder] = self.entries(folder)
-        entry = self.folders[folder].get(name)
-        try:
-            # a name in other letters may be there, too, and a folder that cannot be listed
-            info = entry.stat() if entry is not None else Path(folder, name).stat()
-        except PermissionError:
-            return "permission denied", "-"
-        except (OSError, ValueError):  # the latter for a zero byte in the path
-            return None if entry is None else ("a link that leads nowhere or in a loop", "-")
-        stamp = f"{info.st_size} {info.st_mtime_ns}"
-        if not stat.S_ISREG(info.st_mode):
-            return "not a regular file", stamp
-        return ("" if info.st_size else "empty file"), stamp
-
-    def entries(self, folder: str) -> dict[str, os.DirEntry[str]]:
-        """The entries of a folder by name; {} where they cannot be listed."""
-        try:
-            with os.scandir(folder or ".") as entries:
-                return {entry.name: entry for entry in entries}
-        except (OSError, ValueError):  # as above
-            return {}
 
 
 def _classes(rows: Sequence[Row], shown: str) -> tuple[str, ...]:

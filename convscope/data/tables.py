@@ -9,16 +9,14 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from convscope.data.listing import SUFFIXES
+from convscope.data.listing import SUFFIXES, TABLE_SUFFIXES
 from convscope.data.memory import refuse_what_does_not_fit
 from convscope.errors import UserError, one_line
-
-TEXT_SUFFIXES = (".csv", ".tsv")
-TABLE_SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 
 DELIMITERS = ",;\t|"
 
@@ -83,7 +81,10 @@ def parse_table(content: bytes, suffix: str, shown: str) -> Table:
     """
     text, notes = decoded(content, shown)
     first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = "\t" if suffix == ".tsv" and "\t" in first else delimiter_of(first)
+    if stated := re.fullmatch(r'"?sep=(.)"?', first.strip("\r\n ")):  # a line for Excel
+        delimiter, text = stated[1], text.partition(first)[2].lstrip("\r\n")
+    else:
+        delimiter = "\t" if suffix == ".tsv" and "\t" in first else delimiter_of(first)
     rows: list[list[str]] = []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=False)
     try:

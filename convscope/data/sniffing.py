@@ -1,0 +1,49 @@
+"""What a file is that no decoder knows, by its first bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HEAD = 256  # bytes that are looked at
+
+BEGINNINGS = {
+    b"version https://git-lfs": "a pointer of Git LFS, run git lfs pull",
+    b"%PDF": "PDF",
+    b"8BPS": "Photoshop",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\xff\x0a": "JPEG XL",
+    b"PK\3\4": "a .zip archive",
+    b"\x1f\x8b": "packed by gzip",
+    b"\x89HDF": "HDF5",
+    b"\x93NUMPY": "an array of numpy",
+    b"II*\0": "TIFF of a kind that is not read, save it as PNG",
+    b"MM\0*": "TIFF of a kind that is not read, save it as PNG",
+}
+
+BRANDS = {  # of files in boxes, as cameras of phones write them
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+}
+
+TEXTS = {b"<!doctype html": "a web page", b"<html": "a web page", b"<svg": "SVG", b"<?xml": "XML"}
+
+
+def what_it_is(path: Path) -> str:
+    """As ": HEIC", after a message; "" where that is not known."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return ""
+    if head[4:8] == b"ftyp":
+        found = BRANDS.get(head[8:12], "a film or another file in boxes")
+    elif head[128:132] == b"DICM":
+        found = "DICOM"
+    else:
+        start = head.lstrip().lower()
+        told = [what for begin, what in BEGINNINGS.items() if head.startswith(begin)]
+        told += [what for begin, what in TEXTS.items() if start.startswith(begin)]
+        found = told[0] if told else ""
+    return f": {found}" if found else ""
