@@ -103,6 +103,7 @@ def build_custom(
     with seeded(seed):
         with settings_kept():
             factory = imported(model, shown)
+        with settings_kept():  # of their own: a module is imported once, a factory called often
             net = made_by(factory, (in_shape, num_classes), model, shown)
         note_seeding(model.factory, seed)
         net = uncompiled(net)
