@@ -29,7 +29,7 @@ def test_without_pyarrow_one_line_says_what_to_install(
     for name in ("pyarrow", "pyarrow.parquet", "pyarrow.types", "pyarrow.ipc"):
         monkeypatch.setitem(sys.modules, name, None)
     (tmp_path / "train.parquet").write_bytes(b"PAR1")
-    refused(tmp_path / "train.parquet", "pip install 'convscope[parquet]'")
+    refused(tmp_path / "train.parquet", "train.parquet: ", "pip install 'convscope[parquet]'")
     refused(tmp_path, "pip install 'convscope[parquet]'")
     with pytest.raises(UserError, match="not installed"):
         data.load("hf:owner/name")

@@ -32,8 +32,8 @@ def faults_told(shown: str) -> Iterator[None]:
     """What a damaged file leads pyarrow to raise becomes one line."""
     try:
         yield
-    except UserError:
-        raise
+    except UserError as error:  # as where pyarrow is not installed
+        raise error if shown in str(error) else UserError(f"{shown}: {error}") from None
     except FileNotFoundError:
         raise UserError(f"{shown}: is gone; get it again") from None
     except PermissionError:
