@@ -17,6 +17,7 @@ from convscope.errors import UserError, one_line
 TICK = 100_000_000  # nanoseconds, more than between two ticks of a file system's clock
 
 WHOLE = 1_000_000  # bytes of a file that is read at once
+OPENED = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # the latter on Windows
 
 CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}  # of a folder
 
@@ -93,21 +94,44 @@ def seal(result: dict[str, Any]) -> str:
     return hashlib.sha256(dump({k: v for k, v in result.items() if k != "seal"})).hexdigest()
 
 
+def content_of(path: str) -> bytes:
+    """A small file's content, in half the time of `Path.read_bytes`: folders hold thousands.
+
+    Raises OSError.
+    """
+    file = os.open(path, OPENED)
+    try:
+        return _rest_of(file)
+    finally:
+        os.close(file)
+
+
+def _rest_of(file: int) -> bytes:
+    parts = []
+    while part := os.read(file, 1 << 16):
+        parts.append(part)
+    return b"".join(parts)
+
+
 def sha256_of(path: Path | str) -> str:
     """SHA-256 of a file's content; a file that has not changed is read once in this process.
 
     Raises OSError.
     """
-    with open(path, "rb", buffering=0) as file:
-        found = os.fstat(file.fileno())
+    file = os.open(path, OPENED)
+    try:
+        found = os.fstat(file)
         times = found.st_mtime_ns, found.st_ctime_ns
         key = found.st_dev, found.st_ino, found.st_size, *times
         if key in _hashes:
             return _hashes[key]
         if found.st_size < WHOLE:
-            digest = hashlib.sha256(file.readall()).hexdigest()
+            digest = hashlib.sha256(_rest_of(file)).hexdigest()
         else:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            with open(file, "rb", closefd=False) as whole:
+                digest = hashlib.file_digest(whole, "sha256").hexdigest()
+    finally:
+        os.close(file)
     # two changes within a tick of the file system's clock have one time between them
     if abs(time.time_ns() - found.st_mtime_ns) > TICK:
         _hashes[key] = digest

@@ -69,6 +69,7 @@ def trained(
     folder: of runs.
     """
     base, loaded = starting_point(recipe, given)
+    from convscope.studies import trackers
     from convscope.training import check_device, keep_freed_memory
 
     keep_freed_memory()

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from convscope.errors import UserError, one_line
 from convscope.files import (
+    content_of,
     dump,
     parse_json,
     seal,
@@ -188,6 +189,7 @@ class RunFolder:
         """
         assert status in FINAL
         self._check_process()
+        self._check_recipe(recipe)
         if status == "failed" and not (self.path / METRICS).exists():
             write_bytes(self.path / METRICS, metrics_of(self.rows))
         if status != "failed":
@@ -210,6 +212,18 @@ class RunFolder:
         result["seal"] = seal(result)
         write_json(self.path / "result.json", result)
         return read_run(self.path)
+
+    def _check_recipe(self, recipe: Recipe) -> None:
+        """UserError where recipe.json is not what was begun: sealed, it would name another run."""
+        try:
+            tree = parse_json((self.path / "recipe.json").read_bytes())
+            same = digest_of(to_json(recipe)) in map(
+                digest_of, forms_of(tree, recipe_from_json(tree))
+            )
+        except (OSError, UserError) as error:
+            raise UserError(f"run {one_line(self.path)}: recipe.json: {one_line(error)}") from None
+        if not same:
+            raise UserError(f"run {one_line(self.path)}: recipe.json was altered while it trained")
 
 
 def metrics_of(rows: list[dict[str, Any]]) -> bytes:
@@ -240,22 +254,28 @@ def is_finished(path: Path) -> bool:
 
 def read_run(path: Path) -> Run:
     """A finished run; UserError that names the file where one is missing, torn or altered."""
+    place = f"{path}{os.sep}"
     try:
-        result = parse_json((path / "result.json").read_bytes())
-        raw = (path / "recipe.json").read_bytes()
-        tree = parse_json(raw)
+        result = parse_json(content_of(f"{place}result.json"))
+        raw, metrics = content_of(f"{place}recipe.json"), content_of(place + METRICS)
+        read = {"recipe.json": raw, METRICS: metrics}
+        files = result.get("files", {}) if isinstance(result, dict) else {}
+        whole = {n: files.get(n) == hashlib.sha256(read[n]).hexdigest() for n in read}
+        # what is as it was written need not be read strictly: there are thousands of runs
+        tree = json.loads(raw) if whole["recipe.json"] else parse_json(raw)
         recipe = recipe_from_json(tree)
-        metrics = (path / METRICS).read_bytes()
     except (OSError, UserError) as error:
         raise UserError(f"run {one_line(path)}: {one_line(error)}") from None
     if not isinstance(result, dict) or result.get("seal") != seal(result):
         raise UserError(f"run {one_line(path)}: result.json was altered")
-    if result["metrics_sha256"] != hashlib.sha256(metrics).hexdigest():
+    if not whole[METRICS] and result["metrics_sha256"] != hashlib.sha256(metrics).hexdigest():
         raise UserError(f"run {one_line(path)}: {METRICS} was altered")
     # the file's own form is today's, unless an earlier version or a person wrote it
-    if result["recipe_sha256"] not in map(digest_of, forms_of(tree, recipe)):
+    forms = forms_of(tree, recipe)
+    if not whole["recipe.json"] and result["recipe_sha256"] not in map(digest_of, forms):
         raise UserError(f"run {one_line(path)}: recipe.json was altered")
-    rows = tuple(parse_json(b"[%s]" % b",".join(metrics.splitlines())))
+    lines = b"[%s]" % b",".join(metrics.splitlines())
+    rows = tuple(json.loads(lines) if whole[METRICS] else parse_json(lines))
     run = Run(
         path,
         recipe,
@@ -264,13 +284,12 @@ def read_run(path: Path) -> Run:
         result["size"],
         result["seconds"],
         result["message"],
-        result.get("files", {}),
+        files,
     )
-    read = {"recipe.json": raw, METRICS: metrics}
-    for name, digest in run.files.items():
+    for name in files:
         if name not in read:
             check_file(run, name)
-        elif hashlib.sha256(read[name]).hexdigest() != digest:
+        elif not whole[name]:
             raise UserError(f"run {one_line(path)}: {name} was altered")
     return run
 
@@ -326,7 +345,6 @@ def run_folders(root: Path) -> Iterator[Path]:
         return
     for name in folders:
         yield from run_folders(root / name)
-
 
 
 def environment(recipe: Recipe) -> dict[str, Any]:
