@@ -234,7 +234,7 @@ def judge(made: Made, net: ImageNetwork, test: Split, *, ours: bool) -> None:
     few = slice(ALIKE)
     exact = in_parts(net, test.images[few])  # by the very operators of the file that stands alone
     if ours:
-        net.to(memory_format=torch.channels_last)
+        net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     truth = in_parts(net, test.images)
     for file, exported in exported_networks(made.content):
         some, known = (few, exact) if file == ALONE else (slice(None), truth)
