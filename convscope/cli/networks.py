@@ -116,6 +116,9 @@ def attribute_of(target: str, shape: tuple[int, ...]) -> Any:
     its network is in evaluation mode.
     """
     module_name, _, name = target.partition(":")
+    standard = module_name in sys.stdlib_module_names  # it needs no care, and no torch
+    if standard and not hasattr(importlib.import_module(module_name), name):
+        raise UserError(f"target {one_line(target)!r}: {module_name} has no {one_line(name)!r}")
     from convscope.models import RAISED, build, fault, settings_kept
     from convscope.recipe import Custom
 

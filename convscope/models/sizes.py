@@ -179,7 +179,7 @@ def size_of_module(net: nn.Module, in_shape: tuple[int, ...], by_layers: bool = 
 def counted_calls(net: nn.Module) -> Iterator[None]:
     """Inside, attention and recurrent layers call matrix products, which torch's counter knows.
 
-    They have kernels for inference that do all at once, of which it counts nothing.
+    In evaluation mode they have one operation for it all, of which it counts nothing.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
