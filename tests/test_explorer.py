@@ -280,3 +280,18 @@ def test_the_data_are_compact_and_true(tmp_path: Path) -> None:
     pilot = exploring.tree_of(about, [few])
     pilot["runs"][0]["pilot"] = True
     assert explorer_of(pilot, [few], data)["networks"] == []
+
+
+def test_runs_that_were_trained_anew_are_a_network_of_their_own(tmp_path: Path) -> None:
+    data = reporting.made_data(("a", "b"), "plain")
+    about = reporting.about_of(data, "plain")
+    model = ConvNet(4, 1)
+    losses = {0: 1.0, 1: 1.2, 1_000_000_000: 1.4}
+    runs = [
+        exploring.run_of(tmp_path, Recipe(model=model, seed=s), [x], [x]) for s, x in losses.items()
+    ]
+    tree = explorer_of(exploring.tree_of(about, runs), runs, data)
+    # what took part in the choice is not averaged with what had no part in it
+    assert [run["of"] for run in tree["runs"]] == [0, 0, 1]
+    label = label_of(model)
+    assert [one["name"] for one in tree["networks"]] == [label, f"{label}, trained anew"]
