@@ -153,7 +153,7 @@ def named(
         differing = [key for key in keys if len({repr(flat[i].get(key)) for i in members}) > 1]
         for i in members:
             parts = [told(key, flat[i].get(key)) for key in differing]
-            parts += ["trained anew"] * anew[i]
+            parts += ["trained anew"] * (anew[i] and len(members) > 1)
             added[i] = "".join(f", {part}" for part in parts)
     return [
         (name(model) + more, label_of(model) + more)
