@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -100,3 +102,42 @@ def test_a_system_without_affinity_has_all_cores(monkeypatch: pytest.MonkeyPatch
 def test_systems_that_do_not_end_orphans_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(circumstances.sys, "platform", "darwin")
     assert any("outlives a parent" in line for line in circumstances.of_processes())
+
+
+TRAINS = """
+import sys, threading
+from dataclasses import replace
+import convscope as cs
+
+recipe = cs.Recipe(data=sys.argv[1], model=cs.ConvNet(2, 1), epochs=2, batch=16, flip=True)
+seeds = [replace(recipe, seed=seed) for seed in (0, 1)]
+alone = [cs.train(one, "alone") for one in seeds]
+found = {}
+
+def work(one):
+    found[one.seed] = cs.train(one, "beside")
+
+threads = [threading.Thread(target=work, args=(one,)) for one in seeds]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+for one in alone:
+    losses = [[row["test_loss"] for row in run.rows] for run in (one, found[one.recipe.seed])]
+    assert losses[0] == losses[1], losses
+"""
+
+
+def test_where_warnings_are_errors_and_in_threads_of_another_library(
+    micro: Path, tmp_path: Path
+) -> None:
+    """Runs side by side in threads are those of one after the other, to the bit."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINS, str(micro)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONWARNINGS": "error", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert len(list((tmp_path / "beside").glob("*/result.json"))) == 2
