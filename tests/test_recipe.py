@@ -350,3 +350,15 @@ def test_any_value_in_any_place_is_a_recipe_or_a_user_error(
 def test_custom_arguments_that_json_does_not_know_are_refused() -> None:
     assert "nan" in refused(lambda: Custom("a:b", {"x": float("nan")})).lower()
     assert "x" in refused(lambda: Custom("a:b", {"x": object()}))
+
+
+def test_another_seed_is_another_recipe_as_by_replace() -> None:
+    recipe = Recipe(model=ConvNet(4, 2), lr=0.01)
+    assert recipe.id  # kept with the recipe, and not to be taken over
+    for seed in (1, 2**63 - 1):
+        made = recipe.with_seed(seed)
+        assert made == replace(recipe, seed=seed) and made.id == replace(recipe, seed=seed).id
+        assert made.id != recipe.id and recipe.seed == 0
+    for wrong in (-1, 2**64, True, 1.5, "1"):
+        with pytest.raises(UserError, match="seed"):
+            recipe.with_seed(wrong)  # pyright: ignore[reportArgumentType]

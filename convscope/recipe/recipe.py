@@ -160,6 +160,19 @@ class Recipe:
             found = f"evaluate = {list(self.evaluate)}"
             raise UserError(f"{found}: must name one or more of {', '.join(SPLITS)}")
 
+    def with_seed(self, seed: int) -> Recipe:
+        """The same recipe with another seed, for plans of thousands: only the seed is checked.
+
+        Raises UserError where it is none.
+        """
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, seed=seed)
+        other.__dict__.pop("id", None)
+        if type(seed) is not int:
+            check_types(other)
+        check_range(other, "seed", *RANGES["seed"])
+        return other
+
     @functools.cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits: a hash of the canonical JSON and of REVISION."""

@@ -39,7 +39,7 @@ class Swept:
 
     @functools.cached_property
     def recipes(self) -> list[Recipe]:
-        return [replace(self.recipe, seed=seed) for seed in self.seeds]
+        return [self.recipe.with_seed(seed) for seed in self.seeds]
 
 
 def seeds_from(given: Any) -> tuple[int, ...]:

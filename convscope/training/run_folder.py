@@ -252,8 +252,11 @@ def is_finished(path: Path) -> bool:
     return (path / "result.json").exists()
 
 
-def read_run(path: Path) -> Run:
-    """A finished run; UserError that names the file where one is missing, torn or altered."""
+def read_run(path: Path, asked: Recipe | None = None) -> Run:
+    """A finished run; UserError that names the file where one is missing, torn or altered.
+
+    asked: the recipe that it should have. Where it has, its own need not be made and checked.
+    """
     place = f"{path}{os.sep}"
     try:
         result = parse_json(content_of(f"{place}result.json"))
@@ -263,7 +266,8 @@ def read_run(path: Path) -> Run:
         whole = {n: files.get(n) == hashlib.sha256(read[n]).hexdigest() for n in read}
         # what is as it was written need not be read strictly: there are thousands of runs
         tree = json.loads(raw) if whole["recipe.json"] else parse_json(raw)
-        recipe = recipe_from_json(tree)
+        known = asked is not None and tree == to_json(asked)
+        recipe = asked if asked is not None and known else recipe_from_json(tree)
     except (OSError, UserError) as error:
         raise UserError(f"run {one_line(path)}: {one_line(error)}") from None
     if not isinstance(result, dict) or result.get("seal") != seal(result):

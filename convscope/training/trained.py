@@ -71,9 +71,9 @@ def find_run(recipe: Recipe, root: Path | str) -> Run | None:
     recipe here is the one that was given. Raises as `read_run`, and UserError where the run in this
     place was another recipe's.
     """
-    run = read_finished(run_path(recipe, root))
-    if run is None:
-        return None
+    run = read_finished(run_path(recipe, root), recipe)
+    if run is None or run.recipe is recipe:
+        return run
     check_recipe_of(run, recipe)
     return replace(run, recipe=recipe)
 
@@ -97,11 +97,11 @@ def check_recipe_of(run: Run, asked: Recipe | None) -> None:
         )
 
 
-def read_finished(path: Path) -> Run | None:
+def read_finished(path: Path, asked: Recipe | None = None) -> Run | None:
     """The run in this folder, a failed one too; None where none has ended. Raises as `read_run`."""
     if not is_finished(path):
         return None
-    run = read_run(path)
+    run = read_run(path, asked)
     return run if is_whole() or not run.rows else partial_run(run)
 
 
