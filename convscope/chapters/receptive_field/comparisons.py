@@ -204,6 +204,7 @@ class Question:
     net: the network of question 1; shallow: the single layer that the answer names.
     difference: of these two, the single layer's test accuracy minus the other's.
     replication: how often a study of the same size would give the same answer; None: not known.
+    tested: how many single layers are compared, of which `shallow` is chosen by validation.
     """
 
     word: Answer
@@ -212,6 +213,7 @@ class Question:
     shallow: Configuration | None
     difference: Difference | None
     replication: float | None = None
+    tested: int = 0
 
     def numbers(self) -> dict[str, Any]:
         """For results.json."""
@@ -268,7 +270,7 @@ def question_of(net: Configuration | None, arms: Sequence[Configuration]) -> Que
         named = chosen([a for a, d in tested.items() if beats(d, len(tested))])
         assert named is not None
         shallow = named
-    return Question(word, worse, net, shallow, tested[shallow], again)
+    return Question(word, worse, net, shallow, tested[shallow], again, len(tested))
 
 
 def tested_against(

@@ -124,7 +124,7 @@ def reason_of(context: Context, question: Question) -> str:
         return TEXTS.not_learned(shallow.label, shallow.val_accuracy, chance)
     if not difference.tells:
         return TEXTS.no_seeds()
-    return TEXTS.too_close(shallow.label, difference)
+    return TEXTS.too_close(shallow.label, difference, question.tested)
 
 
 def choice_of(heads: Heads) -> str:
