@@ -111,7 +111,7 @@ def test_smallest(word: str, alone: bool) -> None:
 @pytest.mark.parametrize("kinds", ["activation", "activation and max pooling"])
 def test_nonlinearity(word: str, kinds: str) -> None:
     drop = part(0.273, 0.261, 0.285, tells=True, replication=0.8)
-    check(NONLINEARITY.drop(word, kinds, 0.688, 0.412, drop, 0.1, 0.03))
+    check(NONLINEARITY.drop(word, NAME, kinds, 0.688, 0.412, drop, 0.1, 0.03))
     check(NONLINEARITY.missing(word == "open"))
     assert not FLAWS.search(NONLINEARITY.rests(word, drop, 2))
 
@@ -124,7 +124,10 @@ def test_a_larger_linear_network(helps: str) -> None:
 @pytest.mark.parametrize("word", ["yes", "no", "cannot tell"])
 @pytest.mark.parametrize("worse", [True, False])
 def test_receptive_field(word: str, worse: bool) -> None:
-    check(FIELD.single(Made(word=word, worse=worse, difference=part(-0.1, -0.2, 0)), NAME, 0.02))
+    for low, high in ((-0.2, 0), (-0.2, -0.1), (0.1, 0.2)):
+        told = part((low + high) / 2, low, high, tells=True)
+        made = Made(word=word, worse=worse, difference=told, tested=12)
+        check(FIELD.single(made, NAME, 0.02))
     check(FIELD.single(Made(word="cannot tell", worse=False, difference=None), "", 0.02))
     check(FIELD.single(Made(word="cannot tell", difference=part(0.1, 0, 0)), NAME, 0.02, NAME, 0.1))
 

@@ -29,6 +29,7 @@ def headlines_of(outcome: Outcome) -> tuple[Headline, ...]:
 def best_headline(outcome: Outcome) -> Headline:
     winner, found = outcome.winner, len(outcome.selection.found)
     accuracy, near = winner.test_accuracy, len(outcome.near)
+    chosen = outcome.selection.winner
     sure: Sure = "measured" if near else "sure"  # no test says that it is better than those near
     if not outcome.learnt or found == 1:
         sure = "cannot tell"
@@ -39,7 +40,7 @@ def best_headline(outcome: Outcome) -> Headline:
         ANSWERS.best(short_label_of(winner.model), accuracy, outcome.learnt, outcome.chance, found),
         sure,
         ANSWERS.rests(outcome.learnt, near, found, accuracy.n, outcome.fresh),
-        ANSWERS.wrong(near) if found > 1 and outcome.learnt else "",
+        ANSWERS.wrong(near, len(chosen.runs)) if found > 1 and outcome.learnt else "",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from convscope.chapters.nonlinearity.ablation import Ablation
 from convscope.chapters.nonlinearity.plan import MARGIN
+from convscope.recipe import short_label_of
 from convscope.report import Headline, Sure, sure_of
 from convscope.statistics import equivalence
 from convscope.words import listed, texts_beside
@@ -42,6 +43,7 @@ def headlines_of(ablation: Ablation) -> tuple[Headline, ...]:
         MATTERS,
         ANSWERS.drop(
             word,
+            short_label_of(full.model),
             listed(ablation.factorial.kinds),
             full.test_accuracy.mean,
             ablation.linear.test_accuracy.mean,
