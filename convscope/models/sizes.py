@@ -131,11 +131,21 @@ def known_size(model: Model, in_shape: tuple[int, int, int], num_classes: int) -
         net = build(model, in_shape, num_classes)
         if sum(p.numel() for p in net.parameters()) > MOST_ALLOCATED:
             return size_of_module(net, in_shape, by_layers=True)
-    net.to_empty(device="cpu")  # normalisation and activations are slow on the meta device
-    with torch.no_grad():
-        for value in (*net.parameters(), *net.buffers()):
-            value.zero_()  # a permutation's places have to be there
+    give_zeros(net)  # normalisation and activations are slow on the meta device
     return size_of_module(net, in_shape, by_layers=True)
+
+
+def give_zeros(net: nn.Module) -> None:
+    """Zeros on the CPU in place of a network's tensors on the meta device.
+
+    `Module.to_empty` imports torch's symbolic shapes for it, which takes longer than all else.
+    """
+    for module in net.modules():
+        for name, value in module.named_parameters(recurse=False):
+            zeros = torch.zeros(value.shape, dtype=value.dtype)
+            setattr(module, name, nn.Parameter(zeros, value.requires_grad))
+        for name, value in module.named_buffers(recurse=False):
+            setattr(module, name, torch.zeros(value.shape, dtype=value.dtype))
 
 
 def size_of_module(net: nn.Module, in_shape: tuple[int, ...], by_layers: bool = False) -> Size:

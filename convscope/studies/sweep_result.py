@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convscope.errors import UserError, one_line
-from convscope.report import Table, table_text
+from convscope.report import Table
 from convscope.statistics import Comparison, compare
 from convscope.studies.sweep_grid import Swept, matching
 from convscope.training import Run
@@ -174,6 +174,8 @@ class SweepResult:
         }
 
     def __str__(self) -> str:
+        from convscope.report import table_text  # which draws charts, too: that takes a second
+
         told = [table_text(self.table())]
         if self.comparisons:
             told += ["", *map(str, self.comparisons), self.on_error()]

@@ -21,7 +21,6 @@ from convscope.studies.engines import code_of, opened, workers_for
 from convscope.studies.folder import StudyFolder
 from convscope.studies.run_queue import Sweep
 from convscope.studies.study_json import Asked
-from convscope.studies.sweep_files import write_sweep
 from convscope.studies.sweep_grid import Swept, seeds_from
 from convscope.studies.sweep_request import SweepRequest, check_request, pairs_from
 from convscope.studies.sweep_result import SweepResult, compared
@@ -147,6 +146,8 @@ def carry_out(asked: SweepRequest, watcher: Watcher) -> SweepResult:
         drawings = stack.enter_context(Drawings(svg_only=True))
         drawings.start()  # what draws is imported beside the runs, not at the end
         queue, interrupt = trained(asked, configurations, folder, engine, data, watcher)
+        from convscope.studies.sweep_files import write_sweep  # draws, which takes a second
+
         result = collected(asked, configurations, queue, root, complete=interrupt is None)
         write_sweep(result, data_of(configurations[0].recipe, data), asked, drawings)
         found = finding_of(result)
