@@ -18,10 +18,10 @@ from recording import FILES, assert_same, blink, figures, interrupted
 
 from convscope.errors import UserError
 from convscope.recipe.json_form import to_json
-from convscope.recipe.networks import ConvNet
+from convscope.recipe.networks import ConvNet, Custom
 from convscope.recipe.recipe import Recipe
 from convscope.training.main_path import train
-from convscope.training.run_folder import RunFolder, list_runs, read_run
+from convscope.training.run_folder import RunFolder, known_recipe, list_runs, read_run
 from convscope.training.runs import Run, best_row
 from convscope.training.tensor_files import read_tensors
 from convscope.training.trained import network
@@ -83,6 +83,19 @@ def test_a_finished_run_is_read_and_not_trained_again(whole: Run, recipe: Recipe
 
 
 # --- altered files
+
+
+def test_recipes_that_are_kept_differ_by_their_seed_alone() -> None:
+    def read(recipe: Recipe) -> Recipe:
+        raw = (json.dumps(to_json(recipe), indent=2) + "\n").encode()
+        return known_recipe(raw, json.loads(raw))
+
+    base = Recipe(model=ConvNet(3, 2), split_seed=1)
+    for recipe in (base, replace(base, seed=7), replace(base, split_seed=7), replace(base, lr=0.5)):
+        assert read(recipe) == recipe and read(recipe).id == recipe.id
+    for own in (1, 2):  # a factory's argument of that name is no seed of the run
+        recipe = replace(base, model=Custom("a:b", {"seed": own}), seed=3)
+        assert read(recipe) == recipe
 
 
 def test_any_flipped_bit_is_found_or_harmless(whole: Run, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ from convscope.files import (
     write_bytes,
     write_json,
 )
-from convscope.recipe import Recipe, recipe_from_json, to_json
+from convscope.recipe import Custom, Recipe, recipe_from_json, to_json
 from convscope.training.runs import Run, best_row
 from convscope.training.tensor_files import read_tensors, write_tensors
 
@@ -60,6 +61,10 @@ BEST, CHECKPOINT, METRICS = "best.safetensors", "checkpoint.safetensors", "metri
 VAL_LOSSES = "val_losses.f16"
 IMAGES = "images.json"
 FILES = ("recipe.json", METRICS, VAL_LOSSES, CHECKPOINT, BEST, "environment.json", IMAGES)
+
+SEED = re.compile(rb'"seed": \d+')  # as recipe.json has it
+MOST_KEPT = 1000  # recipes that are kept, for the next seed
+_recipes: dict[bytes, Recipe] = {}  # by the file without its seed
 
 FINAL = ("finished", "diverged", "out_of_memory", "failed")
 
@@ -266,8 +271,10 @@ def read_run(path: Path, asked: Recipe | None = None) -> Run:
         whole = {n: files.get(n) == hashlib.sha256(read[n]).hexdigest() for n in read}
         # what is as it was written need not be read strictly: there are thousands of runs
         tree = json.loads(raw) if whole["recipe.json"] else parse_json(raw)
-        known = asked is not None and tree == to_json(asked)
-        recipe = asked if asked is not None and known else recipe_from_json(tree)
+        if asked is not None and tree == to_json(asked):
+            recipe = asked
+        else:
+            recipe = known_recipe(raw, tree) if whole["recipe.json"] else recipe_from_json(tree)
     except (OSError, UserError) as error:
         raise UserError(f"run {one_line(path)}: {one_line(error)}") from None
     if not isinstance(result, dict) or result.get("seal") != seal(result):
@@ -296,6 +303,25 @@ def read_run(path: Path, asked: Recipe | None = None) -> Run:
         elif not whole[name]:
             raise UserError(f"run {one_line(path)}: {name} was altered")
     return run
+
+
+def known_recipe(raw: bytes, tree: dict[str, Any]) -> Recipe:
+    """The recipe in a file that is as it was written.
+
+    Of runs that differ in their seed alone, which thousands do, it is checked once.
+    """
+    rest, seeds = SEED.subn(b"", raw)
+    if seeds != 1:  # a user's factory may have a seed, too
+        return recipe_from_json(tree)
+    first = _recipes.get(rest)
+    if first is not None:
+        return first.with_seed(tree["seed"])
+    recipe = recipe_from_json(tree)
+    if not isinstance(recipe.model, Custom):  # whose arguments may be changed
+        if len(_recipes) >= MOST_KEPT:
+            _recipes.clear()
+        _recipes[rest] = recipe
+    return recipe
 
 
 def forms_of(tree: Any, recipe: Recipe) -> Iterator[Any]:
