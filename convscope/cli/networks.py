@@ -13,7 +13,7 @@ import typer
 
 from convscope.cli.options import Json, Model
 from convscope.cli.printing import aside, show
-from convscope.cli.refusals import refuse_factory, refuse_operator
+from convscope.cli.refusals import refuse_factory, refuse_module, refuse_operator
 from convscope.deployment.device_sizes import check_bits
 from convscope.errors import UserError, one_line
 from convscope.recipe import ConvNet
@@ -116,9 +116,13 @@ def attribute_of(target: str, shape: tuple[int, ...]) -> Any:
     its network is in evaluation mode.
     """
     module_name, _, name = target.partition(":")
-    standard = module_name in sys.stdlib_module_names  # it needs no care, and no torch
-    if standard and not hasattr(importlib.import_module(module_name), name):
-        raise UserError(f"target {one_line(target)!r}: {module_name} has no {one_line(name)!r}")
+    shown = f"target {one_line(target)!r}"
+    refuse_module(target, shown)
+    if module_name in sys.stdlib_module_names:  # it needs no care, and no torch
+        module = importlib.import_module(module_name)
+        if not hasattr(module, name):
+            raise UserError(f"{shown}: {module_name} has no {one_line(name)!r}")
+        refuse_uncallable(getattr(module, name), shown)
     from convscope.models import RAISED, build, fault, settings_kept
     from convscope.recipe import Custom
 
@@ -134,13 +138,17 @@ def attribute_of(target: str, shape: tuple[int, ...]) -> Any:
     except UserError:
         raise
     except RAISED as error:  # the user's code: whatever it raises is named
-        raise UserError(f"target {one_line(target)!r}: {fault(error)}") from error
+        raise UserError(f"{shown}: {fault(error)}") from error
+    refuse_uncallable(found, shown)
+    return found
+
+
+def refuse_uncallable(found: Any, shown: str) -> None:
     if not callable(found):
         raise UserError(
-            f"target {one_line(target)!r}: a {type(found).__name__} is not callable; name a "
-            "function or a module of tensors"
+            f"{shown}: a {type(found).__name__} is not callable; name a function or a module of "
+            "tensors"
         )
-    return found
 
 
 def is_factory(found: Any) -> bool:

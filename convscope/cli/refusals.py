@@ -93,8 +93,15 @@ def refuse_factory(model: Model) -> None:
     """UserError where a user's factory or its module is nowhere to be found."""
     if not isinstance(model, Custom):
         return
-    module = model.factory.partition(":")[0]
-    top = module.partition(".")[0]
+    refuse_module(model.factory, f"model {one_line(model.factory)!r}")
+    from convscope.models import check_factory_name
+
+    check_factory_name(model.factory)
+
+
+def refuse_module(given: str, shown: str) -> None:
+    """UserError where the module of "module:name" is nowhere to be found; it is not imported."""
+    top = given.partition(":")[0].partition(".")[0]
     path = [str(Path.cwd()), *sys.path]
     try:
         found = top in sys.modules or importlib.machinery.PathFinder.find_spec(top, path)
@@ -102,13 +109,7 @@ def refuse_factory(model: Model) -> None:
     except (ImportError, ValueError):
         found = None
     if not found:
-        raise UserError(
-            f"model {one_line(model.factory)!r}: "
-            f"ModuleNotFoundError: No module named {one_line(top)!r}"
-        )
-    from convscope.models import check_factory_name
-
-    check_factory_name(model.factory)
+        raise UserError(f"{shown}: ModuleNotFoundError: No module named {one_line(top)!r}")
 
 
 def refuse_tracker(name: str | Sequence[str] | None) -> None:
