@@ -137,6 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         root.mkdir(exist_ok=True)
         file = root / "sweep.toml" if (root / "sweep.toml").exists() else made(root, given.runs)
         convscope = (sys.executable, "-m", "convscope.cli")
+        timed(*convscope, "sweep", str(file))  # measures the machine, which is no part of this
         rows = []
         for name, command in (
             ("convscope runs", (*convscope, "runs", str(root / "sweep"))),
