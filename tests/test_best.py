@@ -127,6 +127,7 @@ def shared(micro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("best")
 
 
+@pytest.mark.slow
 def test_the_chapter_on_real_training(micro: Path, shared: Path) -> None:
     context = context_of(micro, shared)
     threads = torch.get_num_threads()

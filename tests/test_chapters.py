@@ -217,6 +217,7 @@ def test_lost_runs_leave_a_report(whole: Path, tmp_path: Path) -> None:
 # --- two chapters
 
 
+@pytest.mark.slow
 def test_two_chapters_need_no_others_and_a_budget_is_kept(
     _two_chapters: Path, small_images: Path, tmp_path: Path
 ) -> None:

@@ -267,6 +267,7 @@ def test_what_a_killed_process_left_is_removed_after_a_day(shapes_cache: Path) -
     assert not old.exists() and new.exists()
 
 
+@pytest.mark.slow
 def test_processes_that_load_at_once_agree(cache: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", images=np.zeros((60, 4, 4), np.uint8), labels=np.arange(60) % 2)
     code = f"""

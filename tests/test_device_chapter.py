@@ -54,6 +54,7 @@ def same_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     make_small(monkeypatch)
 
 
+@pytest.mark.slow
 def test_the_chapter_for_a_device(found: tuple[Finding, list[Recipe]], micro: Path) -> None:
     finding, asked = found
     check_form(finding)

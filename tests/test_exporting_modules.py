@@ -10,12 +10,7 @@ import pytest
 import convscope as cs
 from convscope.recipe import Custom, Recipe
 
-KINDS = (
-    "lora",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("lazy", "Shared", "Counting")),
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("weight_norm", "spectral_norm")),
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("Functional", "upsampled")),
-)
+KINDS = ("lora", "lazy", "Shared", "Counting", "weight_norm", "spectral_norm", "Functional")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +27,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*KINDS, "upsampled"])
 def test_a_module_of_the_user_leaves_as_files(name: str, images: Path, tmp_path: Path) -> None:
     model = Custom(f"own_modules:{name}")
     recipe = Recipe(data=str(images), model=model, epochs=2, batch=20, lr=1e-2)

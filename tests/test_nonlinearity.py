@@ -154,6 +154,7 @@ def rendered(context: Context, root: Path, asked: list[list[str]]) -> Finding:
     return driving.check(driving.rendered("nonlinearity", context, root, asked))
 
 
+@pytest.mark.slow
 def test_a_trained_chapter_with_list_there(micro: Path, tmp_path: Path) -> None:
     context, root = context_of(micro), tmp_path / "runs"
     finding, asked = drive(context, lambda recipe: train(recipe, root, data=context.data))

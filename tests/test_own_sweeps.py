@@ -62,6 +62,7 @@ def test_every_pair_of_three_is_compared_by_the_rule_of_compare(found: cs.SweepR
     assert alone == cs.compare(found.runs["width=3"], found.runs["width=1"])
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_stopped(found: cs.SweepResult, base: cs.Recipe) -> None:
     before = stamps(found.path)
     assert len(before) == 9

@@ -128,6 +128,7 @@ for one in alone:
 """
 
 
+@pytest.mark.slow
 def test_where_warnings_are_errors_and_in_threads_of_another_library(
     micro: Path, tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def test_a_long_table_is_folded_and_sorts_all_the_same(
     assert column(page, "long", 0) == [str(value) for value in reversed(range(rows))]
 
 
+@pytest.mark.slow
 def test_paper_shows_what_is_folded(
     study_of: Callable[..., Path], show: Callable[[Path], Opened]
 ) -> None:

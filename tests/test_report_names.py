@@ -105,6 +105,7 @@ MIXED = [
 ]
 
 
+@pytest.mark.slow
 def test_payloads_in_every_other_place_stay_text(
     study_of: Callable[..., Path], show: Callable[[Path], Opened]
 ) -> None:

@@ -124,6 +124,7 @@ class Presser(Listener):
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_reports_what_is_there_and_goes_on(
     finished_study: Path, small_images: Path
 ) -> None:

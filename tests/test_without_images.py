@@ -78,6 +78,7 @@ def test_a_study_is_asked_again(finished_study: Path) -> None:
     assert "199 of 200 test images are odd" in told
 
 
+@pytest.mark.slow
 def test_the_command_says_how_many_words_change(
     finished_study: Path, small_images: Path, capsys: pytest.CaptureFixture[str], cli: Cli
 ) -> None:

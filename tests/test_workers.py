@@ -124,6 +124,7 @@ def test_a_job_that_reports_nothing_is_ended_and_named() -> None:
     assert [found[str(i)].value for i in range(3)] == [0, 1, 4]
 
 
+@pytest.mark.slow
 def test_a_job_that_reports_in_time_may_take_long() -> None:
     with LocalEngine(1) as engine:
         jobs = [Job("slow", reports_slowly, (8, 0.4), silence=2.0)]
