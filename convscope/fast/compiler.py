@@ -22,10 +22,19 @@ from convscope.fast.reasons import NotAvailable
 
 NATIVE = Path(__file__).parent / "native"
 
-HEADERS = ("common.h", "first.h", "winograd.h")
-SOURCES = ("first.c", "first_back.c", "normalise.c", "pooling.c", "threads.c", "winograd.c")
+HEADERS = ("common.h", "first.h", "vectors.h", "winograd.h", "winograd_float.h")
+SOURCES = (
+    "first.c",
+    "first_back.c",
+    "first_eight.c",
+    "normalise.c",
+    "pooling.c",
+    "threads.c",
+    "winograd.c",
+    "winograd_float.c",
+)
 
-ABI = 2  # of the functions: another number is another build
+ABI = 3  # of the functions: another number is another build
 
 DEFINED = {torch.bfloat16: (), torch.float32: ("-DFLOAT32",)}
 

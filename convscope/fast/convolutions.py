@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -12,13 +14,43 @@ from convscope.fast import large_kernels
 from convscope.fast.operations import CHANNELS_LAST, dense, empty_map
 from convscope.fast.shared_library import has_winograd, kernels_for
 
-LANES = 16  # values in a vector of winograd.c
+MOST = 1024  # channels of either side: each thread holds a sum for each place and filter
 
-MANY, MANY_FILTERS = 16, 512  # channels of both sides; their product
 
-MOST = 1024  # channels of either side: each thread holds 16 sums a filter
+@dataclass(frozen=True)
+class Algorithm:
+    """Winograd's F(tile×tile, 3×3), and what it suits, measured (bench/convolutions.py).
 
-MOST_WASTE = 1.4  # outputs of whole tiles over those of the map
+    lanes: values in a vector of filters.
+    pairs: values that are summed at once; channels are multiples of `multiple`.
+    few: channels of both sides; many: the product of both, for outputs and gradients of inputs.
+    waste: outputs of whole tiles over those of the map, at most, for the same.
+    """
+
+    tile: int
+    lanes: int
+    pairs: int
+    multiple: int
+    few: int
+    many: int
+    waste: float
+
+    def words(self, summed: int, columns: int) -> int:
+        """How many words of 32 bits transformed filters take."""
+        rounded = -(-columns // self.lanes) * self.lanes
+        return (self.tile + 2) ** 2 * (summed // self.pairs) * rounded
+
+    def wasted(self, size: Sequence[int]) -> float:
+        """Outputs of whole tiles over those of a map of this height and width."""
+        height, width = size
+        tiles = (-(-height // self.tile)) * (-(-width // self.tile))
+        return tiles * self.tile**2 / (height * width)
+
+
+ALGORITHMS = {  # as winograd.c and winograd_float.c hold them
+    torch.bfloat16: Algorithm(tile=2, lanes=16, pairs=2, multiple=8, few=16, many=512, waste=1.4),
+    torch.float32: Algorithm(tile=4, lanes=8, pairs=1, multiple=1, few=4, many=16, waste=2.0),
+}
 
 
 class WinogradConvolution(torch.autograd.Function):
@@ -32,7 +64,7 @@ class WinogradConvolution(torch.autograd.Function):
         weight = weight.contiguous(memory_format=CHANNELS_LAST)
         ctx.save_for_backward(x, weight)
         ctx.biased = bias is not None
-        if gains(weight, x.shape[2:]):
+        if gains(weight, x):
             return by_winograd(x, weight, bias, False)
         return F.conv2d(
             x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), padding=1
@@ -48,7 +80,7 @@ class WinogradConvolution(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             dx = (
                 by_winograd(g, weight, None, True)
-                if gains(weight, x.shape[2:])
+                if gains(weight, x)
                 else input_gradient(g, x, weight)
             )
         d_weight, d_bias = torch.empty_like(weight), torch.empty(filters) if ctx.biased else None
@@ -68,7 +100,7 @@ class WinogradConvolution(torch.autograd.Function):
 
 
 def by_winograd(x: Tensor, weight: Tensor, bias: Tensor | None, backward: bool) -> Tensor:
-    """The convolution of x by O×I×3×3 weights (channels_last, multiples of 8).
+    """The convolution of x by O×I×3×3 weights, both channels_last (`suits_winograd`).
 
     backward: the gradient of its inputs, where x is that of its outputs. Weights are not rounded
     before they are transformed.
@@ -76,7 +108,8 @@ def by_winograd(x: Tensor, weight: Tensor, bias: Tensor | None, backward: bool) 
     lib, threads = kernels_for(x.dtype), torch.get_num_threads()
     filters, channels = weight.shape[:2]
     summed, columns = (filters, channels) if backward else (channels, filters)
-    transformed = torch.empty(16 * summed // 2 * (-(-columns // LANES) * LANES), dtype=torch.int32)
+    words = ALGORITHMS[x.dtype].words(summed, columns)
+    transformed = torch.empty(words, dtype=torch.int32)
     lib.winograd_filters(
         weight.data_ptr(), transformed.data_ptr(), channels, filters, backward, threads
     )
@@ -112,32 +145,34 @@ def fastest_convolution(conv: nn.Conv2d, x: Tensor, winograd: bool) -> Tensor:
     """
     if large_kernels.gains(conv):
         return large_kernels.convolve_on_blocks(x, conv.weight, conv.bias)
-    if not (winograd and has_winograd(x.dtype) and suits_winograd(conv, x.shape[2:])):
+    if not (winograd and has_winograd(x.dtype) and suits_winograd(conv, x)):
         return conv(x)
-    if torch.is_grad_enabled() or gains(conv.weight, x.shape[2:]):
+    if torch.is_grad_enabled() or gains(conv.weight, x):
         return cast("Tensor", WinogradConvolution.apply(x, conv.weight, conv.bias))
     return conv(x)
 
 
-def suits_winograd(conv: nn.Conv2d, size: torch.Size) -> bool:
+def suits_winograd(conv: nn.Conv2d, x: Tensor) -> bool:
     """Whether the gradient by the filters is faster by Winograd's algorithm.
 
-    It is 1.3 to 2.5 times as fast (bench/convolutions.py).
+    It is 1.3 to 5 times as fast (bench/convolutions.py).
     """
+    known = ALGORITHMS[x.dtype]
     three = conv.kernel_size == (3, 3) and conv.padding == (1, 1) and conv.padding_mode == "zeros"
     dense_steps = conv.stride == (1, 1) and conv.dilation == (1, 1) and conv.groups == 1
-    if not (three and dense_steps) or conv.in_channels % 8 or conv.out_channels % 8:
+    if not (three and dense_steps):
         return False
     few, many = sorted((conv.in_channels, conv.out_channels))
-    return few >= MANY and many <= MOST and min(size) > 1
+    if few % known.multiple or many % known.multiple:
+        return False
+    return known.few <= few and many <= MOST and min(x.shape[2:]) > 1
 
 
-def gains(weight: Tensor, size: torch.Size) -> bool:
+def gains(weight: Tensor, x: Tensor) -> bool:
     """Whether outputs and the gradient of inputs are faster too.
 
     They are with enough filters, and tiles that don't stand over the map's edge by much.
     """
-    height, width = size
-    tiles = ((height + 1) // 2) * ((width + 1) // 2)
-    enough = weight.shape[0] * weight.shape[1] >= MANY_FILTERS
-    return enough and 4 * tiles <= MOST_WASTE * height * width
+    known = ALGORITHMS[x.dtype]
+    enough = weight.shape[0] * weight.shape[1] >= known.many
+    return enough and known.wasted(x.shape[2:]) <= known.waste

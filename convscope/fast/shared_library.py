@@ -101,8 +101,8 @@ def are_available(dtype: torch.dtype) -> bool:
 
 @functools.cache
 def has_winograd(dtype: torch.dtype) -> bool:
-    """Whether this processor multiplies pairs of bfloat16 (AVX-512 BF16), which Winograd's
-    algorithm is written for. Raises NotAvailable."""
+    """Whether Winograd's algorithm is there for this dtype: for float32 on every processor, for
+    bfloat16 where one multiplies pairs of it (AVX-512 BF16). Raises NotAvailable."""
     return bool(kernels_for(dtype).winograd_ready())
 
 
@@ -114,7 +114,7 @@ def why_not(dtype: torch.dtype, kind: str = "compiled") -> str:
         return f"none for {dtype}"
     try:
         if kind == "winograd" and not has_winograd(dtype):
-            return "Winograd's algorithm needs bfloat16 and a processor with AVX-512 BF16"
+            return "Winograd's algorithm needs float32, or a processor with AVX-512 BF16"
         kernels_for(dtype)
     except NotAvailable as error:
         return str(error)

@@ -1,7 +1,9 @@
-/* The first block of a network as one kernel: 3×3 convolution of few channels, ReLU, 2×2 max
- * pooling. */
+/* The first block of a network as one kernel, where vectors have sixteen values: 3×3 convolution of
+ * few channels, ReLU, 2×2 max pooling. first_eight.c has it for those of eight. */
 
 #include "first.h"
+
+#ifdef __AVX512F__
 
 /* Where the processor multiplies pairs of bfloat16 it does so at twice the rate; from DOT_FROM
  * filters that pays for arranging the pairs. */
@@ -280,3 +282,4 @@ API int first_block(
     return share(first_job, &p, count, threads);
 #endif
 }
+#endif

@@ -7,9 +7,20 @@
    forward keeps which of the four values won, and backward adds up patches at these places alone, a
    quarter of the products. Sixteen neighbouring columns are computed at once. */
 
-#define LANES 16
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+#define UNROLLED _Pragma("GCC unroll 12")
+
+#define LANES 16 /* values that are kept of a row of a patch */
+#ifdef __AVX512F__
+#define WIDTH 16 /* values in a vector */
+#define BLOCK 4  /* output channels at a time */
+#else
+#define WIDTH 8
+#define BLOCK 2
+#endif
+#define MOST_BLOCK 4
+#define ROW_VECTORS (LANES / WIDTH)
+typedef float vec __attribute__((vector_size(4 * WIDTH)));
+typedef int32_t ivec __attribute__((vector_size(4 * WIDTH)));
 #define MOST_IN 5 /* channels: a row of a patch, 3 pixels of these, fits a vector */
 
 INLINE vec load(const float *p) {
@@ -32,8 +43,6 @@ typedef struct {
     float *sums;    /* for each part O×3×LANES and O */
     size height, width, in, out;
 } first;
-
-#define BLOCK 4 /* output channels at a time */
 
 #define BLOCKS(call) \
     for (size o = 0; o < p->out; o += BLOCK) switch (LEAST(BLOCK, p->out - o)) { \

@@ -5,7 +5,8 @@ Sources: Winograd 1980, Arithmetic Complexity of Computations; Lavin & Gray 2015
 Stride 1, a border of zeros of one pixel. A tile is 2×2 outputs and the 4×4 inputs they depend on.
 Inputs, filters and outputs are transformed by sums in float; between the transforms are 16 matrix
 products, one for each place of a 4×4 tile, of pairs of bfloat16 summed in float. Tiles are worked
-off a few rows at a time, so that everything between the transforms stays in the cache. */
+off a few rows at a time, so that everything between the transforms stays in the cache.
+winograd_float.c holds an algorithm for float. */
 
 #include "common.h"
 
@@ -271,7 +272,7 @@ API int winograd_weights(
     return status;
 }
 
-#else
+#elif !defined(FLOAT32)
 /* never called where winograd_ready says no */
 #define UNUSED __attribute__((unused))
 API int winograd_ready(void) { return 0; }
