@@ -86,7 +86,7 @@ def measured_costs(
     missing = [kind for kind in missing if kind.id not in kept]
     if missing:
         watcher.say(f"timing {len(missing)} kinds of run …")
-        found = timed_within(engine, spread(missing, data), MOST)
+        found = timed_within(engine, dearest_first(missing, recipes, data), MOST)
         if not engine.elsewhere:
             keep({f"{COST} {key}": list(pair) for key, pair in found.items()})
         kept |= found
@@ -96,11 +96,21 @@ def measured_costs(
     return Costs(data, folder.costs, kinds)
 
 
-def spread(kinds: Sequence[Recipe], data: Dataset) -> list[Recipe]:
-    """The kinds in an order in which the first ones are small, large and between."""
-    flops = Costs.at_most(data, kinds, 1.0).flops
-    order = sorted(kinds, key=lambda kind: flops[kind.id])
-    return [kind for start in (0, 2, 1, 3) for kind in order[start::4]]
+def dearest_first(
+    kinds: Sequence[Recipe], recipes: Sequence[Recipe], data: Dataset
+) -> list[Recipe]:
+    """The kinds that the study will spend most time on first, by FLOPs; the smallest is second.
+
+    Smaller ones, which are not reached, are told by it.
+    """
+    guess = Costs.at_most(data, kinds, 1.0)
+    share = dict.fromkeys(guess.flops, 0.0)
+    for recipe in recipes:
+        if (key := cost_kind(recipe).id) in share:
+            share[key] += guess.run(recipe)
+    first, *rest = sorted(kinds, key=lambda kind: -share[kind.id])
+    rest.sort(key=lambda kind: guess.flops[kind.id] != min(guess.flops.values()))
+    return [first, *rest]
 
 
 def timed_within(
