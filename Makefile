@@ -5,14 +5,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PRESET ?= quick
 DATA ?=
+BUDGET ?= 12m
 ARGS ?=
+FITTED := $(if $(filter quick,$(PRESET)),$(if $(BUDGET),--budget $(BUDGET)))
 
 .PHONY: help study demo test slow cluster check bench calibrate torture gpu clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make study            set up, then study CIFAR-10: runs/cifar10-quick/report.html'
-	@echo '                      DATA=folder-or-name PRESET=quick|standard|full ARGS="--seeds 3"'
+	@echo 'make study            set up, then study CIFAR-10 in 12 minutes: runs/cifar10-quick/report.html'
+	@echo '                      DATA=folder-or-name BUDGET=1h ARGS="--seeds 3"; BUDGET= asks all'
+	@echo '                      questions, however long that takes; PRESET=standard|full'
 	@echo 'make demo             a study of the built-in images, no internet needed once set up'
 	@echo 'make test             the tests: minutes; all but those of make slow and make cluster'
 	@echo 'make slow             the tests that take longest: whole studies, deaths at every write'
@@ -38,7 +41,7 @@ $(VENV)/.dev: $(VENV)/.core
 	@touch $@
 
 study: $(VENV)/.core
-	@$(BIN)/convscope study $(DATA) --preset $(PRESET) $(ARGS)
+	@$(BIN)/convscope study $(DATA) --preset $(PRESET) $(FITTED) $(ARGS)
 
 demo: $(VENV)/.core
 	@$(BIN)/convscope study shapes --seeds 1 --out runs/demo $(ARGS)

@@ -1,11 +1,11 @@
-"""Our convolutions against the library's, in bfloat16, one layer after the other.
+"""Our convolutions against the library's, one layer after the other.
 
 3×3 ones by Winograd's algorithm (outputs, gradients of inputs, gradients of filters), large kernels
 with few filters on blocks of pixels, and 3×3 ones with average pooling as one of stride 2. Each
 rate is the best of about half a second of calls, in one process, in turn; 2 floating-point
 operations a multiply-add of the definition, whichever way it is computed.
 
-Command: python bench/convolutions.py [--threads 1]
+Command: python bench/convolutions.py [--precision bfloat16|float32] [--threads 1]
 """
 
 from __future__ import annotations
@@ -126,16 +126,16 @@ class Context:
         self.saved_tensors, self.needs_input_grad, self.biased = (x, weight), (False,), False
 
 
-def row(count: int, channels: int, filters: int, side: int) -> list[str]:
+def row(dtype: torch.dtype, count: int, channels: int, filters: int, side: int) -> list[str]:
     last = torch.channels_last
     x, g = (
-        torch.randn(count, c, side, side).bfloat16().contiguous(memory_format=last)
+        torch.randn(count, c, side, side).to(dtype).contiguous(memory_format=last)
         for c in (channels, filters)
     )
     weight = (torch.randn(filters, channels, 3, 3) / (9 * channels) ** 0.5).contiguous(
         memory_format=last
     )
-    low = weight.bfloat16()
+    low = weight.to(x.dtype)
     pairs: list[tuple[Callable[[], object], Callable[[], object]]] = [
         (lambda: F.conv2d(x, low, padding=1), lambda: by_winograd(x, weight, None, False)),
         (lambda: input_gradient(g, x, low), lambda: by_winograd(g, weight, None, True)),
@@ -156,10 +156,10 @@ def row(count: int, channels: int, filters: int, side: int) -> list[str]:
     ]
 
 
-def large_row(filters: int, kernel: int) -> list[str]:
+def large_row(dtype: torch.dtype, filters: int, kernel: int) -> list[str]:
     last = torch.channels_last
     x, g = (
-        torch.randn(128, c, 32, 32).bfloat16().contiguous(memory_format=last) for c in (3, filters)
+        torch.randn(128, c, 32, 32).to(dtype).contiguous(memory_format=last) for c in (3, filters)
     )
     conv = nn.Conv2d(3, filters, kernel, padding=kernel // 2)
     bias = conv.bias
@@ -193,10 +193,10 @@ def compared(theirs: Callable[[], Tensor], ours: Callable[[], Tensor], g: Tensor
     ]
 
 
-def pooled_row(channels: int, filters: int, side: int) -> list[str]:
+def pooled_row(dtype: torch.dtype, channels: int, filters: int, side: int) -> list[str]:
     last = torch.channels_last
     x, g = (
-        torch.randn(128, c, n, n).bfloat16().contiguous(memory_format=last)
+        torch.randn(128, c, n, n).to(dtype).contiguous(memory_format=last)
         for c, n in ((channels, side), (filters, side // 2))
     )
     # torch's stubs lack this overload of `to`
@@ -206,7 +206,7 @@ def pooled_row(channels: int, filters: int, side: int) -> list[str]:
     x.requires_grad_(channels > 3)  # images have no gradient
 
     def both() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             return Pool.apply(  # pyright: ignore[reportReturnType]
                 fastest_convolution(conv, x, True), "mean", False
             )
@@ -222,7 +222,7 @@ def pooled_row(channels: int, filters: int, side: int) -> list[str]:
 
 
 def errors(x: Tensor, g: Tensor, weight: Tensor) -> list[str]:
-    """Errors of the library in bfloat16 and of Winograd, relative to float64's norm.
+    """Errors of the library in this precision and of Winograd, relative to float64's norm.
 
     Of the outputs and of the gradient of filters.
     """
@@ -230,27 +230,32 @@ def errors(x: Tensor, g: Tensor, weight: Tensor) -> list[str]:
         F.conv2d(x.double(), weight.double(), padding=1),
         filter_gradient(g.double(), x.double(), weight.double()),
     )
-    low = weight.bfloat16()
+    low = weight.to(x.dtype)
     outputs = F.conv2d(x, low, padding=1), by_winograd(x, weight, None, False)
     gradients = filter_gradient(g, x, low), WinogradConvolution.backward(Context(x, weight), g)[1]
     pairs = [(found, exact[0]) for found in outputs] + [(found, exact[1]) for found in gradients]
-    return [f"{float((found.double() - true).norm() / true.norm()):.4f}" for found, true in pairs]
+    return [f"{float((found.double() - true).norm() / true.norm()):.1e}" for found, true in pairs]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
     given = parser.parse_args()
-    if reason := why_not(torch.bfloat16, "winograd"):
+    dtype = {"bfloat16": torch.bfloat16, "float32": torch.float32}[given.precision]
+    if reason := why_not(dtype, "winograd"):
         print(reason)
         return 1
     keep_freed_memory()
     torch.set_num_threads(given.threads)
     with torch.no_grad():
-        rows = [row(*layer) for layer in LAYERS]
-    tables = [markdown(HEAD, rows), markdown(LARGE_HEAD, [large_row(*layer) for layer in LARGE])]
-    tables.append(markdown(POOLED_HEAD, [pooled_row(*layer) for layer in POOLED]))
-    print(f"{machine_line()}\nbfloat16, {given.threads} thread(s)\n")
+        rows = [row(dtype, *layer) for layer in LAYERS]
+    tables = [
+        markdown(HEAD, rows),
+        markdown(LARGE_HEAD, [large_row(dtype, *layer) for layer in LARGE]),
+    ]
+    tables.append(markdown(POOLED_HEAD, [pooled_row(dtype, *layer) for layer in POOLED]))
+    print(f"{machine_line()}\n{given.precision}, {given.threads} thread(s)\n")
     print("\n".join(tables))
     return 0
 

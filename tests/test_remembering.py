@@ -106,15 +106,19 @@ def test_kinds_of_run_are_timed_once(tmp_path: Path) -> None:
     assert list(measuring.kept_costs(kinds)) == [kinds[0].id]
 
 
-def test_timing_ends_in_time_with_all_sizes_seen(
+def test_timing_ends_in_time_with_the_dearest_kinds_seen(
     cifar_slice: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from dataclasses import replace
     from types import SimpleNamespace
 
     from convscope import data
+    from convscope.machine import cost_kind
     from convscope.recipe.networks import ConvNet
 
-    kinds = [Recipe(data="made", model=ConvNet(width, 2)) for width in range(1, 17)]
+    kinds = [
+        Recipe(data="made", epochs=1, lr=1.0, model=ConvNet(width, 2)) for width in range(1, 17)
+    ]
     engine: Any = SimpleNamespace(workers=[0, 1])
     now = [0.0]
 
@@ -124,9 +128,11 @@ def test_timing_ends_in_time_with_all_sizes_seen(
 
     monkeypatch.setattr(measuring, "timed", timed)
     monkeypatch.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    order = measuring.spread(kinds, data.load(cifar_slice))
+    kinds = [cost_kind(kind) for kind in kinds]
+    recipes = [*kinds, replace(kinds[9], epochs=50)]
+    order = measuring.dearest_first(kinds, recipes, data.load(cifar_slice))
     assert sorted(map(kinds.index, order)) == list(range(16))
-    assert [kinds.index(kind) for kind in order[:4]] == [0, 4, 8, 12]
+    assert [kinds.index(kind) for kind in order[:4]] == [9, 0, 15, 14]
     assert len(measuring.timed_within(engine, order, 1e9)) == 16
     assert list(measuring.timed_within(engine, order, 5.0)) == [kind.id for kind in order[:8]]
     assert len(measuring.timed_within(engine, order, -1.0)) == 4  # some, whatever it takes

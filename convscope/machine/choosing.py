@@ -9,7 +9,13 @@ from typing import Any
 from convscope.engines import Engine, Job
 from convscope.machine.choice import Choice
 from convscope.machine.limits import cores
-from convscope.machine.measurement import Numerics, best_numerics, best_threads, throughput
+from convscope.machine.measurement import (
+    CLEARLY,
+    Numerics,
+    best_numerics,
+    best_threads,
+    throughput,
+)
 from convscope.recipe import Recipe
 from convscope.training import check_device, keep_freed_memory, own_settings
 
@@ -57,7 +63,8 @@ def choose(engine: Engine, device_name: str, workers: int | None) -> Choice:
             f"1 process × {count} threads": round(alone),
             f"{count} processes × 1 thread": round(together),
         }
-        workers = count if together > alone else 1
+        # threads of one process wait for each other, so that other work slows all of them
+        workers = 1 if alone > CLEARLY * together else count
     workers = workers or 1
     threads = max(1, count // workers)
     return Choice(
