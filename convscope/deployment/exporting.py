@@ -7,7 +7,7 @@ import runpy
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +26,11 @@ from convscope.deployment.scoring import Score, in_parts, scored
 from convscope.deployment.standalone import source_of
 from convscope.errors import UserError, one_line
 from convscope.files import parse_json, write_bytes, write_json
-from convscope.recipe import Custom, label_of
+from convscope.recipe import Custom, Recipe, label_of
 from convscope.training import (
     ImageFormat,
     Run,
+    accelerate,
     format_of,
     own_settings,
     stratified_subset,
@@ -146,7 +147,7 @@ def export(
             add_onnx(made, found, net, program, known, int8)
         if known is not None and len(known.test):
             tell(f"judging on {len(known.test):,} test images")
-            judge(made, net, known.test, ours=not isinstance(found.recipe.model, Custom))
+            judge(made, net, known.test, found.recipe)
     finish(made, found, images, known, seeds)
     return written(place, made)
 
@@ -225,16 +226,13 @@ def add_onnx(
     made.content[INT8] = quantised(model, train.images[some])
 
 
-def judge(made: Made, net: ImageNetwork, test: Split, *, ours: bool) -> None:
-    """Score each exported network on the whole test set.
-
-    ours: whether the network is one of convscope's. Then its weights may be laid out anew, which
-        takes a third less time; a user's may rely on how they lie in memory.
-    """
+def judge(made: Made, net: ImageNetwork, test: Split, recipe: Recipe) -> None:
+    """Score each exported network on the whole test set; torch computes as the recipe says."""
     few = slice(ALIKE)
     exact = in_parts(net, test.images[few])  # by the very operators of the file that stands alone
-    if ours:
+    if not isinstance(recipe.model, Custom):  # a user's may rely on how its weights lie in memory
         net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        net.network = accelerate(net.network, replace(recipe, device="cpu"), or_library=True)
     truth = in_parts(net, test.images)
     for file, exported in exported_networks(made.content):
         some, known = (few, exact) if file == ALONE else (slice(None), truth)
