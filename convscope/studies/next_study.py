@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from convscope.errors import UserError
-from convscope.machine import Costs, cost_kind
 from convscope.planning import BudgetFit, Context, duration
 from convscope.studies.command_words import without
 from convscope.studies.folder import StudyFolder
-from convscope.studies.plan import fixed, forecast
+from convscope.studies.plan import costs_in, fixed, forecast
 from convscope.studies.study_request import PRESETS, SEEDS
 
 
@@ -38,8 +37,6 @@ def seconds_of(preset: str, context: Context, folder: StudyFolder) -> float | No
 
     Of the kinds of run that this study timed, it is as measured; of others, by their FLOPs.
     """
-    if not folder.costs:
-        return None
     chapters = folder.fitted.chapters if folder.fitted is not None else context.chapters
     first = context.seeds[0] if context.seeds else 0
     seeds = tuple(range(first, first + SEEDS[preset]))
@@ -47,8 +44,9 @@ def seconds_of(preset: str, context: Context, folder: StudyFolder) -> float | No
     other = replace(whole, preset=preset, seeds=seeds)
     try:
         plan = forecast(other)
-        kinds = dict.fromkeys(map(cost_kind, [*forecast(whole), *plan]))
-        costs = Costs(context.data, folder.costs, list(kinds))
+        costs = costs_in(folder, context.data, [*forecast(whole), *plan])
+        if costs is None:
+            return None
         return fixed(other, other.fit) + sum(map(costs.run, plan)) / max(1, context.workers)
     except UserError:  # a network of the user's own that is not trusted, or does not fit
         return None
