@@ -133,7 +133,7 @@ def test_questions_are_chosen_by_worth_and_cost() -> None:
     assert asked_for(2.9, costs) == ("best", "convolution")  # well, not the first on nothing
     assert asked_for(3.0, costs | {"capacity": 13.0}) == ("best", "convolution", "ordering")
     assert asked_for(0.5, costs) == ()  # what is proved anyhow is no study
-    assert asked_for(0.5, {"convolution": 0.0, "ordering": 2.0}) == ("convolution",)
+    assert asked_for(0.4, {"convolution": 0.0, "ordering": 2.0}) == ("convolution",)
 
 
 def cost_of(fit: BudgetFit, context: Context, costs: Costs) -> float:
