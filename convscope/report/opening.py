@@ -60,7 +60,7 @@ class Opening:
 
     choice: the answer that says how sure the network to take is the one; None where none does.
     taken: the network to take, with its names and stages; None where the study recommends none.
-    filters: of its convolutions; 0 where they are not known.
+    filters: of its convolutions; 0 where they are not known; fixed: those that are not learned.
     wrong: what it would cost if another network were better; empty where that is not said.
     chart: of error against parameters; no_scatter: whether what seeds differ by is missing
         in an interval.
@@ -72,6 +72,7 @@ class Opening:
     short: str
     full: str
     filters: int
+    fixed: int
     wrong: str
     stages: list[Stage]
     chart: ErrorChart | None
@@ -95,7 +96,7 @@ def opening_of(about: Mapping[str, Any], findings: Mapping[str, Finding]) -> Ope
         taken,
         short_label_of(taken.model) if taken else "",
         label_of(taken.model) if taken else "",
-        filters_of(taken.model, shape, classes) if taken else 0,
+        *(filters_of(taken.model, shape, classes) if taken else (0, 0)),
         next((one.wrong for one in best.headlines), "") if taken and best is not None else "",
         stages_of(taken.model, shape, classes) if taken else [],
         error_chart(sized, taken),
@@ -105,11 +106,13 @@ def opening_of(about: Mapping[str, Any], findings: Mapping[str, Finding]) -> Ope
     )
 
 
-def filters_of(model: Model, in_shape: tuple[int, int, int], classes: int) -> int:
+def filters_of(model: Model, in_shape: tuple[int, int, int], classes: int) -> tuple[int, int]:
+    """Of all convolutions, and how many of these are fixed; 0 where they are not known."""
     try:
-        return size_of(model, in_shape, classes).filters
+        size = size_of(model, in_shape, classes)
     except UserError:  # a network of the user's own that is not trusted
-        return 0
+        return 0, 0
+    return size.filters, sum(one.filters for one in size.layers if one.kind == "Whiten")
 
 
 def answers_of(

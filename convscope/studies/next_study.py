@@ -12,7 +12,7 @@ from convscope.planning import BudgetFit, Context, duration
 from convscope.recipes import named
 from convscope.studies.command_words import option, without
 from convscope.studies.folder import StudyFolder
-from convscope.studies.plan import costs_in, fixed, forecast
+from convscope.studies.plan import costs_in, fixed, forecast, workers_of
 from convscope.studies.study_request import PRESETS, SEEDS
 
 
@@ -51,7 +51,7 @@ def seconds_of(preset: str, context: Context, folder: StudyFolder) -> float | No
         costs = costs_in(folder, context.data, [*forecast(whole), *plan])
         if costs is None:
             return None
-        return fixed(other, other.fit) + sum(map(costs.run, plan)) / max(1, context.workers)
+        return fixed(other, other.fit) + sum(map(costs.run, plan)) / workers_of(context, folder)
     except UserError:  # a network of the user's own that is not trusted, or does not fit
         return None
 
@@ -82,8 +82,7 @@ def strong_time(context: Context, folder: StudyFolder) -> str | None:
         costs = costs_in(folder, context.data, forecast(replace(context, folder=None)))
     except UserError:
         return None
-    workers = folder.choice.workers if folder.choice is not None else context.workers
-    return duration(costs.run(recipe) / max(1, workers)) if costs else ""
+    return duration(costs.run(recipe) / workers_of(context, folder)) if costs else ""
 
 
 def with_preset(command: str, preset: str) -> str:

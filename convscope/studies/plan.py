@@ -69,6 +69,11 @@ def costs_in(folder: StudyFolder, data: Dataset, recipes: Sequence[Recipe]) -> C
     return made if any(made.flops.values()) else None
 
 
+def workers_of(context: Context, folder: StudyFolder) -> int:
+    """The processes that train, as a study's folder has them where its report is written again."""
+    return max(1, folder.choice.workers if folder.choice is not None else context.workers)
+
+
 def fitted(
     folder: StudyFolder,
     context: Context,

@@ -15,7 +15,7 @@ from convscope.planning import BudgetFit, Context, duration, levels, nested_subs
 from convscope.report import Finding
 from convscope.studies.command_words import option, without
 from convscope.studies.folder import StudyFolder, study_path
-from convscope.studies.plan import costs_in, fixed, forecast, with_fit
+from convscope.studies.plan import costs_in, fixed, forecast, with_fit, workers_of
 from convscope.words import count
 
 SIZES = 3  # of training sets, that a forecast takes
@@ -99,7 +99,7 @@ class Asked:
             context.fit,
             fitted.budget if fitted is not None else None,
             costs_in(folder, whole.data, forecast_in(every)),
-            folder.choice.workers if folder.choice is not None else context.workers,
+            workers_of(context, folder),
         )
 
     def chapter(self, name: str) -> Unasked:
