@@ -45,10 +45,9 @@ def test_filters(word: str, widths: int, seeds: int, too_small: int | None) -> N
         word=word, width=64, widths=widths, seeds=seeds, found=found, too_small=too_small, widest=64
     )
     sized = Made(filters=1_792, convnet=Made(width=64))
-    for between in (True, False):
-        text = CAPACITY.filters(verdict, sized, NAME, ACCURACY, 5, 0.02, sized, NAME, between)
-        check(text)
-        assert re.search(r"Use (64|1,792)|^1,792 filters", text), "a number to use"
+    text = CAPACITY.filters(verdict, sized, NAME, ACCURACY, 0.02, sized, NAME)
+    check(text)
+    assert re.search(r"^Use (64|1,792) |^1,792 filters", text), "a number to use comes first"
     for again in (None, 0.7):
         assert CAPACITY.rests(verdict, again, 9).endswith(".")
     assert not FLAWS.search(CAPACITY.change(verdict, 0.02, True, None, 900))

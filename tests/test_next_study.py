@@ -132,6 +132,7 @@ def test_what_a_budget_took_away_is_asked_first(
     assert hints["whole"] == {
         "command": "convscope study x --seeds 2",
         "time": module.duration(seconds + module.fixed(whole, whole.fit)),
+        "left": "67 % of the epochs and trials",
     }
     assert hints["strong"]  # by its FLOPs
     assert hints_of(replace(context, fit=BudgetFit()), folder, "convscope study x")["whole"] is None

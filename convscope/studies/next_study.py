@@ -12,8 +12,9 @@ from convscope.planning import BudgetFit, Context, duration
 from convscope.recipes import named
 from convscope.studies.command_words import option, without
 from convscope.studies.folder import StudyFolder
-from convscope.studies.plan import costs_in, fixed, forecast, workers_of
+from convscope.studies.plan import costs_in, fixed, forecast, left_of, workers_of
 from convscope.studies.study_request import PRESETS, SEEDS
+from convscope.words import listed
 
 
 def next_study(context: Context, folder: StudyFolder, command: str) -> dict[str, Any] | None:
@@ -59,8 +60,8 @@ def seconds_of(preset: str, context: Context, folder: StudyFolder) -> float | No
 def hints_of(context: Context, folder: StudyFolder, command: str) -> dict[str, Any]:
     """What the page alone says of further steps, with about how long each takes here.
 
-    whole: {command, time} of this preset without the command's time budget, in the same folder;
-        None where nothing was taken away.
+    whole: {command, time} of this preset without the command's time budget, in the same folder,
+        and what that left, in words; None where nothing was taken away.
     strong: the time of the strong recipe on these images, "" where it is not known; None where they
         are too small for it.
     """
@@ -69,6 +70,7 @@ def hints_of(context: Context, folder: StudyFolder, command: str) -> dict[str, A
         seconds = seconds_of(context.preset, context, folder)
         kept = shlex.join(without(words, ("--budget",)))
         whole = {"command": kept, "time": duration(seconds) if seconds else ""}
+        whole["left"] = listed(left_of(context.fit)) or "fewer questions"
     return {"whole": whole, "strong": strong_time(context, folder)}
 
 

@@ -193,10 +193,8 @@ def taken_away(
 
     all_well: seconds in which all questions would be asked well.
     """
-    left = [f"{100 * fit.epochs:g} % of the epochs and trials"] if fit.epochs < 1 else []
-    left += [count(fit.seeds, "seed")] if fit.seeds else []
-    left += [f"{100 * fit.images:g} % of the training images"] if fit.images < 1 else []
-    told = f"to fit into {duration(budget)}: {', '.join(left) or 'all'} of the preset {preset}"
+    left = ", ".join(left_of(fit)) or "all"
+    told = f"to fit into {duration(budget)}: {left} of the preset {preset}"
     if missing := not_asked(fit, chapters):
         told += f"; {missing}"
         told += ", so that the others are asked well" if asks_well(fit) else ""
@@ -205,6 +203,13 @@ def taken_away(
     if missing or not asks_well(fit):
         told += f"; {duration(all_well)} would do for all"
     return told
+
+
+def left_of(fit: BudgetFit) -> list[str]:
+    """What a budget leaves of epochs, seeds and images, in words; of what is whole nothing."""
+    left = [f"{100 * fit.epochs:g} % of the epochs and trials"] if fit.epochs < 1 else []
+    left += [count(fit.seeds, "seed")] if fit.seeds else []
+    return left + ([f"{100 * fit.images:g} % of the training images"] if fit.images < 1 else [])
 
 
 def not_asked(fit: BudgetFit, chapters: Sequence[str]) -> str:

@@ -50,11 +50,9 @@ def filters_headline(judgement: Judgement) -> Headline:
             sized,
             short_label_of(sized.model),
             sized.test_accuracy,
-            len(judgement.whole),
             MARGIN,
             best_of(judgement),
             short_label_of(best_of(judgement).model),
-            between(judgement),
         ),
         sure,
         ANSWERS.rests(verdict, again, seeds_needed(verdict)),
@@ -77,13 +75,6 @@ def best_of(judgement: Judgement) -> Configuration:
     """The network of lowest validation loss of the main series; the best of all without one."""
     members = main_members(judgement) or [judgement.best]
     return min(members, key=lambda one: one.val_loss.mean)
-
-
-def between(judgement: Judgement) -> bool:
-    """Whether the main series has a width above the one too small and below the best one."""
-    low, high = judgement.verdict.too_small, best_of(judgement).convnet.width
-    widths = [one.convnet.width for one in main_members(judgement)]
-    return low is not None and any(low < width < high for width in widths)
 
 
 def sized_by(judgement: Judgement) -> Configuration:
