@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from convscope.planning.budgets import by_worth as by_worth
     from convscope.planning.budgets import check_budget as check_budget
     from convscope.planning.budgets import duration as duration
+    from convscope.planning.budgets import in_order as in_order
     from convscope.planning.budgets import last_levels as last_levels
     from convscope.planning.budgets import least_well as least_well
     from convscope.planning.budgets import levels as levels
@@ -109,6 +110,7 @@ _HOMES = {
     "epochs_to_turn": "epochs",
     "final_arms": "arms",
     "fits_device": "device_limits",
+    "in_order": "budgets",
     "leaves_room": "epochs",
     "last_levels": "budgets",
     "least_well": "budgets",

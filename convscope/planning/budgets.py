@@ -129,12 +129,13 @@ def asked_well(
 
 
 def in_order(chapters: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """Those of the chapters that are wanted, in the chapters' order."""
     return tuple(name for name in chapters if name in wanted)
 
 
 def duration(seconds: float) -> str:
     """Seconds in words: "45 s", "12 min", "1 h 30 min"."""
-    if seconds < 90:
+    if seconds < 119.5:  # in whole minutes 90 s would be a third more
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

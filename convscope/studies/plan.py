@@ -19,6 +19,7 @@ from convscope.planning import (
     asks_well,
     by_worth,
     duration,
+    in_order,
     last_levels,
     least_well,
     levels,
@@ -129,7 +130,8 @@ def chosen(
 ) -> BudgetFit | None:
     """The most that fits: the questions that are asked well, with all that the time is enough for.
 
-    Where not even one can be asked well, it is asked on little; None: nothing fits.
+    Where not even one can be asked well, it is asked on little, beside what trains nothing; None:
+    nothing fits.
     """
 
     def only(chapters: tuple[str, ...], fit: BudgetFit) -> BudgetFit:
@@ -140,7 +142,11 @@ def chosen(
 
     asked = asked_well(context.chapters, fits)
     plans = [only(asked, fit) for fit in levels(len(context.seeds))] if asked else []
-    return next((fit for fit in [*plans, *smallest_plans(context)] if seconds(fit) <= budget), None)
+    free = [name for name in context.chapters if not CHAPTERS[name].forecast(context)]
+    for fit in smallest_plans(context):
+        one = fit.chapters or context.chapters
+        plans += [only(in_order(context.chapters, [*one, *free]), fit), fit]
+    return next((fit for fit in plans if seconds(fit) <= budget), None)
 
 
 def smallest_plans(context: Context) -> list[BudgetFit]:
