@@ -87,7 +87,8 @@ def save(
     sentence = sentence_of(about.data, findings)
     if about.fallback:
         sentence = f"(Built-in data, because cifar10 could not be had.) {sentence}"
-    left = unasked(context, folder, findings, coming) if complete else []
+    # of an interrupted study a question may only look as if it was left out of its chapter
+    left = unasked(context, folder, findings if complete else {}, coming)
     tree = about_json(about) | {"next": coming, "unasked": left}
     tree["hints"] = hints_of(context, folder, command) if complete else {}
     write_report(
