@@ -44,8 +44,10 @@ def test_filters(word: str, widths: int, seeds: int, too_small: int | None) -> N
     verdict = Made(
         word=word, width=64, widths=widths, seeds=seeds, found=found, too_small=too_small, widest=64
     )
-    sized = Made(filters=1_792)
-    check(CAPACITY.filters(verdict, sized, NAME, ACCURACY, 5, 0.02))
+    sized = Made(filters=1_792, convnet=Made(width=64))
+    text = CAPACITY.filters(verdict, sized, NAME, ACCURACY, 0.02, sized, NAME)
+    check(text)
+    assert re.search(r"^Use (64|1,792) |^1,792 filters", text), "a number to use comes first"
     for again in (None, 0.7):
         assert CAPACITY.rests(verdict, again, 9).endswith(".")
     assert not FLAWS.search(CAPACITY.change(verdict, 0.02, True, None, 900))
@@ -104,7 +106,9 @@ def test_best(learnt: bool, found: int) -> None:
 @pytest.mark.parametrize("alone", [True, False])
 def test_smallest(word: str, alone: bool) -> None:
     difference = part(-0.012, -0.019, -0.005) if word else None
-    check(BEST.smallest(NAME, alone, word, difference, 123_456, 1_558_026, 0.02))
+    for once in (None, Made(name=NAME, parameters=11_162, behind=0.091)):
+        check(BEST.smallest(NAME, alone, word, difference, 123_456, 1_558_026, 0.02, once))
+        assert not FLAWS.search(BEST.smallest_rests(alone, word, difference, once))
 
 
 @pytest.mark.parametrize("word", ["buys", "costs", "at most", "open", "did not learn"])

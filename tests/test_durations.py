@@ -69,9 +69,10 @@ def test_hours_minutes_and_seconds_add_up(hours: int, minutes: int, seconds: int
 
 
 def test_durations_in_words() -> None:
-    assert [duration(s) for s in (0.4, 89, 90, 599, 5340, 5400, 7265)] == [
+    assert [duration(s) for s in (0.4, 90, 119, 120, 599, 5340, 5400, 7265)] == [
         "0 s",
-        "89 s",
+        "90 s",
+        "119 s",
         "2 min",
         "10 min",
         "89 min",

@@ -207,7 +207,7 @@ def test_no_with_the_reasons() -> None:
     first, figures, why, choice, *rest = re.split(r"(?<=\.) (?=[A-Z])", finding.sentence)
     assert first == (
         "No: on na\\x1bme\\nwith\\x00more one convolution does not do better than "
-        "the network of question 1."
+        "the chosen network."
     )
     assert figures.startswith(
         "Trained alike, that network (cascade of 3, width 16 → FC) reaches 70.1"
@@ -223,9 +223,9 @@ def test_no_with_the_reasons() -> None:
     assert "a field of 5 instead of 3 pixels raises test accuracy by" in field
     assert ", with FC, a field" in field
     assert same.startswith("With GAP → FC it leaves test accuracy equivalent within ± 2 points: 0.")
-    (net,) = [one for one in finding.paragraphs if one.startswith("Network of question 1. ")]
+    (net,) = [one for one in finding.paragraphs if one.startswith("The chosen network. ")]
     assert "this chapter's own" in net and "it reaches 70.1 %" in net
-    assert finding.brief.startswith("one convolution does worse than the network of question 1")
+    assert finding.brief.startswith("one convolution does worse than the chosen network")
     assert finding.numbers["question_1"]["every_single_layer_worse"]
     assert finding.numbers["head_choice"]["by"] == "cost"
 

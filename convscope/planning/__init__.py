@@ -11,10 +11,15 @@ if TYPE_CHECKING:
     from convscope.planning.arms import final_arms as final_arms
     from convscope.planning.budgets import CHAPTER_OVERHEAD as CHAPTER_OVERHEAD
     from convscope.planning.budgets import OVERHEAD as OVERHEAD
+    from convscope.planning.budgets import WELL_IMAGES as WELL_IMAGES
+    from convscope.planning.budgets import asked_well as asked_well
+    from convscope.planning.budgets import asks_well as asks_well
+    from convscope.planning.budgets import by_worth as by_worth
     from convscope.planning.budgets import check_budget as check_budget
     from convscope.planning.budgets import duration as duration
-    from convscope.planning.budgets import ever_fewer as ever_fewer
+    from convscope.planning.budgets import in_order as in_order
     from convscope.planning.budgets import last_levels as last_levels
+    from convscope.planning.budgets import least_well as least_well
     from convscope.planning.budgets import levels as levels
     from convscope.planning.budgets import parse_budget as parse_budget
     from convscope.planning.context import BudgetFit as BudgetFit
@@ -90,20 +95,25 @@ _HOMES = {
     "Tried": "tried",
     "Wait": "requests",
     "arm_recipe": "arms",
+    "WELL_IMAGES": "budgets",
     "asked_of": "grids",
+    "asked_well": "budgets",
+    "asks_well": "budgets",
     "base_recipe": "epochs",
+    "by_worth": "budgets",
     "check_search": "search_request",
     "checked_grids": "grids",
     "describe_configuration": "search_space",
     "check_budget": "budgets",
     "duration": "budgets",
-    "ever_fewer": "budgets",
     "epochs_of": "epochs",
     "epochs_to_turn": "epochs",
     "final_arms": "arms",
     "fits_device": "device_limits",
+    "in_order": "budgets",
     "leaves_room": "epochs",
     "last_levels": "budgets",
+    "least_well": "budgets",
     "levels": "budgets",
     "limits_of": "device_limits",
     "needs": "device_limits",

@@ -81,7 +81,7 @@ QUESTIONS = (
         "Practice 3",
         "receptive_field",
         "One convolution goes straight to the output layer. Does it do better than the network of "
-        "question 1?",
+        "practice 1?",
         ("Does one wide layer do as well as a cascade?",),
         (
             ("what is gained", "receptive_field-effects"),

@@ -38,12 +38,12 @@ document.addEventListener("DOMContentLoaded", () => {
     return whole;
   });
   const mean = (values) => {
-    const known = values.filter((v) => v !== null && v !== undefined);
+    const known = values.filter((v) => v != null);
     return known.length ? known.reduce((a, b) => a + b, 0) / known.length : null;
   };
   const lastEpoch = Math.max(1, ...runs.flatMap((run) => run.epochs));
 
-  // The place in a run's rows: of its best epoch, its last one, or the last up to an epoch.
+  // The row of a run's best epoch, its last one, or the last up to an epoch.
   function rowOf(run, when, epoch) {
     if (when === "best") return run.best;
     if (when === "last") return run.epochs.length - 1;
@@ -60,7 +60,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const SPLITS = { train: ["training", "5 3"], val: ["validation", null], test: ["test", "1 4"] };
   const state = { picked: new Set(), slots: new Map(), shown: null };
 
-  // --- picks: runs, whose network has one colour everywhere as long as one of its runs is picked
+  // --- picks: runs; a network has one colour as long as one of its runs is picked
   const hasRuns = (network) => network.runs.some((run) => state.picked.has(run.index));
   const colour = (key) => {
     const slot = state.slots.get(key);
@@ -119,7 +119,7 @@ document.addEventListener("DOMContentLoaded", () => {
     markShown();
   }
 
-  // Networks of a chapter that differ in their width, joined by a thin line.
+  // Thin lines join a chapter's networks that differ in width.
   function series(points) {
     const groups = new Map();
     for (const { network, x, y } of points) {
@@ -150,7 +150,7 @@ document.addEventListener("DOMContentLoaded", () => {
     }
   }
 
-  // Means over runs of a measure: [epoch, value] for each epoch that all of them evaluated.
+  // Means over runs: [epoch, value] for each epoch that all evaluated.
   function curve(members, key) {
     const known = members.filter((run) => run[key]);
     if (!known.length) return [];
@@ -159,6 +159,8 @@ document.addEventListener("DOMContentLoaded", () => {
       return [epoch, values.every((v) => v != null) ? mean(values) : NaN];
     });
   }
+
+  const once = (network) => network.runs.every((run) => run.epochs.length < 2);
 
   function drawSide() {
     const network = networks[state.shown];
@@ -171,13 +173,13 @@ document.addEventListener("DOMContentLoaded", () => {
     const lines = Object.keys(SPLITS).map((split) => ({
       colour: `var(--exc-${split === "val" ? "validation" : split})`,
       points: curve(network.runs, `${split}_loss`) }));
-    const best = mean(network.runs.filter((run) => run.epochs.length)
-      .map((run) => run.epochs[run.best]));
+    const best = mean(network.runs.map((run) => run.epochs[run.best]));
     plot(at("own"), { title: `Learning curves of ${network.name}`, height: 200,
       words: "Loss of the training, validation and test images after each epoch; " +
         `the best epoch is ${best === null ? "unknown" : Number(best.toFixed(1))}.`,
-      x: { whole: true, label: `epoch, mean of ${seeds} seed${seeds > 1 ? "s" : ""}` },
-      y: { label: "loss (nats)" }, lines, rule: best === null ? undefined : best });
+      x: { whole: true, label: `${once(network) ? "one epoch measured" : "epoch"}, mean of ` +
+        `${seeds} seed${seeds > 1 ? "s" : ""}` },
+      y: { label: "loss (nats)" }, lines, rule: best ?? undefined });
     drawClasses(network);
     at("layers").replaceChildren(network.found ? layers(network.found)
       : html("p", { class: "note" }, "Only networks of the family have their layers here; " +
@@ -189,7 +191,8 @@ document.addEventListener("DOMContentLoaded", () => {
   function facts(network) {
     const known = (key) => `${told(key, figure(network, key, "best"))}, at the last epoch ` +
       told(key, figure(network, key, "last"));
-    return [["parameters", count(network.parameters)], ["filters", count(network.filters)],
+    return [["parameters", count(network.parameters)],
+      ["filters", count(network.filters) + (network.found?.fixed || "")],
       ["FLOPs", short(network.flops)],
       ["receptive field", network.field === null ? "–" : `${network.found.field.join("×")} px` +
         (network.found.whole ? " (all)" : "")],
@@ -207,7 +210,7 @@ document.addEventListener("DOMContentLoaded", () => {
   function drawClasses(network) {
     const rows = (network.by_class || []).map((v, i) => [data.classes[i], v]);
     rows.sort((a, b) => a[1] - b[1]);
-    at("classes").replaceChildren(...(rows.length ? rows : []).map(([name, v]) =>
+    at("classes").replaceChildren(...rows.map(([name, v]) =>
       html("li", {}, html("span", {}, name), html("meter", { min: 0, max: 1, value: v,
         "aria-label": `${name}: ${percent(v)}` }), html("span", {}, percent(v)))));
     at("classes-note").textContent = rows.length
@@ -243,7 +246,8 @@ document.addEventListener("DOMContentLoaded", () => {
       const swatch = html("i", { class: "ex-swatch" });
       swatch.style.background = colour(network.key);
       const button = html("button", { type: "button", "data-key": network.key,
-        title: network.long }, swatch, network.name, html("span", { class: "ex-out" }, " ×"));
+        title: network.long }, swatch, network.name,
+        once(network) ? " (one epoch)" : null, html("span", { class: "ex-out" }, " ×"));
       button.setAttribute("aria-label", `${network.name}: take out of the comparison`);
       button.addEventListener("click", () => pickNetwork(network.key));
       for (const kind of ["focus", "pointerenter"]) {

@@ -1,5 +1,5 @@
 "use strict";
-// Small charts as SVG, by hand: scales, lines, points that the keyboard reaches. Nothing is loaded.
+// Small charts as SVG: scales, lines, points that the keyboard reaches.
 window.convscope = window.convscope || {};
 (() => {
   const SPACE = "http://www.w3.org/2000/svg";
@@ -17,11 +17,11 @@ window.convscope = window.convscope || {};
 
   function filled(element, attributes, children) {
     for (const [name, value] of Object.entries(attributes)) {
-      if (value !== null && value !== undefined && value !== false) {
+      if (value != null && value !== false) {
         element.setAttribute(name, value === true ? "" : value);
       }
     }
-    element.append(...children.filter((child) => child !== null && child !== undefined));
+    element.append(...children.filter((child) => child != null));
     return element;
   }
 
@@ -56,7 +56,7 @@ window.convscope = window.convscope || {};
     return [];
   }
 
-  // A scale from values to pixels with some air at both ends.
+  // From values to pixels, with some air at both ends.
   function scale(values, from, to, { log, whole }, most) {
     const known = values.filter((v) => Number.isFinite(v) && (!log || v > 0));
     let low = Math.min(...known), high = Math.max(...known);
@@ -142,7 +142,7 @@ window.convscope = window.convscope || {};
         tabindex: spec.pick ? "-1" : null }, svg("title", {}, mark.words));
       mark.circle = circle;
     }
-    // what is picked lies on top
+    // picked ones on top
     const order = [...shown].sort((a, b) => Boolean(a.picked) - Boolean(b.picked));
     picture.append(...order.map((mark) => mark.circle));
     place.replaceChildren(picture);
@@ -150,7 +150,7 @@ window.convscope = window.convscope || {};
     place.dataset.drawn = "yes";
   }
 
-  // Pointer and keyboard: one point is in the order of Tab, arrow keys go on to the next.
+  // One point is in the order of Tab; arrow keys go on to the next.
   function reachable(picture, shown, spec, held) {
     let current = shown.findIndex((mark) => String(mark.key) === held);
     if (held && current >= 0) setTimeout(() => shown[current].circle.focus(), 0);
@@ -194,7 +194,7 @@ window.convscope = window.convscope || {};
     });
   }
 
-  // Draws now, and again whenever the width of place changes.
+  // Draws now and whenever the width of place changes.
   function keepDrawn(place, draw) {
     let width = -1;
     new ResizeObserver(() => {

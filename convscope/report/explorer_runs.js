@@ -22,7 +22,6 @@ document.addEventListener("convscope:explorer", () => {
     rows.set(id, { row, box, swatch, index, text });
   }
   const byIndex = new Map([...rows.values()].map((one) => [one.index, one]));
-  // one listener for all boxes
   runsTable.addEventListener("change", (event) => {
     const id = event.target.closest("td, th").dataset.value;
     if (rows.has(id)) explorer.pickRuns([rows.get(id).index], event.target.checked);

@@ -44,7 +44,7 @@ def results(
         "schema": SCHEMA,
         "convscope": installed_version(),
         "sentence": sentence,
-        "study": about,
+        "study": {key: value for key, value in about.items() if key != "hints"},  # of the page
         "damaged": [asdict(one) for one in damaged],
         "chapters": {name: chapter(finding) for name, finding in findings.items()},
         "runs": [run_entry(run, used.get(run.id, {}), list(findings)) for run in runs],

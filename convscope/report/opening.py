@@ -34,6 +34,9 @@ FIRST = (
 )
 
 
+STRONG_ACCURACY = 0.942  # of the strong recipe on CIFAR-10, three seeds (bench/strong.py)
+
+
 @dataclass(frozen=True)
 class Answer:
     """An answer of the first screen: of a chapter, with the badge's word and its colour's key.
@@ -57,7 +60,7 @@ class Opening:
 
     choice: the answer that says how sure the network to take is the one; None where none does.
     taken: the network to take, with its names and stages; None where the study recommends none.
-    filters: of its convolutions; 0 where they are not known.
+    filters: of its convolutions; 0 where they are not known; fixed: those that are not learned.
     wrong: what it would cost if another network were better; empty where that is not said.
     chart: of error against parameters; no_scatter: whether what seeds differ by is missing
         in an interval.
@@ -69,6 +72,7 @@ class Opening:
     short: str
     full: str
     filters: int
+    fixed: int
     wrong: str
     stages: list[Stage]
     chart: ErrorChart | None
@@ -92,21 +96,23 @@ def opening_of(about: Mapping[str, Any], findings: Mapping[str, Finding]) -> Ope
         taken,
         short_label_of(taken.model) if taken else "",
         label_of(taken.model) if taken else "",
-        filters_of(taken.model, shape, classes) if taken else 0,
+        *(filters_of(taken.model, shape, classes) if taken else (0, 0)),
         next((one.wrong for one in best.headlines), "") if taken and best is not None else "",
         stages_of(taken.model, shape, classes) if taken else [],
         error_chart(sized, taken),
         any(not one.scatter for one in [*sized, *([taken] if taken else [])]),
         answers,
-        next_steps(about, findings),
+        next_steps(about, findings, taken),
     )
 
 
-def filters_of(model: Model, in_shape: tuple[int, int, int], classes: int) -> int:
+def filters_of(model: Model, in_shape: tuple[int, int, int], classes: int) -> tuple[int, int]:
+    """Of all convolutions, and how many of these are fixed; 0 where they are not known."""
     try:
-        return size_of(model, in_shape, classes).filters
+        size = size_of(model, in_shape, classes)
     except UserError:  # a network of the user's own that is not trusted
-        return 0
+        return 0, 0
+    return size.filters, sum(one.filters for one in size.layers if one.kind == "Whiten")
 
 
 def answers_of(
@@ -141,19 +147,14 @@ def verdict_as_headline(finding: Finding) -> Headline:
 
 
 def next_steps(
-    about: Mapping[str, Any], findings: Mapping[str, Finding]
+    about: Mapping[str, Any], findings: Mapping[str, Finding], taken: Recommended | None = None
 ) -> list[tuple[str, str, str]]:
-    """(head, text, command): the study that tells more, with its time; images; a strong recipe."""
-    out = []
-    coming = about.get("next")
-    if not about["complete"]:
-        out.append(("Finish this study", "It was interrupted.", about["command"]))
-    elif coming:
-        time = f" It takes about {coming['time']} here." if coming["time"] else ""
-        open_ones = sum(not one.headline.told for one in answers_of(findings))
-        gain = f"{open_ones} of the answers here cannot be told yet." if open_ones else ""
-        text = f"{gain} More seeds, longer training and more sizes tell more.{time}".strip()
-        out.append((f"Ask again with the preset {coming['preset']}", text, coming["command"]))
+    """(head, text, command): the study that tells more, with its time; images; a strong recipe.
+
+    taken: the network to take, which the strong recipe must be expected to beat.
+    """
+    hints = about.get("hints") or {}
+    out = study_steps(about, findings, hints.get("whole"))
     image_words = [
         told.sure == "forecast" and told.text.startswith("Yes")
         for finding in findings.values()
@@ -166,13 +167,49 @@ def next_steps(
     data = asked_data(about["command"])
     if data is None and about.get("data") == "cifar10":  # which is meant where none is named
         data = "cifar10"
-    if data is not None:
-        text = (
-            "The named recipe trains for accuracy; on CIFAR-10 it reaches 94.2 % in about 12 "
-            "minutes on two cores."
-        )
+    time = hints.get("strong", "")
+    if data is not None and time is not None and (taken is None or taken.high < STRONG_ACCURACY):
+        text = strong_text(about.get("data") == "cifar10", taken, time)
         out.append(("Train the strong recipe", text, f"convscope train {data} --recipe strong"))
     return out
+
+
+def study_steps(
+    about: Mapping[str, Any], findings: Mapping[str, Finding], whole: Mapping[str, Any] | None
+) -> list[tuple[str, str, str]]:
+    """Studies that tell more: the rest of this one, what a time budget took away, a larger one."""
+    if not about["complete"]:
+        return [("Finish this study", "It was interrupted.", about["command"])]
+    out, coming = [], about.get("next")
+    open_ones = sum(not one.headline.told for one in answers_of(findings))
+    gain = f"{open_ones} of the answers here cannot be told yet. " if open_ones else ""
+    if whole:
+        text = f"{gain}The time budget left {whole['left']}.{takes(whole)}"
+        out.append(("Ask the whole preset, without a time budget", text, whole["command"]))
+        gain = ""
+    if coming:
+        text = f"{gain}More seeds, longer training and more sizes tell more.{takes(coming)}"
+        out.append((f"Ask again with the preset {coming['preset']}", text, coming["command"]))
+    return out
+
+
+def takes(study: Mapping[str, Any]) -> str:
+    return f" It takes about {study['time']} here." if study["time"] else ""
+
+
+def strong_text(cifar10: bool, taken: Recommended | None, time: str) -> str:
+    """What the strong recipe is expected to bring, on CIFAR-10 or on other images."""
+    reached = f"{100 * STRONG_ACCURACY:.1f} %"
+    beside = f"the network to take has {100 * taken.accuracy:.1f} % here" if taken else ""
+    if cifar10:
+        text = f"It trains one network for accuracy, and reaches {reached} on these images"
+        text += f"; {beside}." if beside else "."
+    else:
+        text = "It trains one network for accuracy. What it reaches on these images is not known"
+        text += f"; on CIFAR-10 it is {reached}." + (
+            f" For comparison: {beside}." if beside else ""
+        )
+    return text + (f" It takes roughly {time} here, by its FLOPs." if time else "")
 
 
 def images_step(helps: bool, about: Mapping[str, Any], capacity: Finding) -> tuple[str, str]:

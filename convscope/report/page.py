@@ -28,6 +28,7 @@ from convscope.report.naming import Names
 from convscope.report.opening import opening_of
 from convscope.report.playground import playground_of
 from convscope.report.prose import Prose
+from convscope.report.same_network import notes_of
 from convscope.training import Run
 from convscope.words import count
 
@@ -85,6 +86,7 @@ def page_of(
         assignment=CHAPTERS,
         asked=asked_of(findings, opening.answers),
         short_answer=short_answer,
+        trained_elsewhere=notes_of(findings, runs, names),
         theory=THEORY,
         runs=runs_table(runs),
         train_samples=train_samples(runs),

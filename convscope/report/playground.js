@@ -79,7 +79,7 @@ document.addEventListener("DOMContentLoaded", () => {
       ["receptive field", `${found.field[0] === found.field[1] ? found.field[0] : field} px`,
         wide ? "the whole image" : `of ${shape.slice(1).join("×")}, before the head`],
       ["filters", count(found.filters),
-        `${convolutions} convolution${convolutions > 1 ? "s" : ""}`]];
+        `${convolutions} convolution${convolutions > 1 ? "s" : ""}${found.fixed}`]];
     at("sums").replaceChildren(...sums.map(([word, value, more]) => html("div", {},
       html("dt", {}, word), html("dd", {}, value, html("small", {}, more)))));
   }

@@ -244,6 +244,7 @@ window.convscope = window.convscope || {};
     const sum = (key) => walk.rows.reduce((total, row) => total + row[key], 0);
     const peak = walk.rows.reduce((most, row) => (row.memory > most.memory ? row : most));
     return { spec, layers: walk.rows, stages, field, whole, peak: peak.memory, peakAt: peak.name,
+      fixed: spec.stem === "whiten" ? `, ${8 * shape[0]} filters fixed` : "",
       filters: sum("filters"), parameters: sum("parameters"), flops: sum("flops") };
   }
 

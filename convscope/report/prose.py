@@ -21,6 +21,12 @@ REFERENCES: dict[str, str] = tomllib.loads(
     Path(__file__).with_name("references.toml").read_text(encoding="utf-8")
 )["links"]
 
+# what belongs to a number stays on its line: 6e-16 has a minus that no line is broken behind
+JOINED = (
+    (re.compile(r"(?<=\de)-(?=\d)"), "−"),
+    (re.compile(r"(?<=\d) (?=%)|(?<=±) (?=\d)"), "\u00a0"),
+)
+
 MINUS = re.compile(r"(?<![\w.)\]-])-(?=\d)")  # a hyphen that stands before a number for a minus
 
 
@@ -61,7 +67,11 @@ class Prose:
         line = MINUS.sub("−", one_line(text, 9000))
         out: list[Markup] = []
         place = 0
-        plain = with_formulas if formulas else escape
+        set_in = with_formulas if formulas else escape
+
+        def plain(part: str) -> Markup:
+            return set_in(unbroken(part))
+
         for match in self.pattern.finditer(line):
             shown = self.shown(match, chapter, links)
             if shown is not None:
@@ -98,6 +108,13 @@ class Prose:
         if not title or title == short:
             return escape(short)
         return Markup('<span class="net" title="{}">{}</span>').format(title, short)
+
+
+def unbroken(text: str) -> str:
+    """A text whose numbers no line is broken in: 6e−16, 67.9 %, ± 3."""
+    for pattern, joint in JOINED:
+        text = pattern.sub(joint, text)
+    return text
 
 
 def alternatives(words: Iterable[str]) -> str:

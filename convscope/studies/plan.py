@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from convscope.chapters import CHAPTERS
 from convscope.errors import UserError
@@ -11,11 +12,16 @@ from convscope.machine import Costs, cost_kind
 from convscope.planning import (
     CHAPTER_OVERHEAD,
     OVERHEAD,
+    WELL_IMAGES,
     BudgetFit,
     Context,
+    asked_well,
+    asks_well,
+    by_worth,
     duration,
-    ever_fewer,
+    in_order,
     last_levels,
+    least_well,
     levels,
 )
 from convscope.recipe import Recipe
@@ -24,6 +30,9 @@ from convscope.studies.study_json import Fitted
 from convscope.studies.watcher import Watcher
 from convscope.words import count
 
+if TYPE_CHECKING:
+    from convscope.data import Dataset
+
 BATCH = 128
 
 AFTER = 8.0  # seconds from the last finding to the end: the report
@@ -31,8 +40,6 @@ AFTER = 8.0  # seconds from the last finding to the end: the report
 FASTEST = 4e11  # FLOPs a second of a core, more than any of today has in training
 
 FINELY = 600.0  # seconds below which a refusal tells them one by one
-
-LITTLE = 0.25  # of the training images; a question on fewer is not asked well
 
 
 def planned(context: Context) -> dict[str, list[Recipe]]:
@@ -49,6 +56,23 @@ def planned(context: Context) -> dict[str, list[Recipe]]:
 def forecast(context: Context) -> list[Recipe]:
     """The same of all chapters."""
     return [recipe for recipes in planned(context).values() for recipe in recipes]
+
+
+def costs_in(folder: StudyFolder, data: Dataset, recipes: Sequence[Recipe]) -> Costs | None:
+    """What runs cost by the figures that a study measured; None where it has none.
+
+    data: the images.
+    recipes: whose kinds of run the study may have timed; others are estimated from these.
+    """
+    if not folder.costs:
+        return None
+    made = Costs(data, folder.costs, list(dict.fromkeys(map(cost_kind, recipes))))
+    return made if any(made.flops.values()) else None
+
+
+def workers_of(context: Context, folder: StudyFolder) -> int:
+    """The processes that train, as a study's folder has them where its report is written again."""
+    return max(1, folder.choice.workers if folder.choice is not None else context.workers)
 
 
 def fitted(
@@ -90,8 +114,8 @@ def fitted(
     folder.fitted = replace(asked, fit=fit)
     folder.save()
     if not fit.whole:
-        *_, well = levels(len(context.seeds))
-        watcher.say(taken_away(fit, budget, context.preset, context.chapters, seconds(well)))
+        well = seconds(least_well(len(context.seeds), WELL_IMAGES))
+        watcher.say(taken_away(fit, budget, context.preset, context.chapters, well))
     return with_fit(context, fit)
 
 
@@ -104,18 +128,30 @@ def fixed(context: Context, fit: BudgetFit, spent: float = 0.0) -> float:
 def chosen(
     context: Context, budget: float, seconds: Callable[[BudgetFit], float]
 ) -> BudgetFit | None:
-    """The most that fits: all questions, fewer of them, or one asked on little; None: nothing."""
-    for chapters in ever_fewer(context.chapters):
-        only = None if chapters == context.chapters else chapters
-        fits = [replace(fit, chapters=only) for fit in levels(len(context.seeds))]
-        if seconds(fits[-1]) <= budget:  # the smallest
-            return next(fit for fit in fits if seconds(fit) <= budget)
-    return next((fit for fit in smallest_plans(context) if seconds(fit) <= budget), None)
+    """The most that fits: the questions that are asked well, with all that the time is enough for.
+
+    Where not even one can be asked well, it is asked on little, beside what trains nothing; None:
+    nothing fits.
+    """
+
+    def only(chapters: tuple[str, ...], fit: BudgetFit) -> BudgetFit:
+        return replace(fit, chapters=None if chapters == context.chapters else chapters)
+
+    def fits(chapters: tuple[str, ...], images: float) -> bool:
+        return seconds(only(chapters, least_well(len(context.seeds), images))) <= budget
+
+    asked = asked_well(context.chapters, fits)
+    plans = [only(asked, fit) for fit in levels(len(context.seeds))] if asked else []
+    free = [name for name in context.chapters if not CHAPTERS[name].forecast(context)]
+    for fit in smallest_plans(context):
+        one = fit.chapters or context.chapters
+        plans += [only(in_order(context.chapters, [*one, *free]), fit), fit]
+    return next((fit for fit in plans if seconds(fit) <= budget), None)
 
 
 def smallest_plans(context: Context) -> list[BudgetFit]:
-    """One question, the last to be given up, on ever less."""
-    *_, one = ever_fewer(context.chapters)
+    """One question, that of most worth, on ever less."""
+    one = tuple(by_worth(context.chapters)[:1])
     only = None if one == context.chapters else one
     return [replace(fit, chapters=only) for fit in last_levels(len(context.seeds))]
 
@@ -140,7 +176,7 @@ def refuse_at_once(context: Context, budget: float, workers: int) -> None:
 
 def too_short(budget: float, smallest: float, chapters: Sequence[str]) -> str:
     """Why a budget is refused, and what would fit, in one line."""
-    *_, (name, *_) = ever_fewer(chapters)
+    name = by_worth(chapters)[0]
     alone = f", of {name} alone," if len(chapters) > 1 else ""
     given, takes, fits = (
         f"{seconds:.0f} s" if seconds < FINELY else duration(seconds)
@@ -163,18 +199,23 @@ def taken_away(
 
     all_well: seconds in which all questions would be asked well.
     """
-    left = [f"{100 * fit.epochs:g} % of the epochs and trials"] if fit.epochs < 1 else []
-    left += [count(fit.seeds, "seed")] if fit.seeds else []
-    left += [f"{100 * fit.images:g} % of the training images"] if fit.images < 1 else []
-    told = f"to fit into {duration(budget)}: {', '.join(left) or 'all'} of the preset {preset}"
+    left = ", ".join(left_of(fit)) or "all"
+    told = f"to fit into {duration(budget)}: {left} of the preset {preset}"
     if missing := not_asked(fit, chapters):
         told += f"; {missing}"
-        told += ", so that the others are asked well" if fit.images >= LITTLE else ""
-    if fit.images < LITTLE:
+        told += ", so that the others are asked well" if asks_well(fit) else ""
+    if not asks_well(fit):
         told += "; so little may tell nothing"
-    if missing or fit.images < LITTLE:
+    if missing or not asks_well(fit):
         told += f"; {duration(all_well)} would do for all"
     return told
+
+
+def left_of(fit: BudgetFit) -> list[str]:
+    """What a budget leaves of epochs, seeds and images, in words; of what is whole nothing."""
+    left = [f"{100 * fit.epochs:g} % of the epochs and trials"] if fit.epochs < 1 else []
+    left += [count(fit.seeds, "seed")] if fit.seeds else []
+    return left + ([f"{100 * fit.images:g} % of the training images"] if fit.images < 1 else [])
 
 
 def not_asked(fit: BudgetFit, chapters: Sequence[str]) -> str:

@@ -10,12 +10,12 @@ from typing import Any
 
 from convscope.chapters import CHAPTERS
 from convscope.errors import UserError
-from convscope.machine import Costs, cost_kind
+from convscope.machine import Costs
 from convscope.planning import BudgetFit, Context, duration, levels, nested_subsets
 from convscope.report import Finding
 from convscope.studies.command_words import option, without
 from convscope.studies.folder import StudyFolder, study_path
-from convscope.studies.plan import fixed, forecast, with_fit
+from convscope.studies.plan import costs_in, fixed, forecast, with_fit, workers_of
 from convscope.words import count
 
 SIZES = 3  # of training sets, that a forecast takes
@@ -87,6 +87,7 @@ class Asked:
         first = context.seeds[0] if context.seeds else 0
         seeds = range(first, first + fitted.seeds) if fitted is not None else context.seeds
         whole = replace(context, fit=BudgetFit(), seeds=tuple(seeds), folder=None, given={})
+        every = replace(whole, chapters=tuple(CHAPTERS))
         assert folder.about is not None
         try:
             words = shlex.split(folder.about.command)
@@ -97,8 +98,8 @@ class Asked:
             whole,
             context.fit,
             fitted.budget if fitted is not None else None,
-            costs_of(whole, folder),
-            folder.choice.workers if folder.choice is not None else context.workers,
+            costs_in(folder, whole.data, forecast_in(every)),
+            workers_of(context, folder),
         )
 
     def chapter(self, name: str) -> Unasked:
@@ -191,16 +192,6 @@ class Asked:
     ) -> Unasked:
         time = duration(seconds) if seconds is not None and command else ""
         return Unasked(chapter, question, tuple(more), why, command, time)
-
-
-def costs_of(context: Context, folder: StudyFolder) -> Costs | None:
-    """What runs cost by the study's own figures; None where it has none."""
-    if not folder.costs:
-        return None
-    every = replace(context, chapters=tuple(CHAPTERS))
-    kinds = list(dict.fromkeys(map(cost_kind, forecast_in(every))))
-    made = Costs(context.data, folder.costs, kinds)
-    return made if any(made.flops.values()) else None
 
 
 def forecast_in(context: Context) -> list[Any]:

@@ -11,7 +11,7 @@ from convscope.planning import Context
 from convscope.report import Drawings, Finding, write_report
 from convscope.studies.driver import Driver
 from convscope.studies.folder import StudyFolder
-from convscope.studies.next_study import next_study
+from convscope.studies.next_study import hints_of, next_study
 from convscope.studies.study_json import about_json
 from convscope.studies.unasked import unasked
 from convscope.training import Run
@@ -87,8 +87,10 @@ def save(
     sentence = sentence_of(about.data, findings)
     if about.fallback:
         sentence = f"(Built-in data, because cifar10 could not be had.) {sentence}"
-    left = unasked(context, folder, findings, coming) if complete else []
+    # of an interrupted study a question may only look as if it was left out of its chapter
+    left = unasked(context, folder, findings if complete else {}, coming)
     tree = about_json(about) | {"next": coming, "unasked": left}
+    tree["hints"] = hints_of(context, folder, command) if complete else {}
     write_report(
         folder.root,
         tree,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from convscope.chapters.best.choice import MARGIN
 from convscope.chapters.best.outcome import Outcome
 from convscope.recipe import short_label_of
@@ -45,7 +47,7 @@ def best_headline(outcome: Outcome) -> Headline:
 
 
 def smallest_headline(outcome: Outcome) -> Headline:
-    small, alone = outcome.small, why_alone(outcome)
+    small, alone, once = outcome.small, why_alone(outcome), trained_once(outcome)
     word, difference = outcome.compared or ("", None)
     sure: Sure = "cannot tell"
     if word in ("as good", "worse"):
@@ -54,7 +56,7 @@ def smallest_headline(outcome: Outcome) -> Headline:
         sure = "not asked"
     elif alone == "worse":
         sure = "fairly sure"
-    elif alone == "open" and small.val_accuracy.n == 1:
+    elif alone == "open" and once:
         sure = "one seed"
     return Headline(
         SMALLEST,
@@ -66,11 +68,37 @@ def smallest_headline(outcome: Outcome) -> Headline:
             small.parameters,
             outcome.winner.parameters,
             MARGIN,
+            once,
         ),
         sure,
-        ANSWERS.smallest_rests(alone, word, difference),
+        ANSWERS.smallest_rests(alone, word, difference, once),
         ANSWERS.smallest_wrong(word, MARGIN),
     )
+
+
+@dataclass(frozen=True)
+class Once:
+    """The nearest smaller network where it or the winner was trained but once.
+
+    behind: by how much its accuracy on the validation images is lower, as a fraction.
+    """
+
+    name: str
+    parameters: int
+    behind: float
+
+
+def trained_once(outcome: Outcome) -> Once | None:
+    """None where both were trained several times, and where there is no smaller one."""
+    winner = outcome.selection.winner
+    smaller = [one for one in outcome.selection.found if one.parameters < winner.parameters]
+    if not smaller:
+        return None
+    near = max(smaller, key=lambda one: one.val_accuracy.mean)
+    if min(len(winner.runs), len(near.runs)) > 1:
+        return None
+    behind = winner.val_accuracy.mean - near.val_accuracy.mean
+    return Once(short_label_of(near.model), near.parameters, behind)
 
 
 def why_alone(outcome: Outcome) -> str:

@@ -50,8 +50,9 @@ def filters_headline(judgement: Judgement) -> Headline:
             sized,
             short_label_of(sized.model),
             sized.test_accuracy,
-            len(judgement.whole),
             MARGIN,
+            best_of(judgement),
+            short_label_of(best_of(judgement).model),
         ),
         sure,
         ANSWERS.rests(verdict, again, seeds_needed(verdict)),
@@ -68,6 +69,12 @@ def main_members(judgement: Judgement) -> list[Configuration]:
     whole, name = judgement.whole, judgement.main
     members = [one for one in whole if sweep_name(one.convnet, whole) == name]
     return sorted(members, key=lambda one: one.convnet.width)
+
+
+def best_of(judgement: Judgement) -> Configuration:
+    """The network of lowest validation loss of the main series; the best of all without one."""
+    members = main_members(judgement) or [judgement.best]
+    return min(members, key=lambda one: one.val_loss.mean)
 
 
 def sized_by(judgement: Judgement) -> Configuration:
