@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from convscope.data.content import Pair, Progress
 from convscope.data.depth import Extent, Scale, extent_of, scale_of
-from convscope.data.listing import NUM_NAMED, File, Listing
+from convscope.data.listing import NUM_NAMED, File, Listing, quoted
 from convscope.data.memory import refuse_what_does_not_fit
 from convscope.data.pixels import Header, Resize, decode, fault_of, read_header, read_values
 from convscope.data.preview import Preview, preview_of
@@ -24,7 +24,7 @@ MIN_SIDE, MAX_SIDE = 16, 64  # of the side that is chosen from the images
 
 AT_ONCE = 32  # files that a thread takes
 
-READING = 4  # revision of the way from files to pixels: another one is decoded anew
+READING = 5  # revision of the way from files to pixels: another one is decoded anew
 
 RULES = {  # of resizing -> in words
     "crop": "shorter side, centre kept",
@@ -90,7 +90,7 @@ def read_images(
 
 
 def _notes(headers: Sequence[Header]) -> tuple[str, ...]:
-    """What is to be said of frames and of grey images among colours."""
+    """What is to be said of frames, of channels left out and of grey images among colours."""
     several = [header.format for header in headers if header.several]
     grey = sum(header.grey for header in headers)
     notes = []
@@ -99,6 +99,12 @@ def _notes(headers: Sequence[Header]) -> tuple[str, ...]:
         one = len(several) == 1
         said = f"{len(several):,} file{' holds' if one else 's hold'} several frames or pages"
         notes.append(f"{said} ({formats}): the first one is read")
+    if partly := [header for header in headers if header.left_out]:
+        some = "1 image has" if len(partly) == 1 else f"{len(partly):,} images have"
+        notes.append(
+            f"{some} more channels than red, green and blue (TIFF): the first three are read as "
+            "these"
+        )
     if 0 < grey < len(headers):
         notes.append(
             f"{grey:,} of {len(headers):,} images are grey: their three channels are equal"
@@ -193,14 +199,16 @@ def _decode_all(
 
 
 def _bad_files(listing: Listing, bad: dict[File, str]) -> str:
-    """The message that names the first of the bad files."""
-    named = [f"{file.shown!r} ({bad[file]})" for file in listing.files if file in bad]
-    more = f" and {len(named) - NUM_NAMED} more" if len(named) > NUM_NAMED else ""
-    plural, them = ("s", "them") if len(named) > 1 else ("", "it")
-    return (
-        f"{one_line(listing.root)}: {len(named)} bad file{plural}: "
-        f"{', '.join(named[:NUM_NAMED])}{more}; mend or remove {them}"
-    )
+    """The message that names the first of the bad files; a fault that all have is said once."""
+    named = [file.shown for file in listing.files if file in bad]
+    faults = {bad[file] for file in listing.files if file in bad}
+    start = f"{one_line(listing.root)}: {len(named):,} bad file{'s' if len(named) > 1 else ''}"
+    if len(named) > 1 and len(faults) == 1:
+        return f"{start} ({faults.pop()}): {quoted(named)}; mend or remove them"
+    said = [f"{file.shown!r} ({bad[file]})" for file in listing.files if file in bad]
+    more = f" and {len(said) - NUM_NAMED} more" if len(said) > NUM_NAMED else ""
+    them = "them" if len(named) > 1 else "it"
+    return f"{start}: {', '.join(said[:NUM_NAMED])}{more}; mend or remove {them}"
 
 
 def _choose_side(headers: list[Header], size: int | None) -> tuple[int, str]:

@@ -18,9 +18,9 @@ BEGINNINGS = {
     b"\x1f\x8b": "packed by gzip",
     b"\x89HDF": "HDF5",
     b"\x93NUMPY": "an array of numpy",
-    b"II*\0": "TIFF of a kind that is not read, save it as PNG",
-    b"MM\0*": "TIFF of a kind that is not read, save it as PNG",
 }
+
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 BRANDS = {  # of files in boxes, as cameras of phones write them
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
@@ -41,6 +41,10 @@ def what_it_is(path: Path) -> str:
         found = BRANDS.get(head[8:12], "a film or another file in boxes")
     elif head[128:132] == b"DICM":
         found = "DICOM"
+    elif head.startswith(TIFF):
+        from convscope.data.tiff_kinds import tiff_told
+
+        found = tiff_told(path) or "TIFF of a kind that is not read, save it as PNG"
     else:
         start = head.lstrip().lower()
         told = [what for begin, what in BEGINNINGS.items() if head.startswith(begin)]
