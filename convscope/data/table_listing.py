@@ -26,11 +26,10 @@ from convscope.data.table_paths import (
     start_elsewhere,
 )
 from convscope.data.tables import Table
+from convscope.data.unused_columns import remedy_for_folds, unused_columns
 from convscope.errors import UserError, one_line
 
 NO_LABEL = {"", "nan", "<na>", "null", "?"}  # in lower case
-
-TRUTH = {"0", "1", "0.0", "1.0", "True", "False", "true", "false", "TRUE", "FALSE", ""}
 
 ZERO_ONE = {"0", "1", "0.0", "1.0", " 0", " 1"}
 
@@ -94,8 +93,8 @@ def _list_table(
     told = Told(notes=list(table.notes))
     columns = _choose(table, asked, folder, look)
     rows, columns = _rows(table, columns, told)
-    if "split" not in asked and (unused := _unused_split(table, columns)):
-        told.notes.append(unused)
+    val = any(row.split == "val" for row in rows)
+    told.notes += unused_columns(table, columns, "split" in asked, val)
     if start := start_elsewhere([row.path for row in rows], folder, look):
         rows = [row._replace(path=row.path.removeprefix(start)) for row in rows]
         told.notes.append(
@@ -181,18 +180,6 @@ def _with_split(table: Table, columns: Columns) -> Columns:
     return columns
 
 
-def _unused_split(table: Table, columns: Columns) -> str:
-    """What is to be said of a column of truth values such as is_train; "" where there is none."""
-    names = [name for name in table.header if re.match(r"(?i)is[ _-]?(train|val|test)", name)]
-    names = [name for name in names if set(table[name]) <= TRUTH]
-    if not names or columns.split is not None:
-        return ""
-    return (
-        f"column {one_line(names[0], 60)!r} is not used: a column of splits holds train, val and "
-        "test"
-    )
-
-
 def _split_word(text: str) -> str:
     """The split that a cell names; "" where it names none."""
     said = split_of(text)
@@ -253,10 +240,11 @@ def _rows(table: Table, columns: Columns, told: Told) -> tuple[list[Row], Column
                 raise UserError(
                     f"{table.shown}: column {one_line(columns.split)!r} holds "
                     f"{quoted(sorted(known))}; a split is train, val or test"
+                    f"{remedy_for_folds(columns.split, known)}"
                 )
             told.notes.append(
                 f"column {one_line(columns.split)!r} names no split (train, val, test) "
-                "and is not used"
+                f"and is not used{remedy_for_folds(columns.split, known)}"
             )
             return _rows(table, replace(columns, split=None), told)
         for text, split in zip(given, splits, strict=True):
