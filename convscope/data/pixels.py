@@ -128,8 +128,10 @@ def read_values(path: Path) -> NDArray[Any] | str:
 
 def decode(
     path: Path, target: NDArray[np.uint8], resize: Resize, scales: Mapping[str, Scale]
-) -> str:
-    """Fill target (H×W×C) with an image; "" or what is wrong with the file.
+) -> tuple[str, bool]:
+    """Fill target (H×W×C) with an image.
+
+    Returns "" or what is wrong with the file, and whether its EXIF data turned or mirrored it.
 
     path: the file, whose header was read and is good.
     target: c is 1 or 3.
@@ -140,10 +142,9 @@ def decode(
 
     try:
         with Image.open(path, formats=FORMATS) as opened:
-            _fill(target, opened, resize, scales)
-            return ""
+            return "", _fill(target, opened, resize, scales)
     except Exception as error:  # as above
-        return fault_of(error)
+        return fault_of(error), False
 
 
 def decode_new(
@@ -178,8 +179,11 @@ def _fill(
     opened: PIL.Image.Image,
     resize: Resize,
     scales: Mapping[str, Scale],
-) -> None:
-    """Fill target (H×W×C) with an opened image; raises what Pillow's decoders raise."""
+) -> bool:
+    """Fill target (H×W×C) with an opened image; whether it was turned or mirrored.
+
+    Raises what Pillow's decoders raise.
+    """
     from PIL import ImageOps
 
     height, width, channels = target.shape
@@ -196,10 +200,12 @@ def _fill(
     orientation = _orientation(opened)
     size = (height, width) if orientation in range(5, 9) else (width, height)
     image = resized(_to_mode(image, channels), size, resize)
-    if orientation in range(2, 9):
+    turned = orientation in range(2, 9)
+    if turned:
         image.getexif()[EXIF_ORIENTATION] = orientation
         image = ImageOps.exif_transpose(image)
     target[:] = np.asarray(image, np.uint8).reshape(target.shape)
+    return turned
 
 
 def resized(image: PIL.Image.Image, size: tuple[int, int], resize: Resize) -> PIL.Image.Image:

@@ -11,13 +11,13 @@ from pathlib import Path
 from convscope.data import shapes
 from convscope.data.archives import inside_archive, list_archive
 from convscope.data.cache import expanded
-from convscope.data.content import Content, Maker, Progress
+from convscope.data.content import OWN, Content, Maker, Progress
 from convscope.data.folders import survey
 from convscope.data.hub import PREFIX, parse_hub_name, read_hub
 from convscope.data.hugging_face import SUFFIXES as EMBEDDED
 from convscope.data.hugging_face import Embedded, find_embedded, read_embedded
 from convscope.data.known import KNOWN, get
-from convscope.data.listed import OWN, Listed, Options, list_file, list_survey, table_of
+from convscope.data.listed import Listed, Options, list_file, list_survey, table_of
 from convscope.data.listing import Skipped
 from convscope.data.npz import read_npz
 from convscope.data.tables import is_table
