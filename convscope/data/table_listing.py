@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convscope.data.columns import Columns, choose_columns, usual
+from convscope.data.label_doubts import refuse_one_each, several_labels
 from convscope.data.layout import split_of
 from convscope.data.listing import NUM_NAMED, File, Listing, Skipped, quoted
 from convscope.data.table_paths import (
@@ -106,7 +107,11 @@ def _list_table(
     kept = _distinct(rows, folder, told, table.shown)
     files, stamps = _existing(kept, told, table, columns, look)
     rows = [row for row, _ in files]
-    classes = _classes(rows, table.shown)
+    train = [row.label for row in rows if row.split == "train"]
+    refuse_one_each(train, columns.label, table.shown)
+    classes = _classes(train, table.shown)
+    if doubt := several_labels(classes):
+        told.notes.append(doubt)
     number = {name: label for label, name in enumerate(classes)}
     unknown = [row.label not in number for row in rows]
     for row in (row for row, strange in zip(rows, unknown, strict=True) if strange):
@@ -335,9 +340,9 @@ def _existing(
     )
 
 
-def _classes(rows: Sequence[Row], shown: str) -> tuple[str, ...]:
-    """The labels of the training rows: numbers by value, texts by their bytes."""
-    found = {row.label for row in rows if row.split == "train"}
+def _classes(labels: Sequence[str], shown: str) -> tuple[str, ...]:
+    """The labels of the training images: numbers by value, texts by their bytes."""
+    found = set(labels)
     if len(found) < 2:
         raise UserError(
             f"{shown}: the training images have one class alone, {quoted(found)}; "

@@ -1,4 +1,4 @@
-"""Columns that look like splits and are not used: truth values such as is_train, and folds.
+"""Columns that are not used and may be meant: truth values such as is_train, folds, boxes.
 
 convscope holds one validation set out and does not cross-validate. The folds of a table can be its
 groups, so that whole folds are held out; that is for the user to say.
@@ -10,10 +10,18 @@ import re
 from collections.abc import Iterable, Iterator
 
 from convscope.data.columns import Columns, plain
+from convscope.data.listing import quoted
 from convscope.data.tables import Table
 from convscope.errors import one_line
 
 TRUTH = {"0", "1", "0.0", "1.0", "True", "False", "true", "false", "TRUE", "FALSE", ""}
+
+OF_TRUTH = re.compile(  # is_train, in_test, valid
+    r"(?i)((is|in|for)[ _-]?)?(train|training|val|valid|validation|test|testing|holdout)"
+    r"([ _-]?(set|split|data))?"
+)
+
+BOXES = re.compile(r"(roi|b?box|bb|rect)?(x|y)(min|max|1|2)|(bn?d?|bounding)?box(es)?")
 
 FOLDS = re.compile(  # names of such columns, in plain letters
     r"(k|cv|xval|crossval(idation)?|test|val(idation)?|outer|inner|strat(ified)?|group|my|data)*"
@@ -29,7 +37,7 @@ MOST = 50  # folds
 
 
 def unused_columns(table: Table, columns: Columns, asked: bool, val: bool) -> Iterator[str]:
-    """What is to be said of columns that look like splits and are not in use.
+    """What is to be said of columns that may be meant and are not in use.
 
     table: the table.
     columns: those in use.
@@ -41,6 +49,9 @@ def unused_columns(table: Table, columns: Columns, asked: bool, val: bool) -> It
             f"column {one_line(name, 60)!r} is not used: a column of splits holds train, val and "
             "test"
         )
+    boxes = [name for name in table.header if BOXES.fullmatch(plain(name))]
+    if len(boxes) > 3 or "box" in "".join(map(plain, boxes)):
+        yield f"boxes are not used ({quoted(boxes)}): each image is read whole"
     used = {columns.path, columns.label, columns.split, columns.group}
     for name in table.header:
         if name in used or not FOLDS.fullmatch(plain(name)):
@@ -66,7 +77,7 @@ def remedy_for_folds(name: str, cells: Iterable[str]) -> str:
 
 def _of_truth(table: Table) -> str:
     """The first column of truth values such as is_train; "" where there is none."""
-    names = [name for name in table.header if re.match(r"(?i)is[ _-]?(train|val|test)", name)]
+    names = [name for name in table.header if OF_TRUTH.fullmatch(name)]
     return next((name for name in names if set(table[name]) <= TRUTH), "")
 
 
