@@ -24,7 +24,7 @@ MIN_SIDE, MAX_SIDE = 16, 64  # of the side that is chosen from the images
 
 AT_ONCE = 32  # files that a thread takes
 
-READING = 5  # revision of the way from files to pixels: another one is decoded anew
+READING = 6  # revision of the way from files to pixels: another one is decoded anew
 
 RULES = {  # of resizing -> in words
     "crop": "shorter side, centre kept",
