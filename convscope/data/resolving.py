@@ -153,6 +153,11 @@ def _existing(path: Path, given: str, shown: str) -> os.stat_result:
             raise UserError(
                 f"data {shown!r}: an address; download it and give the path of what you have"
             ) from None
+        if set(given) & set("*?["):
+            raise UserError(
+                f"data {shown!r}: no such file or folder; a pattern is not read, give the folder "
+                "that holds the class folders"
+            ) from None
         hint = did_you_mean(given, names())
         raise UserError(
             f"data {shown!r}: no such file or folder, and no known data set{hint}"
