@@ -67,7 +67,8 @@ def predict(
     if as_json and as_csv:
         raise UserError("--json and --csv: choose one of them")
     refuse_run(run)
-    refuse_images_named(images)
+    if not ensemble and data is None:  # what is wrong with these is said first
+        refuse_images_named(images)
     from convscope import deployment
     from convscope.models import trusting
     from convscope.studies import Lines
