@@ -65,11 +65,24 @@ def data_files(
         above = [source.parent, *source.parent.parents]
         folders = [folder for folder in above if folder == root or root in folder.parents]
         for _ in range(2):  # folders below folders
-            folders += [folder / text for folder in [*folders] for text in here if text]
-            folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
-        places = (folder / text for folder in folders for text in here if is_data(text))
-        found.update(Path(os.path.normpath(place)) for place in places if place.is_file())
+            folders += [place for folder in folders for place in named_in(folder, here)]
+            below = [
+                folder for folder in dict.fromkeys(folders) if root in (folder, *folder.parents)
+            ]
+            folders = [folder for folder in below if folder.is_dir()]
+        places = (place for folder in folders for place in named_in(folder, here))
+        found.update(place for place in places if is_data(place) and place.is_file())
     return sorted(path for path in found if root in path.parents)
+
+
+def named_in(folder: Path, texts: Iterable[str]) -> list[Path]:
+    """What these texts name from a folder on, as far as its entries tell without a look at each."""
+    try:
+        entries = {*(entry.name for entry in folder.iterdir()), "..", "."}
+    except OSError:
+        return []
+    kept = [text for text in texts if re.split(r"[/\\]", text, maxsplit=1)[0] in entries]
+    return [Path(os.path.normpath(folder / text)) for text in kept]
 
 
 def texts_of(value: object) -> Iterator[str]:
