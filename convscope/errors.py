@@ -1,7 +1,8 @@
-"""Errors that are the user's, and texts that fit one line."""
+"""Errors that are the user's, texts that fit one line, and lines on standard error."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 
@@ -22,6 +23,19 @@ def one_line(text: object, limit: int = 200) -> str:
             for c in shown
         )
     return shown if len(shown) <= limit else f"{shown[: limit // 2]}…{shown[-limit // 3 :]}"
+
+
+def say(text: str) -> None:
+    """A line on standard error. Work goes on where that cannot take it, as on a full disk.
+
+    Raises BrokenPipeError where its reader has gone.
+    """
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        return
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:

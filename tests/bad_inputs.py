@@ -1,4 +1,4 @@
-"""270 bad inputs of the command line: name -> the words, and what the one line must hold.
+"""279 bad inputs of the command line: name -> the words, and what the one line must hold.
 
 A line of the table: NAME: WORDS => PARTS, the parts joined by " & ". The words are cut as a shell
 does. {far} is a number of 65 bits, {long} a name of 300 bytes, {path} a path of 5,000.
@@ -231,6 +231,15 @@ fetch, misspelt: data fetch cifra10 => 'cifra10' & 'cifar10'
 fetch, size: data fetch cifar10 --size 16 => size = 16
 fetch, nothing: data fetch => data
 data, misspelt command: data fecth cifar10 => 'fecth' & fetch
+predict, no run: predict ok ok/a/0.png => 'ok' & no finished run
+predict, no folder: predict nowhere ok/a/0.png => 'nowhere' & no such folder
+predict, coverage: predict ok ok --coverage 3 => coverage 3
+predict, two forms: predict ok ok --json --csv => --json and --csv
+export, to a file: export ok --to file => to 'file' & is a file
+export, to nothing: export ok --to "" => to '' & empty
+export, to a path too long: export ok --to {path} => to 'yyyy
+export, no run: export ok --to network => 'ok' & no finished run
+images, a pattern: data info ok/*/*.png => 'ok/*/*.png' & a pattern
 compare, one: compare ok => B
 compare, the same: compare ok ok => 'ok'
 compare, missing: compare nowhere elsewhere => A: 'nowhere'

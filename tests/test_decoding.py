@@ -102,6 +102,25 @@ def test_exif_orientation_is_applied(tmp_path: Path, cache: Path, orientation: i
     assert np.array_equal(decoded, np.asarray(ImageOps.exif_transpose(image)))
 
 
+def test_turns_and_formats_are_said(tmp_path: Path, cache: Path) -> None:
+    for i in range(8):
+        exif = Image.Exif()
+        exif[0x0112] = 6 if i % 4 == 0 else 1
+        for name, ending in (("a", ".jpg"), ("b", ".png" if i % 2 else ".jpg")):
+            path = tmp_path / "d" / name / f"{i}{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 30 + i), (9 * i, 20, 30)).save(path, exif=exif)
+    (tmp_path / "d" / "a" / "8.jpg").write_bytes(Path(tmp_path / "d" / "a" / "1.jpg").read_bytes())
+    image_file(tmp_path / "d" / "a" / "tall.jpg", (20, 90))
+    found = data.load(tmp_path / "d")
+    assert found.notes[0] == "4 of 18 images are turned as their EXIF data say"
+    assert "they were 40×30 to 20×90" in found.notes[1]  # by area
+    assert found.said[:2] == (
+        "read as 2 classes, no folders of splits; 14 JPEG, 4 PNG files",
+        found.notes[0],
+    )
+
+
 def test_broken_metadata_do_not_spoil_good_pixels(tmp_path: Path, cache: Path) -> None:
     image = Image.new("RGB", (20, 20), (1, 2, 3))
     assert _decoded(tmp_path, lambda path: image.save(path, exif=b"Exif\0\0garbage"), ".png")[

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pixels import refused
+from tiffs import tiff
 
 from convscope import data
 from convscope.data.depth import Scale, extent_of, scale_of
@@ -35,18 +36,27 @@ def loaded(root: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     return found.train.images[0].permute(1, 2, 0).numpy(), notes
 
 
-def png(path: Path, values: np.ndarray, colour_type: int) -> None:
-    """A PNG file of 16 bits, H×W×C; colour type 2 is RGB, 6 is RGBA."""
+def png(
+    path: Path, values: np.ndarray, colour_type: int, bits: int = 16, key: tuple[int, ...] = ()
+) -> None:
+    """A PNG file of 8 or 16 bits, H×W×C; colour type 0 is grey, 2 is RGB, 6 is RGBA.
+
+    bits: of 2 or 4, a byte of `values` holds several pixels.
+    key: the transparent value.
+    """
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
             struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         )
 
-    height, width = values.shape[:2]
-    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    height, width = values.shape[0], values.shape[1] * (8 // bits or 1)
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    kind = ">u2" if bits == 16 else "u1"
+    rows = b"".join(b"\0" + row.astype(kind).tobytes() for row in values)
+    chunks = chunk(b"IHDR", header)
+    chunks += chunk(b"tRNS", struct.pack(f">{len(key)}H", *key)) if key else b""
+    chunks += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
 
 
@@ -100,7 +110,7 @@ def test_values_below_zero_and_wide_floats_are_stretched(tmp_path: Path, cache: 
     assert np.array_equal(pixels[..., 0], np.rint(floats)) and "255 is white" in notes[0]
     floats[3, 3] = np.nan
     folder(tmp_path / "n", lambda path: Image.fromarray(floats).save(path), ".tif")
-    refused(tmp_path / "n", "8 bad files", "'a/0.tif' (values that are not finite)")
+    refused(tmp_path / "n", "8 bad files (values that are not finite): 'a/0.tif'")
 
 
 @pytest.mark.parametrize(("channels", "colour_type"), [(3, 2), (4, 6)])
@@ -190,3 +200,85 @@ def test_signed_bytes_and_a_white_of_zero_are_read_as_a_tiff_file_means_them(
 
     pixels, _ = loaded(folder(tmp_path / "w", save_inverted, ".tif"))
     assert np.array_equal(pixels[..., 0], np.rint(GREY * 255))
+
+
+def test_a_key_of_sixteen_bits_is_laid_on_white_and_no_value(tmp_path: Path, cache: Path) -> None:
+    grey = np.rint(GREY * 4000).astype(np.uint16)
+    grey[:3], grey[3] = 65_535, 255  # the key, and a value that has its lower byte
+    keyed = folder(tmp_path / "g", lambda path: png(path, grey, 0, key=(65_535,)), ".png")
+    pixels, notes = loaded(keyed)
+    assert pixels.shape == (20, 20, 1) and pixels[:3].min() == 255
+    assert np.array_equal(pixels[3:, :, 0], np.rint(grey[3:] * (255 / 4095)).astype(np.uint8))
+    assert notes == (
+        "8 grey images hold values from 255 to 4,000: read as 12 bits, 4,095 is white",
+    )
+    preview = data.load(keyed).preview
+    assert preview is not None and preview.pixels == {"grey, 16 bits with transparency": 8}
+
+
+@pytest.mark.parametrize("white", [1023, 65_535])
+def test_a_key_of_three_colours_of_sixteen_bits(tmp_path: Path, cache: Path, white: int) -> None:
+    values = np.rint(np.dstack([GREY, GREY.T, 1 - GREY]) * white).astype(np.uint16)
+    values[:3], values[3] = (300, 5, 7), (44, 5, 7)  # 44 is the lower byte of 300
+    pixels, _ = loaded(
+        folder(tmp_path / "d", lambda path: png(path, values, 2, key=(300, 5, 7)), ".png")
+    )
+    assert pixels[:3].min() == 255
+    assert np.abs(pixels[3:] - values[3:] * (255 / white)).max() <= 1
+
+
+@pytest.mark.parametrize(("bits", "packed", "key"), [(2, 0b00011011, 2), (4, 0x1A, 10)])
+def test_a_key_of_few_bits_counts_in_these(
+    tmp_path: Path, cache: Path, bits: int, packed: int, key: int
+) -> None:
+    rows = np.full((20, 20 * bits // 8), packed)
+    pixels, _ = loaded(folder(tmp_path / "d", lambda p: png(p, rows, 0, bits, (key,)), ".png"))
+    bytes_of = {2: [0, 85, 255, 255], 4: [17, 255]}[bits]  # the key is white
+    assert pixels[0, : len(bytes_of), 0].tolist() == bytes_of
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "options", "words"),
+    [
+        ("f8", 1, {}, "1 channel of 64 floating-point bits, which is not read; save its values"),
+        ("f2", 1, {}, "save its values with 32 bits"),
+        ("u8", 1, {}, "TIFF of 1 channel of 64 bits, which is not read; save 1 or 3 channels of 8"),
+        ("u1", 5, {}, "TIFF of 5 channels of 8 bits, which is not read; save 1 or 3 channels"),
+        ("u2", 3, {"rgb": True, "apart": True}, "3 channels of 16 bits, one after another, which"),
+        ("f4", 4, {"apart": True}, "4 channels of 32 floating-point bits, one after another"),
+        ("u1", 8, {"rgb": True}, "TIFF of 8 channels of 8 bits"),
+    ],
+)
+def test_tiff_files_that_are_not_read_are_told_by_what_they_hold(
+    tmp_path: Path,
+    cache: Path,
+    capfd: pytest.CaptureFixture[str],
+    kind: str,
+    channels: int,
+    options: dict[str, bool],
+    words: str,
+) -> None:
+    values = np.dstack([GREY * 200] * channels).astype(kind)
+    root = folder(tmp_path / "d", lambda path: tiff(path, values.squeeze(), **options), ".tif")
+    refused(root, "8 bad files (TIFF of", words, "and 3 more")
+    assert capfd.readouterr() == ("", "")  # Pillow logs some
+
+
+@pytest.mark.parametrize("channels", [3, 4, 5])
+@pytest.mark.parametrize("kind", ["u1", "u2"])
+def test_channels_behind_red_green_and_blue_are_left_out_and_said(
+    tmp_path: Path, cache: Path, channels: int, kind: str
+) -> None:
+    values = np.dstack([GREY, GREY.T, 1 - GREY, GREY, GREY])[..., :channels]
+    values = np.rint(values * (255 if kind == "u1" else 65_535)).astype(kind)
+    root = folder(tmp_path / "d", lambda path: tiff(path, values, rgb=True), ".tif")
+    if (kind, channels) == ("u2", 5):
+        refused(root, "TIFF of 5 channels of 16 bits")
+        return
+    pixels, notes = loaded(root)
+    first = values[..., :3] >> (0 if kind == "u1" else 8)
+    assert np.array_equal(pixels, first)
+    said = (
+        "8 images have more channels than red, green and blue (TIFF): the first three are read",
+    )
+    assert [note.removesuffix(" as these") for note in notes] == [*said][: int(channels > 3)]

@@ -9,6 +9,7 @@ from pixels import refused
 from test_tables import pets, rows_of, table
 
 from convscope import data
+from convscope.errors import UserError
 
 assert pets  # a fixture
 
@@ -104,6 +105,43 @@ def test_a_column_of_truth_values_is_said_to_be_no_split(pets: Path) -> None:
     rows = [(*row, i % 2) for i, row in enumerate(rows_of(pets))]
     said = str(data.load(table(pets / "t.csv", "path label is_train", rows)))
     assert "column 'is_train' is not used: a column of splits holds train, val and test" in said
+
+
+@pytest.mark.parametrize("name", ["fold", "kfold", "Fold_ID", "cv", "cv fold", "test_fold"])
+@pytest.mark.parametrize("form", ["{}", "fold_{}", "{}.0"])
+def test_a_column_of_folds_is_said_not_to_be_used(pets: Path, name: str, form: str) -> None:
+    rows = [(path, label, form.format(i % 3)) for i, (path, label) in enumerate(rows_of(pets))]
+    path = pets / "t.csv"
+    path.write_text("\n".join(map(",".join, [("path", "label", name), *rows])))
+    words = f"column '{name}' (3 folds) is not used: images are held out across its folds; "
+    assert f"{words}--group-by {name} holds whole folds out" in str(data.load(path))
+
+
+def test_whole_folds_are_held_out_where_they_are_the_groups(pets: Path) -> None:
+    rows = [(path, label, i // 2 % 4) for i, (path, label) in enumerate(rows_of(pets))]
+    path = table(pets / "t.csv", "path label fold", rows)
+    found = data.load(path, group_by="fold")
+    assert (len(found.train), len(found.val), len(found.test)) == (12, 6, 6)
+    assert "is not used" not in str(found)
+    with pytest.raises(UserError, match="--group-by fold holds whole folds out"):
+        data.load(path, columns="split=fold")
+    numbers = table(pets / "u.csv", "path label subset", rows)
+    assert "'subset' names no split" in (said := str(data.load(numbers)))
+    assert "--group-by subset holds whole folds out" in said
+
+
+def test_folds_beside_splits_or_groups_and_columns_that_are_none(pets: Path) -> None:
+    parts = ["train", "train", "test"]
+    rows = [(*row, parts[i // 2 % 3], i % 4, i // 2) for i, row in enumerate(rows_of(pets))]
+    found = str(data.load(table(pets / "t.csv", "path label split fold x", rows), val=0))
+    assert "(4 folds) is not used: to validate on a fold, write val for it into 'split'" in found
+    alone = [(*row[:2], *row[3:]) for row in rows]
+    grouped = data.load(table(pets / "g.csv", "path label fold patient", alone))
+    assert "(4 folds) is not used: groups are held out, across its folds" in str(grouped)
+    own = [(*row[:2], "val" if i in (0, 1) else row[2], i) for i, row in enumerate(rows)]
+    assert "fold" not in str(data.load(table(pets / "v.csv", "path label split fold", own)))
+    words = [(*row[:2], f"paper {i}") for i, row in enumerate(rows)]
+    assert "not used" not in str(data.load(table(pets / "w.csv", "path label fold", words)))
 
 
 def test_too_few_images_are_told_with_what_was_left_out(pets: Path) -> None:

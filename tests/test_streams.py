@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from convscope.cli import start, streams
+from convscope.cli.errors import unloadable
+from convscope.errors import say
+from convscope.studies import Lines
 
 CLOSING = "import os, sys; [os.close(int(n)) for n in sys.argv.pop(1)]; os.execv(sys.executable, "
 CLOSING += "[sys.executable, '-m', 'convscope.cli', *sys.argv[1:]])"
@@ -111,3 +114,62 @@ def test_ctrl_c_that_a_job_in_the_background_ignores_stays_ignored(
         for number, handler in before.items():
             signal.signal(number, handler)
     assert os.getpid()
+
+
+FULL = Path("/dev/full")  # takes nothing, as a full disk
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize(
+    ("words", "full", "code", "said"),
+    [
+        ("explain", "1", 1, b"convscope: standard output: No space left on device; what was prin"),
+        ("--version", "1", 1, b"convscope: standard output: No space left on device; what was pr"),
+        ("runs nowhere", "2", 2, b""),
+        ("explain", "12", 1, b""),
+    ],
+)
+def test_output_that_a_full_disk_does_not_take_is_no_success(
+    words: str, full: str, code: int, said: bytes, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "convscope.cli", *words.split()]
+    buffered = "1" if words == "explain" else ""
+    with FULL.open("wb") as device:
+        out, error = (device if place in full else subprocess.PIPE for place in "12")
+        environment = {**os.environ, "PYTHONUNBUFFERED": buffered}
+        done = subprocess.run(command, stdout=out, stderr=error, cwd=tmp_path, env=environment)
+    assert done.returncode == code
+    assert (done.stderr or b"").startswith(said) and (done.stderr or b"").count(b"\n") <= 1
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
+def test_work_goes_on_where_its_progress_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with FULL.open("wb", buffering=0) as device:
+        monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(device, write_through=True))
+        say("a line")
+        Lines().say("another one")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb", buffering=0) as gone, pytest.raises(BrokenPipeError):
+        monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(gone, write_through=True))
+        say("a line")
+
+
+def test_a_folder_that_is_gone_is_said_before_anything_is_imported(tmp_path: Path) -> None:
+    place = tmp_path / "gone"
+    place.mkdir()
+    code = "import os, sys; os.chdir(sys.argv[1]); os.rmdir(sys.argv[1]); sys.argv[1:] = ['runs'];"
+    code += "from convscope.cli.start import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, place], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("convscope: the current folder is gone (")
+
+
+def test_a_library_that_cannot_be_loaded_is_one_line() -> None:
+    failed = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    assert "a library cannot be loaded: libtorch_cpu.so" in unloadable(failed)
+    assert unloadable(ImportError("DLL load failed while importing _C")) != ""
+    assert unloadable(ModuleNotFoundError("No module named 'x.so'")) == ""
+    assert unloadable(ImportError("cannot import name 'soon'")) == ""

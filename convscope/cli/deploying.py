@@ -9,6 +9,7 @@ import typer
 
 from convscope.cli.options import Json, Trust
 from convscope.cli.printing import aside, print_csv, print_table, say, show
+from convscope.cli.refusals import folder_of, refuse_images_named, refuse_run
 from convscope.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ def predict(
         raise UserError(f"coverage {coverage:g}: must be from 50 to below 100 %")
     if as_json and as_csv:
         raise UserError("--json and --csv: choose one of them")
+    refuse_run(run)
+    if not ensemble and data is None:  # what is wrong with these is said first
+        refuse_images_named(images)
     from convscope import deployment
     from convscope.models import trusting
     from convscope.studies import Lines
@@ -112,8 +116,8 @@ def export(
     safetensors, ONNX, and ONNX of 8 bits. The exit code is 1 where an exported network's accuracy
     differs from the original's, and where the test images are not there.
     """
-    if not to.strip() or not to.isprintable():
-        raise UserError(f"to {one_line(to)!r}: name a folder")
+    folder_of(to, "to")
+    refuse_run(run)
     from convscope import deployment
     from convscope.models import trusting
 

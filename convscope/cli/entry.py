@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import typer
 
 from convscope.cli.application import app
-from convscope.cli.errors import DISK_ERRORS, USAGE_ERROR, disk_message, usage_message
+from convscope.cli.errors import (
+    DISK_ERRORS,
+    USAGE_ERROR,
+    disk_message,
+    output_lost,
+    unloadable,
+    usage_message,
+)
 from convscope.cli.printing import say
 from convscope.cli.start import INTERRUPTED
 from convscope.errors import UserError, one_line
@@ -17,6 +25,7 @@ from convscope.errors import UserError, one_line
 def run() -> None:
     """Run the command that sys.argv names, and exit; raises KeyboardInterrupt."""
     try:
+        check_current_folder()
         code = app(prog_name="convscope", standalone_mode=False)
         sys.stdout.flush()
         if code == INTERRUPTED:  # typer has caught it first
@@ -39,5 +48,33 @@ def run() -> None:
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        say(f"convscope: {disk_message(error)}")
+        lost = not error.filename and not can_be_written()
+        say(f"convscope: {output_lost(error) if lost else disk_message(error)}")
         sys.exit(1)
+    except ImportError as error:
+        if not (message := unloadable(error)):
+            raise
+        say(f"convscope: {message}")
+        sys.exit(1)
+
+
+def check_current_folder() -> None:
+    """UserError where the folder in which the command was started is gone; libraries need one."""
+    if set(sys.argv[1:]) & {"--help", "--version"}:
+        return
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UserError(
+            f"the current folder is gone ({error.strerror}); go to one that is there"
+        ) from None
+
+
+def can_be_written() -> bool:
+    """Whether what was printed reaches standard output."""
+    try:
+        sys.stdout.flush()
+        os.write(sys.stdout.fileno(), b"")  # which tells of some full devices
+    except (OSError, ValueError):
+        return False
+    return True

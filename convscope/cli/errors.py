@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 
 import typer
@@ -45,3 +46,18 @@ def with_value(error: Exception, message: str) -> str:
 def disk_message(error: OSError) -> str:
     place = f"{one_line(error.filename)}: " if error.filename else ""
     return f"{place}{error.strerror}; what was written before is unchanged, go on with: {typed()}"
+
+
+def output_lost(error: OSError) -> str:
+    return f"standard output: {error.strerror}; what was printed is not all there"
+
+
+def unloadable(error: ImportError) -> str:
+    """What is said where a compiled library cannot be loaded; "" of other imports that fail."""
+    text = one_line(error, 200)
+    if isinstance(error, ModuleNotFoundError) or not re.search(r"\.(so|dylib|dll|pyd)\b|DLL", text):
+        return ""
+    return (
+        f"a library cannot be loaded: {text}; give the process more memory (ulimit -v), or "
+        "install torch and numpy again"
+    )

@@ -9,15 +9,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from convscope.errors import one_line
+from convscope.errors import one_line, say
 
 if TYPE_CHECKING:
     from convscope.training import Run
-
-
-def say(text: str) -> None:
-    """A line on standard error."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def aside() -> contextlib.AbstractContextManager[object]:

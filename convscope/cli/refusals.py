@@ -171,9 +171,32 @@ def refuse_folder(name: str, given: str) -> None:
         raise UserError(f"{shown}: is a file; name a folder")
 
 
-def folder_of(out: str) -> Path:
-    """The folder where runs go; UserError where none can be made there."""
-    shown = f"out {one_line(out)!r}"
+def refuse_images_named(images: Sequence[str]) -> None:
+    """UserError for images to be predicted that are not there; "-" is standard input."""
+    for name in images:
+        shown = f"images {one_line(name)!r}"
+        try:
+            there = name == "-" or Path(name).exists()
+        except (OSError, ValueError) as error:
+            raise UserError(f"{shown}: {getattr(error, 'strerror', None) or error}") from None
+        if not there:
+            raise UserError(f"{shown}: no such file or folder")
+
+
+def refuse_run(run: str) -> None:
+    """UserError where a text names no finished run, read from its files alone."""
+    from convscope.training import runs_named
+
+    runs_named(run)
+
+
+def folder_of(out: str, name: str = "out") -> Path:
+    """The folder where runs or files go; UserError where none can be made there.
+
+    out: the text.
+    name: what the message calls it.
+    """
+    shown = f"{name} {one_line(out)!r}"
     if not out.strip():
         raise UserError(f"{shown}: empty; name a folder")
     if not out.isprintable() or len(os.fsencode(out)) >= LONGEST_PATH:

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-from convscope.cli.streams import settle_streams
+from convscope.cli.streams import drop_what_is_unwritten, settle_streams
 
 INTERRUPTED = 130
 
@@ -35,6 +35,7 @@ def main() -> None:
 
         run()
     except SystemExit:
+        drop_what_is_unwritten()
         raise
     except BaseException as error:
         # an import that is broken off may raise whatever its libraries make of it

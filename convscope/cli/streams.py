@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import os
 import sys
 from typing import Any
@@ -63,14 +64,27 @@ def settle_streams() -> None:
             write_plainly(stream)
 
 
+def drop_what_is_unwritten() -> None:
+    """What a full disk has not taken goes nowhere: else Python fails once more at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def is_usable(descriptor: int) -> bool:
-    """Whether a standard descriptor is open; those of output can be written to, too."""
+    """Whether a standard descriptor is open, those of output to be written.
+
+    A full disk behind it is none of its faults: what is written later says so.
+    """
     try:
         os.fstat(descriptor)
         if descriptor:
             os.write(descriptor, b"")
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno != errno.EBADF
     return True
 
 

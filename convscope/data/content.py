@@ -20,6 +20,8 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images N×H×W×C, labels 
 
 Splits = dict[str, Pair]
 
+OWN = "the user's own data"  # their licence
+
 
 @dataclass(frozen=True)
 class Content:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from convscope.data.class_balance import UNEQUAL, ratio_of
+from convscope.data.content import OWN
 from convscope.errors import one_line
 
 if TYPE_CHECKING:
@@ -77,8 +78,10 @@ class Dataset:
 
     @property
     def said(self) -> tuple[str, ...]:
-        """How the files were read and what was skipped: to be said before training."""
-        return () if self.preview is None else (f"read as {self.preview.rule}", *self.notes)
+        """How the user's own files were read and what was skipped: to be said before training."""
+        if self.preview is None:
+            return self.notes if self.licence == OWN else ()
+        return (f"read as {self.preview.in_short}", *self.notes)
 
     def __str__(self) -> str:
         channels, height, width = self.in_shape

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from convscope.data.content import Pair, Progress
 from convscope.data.depth import Extent, Scale, extent_of, scale_of
-from convscope.data.listing import NUM_NAMED, File, Listing
+from convscope.data.listing import NUM_NAMED, File, Listing, quoted
 from convscope.data.memory import refuse_what_does_not_fit
 from convscope.data.pixels import Header, Resize, decode, fault_of, read_header, read_values
 from convscope.data.preview import Preview, preview_of
@@ -24,7 +24,7 @@ MIN_SIDE, MAX_SIDE = 16, 64  # of the side that is chosen from the images
 
 AT_ONCE = 32  # files that a thread takes
 
-READING = 4  # revision of the way from files to pixels: another one is decoded anew
+READING = 6  # revision of the way from files to pixels: another one is decoded anew
 
 RULES = {  # of resizing -> in words
     "crop": "shorter side, centre kept",
@@ -72,7 +72,7 @@ def read_images(
         headers = _read_headers(listing, bad, progress)
         side, resized = _choose_side(list(headers.values()), size)
         scales = _scales(headers, bad, progress)
-        decoded = _decode_all(listing, headers, side, bad, progress, resize, scales)
+        decoded, turned = _decode_all(listing, headers, side, bad, progress, resize, scales)
     if bad:
         raise UserError(_bad_files(listing, bad))
     if resized:
@@ -83,14 +83,14 @@ def read_images(
         labels = np.array([file.label for file in listing.files], np.int64)
         splits[split] = (decoded if rows.all() else decoded[rows], labels[rows])
     found = list(headers.values())
-    notes = (*_notes(found), *(scale.said for scale in scales.values()), resized)
+    notes = (*_notes(found, turned), *(scale.said for scale in scales.values()), resized)
     notes += (_flat(listing, decoded, found),)
     preview = preview_of(listing.rule, found, resized, listing.skipped)
     return Images(splits, tuple(note for note in notes if note), preview, scales)
 
 
-def _notes(headers: Sequence[Header]) -> tuple[str, ...]:
-    """What is to be said of frames and of grey images among colours."""
+def _notes(headers: Sequence[Header], turned: int) -> tuple[str, ...]:
+    """What is to be said of frames, channels left out, grey images among colours, and turns."""
     several = [header.format for header in headers if header.several]
     grey = sum(header.grey for header in headers)
     notes = []
@@ -99,10 +99,19 @@ def _notes(headers: Sequence[Header]) -> tuple[str, ...]:
         one = len(several) == 1
         said = f"{len(several):,} file{' holds' if one else 's hold'} several frames or pages"
         notes.append(f"{said} ({formats}): the first one is read")
+    if partly := [header for header in headers if header.left_out]:
+        some = "1 image has" if len(partly) == 1 else f"{len(partly):,} images have"
+        notes.append(
+            f"{some} more channels than red, green and blue (TIFF): the first three are read as "
+            "these"
+        )
     if 0 < grey < len(headers):
         notes.append(
             f"{grey:,} of {len(headers):,} images are grey: their three channels are equal"
         )
+    if turned:
+        verb = "is" if turned == 1 else "are"
+        notes.append(f"{turned:,} of {len(headers):,} images {verb} turned as their EXIF data say")
     return tuple(notes)
 
 
@@ -172,8 +181,11 @@ def _decode_all(
     progress: Progress | None,
     resize: Resize,
     scales: Mapping[str, Scale],
-) -> NDArray[np.uint8]:
-    """All images as uint8 N×side×side×C, C = 1 where all are grey; `bad` is told of faults."""
+) -> tuple[NDArray[np.uint8], int]:
+    """All images as uint8 N×side×side×C, C = 1 where all are grey; `bad` is told of faults.
+
+    And how many of them their EXIF data turned or mirrored.
+    """
     channels = 1 if all(header.grey for header in headers.values()) else 3
     refuse_what_does_not_fit(
         len(headers) * side * side * channels,
@@ -182,25 +194,27 @@ def _decode_all(
     )
     decoded = np.empty((len(headers), side, side, channels), np.uint8)
 
-    def one(job: tuple[int, File]) -> str:
+    def one(job: tuple[int, File]) -> tuple[str, bool]:
         return decode(job[1].path, decoded[job[0]], resize, scales)
 
-    faults = in_parallel(one, list(enumerate(headers)), "decoding", progress)
-    for file, fault in zip(headers, faults, strict=True):
+    done = in_parallel(one, list(enumerate(headers)), "decoding", progress)
+    for file, (fault, _) in zip(headers, done, strict=True):
         if fault:
             bad.setdefault(file, fault)
-    return decoded
+    return decoded, sum(turned for _, turned in done)
 
 
 def _bad_files(listing: Listing, bad: dict[File, str]) -> str:
-    """The message that names the first of the bad files."""
-    named = [f"{file.shown!r} ({bad[file]})" for file in listing.files if file in bad]
-    more = f" and {len(named) - NUM_NAMED} more" if len(named) > NUM_NAMED else ""
-    plural, them = ("s", "them") if len(named) > 1 else ("", "it")
-    return (
-        f"{one_line(listing.root)}: {len(named)} bad file{plural}: "
-        f"{', '.join(named[:NUM_NAMED])}{more}; mend or remove {them}"
-    )
+    """The message that names the first of the bad files; a fault that all have is said once."""
+    named = [file.shown for file in listing.files if file in bad]
+    faults = {bad[file] for file in listing.files if file in bad}
+    start = f"{one_line(listing.root)}: {len(named):,} bad file{'s' if len(named) > 1 else ''}"
+    if len(named) > 1 and len(faults) == 1:
+        return f"{start} ({faults.pop()}): {quoted(named)}; mend or remove them"
+    said = [f"{file.shown!r} ({bad[file]})" for file in listing.files if file in bad]
+    more = f" and {len(said) - NUM_NAMED} more" if len(said) > NUM_NAMED else ""
+    them = "them" if len(named) > 1 else "it"
+    return f"{start}: {', '.join(said[:NUM_NAMED])}{more}; mend or remove {them}"
 
 
 def _choose_side(headers: list[Header], size: int | None) -> tuple[int, str]:
@@ -208,7 +222,8 @@ def _choose_side(headers: list[Header], size: int | None) -> tuple[int, str]:
     if not headers:
         return size or MIN_SIDE, ""
     shapes = {(header.width, header.height) for header in headers}
-    low, high = min(shapes), max(shapes)
+    by_area = sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape))
+    low, high = by_area[0], by_area[-1]
     if size is None:
         if len(shapes) == 1 and low[0] == low[1] <= MAX_SIDE:
             return low[0], ""

@@ -15,7 +15,7 @@ import hashlib
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -24,6 +24,8 @@ from convscope.data.layout import also_there, class_folders, layout_of, notes_on
 from convscope.data.listing import (
     EMPTY,
     FORMAT,
+    NUM_NAMED,
+    OTHER,
     SUFFIXES,
     File,
     Listing,
@@ -35,6 +37,7 @@ from convscope.data.listing import (
     text_of,
     why_loose,
 )
+from convscope.data.sniffing import ending_by_content
 from convscope.data.tree import Tree, in_order
 from convscope.errors import UserError, one_line
 from convscope.words import listed
@@ -144,7 +147,7 @@ def survey(root: Path, classes: Classes = "folders") -> Survey:
     if not nested:
         notes += notes_on_nesting(layout.folders["train"], tops["train"], scan.tree)
     skipped = scan.skips.summary()
-    _check_counts(root, found, names["train"], nested, skipped)
+    _check_counts(root, found, names["train"], nested, scan.skips)
     rule = _rule(scan.root, layout.folders, len(names["train"]), nested)
     return Survey(root, found, nested, names["train"], (*notes, *map(str, skipped)), rule, skipped)
 
@@ -231,11 +234,11 @@ def _check_class_names(root: Path, classes: tuple[str, ...], scan: _Scan, train:
         )
     seen: dict[str, str] = {}
     for name in classes:
-        key = unicodedata.normalize("NFC", name).casefold()
+        key = unicodedata.normalize("NFC", name).casefold().strip()
         if key in seen:
             pair = f"{one_line(text_of(seen[key]))!r} and {one_line(text_of(name))!r}"
             raise UserError(
-                f"{one_line(root)}: classes {pair} differ by case or accent encoding only; "
+                f"{one_line(root)}: classes {pair} differ by case, spaces or accent encoding only; "
                 "merge or rename one"
             )
         seen[key] = name
@@ -246,16 +249,18 @@ def _check_counts(
     found: dict[str, list[_Found]],
     classes: tuple[str, ...],
     nested: bool,
-    skipped: tuple[Skipped, ...],
+    skips: Skips,
 ) -> None:
     """UserError where images are missing."""
     shown, num_train = one_line(root), len(found["train"])
-    unread = "".join(f"; {one}: save them as PNG or JPEG" for one in skipped if one.why == FORMAT)
+    unread = "".join(
+        f"; {one}: save them as PNG or JPEG" for one in skips.summary() if one.why == FORMAT
+    )
     if not any(found.values()):
         endings = " ".join(sorted(SUFFIXES))
         raise UserError(
             f"{shown}: no images in its {len(classes)} class folders; known endings: "
-            f"{endings}{unread}"
+            f"{endings}{unread}{_unnamed(skips, classes)}"
         )
     if num_train < len(classes):
         raise UserError(
@@ -267,9 +272,26 @@ def _check_counts(
         present = {one.folder if nested else _top(one.folder) for one in files}
         empty = [text_of(name) for name in classes if name not in present]
         if empty and split == "train":
-            raise UserError(f"{shown}: no images in class {quoted(empty)}; {remedy}{unread}")
+            raise UserError(
+                f"{shown}: no images in class {quoted(empty)}; {remedy}{unread}"
+                f"{_unnamed(skips, empty)}"
+            )
         if len(empty) == len(classes):
             raise UserError(f"{shown}: no images in its {split} folder; {remedy}")
+
+
+def _unnamed(skips: Skips, classes: Sequence[str]) -> str:
+    """What is to be said of files in these classes that are not named as images, or ""."""
+    start = _start(skips.root)
+    others = [path[start:] for path in sorted(skips.found.get(OTHER, ()))]
+    others = [path for path in others if set(Path(path).parts[:-1]) & set(classes)]
+    if not others:
+        return ""
+    which = f"; {quoted(map(text_of, others))}"
+    for path in others[:NUM_NAMED]:
+        if (right := ending_by_content(Path(skips.root, path))) and not path.endswith(right):
+            return f"{which}: by its content {shown_name(path)!r} is an image, name it {right}"
+    return f"{which}: not named as images"
 
 
 def _walk(

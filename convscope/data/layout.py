@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from convscope.data.listing import (
@@ -27,7 +27,7 @@ from convscope.errors import UserError, one_line
 from convscope.words import listed
 
 WORDS = {
-    "train": "train training trn",
+    "train": "train training trn trainval",
     "val": "val valid validation validate validating dev",
     "test": "test tests testing tst eval evaluation holdout",
 }
@@ -283,6 +283,7 @@ def class_folders(root: str, folder: str, tree: Tree, skips: Skips) -> tuple[str
             skips.add(path, BESIDE)
         else:
             classes.append(name)
+    _refuse_marks_in_classes(folder, classes, tree)
     return tuple(classes)
 
 
@@ -290,9 +291,14 @@ def also_there(look: Look) -> str:
     """What else in a folder may be meant, as the end of a remedy; "" where there is nothing."""
     found = [entry.name for entry in look.files]
     tables = [name for name in found if ending(name) in TABLE_SUFFIXES]
+    lists = [name for name in found if ending(name) in (".jsonl", ".json", ".xlsx", ".xls")]
+    pickled = [name for name in found if re.fullmatch(r"data_batch_\d|test_batch|meta|train", name)]
     packed = [name for name in found if name.lower().endswith(ARCHIVE_SUFFIXES)]
     if not tables and not packed:
-        return ""
+        if len(pickled) > 1:
+            return f"; {quoted(pickled)} are CIFAR's own files, which are not read: say cifar10"
+        named = quoted(map(text_of, lists))
+        return f", or write {named} as a table: a .csv of paths and labels" if lists else ""
     several = len(tables or packed) > 1
     what = ("one of the tables" if several else "the table") if tables else "the archive"
     what = "one of the archives" if several and not tables else what
@@ -308,6 +314,26 @@ def _refuse_marks(folder: str, look: Look) -> None:
             "of detection or segmentation, not classes; for classification, put the images of "
             "each class in a folder of its own, CLASS/image.png"
         )
+    low = {name.lower(): name for name in look.folders}
+    ends = re.compile(r"[\s_-]*(mask|label|annotation)s?$")
+    marked = [name for name in low if ends.search(name) and ends.sub("", name) in low]
+    if len(marked) > 1:  # one alone may be a class, as face_mask
+        raise UserError(
+            f"{one_line(folder)}: {quoted(text_of(low[name]) for name in marked)} look like what "
+            "is marked in the images of the folders without that word; move them away"
+        )
+
+
+def _refuse_marks_in_classes(folder: str, classes: Sequence[str], tree: Tree) -> None:
+    """UserError where a class folder holds images and, beside them, what is marked in them."""
+    for name in classes:
+        below = {inner.lower(): inner for inner in tree.peek(os.path.join(folder, name)).folders}
+        if set(below) & PICTURES and (marks := sorted(set(below) & MARKS)):
+            one = f"{text_of(name)}/{text_of(below[marks[0]])}"
+            raise UserError(
+                f"{one_line(folder)}: {one_line(one, 80)!r} looks like what is marked in the "
+                "images beside it, and would count as images of the class; move such folders away"
+            )
 
 
 def notes_on_nesting(folder: str, classes: tuple[str, ...], tree: Tree) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from convscope.data.columns import parse_columns
-from convscope.data.content import Content, Progress
+from convscope.data.content import OWN, Content, Progress
 from convscope.data.decoding import READING, read_images
 from convscope.data.folders import Classes
 from convscope.data.groups import PARENT, PREFIX, check_groups, groups_by_place, numbered
@@ -21,8 +21,6 @@ from convscope.data.table_paths import Disk, Look
 from convscope.data.tables import Table, is_table, read_table
 from convscope.errors import UserError, one_line
 from convscope.words import listed
-
-OWN = "the user's own data"  # their licence
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,19 @@ def _bytes(images: NDArray[Any], scale: Scale | None) -> NDArray[np.uint8]:
     return out
 
 
+def _ends(labels: NDArray[Any]) -> str:
+    """The least and the greatest label, of numbers that are whole."""
+    whole = labels.dtype.kind in "iu" and labels.size
+    return f", from {labels.min()} to {labels.max()}" if whole else ""
+
+
+def _numbering(name: str, labels: NDArray[Any]) -> str:
+    """What numbers the labels, where they are texts or numbers with gaps."""
+    if labels.ndim != 1 or labels.dtype.kind not in "USiu":
+        return ""
+    return f": np.unique({name}, return_inverse=True)[1] numbers them"
+
+
 def _labels(shown: str, name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
     if labels.ndim == 2 and labels.shape[1] == 1:  # Keras's CIFAR-10 and MedMNIST have N×1
         labels = labels[:, 0]
@@ -198,8 +211,8 @@ def _labels(shown: str, name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
     whole = labels.dtype.kind in "iub" and labels.ndim == 1
     if not whole or (labels.size and (labels.min() < 0 or labels.max() >= 2**31)):
         raise UserError(
-            f"{shown}: {name} is {labels.dtype} of shape {labels.shape}; "
-            "needs N whole numbers from 0 to the number of classes - 1"
+            f"{shown}: {name} is {labels.dtype} of shape {labels.shape}{_ends(labels)}; "
+            f"needs N whole numbers from 0 to the number of classes - 1{_numbering(name, labels)}"
         )
     return labels.astype(np.int64)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from convscope.data.colour_keys import count_in_bytes, opaque, wide_key, with_alpha
 from convscope.data.depth import Scale
 from convscope.data.sniffing import what_it_is
+from convscope.data.tiff_kinds import fault_in_planes, left_out
 from convscope.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -24,6 +27,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # decoders that 
 GREY = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+
+# Pillow logs faults that it raises as well; without a handler they would go to standard error
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 MAX_PIXELS = 50_000_000
 MAX_JPEG = 170_000_000  # these are decoded at a half or less of their sides; cameras have 108
@@ -62,6 +68,7 @@ class Header:
     several: whether it holds more than one frame or page.
     depth: which values need a scale: "" for none, else "grey", "floating-point" or "RGB".
     bits: how many the file says that a value has; 0 where it says nothing.
+    left_out: how many channels are not read: those of a TIFF file behind the first three.
     """
 
     width: int
@@ -72,6 +79,7 @@ class Header:
     several: bool
     depth: str
     bits: int
+    left_out: int = 0
 
 
 def read_header(path: Path) -> Header | str:
@@ -80,13 +88,13 @@ def read_header(path: Path) -> Header | str:
 
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if fault := _fault_in_size(image):
+            if fault := _fault_in_form(image):
                 return fault
             mode, depth = image.mode, _depth_of(image)
             kind, shaded = KINDS.get(mode, mode), _is_wide_grey_alpha(image)
             if depth and mode not in ("F", "I", "L"):
-                kind = f"{depth}, 16 bits" + (" with transparency" if shaded else "")
-            elif mode in ("P", "L", "RGB") and "transparency" in image.info:
+                kind = f"{depth}, 16 bits"
+            if shaded or (mode not in ALPHA and "transparency" in image.info):
                 kind += " with transparency"
             return Header(
                 *image.size,
@@ -96,6 +104,7 @@ def read_header(path: Path) -> Header | str:
                 _holds_several(image),
                 depth,
                 _stated_bits(image) if depth else 0,
+                left_out(image),
             )
     except Exception as error:  # Pillow's decoders raise whatever the bytes lead them to
         return fault_of(error, path)
@@ -109,15 +118,20 @@ def read_values(path: Path) -> NDArray[Any] | str:
         with Image.open(path, formats=FORMATS) as image:
             if _is_wide_grey_alpha(image):
                 return _grey_and_alpha(image)[0]
-            return _values(image)[..., :3] if _depth_of(image) == "RGB" else _grey(image)
+            key = wide_key(image)
+            values = _values(image)[..., :3] if _depth_of(image) == "RGB" else _grey(image)
+            shown = np.ones(1, np.bool_) if key is None else opaque(values, key)
+            return values if shown.all() or not shown.any() else values[shown]
     except Exception as error:  # as above
         return fault_of(error)
 
 
 def decode(
     path: Path, target: NDArray[np.uint8], resize: Resize, scales: Mapping[str, Scale]
-) -> str:
-    """Fill target (H×W×C) with an image; "" or what is wrong with the file.
+) -> tuple[str, bool]:
+    """Fill target (H×W×C) with an image.
+
+    Returns "" or what is wrong with the file, and whether its EXIF data turned or mirrored it.
 
     path: the file, whose header was read and is good.
     target: c is 1 or 3.
@@ -128,10 +142,9 @@ def decode(
 
     try:
         with Image.open(path, formats=FORMATS) as opened:
-            _fill(target, opened, resize, scales)
-            return ""
+            return "", _fill(target, opened, resize, scales)
     except Exception as error:  # as above
-        return fault_of(error)
+        return fault_of(error), False
 
 
 def decode_new(
@@ -142,7 +155,7 @@ def decode_new(
 
     try:
         with Image.open(path, formats=FORMATS) as opened:
-            if fault := _fault_in_size(opened):
+            if fault := _fault_in_form(opened):
                 return fault, ""
             depth = _depth_of(opened)
             _fill(target, opened, resize, scales)
@@ -151,11 +164,14 @@ def decode_new(
         return fault_of(error), ""
 
 
-def _fault_in_size(image: PIL.Image.Image) -> str:
+def _fault_in_form(image: PIL.Image.Image) -> str:
+    """What is wrong with an image by its header alone."""
     most = MAX_JPEG if image.format in ("JPEG", "MPO") else MAX_PIXELS
     if image.width * image.height > most:
         return f"{image.width}×{image.height}, over {most // 1_000_000} megapixels"
-    return "no pixels" if image.width < 1 or image.height < 1 else ""
+    if image.width < 1 or image.height < 1:
+        return "no pixels"
+    return fault_in_planes(image)
 
 
 def _fill(
@@ -163,12 +179,16 @@ def _fill(
     opened: PIL.Image.Image,
     resize: Resize,
     scales: Mapping[str, Scale],
-) -> None:
-    """Fill target (H×W×C) with an opened image; raises what Pillow's decoders raise."""
+) -> bool:
+    """Fill target (H×W×C) with an opened image; whether it was turned or mirrored.
+
+    Raises what Pillow's decoders raise.
+    """
     from PIL import ImageOps
 
     height, width, channels = target.shape
     side = max(height, width)
+    count_in_bytes(opened)
     if max(opened.size) >= 4 * side:  # decode JPEG at a half, quarter or eighth
         opened.draft(None, (2 * side, 2 * side))
     depth = _depth_of(opened)
@@ -180,10 +200,12 @@ def _fill(
     orientation = _orientation(opened)
     size = (height, width) if orientation in range(5, 9) else (width, height)
     image = resized(_to_mode(image, channels), size, resize)
-    if orientation in range(2, 9):
+    turned = orientation in range(2, 9)
+    if turned:
         image.getexif()[EXIF_ORIENTATION] = orientation
         image = ImageOps.exif_transpose(image)
     target[:] = np.asarray(image, np.uint8).reshape(target.shape)
+    return turned
 
 
 def resized(image: PIL.Image.Image, size: tuple[int, int], resize: Resize) -> PIL.Image.Image:
@@ -291,13 +313,19 @@ def _scaled(image: PIL.Image.Image, depth: str, scale: Scale) -> PIL.Image.Image
     if _is_wide_grey_alpha(image):
         grey, alpha = _grey_and_alpha(image)
         return Image.fromarray(np.dstack([scale.to_bytes(grey), alpha]))
+    key = wide_key(image)
     if depth != "RGB":
-        return Image.fromarray(scale.to_bytes(_grey(image)))
-    if (scale.low, scale.high) == (0, 65_535):  # the upper bytes, which Pillow keeps
+        grey = _grey(image)
+        if key is not None:
+            return with_alpha(scale.to_bytes(grey), opaque(grey, key))
+        return Image.fromarray(scale.to_bytes(grey))
+    if (scale.low, scale.high) == (0, 65_535) and key is None:  # the upper bytes, kept by Pillow
         image.load()
         return image
     values = _values(image)
     pixels = scale.to_bytes(values[..., :3])
+    if key is not None:
+        return with_alpha(pixels, opaque(values[..., :3], key))
     if image.mode == "RGBA":
         pixels = np.dstack([pixels, (values[..., 3] >> 8).astype(np.uint8)])
     return Image.fromarray(pixels)
@@ -358,7 +386,9 @@ def fault_of(error: Exception, path: Path | None = None) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"over {MAX_PIXELS // 1_000_000} megapixels"
     if isinstance(error, UnidentifiedImageError):
-        return f"not an image of a known format{'' if path is None else what_it_is(path)}"
+        found = "" if path is None else what_it_is(path)
+        known = found.startswith(": TIFF")
+        return found.removeprefix(": ") if known else f"not an image of a known format{found}"
     if isinstance(error, OSError) and error.errno:
         return one_line(os.strerror(error.errno), 60)
     return "truncated" if "truncated" in str(error).lower() else f"damaged: {one_line(error, 60)}"

@@ -40,6 +40,11 @@ class Preview:
         skipped = (Skipped(s["why"], s["count"], tuple(s["examples"])) for s in tree["skipped"])
         return cls(**{**tree, "range": tuple(tree["range"]), "skipped": tuple(skipped)})
 
+    @property
+    def in_short(self) -> str:
+        """How it was read, and the formats where there are several."""
+        return f"{self.rule}; {_counts(self.formats)} files" if len(self.formats) > 1 else self.rule
+
     def __str__(self) -> str:
         low, high = self.range
         sizes = _counts(self.sizes)

@@ -11,13 +11,13 @@ from pathlib import Path
 from convscope.data import shapes
 from convscope.data.archives import inside_archive, list_archive
 from convscope.data.cache import expanded
-from convscope.data.content import Content, Maker, Progress
+from convscope.data.content import OWN, Content, Maker, Progress
 from convscope.data.folders import survey
 from convscope.data.hub import PREFIX, parse_hub_name, read_hub
 from convscope.data.hugging_face import SUFFIXES as EMBEDDED
 from convscope.data.hugging_face import Embedded, find_embedded, read_embedded
 from convscope.data.known import KNOWN, get
-from convscope.data.listed import OWN, Listed, Options, list_file, list_survey, table_of
+from convscope.data.listed import Listed, Options, list_file, list_survey, table_of
 from convscope.data.listing import Skipped
 from convscope.data.npz import read_npz
 from convscope.data.tables import is_table
@@ -152,6 +152,11 @@ def _existing(path: Path, given: str, shown: str) -> os.stat_result:
         if re.match(r"(?i)(https?|ftp|s3|gs|file)://", given):
             raise UserError(
                 f"data {shown!r}: an address; download it and give the path of what you have"
+            ) from None
+        if set(given) & set("*?["):
+            raise UserError(
+                f"data {shown!r}: no such file or folder; a pattern is not read, give the folder "
+                "that holds the class folders"
             ) from None
         hint = did_you_mean(given, names())
         raise UserError(

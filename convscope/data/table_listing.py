@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convscope.data.columns import Columns, choose_columns, usual
+from convscope.data.label_doubts import refuse_one_each, several_labels
 from convscope.data.layout import split_of
 from convscope.data.listing import NUM_NAMED, File, Listing, Skipped, quoted
 from convscope.data.table_paths import (
@@ -26,11 +27,10 @@ from convscope.data.table_paths import (
     start_elsewhere,
 )
 from convscope.data.tables import Table
+from convscope.data.unused_columns import remedy_for_folds, unused_columns
 from convscope.errors import UserError, one_line
 
 NO_LABEL = {"", "nan", "<na>", "null", "?"}  # in lower case
-
-TRUTH = {"0", "1", "0.0", "1.0", "True", "False", "true", "false", "TRUE", "FALSE", ""}
 
 ZERO_ONE = {"0", "1", "0.0", "1.0", " 0", " 1"}
 
@@ -94,8 +94,8 @@ def _list_table(
     told = Told(notes=list(table.notes))
     columns = _choose(table, asked, folder, look)
     rows, columns = _rows(table, columns, told)
-    if "split" not in asked and (unused := _unused_split(table, columns)):
-        told.notes.append(unused)
+    val = any(row.split == "val" for row in rows)
+    told.notes += unused_columns(table, columns, "split" in asked, val)
     if start := start_elsewhere([row.path for row in rows], folder, look):
         rows = [row._replace(path=row.path.removeprefix(start)) for row in rows]
         told.notes.append(
@@ -107,7 +107,11 @@ def _list_table(
     kept = _distinct(rows, folder, told, table.shown)
     files, stamps = _existing(kept, told, table, columns, look)
     rows = [row for row, _ in files]
-    classes = _classes(rows, table.shown)
+    train = [row.label for row in rows if row.split == "train"]
+    refuse_one_each(train, columns.label, table.shown)
+    classes = _classes(train, table.shown)
+    if doubt := several_labels(classes):
+        told.notes.append(doubt)
     number = {name: label for label, name in enumerate(classes)}
     unknown = [row.label not in number for row in rows]
     for row in (row for row, strange in zip(rows, unknown, strict=True) if strange):
@@ -181,18 +185,6 @@ def _with_split(table: Table, columns: Columns) -> Columns:
     return columns
 
 
-def _unused_split(table: Table, columns: Columns) -> str:
-    """What is to be said of a column of truth values such as is_train; "" where there is none."""
-    names = [name for name in table.header if re.match(r"(?i)is[ _-]?(train|val|test)", name)]
-    names = [name for name in names if set(table[name]) <= TRUTH]
-    if not names or columns.split is not None:
-        return ""
-    return (
-        f"column {one_line(names[0], 60)!r} is not used: a column of splits holds train, val and "
-        "test"
-    )
-
-
 def _split_word(text: str) -> str:
     """The split that a cell names; "" where it names none."""
     said = split_of(text)
@@ -253,10 +245,11 @@ def _rows(table: Table, columns: Columns, told: Told) -> tuple[list[Row], Column
                 raise UserError(
                     f"{table.shown}: column {one_line(columns.split)!r} holds "
                     f"{quoted(sorted(known))}; a split is train, val or test"
+                    f"{remedy_for_folds(columns.split, known)}"
                 )
             told.notes.append(
                 f"column {one_line(columns.split)!r} names no split (train, val, test) "
-                "and is not used"
+                f"and is not used{remedy_for_folds(columns.split, known)}"
             )
             return _rows(table, replace(columns, split=None), told)
         for text, split in zip(given, splits, strict=True):
@@ -347,9 +340,9 @@ def _existing(
     )
 
 
-def _classes(rows: Sequence[Row], shown: str) -> tuple[str, ...]:
-    """The labels of the training rows: numbers by value, texts by their bytes."""
-    found = {row.label for row in rows if row.split == "train"}
+def _classes(labels: Sequence[str], shown: str) -> tuple[str, ...]:
+    """The labels of the training images: numbers by value, texts by their bytes."""
+    found = set(labels)
     if len(found) < 2:
         raise UserError(
             f"{shown}: the training images have one class alone, {quoted(found)}; "

@@ -80,6 +80,8 @@ def parse_table(content: bytes, suffix: str, shown: str) -> Table:
     shown: what messages call it.
     """
     text, notes = decoded(content, shown)
+    text, comments = without_comments(text)
+    notes += comments
     first = next((line for line in text.splitlines() if line.strip()), "")
     if stated := re.fullmatch(r'"?sep=(.)"?', first.strip("\r\n ")):  # a line for Excel
         delimiter, text = stated[1], text.partition(first)[2].lstrip("\r\n")
@@ -111,6 +113,23 @@ def parse_table(content: bytes, suffix: str, shown: str) -> Table:
     if not rows:
         raise UserError(f"{shown}: has column names and no rows; add a line for each image")
     return Table(shown, header, tuple(zip(*rows, strict=True)), notes)
+
+
+def without_comments(text: str) -> tuple[str, tuple[str, ...]]:
+    """The text without lines of comment at its top, and what is to be said of them.
+
+    A first line that begins with # and is cut like the next one holds the names of the columns.
+    """
+    lines = text.splitlines(keepends=True)
+    top = 0
+    while top + 1 < len(lines) and (not lines[top].strip() or lines[top].startswith("#")):
+        top += 1
+    dropped = [line for line in lines[:top] if line.startswith("#")]
+    mark = delimiter_of(lines[top]) if dropped else ""
+    if not dropped or dropped[-1].count(mark) == lines[top].count(mark):
+        return text, ()
+    some = "1 line" if len(dropped) == 1 else f"{len(dropped)} lines"
+    return "".join(lines[top:]), (f"{some} of comment at the top of the table",)
 
 
 def numbered(header: Iterable[str]) -> Iterable[str]:

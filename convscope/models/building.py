@@ -13,6 +13,7 @@ import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from convscope.errors import UserError, did_you_mean, one_line
 from convscope.models.convnet import ConvNetModule
 from convscope.models.copies import uncompiled
 from convscope.models.faults import RAISED, fault, is_out_of_memory
+from convscope.models.opened import check_import, keep_import, say_what_is_missing, watched
 from convscope.models.settings import settings_kept
 from convscope.models.sources import (
     check_sources,
@@ -100,12 +102,15 @@ def build_custom(
     the user's code changes are put back.
     """
     shown = f"model {model.factory!r}"
+    opened: set[Path] = set()
     with seeded(seed):
         with settings_kept():
-            factory = imported(model, shown)
-        with settings_kept():  # of their own: a module is imported once, a factory called often
+            factory = imported(model, shown, opened)
+        # settings of their own: a module is imported once, a factory called often
+        with settings_kept(), watched(opened):
             net = made_by(factory, (in_shape, num_classes), model, shown)
         note_seeding(model.factory, seed)
+        say_what_is_missing(model, opened)
         net = uncompiled(net)
         check_modes(net, shown)
         if any(p.is_meta for p in net.parameters()):
@@ -117,20 +122,28 @@ def build_custom(
     return net
 
 
-def imported(model: Custom, shown: str) -> Any:
-    """What a recipe names as its factory. Raises UserError with whatever its module raises."""
+def imported(model: Custom, shown: str, opened: set[Path]) -> Any:
+    """What a recipe names as its factory; opened: takes the files that its import reads.
+
+    Raises UserError with whatever its module raises.
+    """
     check_trusted(model.factory)
     module_name, _, name = model.factory.partition(":")
     look_beside_the_prompt()
     check_sources(model)
+    check_import(model.factory)
     drop_old_bytecode(model.factory)
     importlib.import_module("numpy.random")  # a user's code may draw from it: it is seeded
+    new = module_name not in sys.modules
     try:
-        with seeded(0):  # what a module draws while it is imported is alike in each process
+        # what a module draws while it is imported is alike in each process
+        with seeded(0), watched(opened):
             module = importlib.import_module(module_name)
     except RAISED as error:  # the user's code: whatever it raises is named
         raise UserError(f"{shown}: {fault(error)}") from error
     note_imported(model.factory)
+    if new:
+        keep_import(model.factory, opened)
     if not hasattr(module, name):
         public = [n for n in dir(module) if not n.startswith("_")]
         raise UserError(f"{shown}: {module_name} has no {name!r}{did_you_mean(name, public)}")

@@ -1,4 +1,5 @@
-"""What a user's factory is made of: its source file, and those of its own that it imports.
+"""What a user's factory is made of: its source file, those of its own that it imports, and the
+files beside them that it reads.
 
 They are found without running any of them, so that a run's identity costs no import.
 """
@@ -13,16 +14,17 @@ import importlib.util
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import FunctionType, ModuleType
+from typing import Any
 
 from convscope.errors import UserError, one_line
+from convscope.models.data_files import DIGITS, data_files, entries, is_data
 from convscope.models.faults import INSTALLED, OURS
 from convscope.recipe import Custom, Model
 
-DIGITS = 12  # of the hash of a file
 MOST_FILES = 2000
 
 # modules as this process imported them: their spec, which a reload replaces, and their hash
@@ -43,12 +45,12 @@ def with_sources(model: Model) -> Model:
     """
     if not isinstance(model, Custom) or model.sources:
         return model
-    return replace(model, sources=sources_of(model.factory))
+    return replace(model, sources=sources_of(model.factory, model.arguments))
 
 
 def check_sources(model: Custom) -> None:
     """UserError where a source is not what it was when the recipe was written or imported."""
-    now = sources_of(model.factory)
+    now = sources_of(model.factory, model.arguments)
     if model.sources and (changed := differences(model.sources, now)):
         raise UserError(
             f"model {model.factory!r}: its code changed since the recipe was written: {changed}; "
@@ -57,20 +59,24 @@ def check_sources(model: Custom) -> None:
 
 
 def differences(then: Iterable[str], now: Iterable[str]) -> str:
-    """Which files differ, as "nets.py changed, layers.py is new"; empty where none does."""
+    """Which files differ, as "nets.py changed, layers.py is new"; empty where none does.
+
+    A file of data is never new: recipes of older versions do not name any.
+    """
     old, new = (dict(entry.rsplit(" ", 1) for entry in entries) for entries in (then, now))
     said = [f"{name} changed" for name in old if name in new and new[name] != old[name]]
     said += [f"{name} is gone" for name in old if name not in new]
-    said += [f"{name} is new" for name in new if name not in old]
+    said += [f"{name} is new" for name in new if name not in old and not is_data(name)]
     return one_line(", ".join(said))
 
 
-def sources_of(factory: str) -> tuple[str, ...]:
+def sources_of(factory: str, arguments: Mapping[str, Any] | None = None) -> tuple[str, ...]:
     """For each source a name and the first digits of its SHA-256, as "nets.py 1f0e…", in order.
 
     They are the factory's file and those of its folder and package that it imports, directly or
-    through others. Of an installed package it is the version, of a notebook what the factory names
-    there (`typed`). Empty for convscope's own, and where no source is to be had.
+    through others, and the files of weights and settings that these or the factory's arguments
+    name (`data_files`). Of an installed package it is the version, of a notebook what the factory
+    names there (`typed`). Empty for convscope's own, and where no source is to be had.
     """
     look_beside_the_prompt()
     module, _, name = factory.partition(":")
@@ -83,10 +89,20 @@ def sources_of(factory: str) -> tuple[str, ...]:
     if any(part in INSTALLED for part in file.parts):
         return (installed(module, file),)
     root = root_of(module, file)
-    found = imported_from(module, file, root)
-    return tuple(
-        sorted(f"{one_line(path.relative_to(root).as_posix())} {digest(path)}" for path in found)
-    )
+    found = {path: digest(path) for path in imported_from(module, file, root)}
+    read = data_files(found, name, root, arguments or {})
+    named = [f"{one_line(path.relative_to(root).as_posix())} {one}" for path, one in found.items()]
+    return tuple(sorted([*named, *entries(read, root)]))
+
+
+def data_of(model: Custom) -> set[Path]:
+    """The files of weights and settings that are part of what a user's network is."""
+    module, _, name = model.factory.partition(":")
+    own = own_files(model.factory)
+    if not own:
+        return set()
+    root = root_of(module, next(iter(own)))
+    return set(data_files({path: digest(path) for path in own}, name, root, model.arguments))
 
 
 def root_of(module: str, file: Path) -> Path:

@@ -141,8 +141,9 @@ class Custom:
 
     factory: as package.module:factory.
     arguments: keyword arguments, JSON values.
-    sources: the factory's file and those of its own that it imports, each with the first digits of
-        its SHA-256; filled in when a run begins, so that changed code is another network.
+    sources: the factory's file, those of its own that it imports and the files of weights and
+        settings that these name, each with the first digits of its SHA-256; filled in when a run
+        begins, so that changed code is another network.
     """
 
     factory: str

@@ -230,11 +230,9 @@ def measure(
         f"{loaded.name}: {len(loaded.train):,} training, {len(loaded.val):,} validation, "
         f"{len(loaded.test):,} test images"
     )
-    for line in loaded.said:
+    looking = Looking(context)  # which may know of near-duplicates
+    for line in dict.fromkeys((*loaded.said, *notes_of(context))):
         watcher.say(line)
-    looking = Looking(context)
-    for note in notes_of(context):
-        watcher.say(note)
     costs = measured_costs(folder, engine, loaded, forecast(context), watcher)
     return context, costs, looking
 
@@ -295,7 +293,8 @@ def plan(
 
 def all_notes(asked: StudyRequest, context: Context) -> tuple[str, ...]:
     """What is to be said of the images, and of questions that a budget leaves out."""
-    notes, missing = notes_of(context), not_asked(context.fit, asked.chapters)
+    notes = tuple(dict.fromkeys((*context.data.said, *notes_of(context))))
+    missing = not_asked(context.fit, asked.chapters)
     if not missing or asked.budget is None:
         return notes
     return (*notes, f"to fit into {duration(asked.budget)}, some questions are {missing}")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from convscope.errors import one_line
+from convscope.errors import one_line, say
 from convscope.planning import Request, duration
 from convscope.recipe import Recipe
 from convscope.studies.clock import Clock
@@ -31,7 +31,7 @@ class Lines(Watcher):
         self.task = ""
 
     def say(self, text: str) -> None:
-        print(one_line(text, 1000), file=sys.stderr, flush=True)
+        say(one_line(text, 1000))
 
     def step(self, description: str, done: int, total: int | None) -> None:
         now = time.monotonic()
@@ -74,7 +74,7 @@ class Quiet(Watcher):
     def ended(self, recipe: Recipe, run: Run) -> None:
         if run.status != "finished":
             line = f"{run_label(recipe)}: {run.status} {run.message}".strip()
-            print(one_line(line, 1000), file=sys.stderr, flush=True)
+            say(one_line(line, 1000))
 
 
 def outcome(run: Run) -> str:
