@@ -189,6 +189,7 @@ def test_the_chapter_on_real_training(micro: Path, shared: Path) -> None:
     check_form(again)
 
 
+@pytest.mark.slow
 def test_confusion_and_mistakes_are_those_of_the_winner(micro: Path, shared: Path) -> None:
     context = context_of(micro, shared)
     found, _ = drive(context, trainer(shared / "runs"))

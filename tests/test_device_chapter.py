@@ -84,6 +84,7 @@ def test_the_chapter_for_a_device(found: tuple[Finding, list[Recipe]], micro: Pa
     assert "does not fit" not in finding.sentence
 
 
+@pytest.mark.slow
 def test_what_is_given_up_is_said_only_where_such_a_run_is(
     found: tuple[Finding, list[Recipe]], micro: Path, folder: Path
 ) -> None:

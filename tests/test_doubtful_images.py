@@ -129,7 +129,6 @@ def test_what_arrays_hold_is_said_before_training(tmp_path: Path, cache: Path) -
     np.savez(tmp_path / "d.npz", arr_0=images, arr_1=np.arange(20) % 2)
     said = data.load(tmp_path / "d.npz").said
     assert said[0] == "read arr_0 with arr_1" and "no test set was given" in said[1]
-    assert data.load("shapes", val=0).said == ()
 
 
 def test_files_of_several_kinds_of_fault_are_named_one_by_one(tmp_path: Path, cache: Path) -> None:

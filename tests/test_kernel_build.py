@@ -256,9 +256,12 @@ def test_a_file_that_is_no_library(folder: Path, monkeypatch: pytest.MonkeyPatch
 @needs_compiler
 def test_out_of_memory_is_an_exception_that_is_recognised() -> None:
     lib, huge = shared_library.kernels_for(torch.float32), 1 << 44
+    weight, bias = torch.zeros(2, 3, 3, 3), torch.zeros(2)
     calls = (
         lambda: lib.first_block_back(None, None, None, None, None, 1, 2, 2, 3, huge, 1),
-        lambda: lib.first_block(None, None, None, None, None, 1, 2, huge, 3, 2, 1),
+        lambda: lib.first_block(
+            None, weight.data_ptr(), bias.data_ptr(), None, None, 1, 2, huge, 3, 2, 1
+        ),
     )
     for call in calls:
         with pytest.raises(torch.OutOfMemoryError) as caught:

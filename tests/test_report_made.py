@@ -14,6 +14,7 @@ from convscope.report.findings import Table
 from convscope.report.page import MOST_ROWS, cell, png_address, sort_value
 
 
+@pytest.mark.slow
 def test_numbers_sort_as_numbers_and_texts_as_texts(
     study_of: Callable[..., Path], show: Callable[[Path], Opened]
 ) -> None:

@@ -60,6 +60,7 @@ def run(planted: tuple[Path, set[int]], tmp_path_factory: pytest.TempPathFactory
     return train(recipe, tmp_path_factory.mktemp("runs"))
 
 
+@pytest.mark.slow
 def test_planted_labels_are_found_on_real_images(run: Run, planted: tuple[Path, set[int]]) -> None:
     path, wrong = planted
     loaded = data.load(path)

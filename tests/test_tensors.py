@@ -112,6 +112,7 @@ def test_a_stratified_subset_has_each_class_with_its_share(
 
 
 @given(st.lists(st.integers(0, 4), min_size=20, max_size=80), st.integers(0, 9))
+@pytest.mark.slow
 def test_nested_subsets_are_parts_of_larger_ones_and_stratified(
     drawn: list[int], seed: int
 ) -> None:

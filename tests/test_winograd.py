@@ -291,8 +291,8 @@ def test_a_run_by_it_learns_as_one_by_the_library(
 ) -> None:
     recipe = Recipe(
         data=str(cifar_slice),
-        model=ConvNet(32, 2, block_depth=2),
-        epochs=3,
+        model=ConvNet(16, 2, block_depth=2),
+        epochs=2,
         precision=precision,
         layout="channels_last",
     )
@@ -311,6 +311,7 @@ def test_a_run_by_it_learns_as_one_by_the_library(
 
 @each_precision
 @pytest.mark.usefixtures("short_windows")
+@pytest.mark.slow
 def test_it_is_not_chosen_where_it_answers_wrongly(
     precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
