@@ -1,8 +1,8 @@
 """What compiled kernels buy: a training step and an evaluation batch of the family's networks.
 
-By the library's operations and by compiled kernels. Both sides train the same network on the same
-batch in one process, in turn, and the best of a few turns counts; the losses after the steps must
-agree.
+By the library's operations and by all the compiled kernels that this processor has. Both sides
+train the same network on the same batch in one process, in turn, and the best of a few turns
+counts; the losses after the steps must agree.
 
 Command: python bench/kernels.py [--threads 1] [--turns 7]
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 from convscope.machine import best_numerics
 from convscope.models import build, size_of
 from convscope.planning import reference_model
-from convscope.recipe import ConvNet, Recipe
+from convscope.recipe import ConvNet, Kernels, Recipe
 from convscope.training import (
     DTYPES,
     accelerate,
@@ -31,6 +31,7 @@ from convscope.training import (
     optimiser,
     place,
     step,
+    why_no_kernels,
 )
 
 NETWORKS = {
@@ -99,6 +100,8 @@ def main() -> int:
         print(f"no compiled kernels here: {best.why_not}")
         return 1
     torch.set_num_threads(given.threads)
+    no_winograd = why_no_kernels(best.precision, "winograd")
+    ours_here: Kernels = "compiled" if no_winograd else "winograd"
     base = Recipe(
         precision=best.precision,
         layout="channels_last",
@@ -113,7 +116,7 @@ def main() -> int:
     for name, model in NETWORKS.items():
         sides = [
             Side(replace(base, model=model, kernels=kernels), x, labels)
-            for kernels in ("library", "compiled")
+            for kernels in ("library", ours_here)
         ]
         for _ in range(given.turns):
             for side in sides:

@@ -80,6 +80,11 @@ def flags_of_processor() -> str:
     )
 
 
+def likely_dtype() -> torch.dtype:
+    """The precision that a measurement will choose: bfloat16 where the processor multiplies it."""
+    return torch.bfloat16 if "bf16" in flags_of_processor() else torch.float32
+
+
 def build_ahead() -> threading.Thread:
     """Compile in the background what this machine will most likely use.
 
@@ -88,7 +93,7 @@ def build_ahead() -> threading.Thread:
 
     def attempt() -> None:
         with contextlib.suppress(NotAvailable):
-            built(torch.bfloat16)
+            built(likely_dtype())
 
     thread = threading.Thread(target=attempt, daemon=True)
     thread.start()
