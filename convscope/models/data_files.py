@@ -27,6 +27,8 @@ SUFFIXES = {
     *(".csv", ".tsv", ".txt"),
 }
 
+ENDINGS = tuple(SUFFIXES)
+
 WRITING = {  # calls that write a file
     *("save", "savez", "savez_compressed", "savefig", "savetxt", "save_file", "save_model"),
     *("dump", "to_csv", "to_json", "write_text", "write_bytes", "imwrite", "imsave", "export"),
@@ -44,7 +46,7 @@ _digests: dict[Path, tuple[tuple[int, int, int], str]] = {}
 
 def is_data(name: str | Path) -> bool:
     """Whether a file's name ends as those of weights and settings do."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
+    return str(name).lower().endswith(ENDINGS)
 
 
 def data_files(

@@ -58,7 +58,7 @@ def _look(event: str, arguments: tuple[object, ...]) -> None:
         return
     name = os.fspath(path)
     if isinstance(name, str) and is_data(name):
-        place = Path(os.path.abspath(name))  # noqa: PTH100 - without a look at the disk
+        place = Path(os.path.normpath(Path.cwd() / name))  # without a look at the disk
         strange = any(part in INSTALLED or part.startswith(".") for part in place.parts)
         if not strange and PYTHON not in place.parents:  # such as a library's cache in ~/.cache
             seen.add(place)
