@@ -126,7 +126,8 @@ def hold(library: Path) -> int:
     import fcntl
 
     descriptor = os.open(library, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    with contextlib.suppress(OSError):  # where there are no locks nothing is removed either
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
     with contextlib.suppress(OSError):
         os.utime(library)
     return descriptor
