@@ -147,6 +147,7 @@ def test_orders(word: str, of: int) -> None:
 def test_convolution() -> None:
     check(CONVOLUTION.theorem(True, 4e-16))
     check(CONVOLUTION.theorem(False, 0.2))
-    check(CONVOLUTION.operators(28, 29, 12))
+    check(CONVOLUTION.operators(28, 29, 7, 5))
+    check(CONVOLUTION.operators(28, 29, 1, 0))
     check(CONVOLUTION.shifted(0.763, 1, NAME))
     check(CONVOLUTION.unmoved(1, NAME))

@@ -184,7 +184,7 @@ def study_steps(
     open_ones = sum(not one.headline.told for one in answers_of(findings))
     gain = f"{open_ones} of the answers here cannot be told yet. " if open_ones else ""
     if whole:
-        text = f"{gain}The time budget left {whole['left']}.{takes(whole)}"
+        text = f"{gain}The time budget left room for {whole['left']}.{takes(whole)}"
         out.append(("Ask the whole preset, without a time budget", text, whole["command"]))
         gain = ""
     if coming:

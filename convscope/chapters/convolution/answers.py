@@ -40,11 +40,12 @@ def theorem_headline(check: Check) -> Headline:
 
 def operators_headline(measured: Sequence[Measured]) -> Headline:
     found = [one.found for one in measured if one.found is not None]
-    convolutions = sum(one.impulse_response is not None for one in found)
+    filters = [one for one in found if one.impulse_response is not None]
+    convolutions = sum(one.translation.equivariant is True for one in filters)
     agree = sum(not one.differs for one in measured)
     return Headline(
         OPERATORS,
-        ANSWERS.operators(agree, len(measured), convolutions),
+        ANSWERS.operators(agree, len(measured), convolutions, len(filters) - convolutions),
         "measured",
         ANSWERS.operators_rests(TRIALS),
     )
