@@ -178,7 +178,7 @@ def runs_of(
             {"reversed": 0.5, "random": 0.9},
             "a difference was found",
             "1 of 3 other orders is shown to be equivalent to the natural one within ± 3 points"
-            " of test accuracy (3 seeds); reversed and random differ.",
+            " of test accuracy (3 seeds, by the 90 % interval); reversed and random differ.",
         ),
     ],
 )
