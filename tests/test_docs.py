@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,3 +115,21 @@ def test_the_python_example_of_the_readme_runs(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "test loss" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(
+    ("given", "flags"),
+    [
+        ((), "--preset quick --budget 12m"),
+        (("BUDGET=1h",), "--preset quick --budget 1h"),
+        (("BUDGET=", "ARGS=--seeds 3"), "--preset quick --seeds 3"),
+        (("PRESET=standard",), "--preset standard"),
+    ],
+)
+def test_make_study_keeps_the_preset_quick_to_a_time(given: tuple[str, ...], flags: str) -> None:
+    asked = subprocess.run(
+        ["make", "-n", "study", *given], cwd=TOP, capture_output=True, text=True, check=True
+    )
+    *_, command = asked.stdout.strip().splitlines()
+    assert " ".join(command.split()).endswith(f"convscope study {flags}")
