@@ -155,7 +155,7 @@ def fastest_convolution(conv: nn.Conv2d, x: Tensor, winograd: bool) -> Tensor:
 def suits_winograd(conv: nn.Conv2d, x: Tensor) -> bool:
     """Whether the gradient by the filters is faster by Winograd's algorithm.
 
-    It is 1.3 to 5 times as fast (bench/convolutions.py).
+    It is 1.3 to 4 times as fast (bench/convolutions.py).
     """
     known = ALGORITHMS[x.dtype]
     three = conv.kernel_size == (3, 3) and conv.padding == (1, 1) and conv.padding_mode == "zeros"

@@ -6,7 +6,7 @@ its feature maps need 45.0 KiB and its weights 75.3 KiB at int8 (`convscope insp
 
 Measured on two cores with AVX2 (`python bench/tiny.py --first 1 --seeds 3`): 87.92 % test accuracy
 (standard deviation 0.22), and 87.80 % (0.22) at int8, means of seeds 1 to 3 (n = 3), which had no
-part in the choice of anything. With both cores a run takes 18.0 minutes.
+part in the choice of anything. Seed 3 took 18.0 minutes of both cores.
 
 Ideas and their sources, as in the strong recipe: a fixed whitening layer first, pooling behind each
 block's first convolution, so that few maps have the full resolution, Muon, alternating flips.
