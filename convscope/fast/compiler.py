@@ -22,7 +22,7 @@ from convscope.fast.reasons import NotAvailable
 
 NATIVE = Path(__file__).parent / "native"
 
-HEADERS = ("common.h", "first.h", "vectors.h", "winograd.h", "winograd_float.h")
+HEADERS = ("common.h", "first.h", "tiles.h", "vectors.h", "winograd.h", "winograd_float.h")
 SOURCES = (
     "first.c",
     "first_back.c",

@@ -18,6 +18,8 @@ Python modules beside this folder call them with checked shapes. Every function 
 #define API __attribute__((visibility("default")))
 typedef int64_t size;
 
+INLINE size round_up(size n, size to) { return (n + to - 1) / to * to; }
+
 #ifdef FLOAT32
 typedef float elem;
 typedef int32_t bits;

@@ -13,7 +13,6 @@ typedef float vec __attribute__((vector_size(32)));
 typedef int32_t ivec __attribute__((vector_size(32)));
 typedef float loose __attribute__((vector_size(32), aligned(4), may_alias));
 
-INLINE size round_up(size n, size to) { return (n + to - 1) / to * to; }
 INLINE vec load(const float *p) { return *(const loose *)p; }
 INLINE void store(float *p, vec v) { *(loose *)p = v; }
 INLINE vec zeros(void) { return (vec){0}; }

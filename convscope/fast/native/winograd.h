@@ -2,7 +2,9 @@
 /* Matrix products of pairs of bfloat16, and the transforms of Winograd's algorithm F(2×2, 3×3), by
  * AVX-512 BF16. */
 
-#include "common.h"
+#define SPAN 4
+
+#include "tiles.h"
 #include <immintrin.h>
 
 typedef __m512 vec;
@@ -10,7 +12,6 @@ typedef __m512 vec;
 #define PLACES 16
 #define UNROLLED _Pragma("GCC unroll 12")
 
-INLINE size round_up(size n, size to) { return (n + to - 1) / to * to; }
 static void *reserve(size bytes) { return aligned_alloc(64, (size_t)round_up(bytes, 64)); }
 INLINE __mmask16 lanes_of(size left) {
     return left >= LANES ? 0xffff : (__mmask16)((1u << left) - 1);
@@ -111,21 +112,6 @@ static void multiply_add(
 
 /* ---- transforms ---- */
 
-/* Four rows of an image, null where they lie outside. */
-typedef struct {
-    const elem *row[4];
-    size width, channels;
-} band;
-
-static band band_of(
-    const elem *x, size image, size first_row, int rows, size height, size width, size channels
-) {
-    band b = {{0}, width, channels};
-    for (int r = 0; r < rows; r++)
-        if (first_row + r >= 0 && first_row + r < height)
-            b.row[r] = x + ((image * height + first_row + r) * width) * channels;
-    return b;
-}
 INLINE vec at(const band *b, int r, size x, size c, __mmask16 lanes) {
     return b->row[r] ? widened(b->row[r] + x * b->channels + c, lanes) : _mm512_setzero_ps();
 }

@@ -151,15 +151,6 @@ API int winograd(
 
 /* ---- the gradient by the filters ---- */
 
-typedef struct {
-    const float *x, *g;
-    float *du;   /* for each part places × O × (C rounded up) */
-    float *sums; /* for each part O rounded up: of the bias */
-    float *dw;
-    size height, width, in, out, high, across, rows, all_rows;
-    int parts;
-} weights;
-
 static void weights_rows(
     const weights *p, size first, size rows, float *v, float *d, float *du, float *sums
 ) {
@@ -256,11 +247,7 @@ API int winograd_weights(
     p.sums = reserve(p.parts * padded);
     int status = p.du && p.sums ? share(weights_part, &p, chunks, threads) : OUT_OF_MEMORY;
     if (status == DONE) status = share(weights_back, &p, out, threads);
-    if (db && status == DONE)
-        for (size o = 0; o < out; o++) {
-            db[o] = 0;
-            for (int part = 0; part < p.parts; part++) db[o] += p.sums[part * padded + o];
-        }
+    if (db && status == DONE) bias_back(&p, db, padded);
     free(p.du), free(p.sums);
     return status;
 }

@@ -4,11 +4,12 @@
 A tile is 4×4 outputs and the 6×6 inputs they depend on: 36 products where the definition takes 144.
 The points are 0, ±1, ±2 and infinity. */
 
-#include "vectors.h"
-
 #define TILE 4
 #define SPAN 6
 #define PLACES 36
+
+#include "tiles.h"
+#include "vectors.h"
 
 static float *reserve(size floats) {
     return aligned_alloc(64, (size_t)round_up(floats * (size)sizeof(float), 64));
@@ -111,21 +112,6 @@ INLINE void gradient_line(const vec e[TILE], vec t[SPAN]) {
     t[5] = e[3];
 }
 
-/* Rows of an image, null where they lie outside. */
-typedef struct {
-    const float *row[SPAN];
-    size width, channels;
-} band;
-
-static band band_of(
-    const float *x, size image, size first_row, int rows, size height, size width, size channels
-) {
-    band b = {{0}, width, channels};
-    for (int r = 0; r < rows; r++)
-        if (first_row + r >= 0 && first_row + r < height)
-            b.row[r] = x + ((image * height + first_row + r) * width) * channels;
-    return b;
-}
 /* `rows` pixels below each other, of the channels from c on. */
 INLINE void pixels(const band *b, const int rows, size x, size c, vec d[]) {
     const size lanes = b->channels - c;
