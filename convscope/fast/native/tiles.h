@@ -19,6 +19,13 @@ static band band_of(
     return b;
 }
 
+/* A map's rows that tiles write to: from the first row of tiles, and the block's first channel. */
+typedef struct {
+    elem *y;
+    const float *bias;
+    size rows, width, channels, left; /* left: channels from the block's first on */
+} target;
+
 /* The gradient by the filters; high, across: tiles of an image; rows of tiles at a time and in all.
  */
 typedef struct {

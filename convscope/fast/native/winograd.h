@@ -220,11 +220,6 @@ gradient_pairs(const band *b, size pairs, uint32_t *d, size plane, size k0, floa
 
 /* Aᵀ m A of a row of tiles to the map, with the bias; `m`: places × tiles × 16·vectors, `plane`
  * floats from place to place. */
-typedef struct {
-    elem *y; /* first row of the tiles' outputs, at the block's first channel */
-    const float *bias;
-    size rows, width, channels, left; /* left: channels from the block's first on */
-} target;
 static void output_tiles(const target *to, size across, size vectors, const float *m, size plane) {
     for (size j = 0; j < across; j++)
         for (size q = 0; q < vectors; q++) {

@@ -168,13 +168,6 @@ gradient_tiles(const band *b, size across, size c, float *restrict v, size plane
     return total;
 }
 
-/* A map's rows that tiles write to: from the first row of tiles, and the block's first channel. */
-typedef struct {
-    float *y;
-    const float *bias;
-    size rows, width, channels, left; /* left: channels from the block's first on */
-} target;
-
 /* Aᵀ m A of a row of tiles, with the bias; `m`: places × tiles × vectors. */
 static void output_tiles(const target *to, size across, size vectors, const float *m, size plane) {
     for (size j = 0; j < across; j++)
