@@ -40,7 +40,7 @@ from convscope.recipe.networks import ConvNet, SoftmaxRegression
 from convscope.recipe.recipe import Recipe
 from convscope.report.findings import Finding
 from convscope.studies.folder import StudyFolder
-from convscope.studies.plan import AFTER, not_asked, refuse_at_once, with_fit
+from convscope.studies.plan import AFTER, RESERVE, not_asked, refuse_at_once, with_fit
 from convscope.studies.study_request import StudyRequest, check
 from convscope.studies.watcher import Watcher
 
@@ -157,7 +157,7 @@ def test_smaller_budgets_give_cheaper_plans(chapters: tuple[str, ...], tmp_path:
     assert by_epochs == sorted(by_epochs, reverse=True)
     before, reached = math.inf, []
     for i, share in enumerate((1.0, 0.6, 0.3)):
-        watcher, budget = Told(), fixed + share * whole / 2
+        watcher, budget = Told(), fixed + RESERVE * share * whole / 2
         found = (
             studies.fitted(StudyFolder.open(tmp_path / str(i)), context, costs, budget, 2, watcher)
             if mkdir(tmp_path / str(i))
@@ -165,7 +165,7 @@ def test_smaller_budgets_give_cheaper_plans(chapters: tuple[str, ...], tmp_path:
         )
         cost = sum(costs.run(recipe) for recipe in studies.forecast(found))
         start = OVERHEAD + CHAPTER_OVERHEAD * len(found.chapters)
-        assert cost <= before and start + cost / 2 <= budget + 1e-6
+        assert cost <= before and start + RESERVE * cost / 2 <= budget + 1e-6
         assert found.seeds == context.seeds[: found.fit.seeds]
         assert (found.fit.whole and not watcher.lines) or (
             found.fit != BudgetFit() and "of the preset quick" in watcher.lines[0]
@@ -185,7 +185,8 @@ def mkdir(path: Path) -> bool:
 def test_more_processes_fit_more_into_a_budget(tmp_path: Path) -> None:
     context = context_of(("receptive_field",))
     costs = costs_of(context)
-    budget = OVERHEAD + CHAPTER_OVERHEAD + cost_of(BudgetFit(), context, costs) / 8
+    whole = RESERVE * cost_of(BudgetFit(), context, costs)
+    budget = OVERHEAD + CHAPTER_OVERHEAD + whole / 8 + 1e-6
     assert studies.fitted(StudyFolder.open(tmp_path), context, costs, budget, 8, Told()).fit.whole
     (tmp_path / "one").mkdir()
     assert not studies.fitted(
@@ -251,7 +252,7 @@ def test_where_not_even_one_can_be_asked_well_it_is_asked_on_little(tmp_path: Pa
 def test_a_long_start_leaves_less(tmp_path: Path) -> None:
     context = context_of(("ordering",))
     costs = costs_of(context)
-    training = cost_of(BudgetFit(), context, costs)
+    training = RESERVE * cost_of(BudgetFit(), context, costs)
     budget = OVERHEAD + CHAPTER_OVERHEAD + training + 1.0
     (tmp_path / "late").mkdir()
     late = StudyFolder.open(tmp_path / "late")
@@ -259,7 +260,7 @@ def test_a_long_start_leaves_less(tmp_path: Path) -> None:
     spent = OVERHEAD - AFTER + 0.5 * training
     fit = studies.fitted(late, context, costs, budget, 1, Told(), spent).fit
     assert not fit.whole
-    assert spent + AFTER + CHAPTER_OVERHEAD + cost_of(fit, context, costs) <= budget
+    assert spent + AFTER + CHAPTER_OVERHEAD + RESERVE * cost_of(fit, context, costs) <= budget
 
 
 def test_where_nothing_fits_one_line_says_what_it_would_take(tmp_path: Path) -> None:
