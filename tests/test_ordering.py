@@ -119,7 +119,7 @@ def test_grey_images_of_three_classes(tmp_path: Path) -> None:
     )
     assert finding.numbers["chance"] == pytest.approx(1 / 3) and finding.numbers["seeds"] == 1
     assert (
-        "(1 seed)" in finding.sentence
+        "(1 seed, by the 90 % interval)" in finding.sentence
         and "With one seed per arm the intervals leave out" in finding.sentence
     )
     assert {finding.numbers["orders"][kind]["verdict"] for kind in ORDERS} == {"cannot tell"}

@@ -18,6 +18,7 @@ from recording import blink
 import convscope as cs
 from convscope.machine import Choice
 from convscope.studies.study_json import Asked
+from convscope.studies.sweep_request import MACHINE, SweepRequest, request_from
 from convscope.studies.sweeping import SweepFolder
 from convscope.studies.toml_files import read_toml, toml_of
 
@@ -71,6 +72,14 @@ def test_it_goes_on_where_it_stopped(found: cs.SweepResult, base: cs.Recipe) -> 
     assert {key: after[key] for key in before} == before and len(after) == 10
     assert [len(runs) for runs in again.runs.values()] == [1] * 4
     cs.sweep(base, {"width": WIDTHS}, seeds=3, out=found.path, workers=2)  # as it was
+
+
+def test_a_saved_file_leaves_nothing_of_the_machine_open(base: cs.Recipe) -> None:
+    # what is as usual is left out of other files of recipes
+    tree = SweepRequest((("", base),), {}, (0,)).tree()
+    assert request_from(tree).free == () and {key: tree[key] for key in MACHINE} == {
+        key: getattr(base, key) for key in MACHINE
+    }
 
 
 @pytest.mark.slow

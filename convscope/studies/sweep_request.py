@@ -88,7 +88,9 @@ class SweepRequest:
 
 def start_tree(name: str, recipe: Recipe, with_seed: bool) -> dict[str, Any]:
     """All of a recipe's fields, those of the machine too, as a table of a file."""
-    tree = {key: value for key, value in to_json(recipe).items() if value not in (None, "")}
+    machine = {name: getattr(recipe, name) for name in MACHINE}  # left open, it is measured anew
+    fields = {**to_json(recipe), **machine}
+    tree = {key: value for key, value in fields.items() if value not in (None, "")}
     if not with_seed:
         del tree["seed"]
     model = {key: value for key, value in tree.pop("model").items() if value is not None}
