@@ -86,6 +86,38 @@ def sweeps(parts: Parts) -> Iterator[Case]:
                 )
 
 
+def growing(parts: Parts, word: str, gains: list[float], looks: int) -> Callable[[Draw], bool]:
+    """Whether a sweep comes to the word while seeds are added: at 3, else at 6, else at 9.
+
+    looks: over how many the rule splits its error.
+    """
+    means = (2.0 - np.cumsum([0.0, *gains])).tolist()
+
+    def happens(draw: Draw) -> bool:
+        values = parts.study(means, draw, 9, 5_000)
+        found = (crossed([v[:seeds] for v in values]) for seeds in (3, 6, 9))
+        return any(decided(one, MARGIN, looks)[0] == word for one in found)
+
+    return happens
+
+
+def growing_sweeps(parts: Parts) -> Iterator[Case]:
+    """Verdicts on sweeps whose seeds are added where a time budget leaves room."""
+    flat, steps = [5 * MARGIN, 0.0, 0.0], [MARGIN] * 3
+    three, no = "seeds added twice, three looks", "seeds added twice, uncorrected"
+    for word, truth, gains in (
+        ("plateau", "each doubling gains the margin", steps),
+        ("still improving", "each doubling gains the margin", steps),
+        ("non-monotone", "flat from the second size on", flat),
+    ):
+        yield Case(word, f"{truth}; {three}", True, 9, 5_000, growing(parts, word, gains, 3))
+    once = growing(parts, "still improving", steps, 1)
+    # nothing here is promised, and the table shows what the looks are for
+    yield Case("still improving", f"each doubling gains the margin; {no}", False, 9, 5_000, once)
+    told = growing(parts, "still improving", [2 * MARGIN] * 3, 3)
+    yield Case("still improving", f"each doubling gains 2 margins; {three}", False, 9, 5_000, told)
+
+
 def shortfall(
     parts: Parts, gains: list[float], place: int, seeds: int, images: int, seed_sd: float
 ) -> Callable[[Draw], bool]:
@@ -218,7 +250,7 @@ def main() -> int:
         file=sys.stderr,
     )
     cases = [*sweeps(loss), *comparisons(parts["accuracy"]), *rising(loss), *network_words(loss)]
-    cases += too_small(loss)
+    cases += [*too_small(loss), *growing_sweeps(loss)]
     cases = [case for case in cases if options.only in case.word]
     rows: dict[tuple[str, str, bool], list[tuple[Case, float]]] = {}
     for number, case in enumerate(cases):

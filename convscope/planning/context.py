@@ -24,17 +24,20 @@ class BudgetFit:
     images: factor on training images.
     seeds: the most seeds; None: as many as asked.
     chapters: the questions that are asked; None: all that the user named.
+    more: how often further seeds, as many as the study has, may be added where an answer is not
+        sure: what a budget leaves over.
     """
 
     epochs: float = 1.0
     images: float = 1.0
     seeds: int | None = None
     chapters: tuple[str, ...] | None = None
+    more: int = 0
 
     @property
     def whole(self) -> bool:
         """Whether nothing was taken away."""
-        return self == BudgetFit()
+        return self == BudgetFit(more=self.more)
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,8 @@ def strong_text(cifar10: bool, taken: Recommended | None, time: str) -> str:
     reached = f"{100 * STRONG_ACCURACY:.1f} %"
     beside = f"the network to take has {100 * taken.accuracy:.1f} % here" if taken else ""
     if cifar10:
-        text = f"It trains one network for accuracy, and reaches {reached} on these images"
+        text = "It trains one network for accuracy. On these images it reached "
+        text += f"{reached}, the mean of three seeds (bench/strong.py in convscope's repository)"
         text += f"; {beside}." if beside else "."
     else:
         text = "It trains one network for accuracy. What it reaches on these images is not known"

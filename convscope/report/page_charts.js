@@ -190,6 +190,11 @@ const element = (tag, text, attributes = {}) => {
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   return made;
 };
+const shown = (value) => {  // a count in full, anything else to five digits
+  if (value === null || value === undefined) return "–";
+  if (Number.isInteger(value)) return value.toLocaleString("en-US");
+  return String(typeof value === "number" ? Number(value.toPrecision(5)) : value);
+};
 const MOST = 2000;  // rows
 for (const details of all("details.values")) {
   details.addEventListener("toggle", () => {
@@ -204,8 +209,7 @@ for (const details of all("details.values")) {
       const line = body.insertRow();
       keys.forEach((key) => {
         const value = row[key];
-        const short = typeof value === "number" ? Number(value.toPrecision(5)) : value;
-        line.append(element("td", short === null || short === undefined ? "–" : String(short)));
+        line.append(element("td", shown(value)));
       });
     }
     const box = element("div", "", { class: "table-scroll", tabindex: "0", role: "group",

@@ -26,5 +26,10 @@ def check_question(margin: float | None, measure: str, split: str, looks: int) -
         raise UserError(f"measure {one_line(measure)!r}{did_you_mean(measure, MARGINS)}")
     if split not in IMAGES:
         raise UserError(f"split {one_line(split)!r}{did_you_mean(split, IMAGES)}")
+    check_looks(looks)
+
+
+def check_looks(looks: int) -> None:
+    """UserError where there are not so many looks."""
     if not 1 <= looks <= 100:
         raise UserError(f"looks = {looks}: must be from 1 to 100")

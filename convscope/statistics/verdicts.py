@@ -14,6 +14,7 @@ from convscope.errors import UserError
 from convscope.statistics.crossed_factors import Crossed, Difference, Values, crossed
 from convscope.statistics.estimation import Estimate, K
 from convscope.statistics.more import images_needed, parts_of, seeds_needed
+from convscope.statistics.question import check_looks
 from convscope.statistics.replication import replication
 
 MARGIN = 0.02  # nats: a difference of losses that nobody would pay for
@@ -59,6 +60,7 @@ class SweepVerdict:
     too_small: the largest size that is shown to be too small: the loss of the last size is lower
         by more than the margin, and so for all smaller sizes; None where not even the first is.
     shortfall: how much higher its loss is than that of the last size.
+    looks: over how many the error of each word is split.
     """
 
     word: str
@@ -70,6 +72,7 @@ class SweepVerdict:
     images_needed: int | None = None
     too_small: float | None = None
     shortfall: Difference | None = None
+    looks: int = 1
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -83,7 +86,9 @@ class SweepVerdict:
         return self.word if self.too_small is None else f"more than {self.too_small:g}"
 
 
-def sweep_verdict(losses: Mapping[S, Values], margin: float = MARGIN) -> SweepVerdict:
+def sweep_verdict(
+    losses: Mapping[S, Values], margin: float = MARGIN, looks: int = 1
+) -> SweepVerdict:
     """What a loss does as a size grows; each word's error is at most 5 % (docs/concepts.md).
 
     "plateau" from a size on: all larger sizes are equivalent to it within ± margin. Tried from the
@@ -97,48 +102,52 @@ def sweep_verdict(losses: Mapping[S, Values], margin: float = MARGIN) -> SweepVe
 
     losses: by size an array seeds × images of the losses of the same images; sizes mostly double.
     margin: in the unit of the losses.
+    looks: how often you will ask this while you add seeds; the error is split over them.
 
     Raises UserError for fewer than two sizes, another number of images, or losses not finite.
     """
     sizes = sorted(losses)
     arrays = [np.atleast_2d(np.asarray(losses[size], dtype=np.float64)) for size in sizes]
     check_losses(sizes, arrays, margin)
+    check_looks(looks)
     found = crossed(arrays)
-    word, place, difference = decided(found, margin)
+    word, place, difference = decided(found, margin, looks)
     last = len(sizes) - 1
-    short = too_small_in(found, margin)
+    short = too_small_in(found, margin, looks)
     unsettled = parts_of(found, last - 1, last) if word == "cannot tell" else None
+    levels = 2 * (1 - 2 * ERROR / looks,)  # of the intervals that the rule asks for
     return SweepVerdict(
         word,
         None if place is None else sizes[place],
         margin,
         difference,
-        replication(arrays, functools.partial(said, margin=margin)),
-        seeds_needed(unsettled, margin, beyond=margin),
-        images_needed(unsettled, margin, beyond=margin),
+        replication(arrays, functools.partial(said, margin=margin, looks=looks)),
+        seeds_needed(unsettled, margin, beyond=margin, levels=levels),
+        images_needed(unsettled, margin, beyond=margin, levels=levels),
         None if short is None else sizes[short[0]],
         None if short is None else short[1],
+        looks,
     )
 
 
-def said(found: Crossed, margin: float) -> tuple[str, int | None]:
+def said(found: Crossed, margin: float, looks: int = 1) -> tuple[str, int | None]:
     """(word, place), as a reader is told: where no word holds, the place of what is too small."""
-    word, place, _ = decided(found, margin)
-    if place is None and (short := too_small_in(found, margin)) is not None:
+    word, place, _ = decided(found, margin, looks)
+    if place is None and (short := too_small_in(found, margin, looks)) is not None:
         place = short[0]
     return word, place
 
 
-def too_small_in(found: Crossed, margin: float) -> tuple[int, Difference] | None:
+def too_small_in(found: Crossed, margin: float, looks: int = 1) -> tuple[int, Difference] | None:
     """(place, how much higher its loss is) of the largest size shown to be too small.
 
     A fixed sequence of tests, each at 5 %, each against the last size: so the error of all of them
-    together is 5 % (Maurer, Hothorn and Lehmacher 1995).
+    together is 5 % (Maurer, Hothorn and Lehmacher 1995). With several looks each has its share.
     """
     last, out = len(found.means) - 1, None
     for i in range(last):
         gap = found.difference(i, last)
-        if not gap.above(margin, ERROR):
+        if not gap.above(margin, ERROR / looks):
             break
         out = i, gap
     return out
@@ -160,14 +169,17 @@ def check_losses(sizes: Sequence[float], arrays: Sequence[Values], margin: float
             )
 
 
-def decided(found: Crossed, margin: float) -> tuple[str, int | None, Difference]:
-    """(word, place of the size, the difference it rests on) of a sweep ordered by size."""
-    last = len(found.means) - 1
+def decided(found: Crossed, margin: float, looks: int = 1) -> tuple[str, int | None, Difference]:
+    """(word, place of the size, the difference it rests on) of a sweep ordered by size.
+
+    looks: Bonferroni's share of the error for each, whatever the seeds that come in between.
+    """
+    last, error = len(found.means) - 1, ERROR / looks
     gain = found.difference(last - 1, last)
     plateau: tuple[int, Difference] | None = None
     for w in range(last - 1, -1, -1):
         larger = [found.difference(w, j) for j in range(w + 1, last + 1)]
-        if not all(one.above(-margin, ERROR) and one.below(margin, ERROR) for one in larger):
+        if not all(one.above(-margin, error) and one.below(margin, error) for one in larger):
             break
         plateau = w, max(larger, key=lambda one: abs(one.mean))
     if plateau is not None:
@@ -175,8 +187,8 @@ def decided(found: Crossed, margin: float) -> tuple[str, int | None, Difference]
     pairs = [(i, j) for j in range(1, last + 1) for i in range(j)]
     for i, j in pairs:
         rise = found.difference(j, i)
-        if rise.above(0.0, ERROR / len(pairs)):
+        if rise.above(0.0, error / len(pairs)):
             return "non-monotone", j, rise
-    if gain.above(margin, ERROR):
+    if gain.above(margin, error):
         return "still improving", last, gain
     return "cannot tell", None, gain

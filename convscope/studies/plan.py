@@ -42,6 +42,8 @@ RESERVE = 1.1
 
 FASTEST = 4e11  # FLOPs a second of a core, more than any of today has in training
 
+MOST_MORE = 2  # times that seeds may be added; every look more takes its share of the error
+
 FINELY = 600.0  # seconds below which a refusal tells them one by one
 
 
@@ -116,6 +118,8 @@ def fitted(
         raise UserError(too_short(budget, smallest, context.chapters))
     folder.fitted = replace(asked, fit=fit)
     folder.save()
+    if fit.more:
+        watcher.say(room_for(fit.more * len(context.seeds)))
     if not fit.whole:
         well = seconds(least_well(len(context.seeds), WELL_IMAGES))
         watcher.say(taken_away(fit, budget, context.preset, context.chapters, well))
@@ -145,6 +149,8 @@ def chosen(
 
     asked = asked_well(context.chapters, fits)
     plans = [only(asked, fit) for fit in levels(len(context.seeds))] if asked else []
+    if asked == context.chapters and "capacity" in asked:
+        plans = [BudgetFit(more=more) for more in range(MOST_MORE, 0, -1)] + plans
     free = [name for name in context.chapters if not CHAPTERS[name].forecast(context)]
     for fit in smallest_plans(context):
         one = fit.chapters or context.chapters
@@ -212,6 +218,14 @@ def taken_away(
     if missing or not asks_well(fit):
         told += f"; {duration(all_well)} would do for all"
     return told
+
+
+def room_for(seeds: int) -> str:
+    """What is done with the time that a budget leaves over, in one line."""
+    return (
+        f"there is room for {count(seeds, 'more seed')}: they are added where it is not sure how "
+        "many filters are enough"
+    )
 
 
 def left_of(fit: BudgetFit) -> list[str]:

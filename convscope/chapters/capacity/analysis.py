@@ -13,11 +13,12 @@ from convscope.chapters.capacity.answers import (
     sizes_of,
 )
 from convscope.chapters.capacity.charts import charts_of, networks_table
-from convscope.chapters.capacity.judgement import Judgement, judgement_of
+from convscope.chapters.capacity.judgement import Judgement, judgement_of, settled
 from convscope.chapters.capacity.plan import (
     MARGIN,
     QUESTION,
     TITLE,
+    added_of,
     families_of,
     references_of,
     sweep_of,
@@ -50,7 +51,14 @@ def chapter(context: Context) -> Chapter:
     references = references_of(context)
     beside = [Request(references, "reference")] if references else []
     answer = yield [*beside, Request(sweep, "sweep")]
-    return finding(context, tuned.pilots, answer.of("sweep"), answer.of("reference"), len(missing))
+    runs, strong, added = answer.of("sweep"), answer.of("reference"), list[Run]()
+    for time in range(context.fit.more):
+        judgement = judgement_of(runs, strong, context.data, added, 1 + context.fit.more)
+        if judgement is None or settled(judgement):
+            break
+        answer = yield [Request(added_of(context, time, rates, tuned.fallback), "sweep")]
+        added += answer.of("sweep")
+    return finding(context, tuned.pilots, runs, strong, len(missing), added)
 
 
 def finding(
@@ -59,14 +67,16 @@ def finding(
     sweep: Sequence[Run],
     strong: Sequence[Run],
     no_pilot: int,
+    added: Sequence[Run] = (),
 ) -> Finding:
     """What the sweep says.
 
     pilots: the short runs that chose the learning rates.
     sweep, strong: the runs of the sweep and of the reference recipe beside it.
     no_pilot: the number of networks of which no pilot finished.
+    added: runs of the main series with further seeds, for its verdict alone.
     """
-    judgement = judgement_of(sweep, strong, context.data)
+    judgement = judgement_of(sweep, strong, context.data, added, 1 + context.fit.more)
     if judgement is None:
         return no_finding(context, pilots, sweep)
     return Finding(

@@ -17,6 +17,7 @@ from convscope.chapters.capacity.plan import MARGIN
 from convscope.data import Dataset
 from convscope.models import size_of
 from convscope.recipe import ConvNet, hidden_of, label_of
+from convscope.report import sure_of
 from convscope.statistics import (
     Cell,
     Configuration,
@@ -81,6 +82,7 @@ class SeriesVerdict:
             "images_needed": found.images_needed if found else None,
             "too_small": self.too_small,
             "shortfall": found.shortfall.numbers() if found and found.shortfall else None,
+            **({"looks": found.looks, "seeds": self.seeds} if found and found.looks > 1 else {}),
         }
 
 
@@ -138,8 +140,19 @@ class Judgement:
         return name if name in found else next(iter(found))
 
 
-def judgement_of(sweep: Sequence[Run], beside: Sequence[Run], data: Dataset) -> Judgement | None:
-    """None where no network of the sweep finished."""
+def judgement_of(
+    sweep: Sequence[Run],
+    beside: Sequence[Run],
+    data: Dataset,
+    added: Sequence[Run] = (),
+    looks: int = 1,
+) -> Judgement | None:
+    """None where no network of the sweep finished.
+
+    added: runs of the main series with further seeds, of which its verdict alone takes notice:
+        they came because of it.
+    looks: how often that verdict may be asked for while seeds are added.
+    """
     groups: dict[int, list[Run]] = {}
     for run in sweep:
         groups.setdefault(images_of(run, data), []).append(run)
@@ -158,7 +171,7 @@ def judgement_of(sweep: Sequence[Run], beside: Sequence[Run], data: Dataset) -> 
         n: {name: verdict_on(members) for name, members in sweeps_among(found).items()}
         for n, found in networks.items()
     }
-    return Judgement(
+    found = Judgement(
         networks,
         strong,
         best,
@@ -167,6 +180,22 @@ def judgement_of(sweep: Sequence[Run], beside: Sequence[Run], data: Dataset) -> 
         forecast_from(networks, best, data),
         len(data.train),
     )
+    if looks > 1:
+        main, members = found.main, sweeps_among(whole)[found.main]
+        runs = [*(run for one in members for run in one.runs), *added]
+        verdicts[found.images][main] = verdict_on(sorted_by_width(judged(runs, [], data)[0]), looks)
+    return found
+
+
+def settled(judgement: Judgement) -> bool:
+    """Whether more seeds are not worth their time: the main series' word would come out again."""
+    verdict = judgement.verdict
+    again = verdict.found.replication if verdict.found else None
+    return verdict.word != "cannot tell" and sure_of(again) == "sure"
+
+
+def sorted_by_width(networks: Iterable[Configuration]) -> list[Configuration]:
+    return sorted(networks, key=lambda one: one.convnet.width)
 
 
 def images_of(run: Run, data: Dataset) -> int:
@@ -194,8 +223,10 @@ def sweeps_among(networks: Sequence[Configuration]) -> dict[str, list[Configurat
     return groups
 
 
-def verdict_on(members: Sequence[Configuration]) -> SeriesVerdict:
+def verdict_on(members: Sequence[Configuration], looks: int = 1) -> SeriesVerdict:
     """On the networks of one sweep, ordered by width.
+
+    looks: how often it may be asked for while seeds are added.
 
     Runs that recorded no losses by image allow no verdict.
     """
@@ -204,7 +235,7 @@ def verdict_on(members: Sequence[Configuration]) -> SeriesVerdict:
     known = {width: values for width, values in losses.items() if values is not None}
     if len(members) < 3 or seeds < 2 or len(known) < len(members):
         return SeriesVerdict("cannot tell", last, last, len(members), seeds)
-    found = sweep_verdict(known, MARGIN)
+    found = sweep_verdict(known, MARGIN, looks)
     width = last if found.size is None else int(found.size)
     return SeriesVerdict(found.word, width, last, len(members), seeds, found)
 

@@ -164,6 +164,12 @@ def seeds_in(context: Context) -> tuple[int, ...]:
     return context.seeds if asked is None else context.at_least(asked)[:asked]
 
 
+def added_seeds(context: Context, time: int) -> tuple[int, ...]:
+    """Seeds that no network has had: as many as all have, for each of `context.fit.more` times."""
+    own = seeds_in(context)
+    return context.at_least((time + 2) * len(own))[(time + 1) * len(own) :]
+
+
 # --- which networks, on how many images
 
 
@@ -262,6 +268,30 @@ def sweep_of(context: Context, rates: Mapping[Model, float], otherwise: float) -
     )
 
 
+def added_of(
+    context: Context, time: int, rates: Mapping[Model, float], otherwise: float
+) -> list[Recipe]:
+    """The main series on all images once more, with other seeds."""
+    series = main_of(context)
+    return [
+        replace(recipe_of(context, model, series.images), lr=rates.get(model, otherwise), seed=seed)
+        for model in series.models
+        for seed in added_seeds(context, time)
+    ]
+
+
+def main_of(context: Context) -> Series:
+    """The series that the chapter's verdict is about, on all images."""
+    groups: dict[ConvNet, list[Series]] = {}
+    for one in series_of(context):
+        groups.setdefault(replace(one.models[0], width=1), []).append(one)
+    alike = max(
+        groups.values(),
+        key=lambda found: (len({s.images for s in found}), sum(len(s.models) for s in found)),
+    )
+    return max(alike, key=lambda series: series.images)
+
+
 # --- what comes before and beside it
 
 
@@ -295,4 +325,5 @@ def references_of(context: Context) -> list[Recipe]:
 def forecast(context: Context) -> list[Recipe]:
     """The recipes that the chapter will ask for, to estimate its time; rates are not known yet."""
     rate = preset_in(context).rates[0]
-    return sweep_pilots(context) + references_of(context) + sweep_of(context, {}, rate)
+    more = [one for time in range(context.fit.more) for one in added_of(context, time, {}, rate)]
+    return [*sweep_pilots(context), *references_of(context), *sweep_of(context, {}, rate), *more]

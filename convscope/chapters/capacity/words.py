@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.chapters.capacity.judgement import Judgement, images_of, sweep_name
-from convscope.chapters.capacity.plan import MARGIN
+from convscope.chapters.capacity.plan import MARGIN, seeds_in
 from convscope.errors import UserError
 from convscope.planning import OPTIMIZERS, Context
 from convscope.statistics import (
@@ -146,7 +146,14 @@ def paragraphs_of(
         ),
         about_training(context, judgement, pilots),
         TEXTS.about_verdicts(
-            FALL, FLAT, MARGIN, seeds_known=any(len(n.runs) > 1 for n in networks)
+            FALL,
+            FLAT,
+            MARGIN,
+            seeds_known=any(len(n.runs) > 1 for n in networks),
+            looks=1 + context.fit.more,
+            main=judgement.main,
+            seeds=judgement.verdict.seeds,
+            first=len(seeds_in(context)),
         ),
         TEXTS.about_forecast(judgement.forecast, MARGIN, on_most(judgement)),
     ]
