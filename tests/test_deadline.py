@@ -112,7 +112,7 @@ def test_what_was_found_stays_and_the_rest_is_from_what_is_there(
     assert findings["capacity"].sentence == "2 runs." and findings["capacity"].numbers["live"]
     # the second is analysed from the runs on disk, of which there are none here, and says so
     assert findings["ordering"].sentence == "0 runs." and not findings["ordering"].numbers["live"]
-    assert findings["ordering"].missing == ("6 runs without a result on disk",)
+    assert findings["ordering"].missing == ("6 runs not trained before the time budget ended",)
     assert begun == ["capacity", "ordering", "ordering"]  # what was found is not found again
     engine: Any = driven.engine
     assert engine.sizes == [0]

@@ -94,6 +94,7 @@ class Driver:
         self.missing: dict[str, list[str]] = {}  # by chapter, evidence that it goes without
         self.threads = torch.get_num_threads()
         self.only_finished = engine is None
+        self.absence = "without a result on disk"  # what is said of runs that are not there
         self.silence: float | None = None  # as of a Sweep
         # told how many chapters have no finding yet, whether training has to end
         self.late: Callable[[int], bool] = lambda left: False
@@ -229,7 +230,7 @@ class Driver:
             found[role] = [run for run in runs.values() if run is not None]
             absent += sum(run is None and key not in self.left_out for key, run in runs.items())
         if absent:
-            self._miss(one.name, f"{count(absent, 'run')} without a result on disk")
+            self._miss(one.name, f"{count(absent, 'run')} {self.absence}")
         return found
 
     def _read(self, chapter: str, key: str, asked: Recipe | None) -> Run | None:

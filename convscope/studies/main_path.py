@@ -342,12 +342,14 @@ def drive(driver: Driver, context: Context) -> tuple[dict[str, Finding], BaseExc
     except KeyboardInterrupt as interrupt:
         reason: BaseException = interrupt
         driver.watcher.say("interrupted: writing the report of what is there")
+        driver.absence = "not trained before the study was interrupted"
     except OutOfTime as end:
         reason, known = end, list(driver.findings)
         told = (
             "the time budget ends before all has been trained: writing the report of what is there"
         )
         driver.watcher.say(told)
+        driver.absence = "not trained before the time budget ended"
     assert driver.engine is not None
     driver.engine.resize(0)
     driver.only_finished = True
