@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,12 @@ from browsing import Opened
 
 from convscope.chapters import CHAPTERS, capacity
 from convscope.recipe import ConvNet
-from convscope.report.assignment import QUESTIONS, asked_of, trials_of
+from convscope.report.assignment import QUESTIONS, asked_of
 from convscope.report.findings import Finding, Headline, Recommended, Table
 from convscope.report.opening import answers_of
 from convscope.report.page import sentences
+
+GOLDEN = Path(__file__).parent / "golden" / "study.json"
 
 
 def test_sentences_end_where_a_capital_letter_or_a_digit_follows() -> None:
@@ -57,11 +60,48 @@ def test_an_answer_stands_with_its_question_and_links_lead_somewhere() -> None:
     assert [one.headline.text for one in first.answers] == ["56 are enough."]
     assert first.places == [("networks and their parameters", "table-networks")]
     trials = asked["Practice 1 c"]
-    assert trials.told == "5 configurations are trained to the end." and not trials.answers
+    assert trials.told == "5 configurations were trained to the end." and not trials.answers
     assert [place for _, place in trials.places] == ["table-candidates", "best-method"]
     (open_one,) = asked["Theory 2"].answers  # one command answers both of its questions
     assert open_one.command == "convscope study" and asked["Theory 2"].places == []
-    assert trials_of({}) == "No configurations are compared here."
+    without = {one.question.number: one.told for one in asked_of({}, [])}
+    assert without == dict.fromkeys(without, "") | {
+        "Practice 1 c": "No configurations are compared here."
+    }
+
+
+def test_what_was_found_is_told_in_the_question_s_words() -> None:
+    """From the numbers of a whole study of tiny networks, and of networks that are made up."""
+    chapters = json.loads(GOLDEN.read_text(encoding="utf-8"))["chapters"]
+    findings = {
+        name: Finding(name, "T", "q", "v", "S.", one["numbers"]) for name, one in chapters.items()
+    }
+    told = {one.question.number: one.told for one in asked_of(findings, [])}
+    assert told["Practice 2"] == (
+        "The nonlinear parts of width 4, depth 2 are max pooling (2 layers) and activation (3 "
+        "layers). With all of them it classifies 10.0 % of the test images right, with none of "
+        "them 9.2 %."
+    )
+    assert told["Practice 3"].startswith("Both heads were tried, and FC is taken. The single")
+
+    def network(filters: int, train: float, test: float, verdict: str) -> dict[str, Any]:
+        losses = {"train_loss": {"mean": train}, "test_loss": {"mean": test}}
+        size = {"filters": filters, "parameters": 1000 * filters, "images": 90}
+        return {**size, "verdict": verdict, "last": losses}
+
+    tried = [
+        network(56, 0.1, 1.9, "overfits from epoch 3"),
+        network(7, 1.9, 1.8, "underfits"),
+        network(28, 0.9, 1.25, "fits"),
+        {**network(1, 5.0, 5.0, "underfits"), "images": 30},  # of few images
+    ]
+    capacity = replace(findings["capacity"], numbers={"images": [30, 90], "networks": tried})
+    assert asked_of({"capacity": capacity}, [])[0].told == (
+        "3 networks of 7 to 56 filters in all (7,000 to 56,000 learnable parameters) were trained "
+        "on 90 images. From the fewest filters to the most, the training loss goes from 1.90 to "
+        "0.10 nats at the last epoch, and the test loss from 1.80 to 1.90. The test loss is lowest "
+        "with 28 filters: 1.25. By tests, 1 of them underfits and 1 overfits."
+    )
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from convscope.report.findings import Finding
 from convscope.report.opening import Answer
-from convscope.words import count
+from convscope.words import texts_beside
+
+TEXTS = texts_beside(__file__, "assignment.jinja")
 
 # the chapters' parts of the assignment (docs/assignment.md), in whose order a student reads
 CHAPTERS = {
@@ -125,7 +128,7 @@ QUESTIONS = (
 
 @dataclass(frozen=True)
 class Asked:
-    """A question with its answers; told: what stands there where no answer is a verdict's."""
+    """A question with its answers; told: what was found, in the question's words."""
 
     question: Question
     answers: list[Answer]
@@ -143,8 +146,7 @@ def asked_of(findings: Mapping[str, Finding], answers: Sequence[Answer]) -> list
     for one in QUESTIONS:
         found = [answer for ask in one.asks for answer in answers_to(ask, answers)]
         kept = [(text, place) for text, place in one.places if (one.chapter, place) in ids]
-        told = "" if one.asks else trials_of(findings)
-        out.append(Asked(one, list(dict.fromkeys(found)), told, kept))
+        out.append(Asked(one, list(dict.fromkeys(found)), told_of(one, findings), kept))
     return out
 
 
@@ -156,15 +158,61 @@ def answers_to(question: str, answers: Iterable[Answer]) -> Iterator[Answer]:
             yield answer
 
 
-def trials_of(findings: Mapping[str, Finding]) -> str:
-    """As "5 configurations are trained to the end, 1 trial of the search among them."."""
-    best = findings.get("best")
-    rows = {table.name: len(table.rows) for table in best.tables} if best is not None else {}
+def told_of(question: Question, findings: Mapping[str, Finding]) -> str:
+    """What the study found, in the question's words; empty where verdicts say it alone."""
+    tell, finding = TELLS.get(question.number), findings.get(question.chapter)
+    if finding is None:
+        return "" if question.asks else TEXTS.no_trials()
+    return tell(finding) if tell is not None else ""
+
+
+def losses_of(capacity: Finding) -> str:
+    """How losses go with filters, of the networks on most images."""
+    numbers = capacity.numbers
+    images = max(numbers.get("images", ()), default=0)
+    found = [one for one in numbers.get("networks", ()) if one["images"] == images]
+    if not found:
+        return ""
+    by_size = sorted(found, key=lambda one: (one["filters"], one["parameters"]))
+    lowest = min(found, key=lambda one: one["last"]["test_loss"]["mean"])
+    words = [one["verdict"].split()[0] for one in found]
+    kinds = words.count("underfits"), words.count("overfits")
+    return TEXTS.losses(len(found), images, by_size[0], by_size[-1], lowest, *kinds)
+
+
+def trials_of(best: Finding) -> str:
+    rows = {table.name: len(table.rows) for table in best.tables}
     if "candidates" not in rows:
-        return "No configurations are compared here."
-    said = count(rows["candidates"], "configuration is", "configurations are")
-    trials = f"; the search made {count(rows['trials'], 'trial')}" if rows.get("trials") else ""
-    return f"{said} trained to the end{trials}."
+        return TEXTS.no_trials()
+    return TEXTS.trials(rows["candidates"], rows.get("trials"))
+
+
+def parts_of(nonlinearity: Finding) -> str:
+    """Which parts are nonlinear, and how accurate the network is with and without them."""
+    numbers = nonlinearity.numbers
+    if "full_accuracy" not in numbers:
+        return ""
+    kinds = Counter(part["kind"] for part in numbers["components"] if not part["affine"])
+    accuracies = numbers["full_accuracy"], numbers["linear_accuracy"]
+    return TEXTS.parts(numbers["network"], kinds, *accuracies)
+
+
+def single_of(receptive_field: Finding) -> str:
+    """Which head was chosen, and what is compared with what."""
+    numbers = receptive_field.numbers
+    if "question_1" not in numbers:
+        return ""
+    head, question = numbers["head_choice"], numbers["question_1"]
+    names = question.get("single_layer"), question.get("network")
+    return TEXTS.single(head and head["head"], *names)
+
+
+TELLS: Mapping[str, Callable[[Finding], str]] = {
+    "Practice 1 a": losses_of,
+    "Practice 1 c": trials_of,
+    "Practice 2": parts_of,
+    "Practice 3": single_of,
+}
 
 
 def places_of(findings: Mapping[str, Finding]) -> Iterator[tuple[str, str]]:
