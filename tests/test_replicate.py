@@ -84,3 +84,11 @@ def test_agreement_is_counted_and_contradictions_named(replicate: ModuleType) ->
     (row,) = replicate.judged(trees)
     assert (row["common"], row["times"]) == ("plateau", 2)
     assert [set(pair) for pair in row["contradictions"]] == [{"plateau", "still improving"}]
+
+
+def test_a_question_that_some_studies_asked_is_judged_among_these(replicate: ModuleType) -> None:
+    trees = [tree("plateau from width 8"), tree("plateau from width 16")]
+    trees[0]["chapters"] |= tree("nonlinearity buys accuracy", "nonlinearity")["chapters"]
+    first, second = replicate.judged(trees)
+    assert (first["chapter"], first["times"], first["of"]) == ("capacity", 2, 2)
+    assert (second["chapter"], second["times"], second["of"]) == ("nonlinearity", 1, 1)
