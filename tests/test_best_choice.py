@@ -15,6 +15,7 @@ from scipy import optimize
 from torch.nn.functional import cross_entropy
 
 from convscope import data
+from convscope.chapters.best.answers import headlines_of
 from convscope.chapters.best.choice import MARGIN, Selection, candidates, selection_of
 from convscope.chapters.best.flips import Change, Flips, flip_pilot, piloted_flips
 from convscope.chapters.best.outcome import Outcome, given_by
@@ -270,6 +271,30 @@ def test_figures_come_from_the_seeds_that_chose_nothing(micro: Path, make_run: M
     poor = replace(outcome.winner, test_accuracy=replace(outcome.winner.test_accuracy, low=0.1))
     at_chance = replace(outcome, winner=poor)
     assert not at_chance.learnt and verdict_of(at_chance).startswith("cannot tell: no network")
+
+
+@pytest.mark.parametrize(("lost", "said"), [(0.3, "No: the best smaller one"), (0.0, "Not known")])
+def test_a_smaller_one_far_behind_is_shown_to_be_worse(
+    lost: float, said: str, micro: Path, make_run: Maker
+) -> None:
+    """Also where one run chose the winner: its fresh ones stand against those of the sweep."""
+    context = context_of(micro)
+    many = replace(context.data.test, labels=torch.arange(2000) % 10)
+    context = replace(context, data=replace(context.data, test=many))
+    once, _, *smaller = of_sizes(make_run, micro, [(0.8, 0.8), (0.8 - lost, 0.79 - lost)])
+    selection = selection_of(candidates([once, *smaller], (), context), context)
+    anew = [replace(once, recipe=replace(once.recipe, seed=FRESH + i)) for i in (0, 1)]
+    outcome = Outcome.of(context, selection, [once, *smaller, *anew])
+    base, draw = np.random.default_rng(0).random(2000), np.random.default_rng(1)
+    for one, share in ((outcome.winner, 0.8), (outcome.nearest, 0.8 - lost)):
+        with_answers(one, [base + draw.normal(0, 0.01, 2000) < share for _ in range(2)])
+    assert outcome.alone and outcome.nearest is selection.found[1]
+    headline = headlines_of(outcome)[1]
+    assert headline.text.startswith(said), headline
+    told = outcome.behind is not None
+    assert told == (lost > 0) == (headline.sure == "sure") == headline.told
+    assert ("nearest_smaller" in outcome.numbers()) == told
+    assert ("looks too good if anything" in headline.why) == told
 
 
 def test_what_others_can_afford(micro: Path, make_run: Maker) -> None:

@@ -49,6 +49,9 @@ def best_headline(outcome: Outcome) -> Headline:
 def smallest_headline(outcome: Outcome) -> Headline:
     small, alone, once = outcome.small, why_alone(outcome), trained_once(outcome)
     word, difference = outcome.compared or ("", None)
+    behind = outcome.behind if alone == "open" else None
+    if behind is not None:
+        difference, word = behind, "nearest is worse"
     sure: Sure = "cannot tell"
     if word in ("as good", "worse"):
         sure = sure_of(difference.replication if difference else None)
@@ -56,6 +59,8 @@ def smallest_headline(outcome: Outcome) -> Headline:
         sure = "not asked"
     elif alone == "worse":
         sure = "fairly sure"
+    elif behind is not None:
+        sure = sure_of(behind.replication)
     elif alone == "open" and once:
         sure = "one seed"
     return Headline(
@@ -69,9 +74,10 @@ def smallest_headline(outcome: Outcome) -> Headline:
             outcome.winner.parameters,
             MARGIN,
             once,
+            outcome.nearest,
         ),
         sure,
-        ANSWERS.smallest_rests(alone, word, difference, once),
+        ANSWERS.smallest_rests(alone, word, difference, once, nearest_name(outcome)),
         ANSWERS.smallest_wrong(word, MARGIN),
     )
 
@@ -90,15 +96,15 @@ class Once:
 
 def trained_once(outcome: Outcome) -> Once | None:
     """None where both were trained several times, and where there is no smaller one."""
-    winner = outcome.selection.winner
-    smaller = [one for one in outcome.selection.found if one.parameters < winner.parameters]
-    if not smaller:
-        return None
-    near = max(smaller, key=lambda one: one.val_accuracy.mean)
-    if min(len(winner.runs), len(near.runs)) > 1:
+    winner, near = outcome.selection.winner, outcome.nearest
+    if near is None or min(len(winner.runs), len(near.runs)) > 1:
         return None
     behind = winner.val_accuracy.mean - near.val_accuracy.mean
     return Once(short_label_of(near.model), near.parameters, behind)
+
+
+def nearest_name(outcome: Outcome) -> str:
+    return short_label_of(outcome.nearest.model) if outcome.nearest is not None else ""
 
 
 def why_alone(outcome: Outcome) -> str:

@@ -94,6 +94,26 @@ class Outcome:
             else non_inferiority(self.small, self.winner, MARGIN)
         )
 
+    @property
+    def nearest(self) -> Configuration | None:
+        """The smaller candidate of highest validation accuracy; None where none is smaller."""
+        most = self.selection.winner.parameters
+        smaller = [one for one in self.selection.found if one.parameters < most]
+        return max(smaller, key=lambda one: one.val_accuracy.mean, default=None)
+
+    @functools.cached_property
+    def behind(self) -> Difference | None:
+        """The test accuracy of the nearest smaller one minus the winner's, where it is shown to be
+        lower and no smaller one stands beside the winner.
+
+        The smaller one's seeds had a part in the choice. So it looks too good if anything, and can
+        be shown to be worse, not to be as good.
+        """
+        if not self.alone or self.nearest is None or not is_fresh(self.winner):
+            return None
+        word, difference = non_inferiority(self.nearest, self.winner, MARGIN)
+        return difference if word == "worse" else None
+
     def numbers(self) -> dict[str, Any]:
         """For results.json: test figures of fresh seeds, validation figures of those that chose."""
         chosen = self.selection
@@ -110,6 +130,7 @@ class Outcome:
             "smallest_verdict": "the winner itself" if self.alone else verdict,
             "smallest_difference": None if difference is None else difference.numbers(),
             "not_told_apart": [one.label for one in self.near],
+            **({"nearest_smaller": self.behind.numbers()} if self.behind else {}),
         }
 
 

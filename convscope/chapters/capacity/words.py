@@ -143,6 +143,7 @@ def paragraphs_of(
             best=judgement.best,
             margin=MARGIN,
             on=on_most(judgement),
+            taken="best" not in context.chapters,
         ),
         about_training(context, judgement, pilots),
         TEXTS.about_verdicts(
