@@ -13,6 +13,7 @@ a path from the package's folder. Numbers come in through filters:
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -101,9 +102,10 @@ def short(number: float) -> str:
     return f"{number:g}"
 
 
-FILTERS: dict[str, Callable[..., str]] = {
+FILTERS: dict[str, Callable[..., Any]] = {
     "buys_or_costs": buys_or_costs,
     "count": count,
+    "exp": math.exp,
     "listed": listed,
     "one_line": one_line,
     "one_seed_caveat": one_seed_caveat,

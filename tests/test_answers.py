@@ -40,14 +40,16 @@ ACCURACY = part(0.6882, 0.6712, 0.7052)
 @pytest.mark.parametrize(("widths", "seeds"), [(2, 2), (4, 1), (4, 3)])
 @pytest.mark.parametrize("too_small", [None, 8])
 def test_filters(word: str, widths: int, seeds: int, too_small: int | None) -> None:
-    found = Made(shortfall=part(0.31, 0.28, 0.34), replication=0.7, seeds_needed=9)
+    found = Made(
+        shortfall=part(0.31, 0.28, 0.34), at_least=0.284, replication=0.7, seeds_needed=9, looks=1
+    )
     verdict = Made(
         word=word, width=64, widths=widths, seeds=seeds, found=found, too_small=too_small, widest=64
     )
     sized = Made(filters=1_792, convnet=Made(width=64))
     text = CAPACITY.filters(verdict, sized, NAME, ACCURACY, 0.02, sized, NAME)
     check(text)
-    assert re.search(r"^Use (64|1,792) |^1,792 filters", text), "a number to use comes first"
+    assert re.search(r"^(Use|Take) (64|1,792) |^1,792 filters", text), "a number to use comes first"
     for again in (None, 0.7):
         assert CAPACITY.rests(verdict, again, 9).endswith(".")
     assert not FLAWS.search(CAPACITY.change(verdict, 0.02, True, None, 900))
@@ -130,7 +132,8 @@ def test_a_larger_linear_network(helps: str) -> None:
 def test_receptive_field(word: str, worse: bool) -> None:
     for low, high in ((-0.2, 0), (-0.2, -0.1), (0.1, 0.2)):
         told = part((low + high) / 2, low, high, tells=True)
-        made = Made(word=word, worse=worse, difference=told, tested=12)
+        sizes = {"net": Made(parameters=11_162), "shallow": Made(parameters=1_702)}
+        made = Made(word=word, worse=worse, difference=told, tested=12, **sizes)
         check(FIELD.single(made, NAME, 0.02))
     check(FIELD.single(Made(word="cannot tell", worse=False, difference=None), "", 0.02))
     check(FIELD.single(Made(word="cannot tell", difference=part(0.1, 0, 0)), NAME, 0.02, NAME, 0.1))

@@ -26,8 +26,12 @@ def test_no_forecast_while_the_best_network_still_learns(make_run: Maker) -> Non
     found = capacity.finding(context, [], short, [], 0)
     forecast = found.numbers["forecast"]
     assert (forecast["reason"], forecast["images"]) == ("still training", None)
-    assert "loss still falls at its last epoch, so longer training may buy" in found.sentence
-    assert "That lies inside. But the best network's loss" in " ".join(found.paragraphs)
+    assert (
+        "best network still falls at its last epoch, so longer training may buy" in found.sentence
+    )
+    assert "That lies inside. But the loss of the sweep's best network" in " ".join(
+        found.paragraphs
+    )
     told = found.headlines[1]
     assert told.sure == "cannot tell" and "more epochs may do as much" in told.text
 
@@ -40,7 +44,10 @@ def test_images_that_no_network_was_trained_on_are_not_to_be_collected(make_run:
     ]
     found = capacity.finding(context, [], sweep, [], 0)
     told = found.headlines[1]
-    assert told.text.startswith("Yes: twice the 90 of 180 images used here would lower the loss by")
+    assert told.text.startswith(
+        "Yes, for plain networks: twice the 90 of 180 images used would lower the loss by"
+    )
+    assert "without augmentation" in told.why and " times as probable." in told.why
     assert "are collected" not in told.wrong
     assert "on 90 of the 180 images" in found.sentence and "on all images" not in found.sentence
     about = {"images": {"train": 180}}

@@ -77,7 +77,8 @@ def seconds_of(call: Callable[[], None], turns: int = 5, device: str = "cpu") ->
     What else the machine does slows calls, never speeds them: their median was a fifth above what
     a step of a whole run took. `device` has finished when the clock is read.
     """
-    call(), call()
+    call()
+    call()
     times: list[float] = []
     while len(times) < turns and (len(times) < FEWEST or sum(times) < ENOUGH):
         started = seconds_now(device)

@@ -71,7 +71,7 @@ def _settings(model: ConvNet) -> Iterator[tuple[str, str]]:
         yield "whitened", "white"
     if model.activation != "relu":
         linear = model.activation == "identity"
-        yield ("no activation", "linear") if linear else (model.activation, model.activation)
+        yield ("no activation", "no-act") if linear else (model.activation, model.activation)
     if model.pool != "max":
         yield POOLS[model.pool]
     if model.head == "gap":

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from convscope.report.findings import Finding
+from convscope.recipe import label_of
+from convscope.report.findings import BestResult, Finding
 from convscope.report.opening import Answer
 from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__, "assignment.jinja")
+
+Findings = Mapping[str, Finding]
 
 # the chapters' parts of the assignment (docs/assignment.md), in whose order a student reads
 CHAPTERS = {
@@ -108,6 +112,7 @@ QUESTIONS = (
             "Does the flatten order matter, by experiment?",
         ),
         (
+            ("the proof", "ordering-proof"),
             ("why it is so", "ordering-why"),
             ("other orders", "table-orders"),
             ("the same network under another order", "table-exact"),
@@ -159,37 +164,73 @@ def answers_to(question: str, answers: Iterable[Answer]) -> Iterator[Answer]:
 
 
 def told_of(question: Question, findings: Mapping[str, Finding]) -> str:
-    """What the study found, in the question's words; empty where verdicts say it alone."""
-    tell, finding = TELLS.get(question.number), findings.get(question.chapter)
-    if finding is None:
+    """What the study found, in the question's words; empty where it found nothing."""
+    if question.chapter not in findings:
         return "" if question.asks else TEXTS.no_trials()
-    return tell(finding) if tell is not None else ""
+    tell = TELLS.get(question.number)
+    return tell(findings) if tell is not None else ""
 
 
-def losses_of(capacity: Finding) -> str:
+def losses_of(findings: Findings) -> str:
     """How losses go with filters, of the networks on most images."""
-    numbers = capacity.numbers
-    images = max(numbers.get("images", ()), default=0)
-    found = [one for one in numbers.get("networks", ()) if one["images"] == images]
-    if not found:
+    found = networks_of(findings)
+    images = max(found, default=0)
+    networks = found.get(images, [])
+    if not networks:
         return ""
-    by_size = sorted(found, key=lambda one: (one["filters"], one["parameters"]))
-    lowest = min(found, key=lambda one: one["last"]["test_loss"]["mean"])
-    words = [one["verdict"].split()[0] for one in found]
-    kinds = words.count("underfits"), words.count("overfits")
-    return TEXTS.losses(len(found), images, by_size[0], by_size[-1], lowest, *kinds)
+    by_size = sorted(networks, key=lambda one: (one["filters"], one["parameters"]))
+    lowest = min(networks, key=lambda one: one["best"]["test_loss"]["mean"])
+    words = [one["verdict"].split()[0] for one in networks]
+    kinds = words.count("underfits"), words.count("overfits"), words.count("cannot")
+    fewer = [
+        (n, len(some), over)
+        for n, some in sorted(found.items())
+        if n < images and (over := sum(one["verdict"].startswith("overfits") for one in some))
+    ]
+    ends = by_size[0], by_size[-1]
+    sample = findings["capacity"].numbers.get("train_sample")
+    return TEXTS.losses(len(networks), images, *ends, lowest, *kinds, fewer, sample)
 
 
-def trials_of(best: Finding) -> str:
-    rows = {table.name: len(table.rows) for table in best.tables}
+def networks_of(findings: Findings) -> dict[int, list[dict[str, Any]]]:
+    """The capacity chapter's networks, by number of training images."""
+    out: dict[int, list[dict[str, Any]]] = {}
+    for one in findings["capacity"].numbers.get("networks", ()) if "capacity" in findings else ():
+        out.setdefault(one["images"], []).append(one)
+    return out
+
+
+def lowest_of(findings: Findings) -> str:
+    """The lowest test error, that of the plain networks, and what later questions take apart."""
+    best = findings["best"].numbers
+    if "test_accuracy" not in best:
+        return ""
+    found = networks_of(findings)
+    plain = [
+        {"network": one["network"], "accuracy": one["best"]["test_accuracy"]["mean"]}
+        for one in found.get(max(found, default=0), [])
+    ]
+    below = findings.get("nonlinearity")
+    other = below.numbers.get("network") if below is not None else None
+    gives = findings["best"].gives
+    own = label_of(gives.winner.model) if isinstance(gives, BestResult) else best["winner_label"]
+    highest = max(plain, key=lambda one: one["accuracy"], default=None)
+    return TEXTS.lowest(best, highest, None if other == own else other)
+
+
+def trials_of(findings: Findings) -> str:
+    """By which sizes, and how many trials."""
+    rows = {table.name: len(table.rows) for table in findings["best"].tables}
     if "candidates" not in rows:
         return TEXTS.no_trials()
-    return TEXTS.trials(rows["candidates"], rows.get("trials"))
+    found = networks_of(findings)
+    widths = sorted({one["width"] for one in found.get(max(found, default=0), [])})
+    return TEXTS.trials(widths, rows["candidates"], rows.get("trials"))
 
 
-def parts_of(nonlinearity: Finding) -> str:
+def parts_of(findings: Findings) -> str:
     """Which parts are nonlinear, and how accurate the network is with and without them."""
-    numbers = nonlinearity.numbers
+    numbers = findings["nonlinearity"].numbers
     if "full_accuracy" not in numbers:
         return ""
     kinds = Counter(part["kind"] for part in numbers["components"] if not part["affine"])
@@ -197,21 +238,48 @@ def parts_of(nonlinearity: Finding) -> str:
     return TEXTS.parts(numbers["network"], kinds, *accuracies)
 
 
-def single_of(receptive_field: Finding) -> str:
-    """Which head was chosen, and what is compared with what."""
-    numbers = receptive_field.numbers
+def single_of(findings: Findings) -> str:
+    """The best single layer with either head, and the network that they are compared with."""
+    numbers = findings["receptive_field"].numbers
     if "question_1" not in numbers:
         return ""
-    head, question = numbers["head_choice"], numbers["question_1"]
+    question = numbers["question_1"]
+    by_name = {one["network"]: one for one in numbers["arms"]}
+    single = [one for one in numbers["arms"] if one["depth"] == 1]
+
+    def best(head: str) -> dict[str, Any] | None:
+        alike = [one for one in single if one["head"] == head and "means of" not in one["network"]]
+        return min(alike, key=lambda one: one["val_loss"], default=None)
+
     names = question.get("single_layer"), question.get("network")
-    return TEXTS.single(head and head["head"], *names)
+    return TEXTS.single(best("flatten"), best("gap"), *(by_name.get(name) for name in names))
 
 
-TELLS: Mapping[str, Callable[[Finding], str]] = {
+LETTERS = {
+    "a": "ReLU",
+    "b": "strided pooling that always picks the top-right pixel",
+    "c": "adding a constant bias",
+    "d": "multiplication with a full matrix",
+}
+
+
+def operators_of(findings: Findings) -> str:
+    """Whether each operator that the assignment names is linear, and equivariant."""
+    tables = {table.name: table for table in findings["convolution"].tables}
+    rows = tables["operators"].rows if "operators" in tables else []
+    by_name = {row["operator"]: row for row in rows}
+    return TEXTS.operators({key: by_name[n] for key, n in LETTERS.items() if n in by_name})
+
+
+TELLS: Mapping[str, Callable[[Findings], str]] = {
     "Practice 1 a": losses_of,
+    "Practice 1 b": lowest_of,
     "Practice 1 c": trials_of,
     "Practice 2": parts_of,
     "Practice 3": single_of,
+    "Theory 1": lambda findings: TEXTS.impulse(),
+    "Theory 2": lambda findings: TEXTS.order(),
+    "Theory 3": operators_of,
 }
 
 

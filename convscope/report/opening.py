@@ -227,7 +227,11 @@ def images_step(helps: bool, about: Mapping[str, Any], capacity: Finding) -> tup
             f"No network here was trained on more than {used:,} of the {there:,} training images. "
             "A larger preset, or no time budget, trains on all.",
         )
-    return "Collect more images", "Plan for twice as many: further the forecast does not reach."
+    return (
+        "Collect more images",
+        "Plan for twice as many: further the forecast does not reach. It is one of plain networks "
+        "without augmentation, which needs fewer images.",
+    )
 
 
 def asked_data(command: str) -> str | None:

@@ -119,7 +119,7 @@ def accuracy_against_size(
 
     rows: parameters, depth (the sweep's name, another one beside the sweeps), sweep (whether it
     belongs to a sweep), accuracy, low, high, network.
-    marked: parameters and accuracy of the network that following chapters take, if any.
+    marked: parameters and accuracy of the smallest network as good as the best, if any.
     """
     frame = pd.DataFrame(rows)
     kinds = list(dict.fromkeys(frame.sort_values("sweep", ascending=False, kind="stable")["depth"]))
@@ -141,7 +141,7 @@ def accuracy_against_size(
     ]
     if marked:
         # named in the legend: words beside the point would lie on other networks
-        name = "taken by the next chapters"
+        name = "as good as the sweep's best"
         legend = alt.Legend(
             title=None, symbolSize=200, symbolStrokeColor="#000000", symbolFillColor="transparent"
         )

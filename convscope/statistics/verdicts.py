@@ -75,6 +75,12 @@ class SweepVerdict:
     looks: int = 1
 
     @property
+    def at_least(self) -> float | None:
+        """How much higher the loss of `too_small` is by the one-sided test that says so."""
+        shown = self.shortfall
+        return None if shown is None else shown.within(1 - 2 * ERROR / self.looks)[0]
+
+    @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of `difference`."""
         return self.difference.low, self.difference.high
@@ -115,15 +121,15 @@ def sweep_verdict(
     last = len(sizes) - 1
     short = too_small_in(found, margin, looks)
     unsettled = parts_of(found, last - 1, last) if word == "cannot tell" else None
-    levels = 2 * (1 - 2 * ERROR / looks,)  # of the intervals that the rule asks for
+    level = 1 - 2 * ERROR / looks  # of the intervals that the rule asks for
     return SweepVerdict(
         word,
         None if place is None else sizes[place],
         margin,
         difference,
         replication(arrays, functools.partial(said, margin=margin, looks=looks)),
-        seeds_needed(unsettled, margin, beyond=margin, levels=levels),
-        images_needed(unsettled, margin, beyond=margin, levels=levels),
+        seeds_needed(unsettled, margin, beyond=margin, levels=(level, level)),
+        images_needed(unsettled, margin, beyond=margin, levels=(level, level)),
         None if short is None else sizes[short[0]],
         None if short is None else short[1],
         looks,

@@ -31,7 +31,6 @@ def headlines_of(outcome: Outcome) -> tuple[Headline, ...]:
 def best_headline(outcome: Outcome) -> Headline:
     winner, found = outcome.winner, len(outcome.selection.found)
     accuracy, near = winner.test_accuracy, len(outcome.near)
-    chosen = outcome.selection.winner
     sure: Sure = "measured" if near else "sure"  # no test says that it is better than those near
     if not outcome.learnt or found == 1:
         sure = "cannot tell"
@@ -42,8 +41,15 @@ def best_headline(outcome: Outcome) -> Headline:
         ANSWERS.best(short_label_of(winner.model), accuracy, outcome.learnt, outcome.chance, found),
         sure,
         ANSWERS.rests(outcome.learnt, near, found, accuracy.n, outcome.fresh),
-        ANSWERS.wrong(near, len(chosen.runs)) if found > 1 and outcome.learnt else "",
+        wrong_of(outcome) if found > 1 and outcome.learnt else "",
     )
+
+
+def wrong_of(outcome: Outcome) -> str:
+    """What it means if another one is better; the closest is named."""
+    chosen, rival = outcome.selection.ordered[:2]
+    behind = chosen.val_accuracy.mean - rival.val_accuracy.mean
+    return ANSWERS.wrong(len(outcome.near), len(chosen.runs), short_label_of(rival.model), behind)
 
 
 def smallest_headline(outcome: Outcome) -> Headline:

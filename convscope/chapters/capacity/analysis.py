@@ -141,6 +141,7 @@ def numbers_of(judgement: Judgement, seeds: int) -> dict[str, Any]:
         "networks": [plain(one, n) for n, one in judgement.all],
         "beside": [plain(one, most) for one in judgement.beside],
         "forecast": numbers_of_forecast(judgement.forecast),
+        "train_sample": max(one.recipe.train_sample or 0 for one in judgement.whole) or None,
         "seeds": seeds,
     }
 

@@ -53,6 +53,7 @@ def filters_headline(judgement: Judgement) -> Headline:
             MARGIN,
             best_of(judgement),
             short_label_of(best_of(judgement).model),
+            any_between(judgement),
         ),
         sure,
         ANSWERS.rests(verdict, again, seeds_needed(verdict)),
@@ -75,6 +76,12 @@ def best_of(judgement: Judgement) -> Configuration:
     """The network of lowest validation loss of the main series; the best of all without one."""
     members = main_members(judgement) or [judgement.best]
     return min(members, key=lambda one: one.val_loss.mean)
+
+
+def any_between(judgement: Judgement) -> bool:
+    """Whether a width of the main series lies between those that are too few and the best."""
+    few, best = judgement.verdict.too_small or 0, best_of(judgement).convnet.width
+    return any(few < one.convnet.width < best for one in main_members(judgement))
 
 
 def sized_by(judgement: Judgement) -> Configuration:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from convscope.chapters.capacity.judgement import Judgement, images_of, sweep_name
 from convscope.chapters.capacity.plan import MARGIN, seeds_in
 from convscope.errors import UserError
-from convscope.planning import OPTIMIZERS, Context
+from convscope.planning import OPTIMIZERS, Context, asked_of
 from convscope.statistics import (
     FALL,
     FLAT,
@@ -106,6 +106,7 @@ def sentence_of(name: str, judgement: Judgement) -> str:
         still_falling=all(run.best["epoch"] == run.last["epoch"] for n in whole for run in n.runs),
         fewer_epochs=by_size[-1].recipe.epochs < by_size[0].recipe.epochs,
         on=on_most(judgement),
+        open=sum(n.verdict == "cannot tell" for n in whole),
     )
 
 
@@ -144,6 +145,7 @@ def paragraphs_of(
             margin=MARGIN,
             on=on_most(judgement),
             taken="best" not in context.chapters,
+            preset="" if asked_of(context, "capacity") else context.preset,
         ),
         about_training(context, judgement, pilots),
         TEXTS.about_verdicts(

@@ -54,8 +54,8 @@ def sentence_of(name: str, ablation: Ablation) -> str:
         seeds = full.n if ablation.drop.tells else 1
         again, buys = ablation.role_replication, ablation.drop.low > 0
         seldom = again if again is not None and again < OFTEN else None
-        told.append(TEXTS.each_alone([TEXTS.told(*item) for item in alone.items()]))
         told.append(TEXTS.role(*ablation.role, len(kinds), buys, MARGIN, seeds, seldom))
+        told.append(TEXTS.each_alone([TEXTS.told(*item) for item in alone.items()]))
     if len(kinds) == 2 and ablation.drop.sign() > 0:
         for kept, taken in (kinds, kinds[::-1]):
             lost = ablation.factorial.shortfall(kept)

@@ -26,7 +26,13 @@ from convscope.chapters.ordering.plan import (
     tuned_arms,
     with_rates,
 )
-from convscope.chapters.ordering.words import brief_of, no_answer, paragraphs_of, sentence_of
+from convscope.chapters.ordering.words import (
+    brief_of,
+    no_answer,
+    paragraphs_of,
+    proof_of,
+    sentence_of,
+)
 from convscope.data import Dataset
 from convscope.errors import UserError, one_line
 from convscope.models import ConvNetModule
@@ -96,6 +102,7 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
         charts=[orders_chart(arms)],
         paragraphs=paragraphs_of(context, arms, differences, exact, chance),
         brief=brief_of(verdict),
+        proof=proof_of(),
         headlines=headlines_of(largest, shown, arms, chance),
         change=change_of(shown, arms),
         lead="orders",

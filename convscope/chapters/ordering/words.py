@@ -12,10 +12,17 @@ from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
 
+PROOF_STEPS = ("setting", "function", "steps", "start", "ends")
+
 
 def no_answer(name: str) -> str:
     """Why nothing can be said."""
     return TEXTS.no_answer(name)
+
+
+def proof_of() -> list[str]:
+    """The steps of the proof (docs/theory.md, section 2)."""
+    return [getattr(TEXTS, f"proof_{step}")() for step in PROOF_STEPS]
 
 
 def brief_of(verdict: str) -> str:

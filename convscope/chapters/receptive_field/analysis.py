@@ -110,7 +110,7 @@ def finding(context: Context, arms: Arms, pilots: Sequence[Run], runs: Sequence[
     net, source = network_of_question_1(context)
     question = question_of(found.get(net), every)
     heads, path = heads_of(comparisons), path_of(arms, comparisons)
-    told = Evidence(question, source, heads, comparisons, path, fields)
+    told = Evidence(question, source, heads, comparisons, path, fields, every)
     effects = [effects_chart(comparisons, fields)] if comparisons else []
     return Finding(
         "receptive_field",

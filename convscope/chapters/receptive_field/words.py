@@ -22,6 +22,7 @@ from convscope.statistics import Configuration
 from convscope.words import texts_beside
 
 TEXTS = texts_beside(__file__)
+WHY = texts_beside(__file__, "why.jinja")
 
 SURE = 0.90  # an answer that would come out again less often says so
 
@@ -32,7 +33,7 @@ class Evidence:
 
     question, heads: the two answers; source: where the network of question 1 comes from.
     comparisons: all of them; path: those from a single layer to the cascade.
-    fields: of every network.
+    fields: of every network; arms: all of them.
     """
 
     question: Question
@@ -41,6 +42,7 @@ class Evidence:
     comparisons: Sequence[Comparison]
     path: Sequence[Comparison]
     fields: Mapping[Model, FeatureField]
+    arms: Sequence[Configuration] = ()
 
 
 def name_of(model: Model) -> str:
@@ -85,7 +87,10 @@ def sentence_of(context: Context, name: str, told: Evidence) -> str:
         raising, lowering = causes_of(told)
         yes = question.word == "yes"
         out.append(TEXTS.figures(question, MARGIN))
-        out.append(TEXTS.because(lowering, "lower") if yes else TEXTS.because(raising, "raise"))
+        out += fits_of(told)
+        end = told.path[-1].a if told.path else None
+        causes, verb = (lowering, "lower") if yes else (raising, "raise")
+        out.append(WHY.because(causes, verb, end, question.net))
     if question.replication is not None and question.replication < SURE:
         out.append(TEXTS.unsure(question.replication))
     if told.heads is not None:
@@ -94,6 +99,20 @@ def sentence_of(context: Context, name: str, told: Evidence) -> str:
     if any(not c.difference.degrees for c in told.comparisons):
         out.append(TEXTS.one_seed())
     return TEXTS.joined(out)
+
+
+def fits_of(told: Evidence) -> list[str]:
+    """How well single layers with either head, and the chosen network, do on training images."""
+    net = told.question.net
+    single = [arm for arm in told.arms if is_single(arm.convnet) and learned(arm)]
+    by_head = [
+        [arm for arm in single if arm.convnet.head == head and not sees_means(arm.convnet)]
+        for head in ("flatten", "gap")
+    ]
+    if net is None or not all(by_head):
+        return []
+    best = (min(arms, key=lambda one: one.val_loss.mean) for arms in by_head)
+    return [WHY.fits(*best, net)]
 
 
 def causes_of(told: Evidence) -> tuple[list[str], list[str]]:
