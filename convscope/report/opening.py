@@ -13,6 +13,7 @@ from convscope.recipe import Model, label_of, short_label_of
 from convscope.report.diagram import Stage, stages_of
 from convscope.report.error_chart import ErrorChart, error_chart
 from convscope.report.findings import Finding, Headline, Recommended
+from convscope.words import count
 
 BADGES = {
     "proved": "proved",
@@ -182,7 +183,8 @@ def study_steps(
         return [("Finish this study", "It was interrupted.", about["command"])]
     out, coming = [], about.get("next")
     open_ones = sum(not one.headline.told for one in answers_of(findings))
-    gain = f"{open_ones} of the answers here cannot be told yet. " if open_ones else ""
+    gain = f"{count(open_ones, 'answer')} here {'is' if open_ones == 1 else 'are'} still open. "
+    gain = gain if open_ones else ""
     if whole:
         text = f"{gain}The time budget left room for {whole['left']}.{takes(whole)}"
         out.append(("Ask the whole preset, without a time budget", text, whole["command"]))

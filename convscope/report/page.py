@@ -317,7 +317,7 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
         "At each run's best epoch (lowest validation loss). "
         "The folder runs/ holds every epoch of each."
     )
-    return Table("runs", "All runs but the pilots", RUNS_COLUMNS, rows, caption)
+    return Table("runs", "All runs but pilots and trials", RUNS_COLUMNS, rows, caption)
 
 
 def sample_rows(data: Dataset) -> list[dict[str, str]]:

@@ -19,7 +19,12 @@ from convscope.models import size_of
 from convscope.planning import OPTIMIZERS, RATES, Context, preset_model, reference_recipe
 from convscope.recipe import Recipe
 from convscope.report import BestResult, Table, with_balanced
-from convscope.statistics import Configuration, Difference, non_inferiority
+from convscope.statistics import (
+    Configuration,
+    Difference,
+    accuracy_difference,
+    non_inferiority,
+)
 from convscope.training import Run
 from convscope.words import count, texts_beside
 
@@ -58,10 +63,28 @@ class Outcome:
         """The choice once more, knowing from the fresh seeds, too, how much seeds differ."""
         return replace(self.selection, fresh=self.fresh_ones)
 
-    @property
+    @functools.cached_property
     def near(self) -> list[Configuration]:
-        """The candidates that may be better than the winner (`Selection.near`)."""
-        return self.judged.near
+        """The candidates that may be better than the winner (`Selection.near`).
+
+        One that has several seeds is compared on the test images with the winner's fresh ones,
+        where there are several: these had no part in the choice, and tell how much seeds differ.
+        """
+        known = self.judged.near
+        return [
+            one
+            for one in self.selection.others
+            if (self.may_be_better(one) if self.on_fresh_seeds(one) else one in known)
+        ]
+
+    def on_fresh_seeds(self, one: Configuration) -> bool:
+        return is_fresh(self.winner) and min(len(self.winner.runs), len(one.runs)) > 1
+
+    def may_be_better(self, one: Configuration) -> bool:
+        """Whether it is not shown to be less accurate, at its share of the error of 5 %."""
+        every = (*self.selection.found, *self.fresh_ones)
+        ahead = accuracy_difference(self.winner, one, [o for o in every if o is not self.winner])
+        return not ahead.above(0, self.selection.error)
 
     @property
     def alone(self) -> bool:
