@@ -69,8 +69,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 
   function showSums(found, shape) {
-    const convolutions = 
-      found.layers.filter((row) => ["Conv2d", "Whiten"].includes(row.kind)).length;
+    const convolutions = found.layers.filter((row) => /Conv2d|Whiten/.test(row.kind)).length;
     const field = found.field.join("×");
     const wide = found.whole || found.field.every((size, i) => size >= shape[i + 1]);
     const sums = [["parameters", count(found.parameters),
