@@ -255,7 +255,8 @@ def curves_chart(judgement: Judgement) -> Chart:
         shown += [(images, n) for n in dict.fromkeys((members[0], best, members[-1]))]
         if len({id(n) for n in (members[0], best, members[-1])}) < 3 and len(members) > 2:
             others = [n for n in members if (images, n) not in shown]
-            shown.append((images, others[len(others) // 2]))
+            turned = (n for n in others if n.verdict.startswith("overfits"))
+            shown.append((images, next(turned, others[len(others) // 2])))
     shown.sort(key=lambda item: (-item[0], item[1].parameters))
     shown += [(judgement.images, one) for one in judgement.beside]
     one = len({sweep_name(n.convnet, judgement.whole) for _, n in shown}) == 1
