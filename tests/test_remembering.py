@@ -138,6 +138,25 @@ def test_timing_ends_in_time_with_the_dearest_kinds_seen(
     assert len(measuring.timed_within(engine, order, -1.0)) == 4  # some, whatever it takes
 
 
+def test_what_was_kept_is_taken_at_today_s_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that was busy, or is: a kind or two tell how the others are."""
+    from types import SimpleNamespace
+
+    kinds = [Recipe(data="made", batch=batch) for batch in (16, 32, 64)]
+    asked: list[list[int]] = []
+
+    def timed(_: object, some: list[Recipe]) -> dict[str, tuple[float, float]]:
+        asked.append([kind.batch for kind in some])
+        return {kind.id: (0.4, 0.1) for kind in some}
+
+    monkeypatch.setattr(measuring, "timed", timed)
+    engine: Any = SimpleNamespace(workers=[0])
+    kept = {kinds[1].id: (0.8, 0.2), kinds[2].id: (2.0, 0.6)}
+    found = measuring.at_today_s_pace(engine, kinds, kept)
+    assert asked == [[32]]  # the dearest of those that are kept
+    assert found == {kinds[1].id: (0.4, 0.1), kinds[2].id: pytest.approx((1.0, 0.3))}
+
+
 def test_what_runs_took_is_kept_for_the_next_study(
     cifar_slice: Path, make_run: Callable[..., Any]
 ) -> None:

@@ -206,16 +206,13 @@ def lowest_of(findings: Findings) -> str:
     if "winner_label" not in best:  # no run to the end is there
         return ""
     found = networks_of(findings)
-    plain = [
-        {"network": one["network"], "accuracy": one["best"]["test_accuracy"]["mean"]}
-        for one in found.get(max(found, default=0), [])
-    ]
+    sweep = found.get(max(found, default=0), [])
+    plain = min(sweep, key=lambda one: one["best"]["val_loss"]["mean"], default=None)
     below = findings.get("nonlinearity")
     other = below.numbers.get("network") if below is not None else None
     gives = findings["best"].gives
     own = label_of(gives.winner.model) if isinstance(gives, BestResult) else best["winner_label"]
-    highest = max(plain, key=lambda one: one["accuracy"], default=None)
-    return TEXTS.lowest(best, highest, None if other == own else other)
+    return TEXTS.lowest(best, plain, None if other == own else other)
 
 
 def trials_of(findings: Findings) -> str:
