@@ -238,10 +238,13 @@ def fresh_table(outcome: Outcome) -> Table:
 def given_by(context: Context, selection: Selection) -> BestResult:
     """What other chapters build on: the winner, and what they can afford to train often."""
     winner, part = selection.winner, PRESETS[context.preset].affordable
-    reference = reference_recipe(context)
+    # a budget's share of its epochs before it is rounded: rounded, one epoch less of four left
+    # nothing within the limit but a network that hardly learns
+    share = context.fit.epochs
+    reference = reference_recipe(replace(context, fit=replace(context.fit, epochs=1.0)))
     # of the preset's network, also where a device makes the reference recipe's smaller
     size = size_of(preset_model(context), context.data.in_shape, context.data.num_classes)
-    most = part * run_flops(reference, size.flops, len(context.data.train))
+    most = part * share * run_flops(reference, size.flops, len(context.data.train))
     one = selection.affordable(most)
     reason = ""
     if one is not winner:
