@@ -48,7 +48,7 @@ ROLES = ({"suffice", "needed"},)
 
 def word(verdict: str) -> str:
     """A verdict without its figures: "plateau from width 8" is "plateau"."""
-    for start in ("plateau", "still improving", "non-monotone", "cannot tell"):
+    for start in ("plateau", "still improving", "more than", "non-monotone", "cannot tell"):
         if verdict.startswith(start):
             return start
     return verdict.split(" (")[0]
