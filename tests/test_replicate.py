@@ -38,6 +38,7 @@ def test_words_that_exclude_each_other(replicate: ModuleType, a: str, b: str, cl
 
 def test_a_word_is_a_verdict_without_its_figures(replicate: ModuleType) -> None:
     assert replicate.word("plateau from width 8") == "plateau"
+    assert replicate.word("more than width 8") == "more than"
     assert replicate.word("cannot tell from 1 seed") == "cannot tell"
     assert replicate.word("width 8 (not told apart from 5 others)") == "width 8"
 

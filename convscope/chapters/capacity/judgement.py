@@ -183,7 +183,8 @@ def judgement_of(
     if looks > 1:
         main, members = found.main, sweeps_among(whole)[found.main]
         runs = [*(run for one in members for run in one.runs), *added]
-        verdicts[found.images][main] = verdict_on(sorted_by_width(judged(runs, [], data)[0]), looks)
+        (more,) = sweeps_among(judged(runs, [], data)[0]).values()
+        verdicts[found.images][main] = verdict_on(more, looks)
     return found
 
 
@@ -192,10 +193,6 @@ def settled(judgement: Judgement) -> bool:
     verdict = judgement.verdict
     again = verdict.found.replication if verdict.found else None
     return verdict.word != "cannot tell" and sure_of(again) == "sure"
-
-
-def sorted_by_width(networks: Iterable[Configuration]) -> list[Configuration]:
-    return sorted(networks, key=lambda one: one.convnet.width)
 
 
 def images_of(run: Run, data: Dataset) -> int:
