@@ -231,8 +231,8 @@ def images_step(helps: bool, about: Mapping[str, Any], capacity: Finding) -> tup
         )
     return (
         "Collect more images",
-        "Plan for twice as many: further the forecast does not reach. It is one of plain networks "
-        "without augmentation, which needs fewer images.",
+        "Plan for twice as many: further the forecast does not reach. It is of plain networks "
+        "without augmentation; what other networks gain is not measured.",
     )
 
 
