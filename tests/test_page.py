@@ -245,6 +245,7 @@ def test_themes_values_and_ways_to_read(guarded: Opened) -> None:
     assert page.locator("#more details.more:has(ol.proof)").get_attribute("open") is not None
     values = page.locator("#more-named details.values")
     values.locator("summary").click()
+    values.locator("tbody tr").first.wait_for()  # the table is made once the browser says so
     assert values.locator("tbody tr").count() == 6  # two networks, three epochs
     assert guarded.errors == []
 
