@@ -180,6 +180,17 @@ def test_a_worker_goes_on_while_the_caller_thinks(tmp_path: Path, alone: Engine)
     assert rest == [(key, kind) for key in keys[1:] for kind in ("started", "done")]
 
 
+def test_no_job_is_given_ahead_behind_one_that_takes_long(tmp_path: Path, alone: Engine) -> None:
+    """It would wait there, and what waits for it, while others become free."""
+    long = Job("long", touches, (tmp_path / "long",), expected=1000.0)
+    jobs = [long, *(Job(key, touches, (tmp_path / key,)) for key in "abcd")]
+    stream = alone.run(jobs)
+    assert [next(stream).kind for _ in range(2)] == ["started", "done"]
+    time.sleep(0.3)  # a job given ahead would begin at once
+    assert not any((tmp_path / key).exists() for key in "abcd")
+    assert [event.key for event in stream if event.kind == "done"] == list("abcd")
+
+
 def test_jobs_given_ahead_to_a_worker_that_dies_are_done_by_another(alone: Engine) -> None:
     jobs = [Job("dies", dies_on_its_way), *(Job(str(i), square, (i,)) for i in range(5))]
     found = ends(list(alone.run(jobs)))

@@ -113,10 +113,21 @@ def test_words_on_parts_are_rarely_false() -> None:
     for word, accuracies in borders.items():
         false = 0
         for _ in range(repeats):
-            said, kinds = nonlinearity.role_of(factorial(arms_of(draw, accuracies, 2, 500)))
+            said, kinds = nonlinearity.role_of(factorial(arms_of(draw, accuracies, 3, 500)))
             wrong = "a" if word == "needed" else "b"
             false += said == word and wrong in kinds
         assert false / repeats <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / repeats), word
+
+
+def test_two_seeds_do_not_say_that_a_part_suffices() -> None:
+    """Of two the spread is hardly known: `make calibrate` found the word false in 8.5 %."""
+    draw, accuracies = np.random.default_rng(1), [0.75, 0.75, 0.75, 0.42]
+
+    def words(seeds: int) -> set[str]:
+        arms = (arms_of(draw, accuracies, seeds, 5000) for _ in range(20))
+        return {nonlinearity.role_of(factorial(one))[0] for one in arms}
+
+    assert "suffice" not in words(2) and "suffice" in words(3)
 
 
 def test_intervals_of_an_interaction_hold_the_truth_as_often_as_stated() -> None:

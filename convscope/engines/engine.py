@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from convscope.engines.jobs import Event, Job, JobQueue
 
+AHEAD = 30.0  # seconds before a worker should be free in which it is given the next job
+
 W = TypeVar("W")  # what an engine keeps of a worker
 
 

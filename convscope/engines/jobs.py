@@ -16,12 +16,14 @@ class Job:
     key: names it.
     arguments: a tuple, or what makes it as soon as a worker is free to take the job.
     silence: seconds after which it is ended where it has reported nothing; None: never.
+    expected: seconds that it should take, as far as that is known.
     """
 
     key: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...] | Callable[[], tuple[Any, ...]] = ()
     silence: float | None = None
+    expected: float = 0.0
 
     @property
     def given(self) -> tuple[Any, ...]:

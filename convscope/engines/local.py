@@ -24,7 +24,7 @@ from multiprocessing.process import current_process
 from typing import TYPE_CHECKING, Any
 
 from convscope.engines.affinity import unbound, without_binding
-from convscope.engines.engine import Engine
+from convscope.engines.engine import AHEAD, Engine
 from convscope.engines.jobs import Event, Job, JobQueue
 from convscope.engines.parents import children_end_too, end_with_parent
 
@@ -48,6 +48,7 @@ class Worker:
         self.process = context.Process(target=work, args=arguments, daemon=True)
         self.jobs: list[Job] = []  # the first is at work, others wait in the pipe
         self.heard = 0.0  # when the first one began, or last reported something
+        self.began = 0.0  # when the first one began
 
     def start(self) -> None:
         if self.process.pid is None:
@@ -59,8 +60,14 @@ class Worker:
         self.start()
         self.pipe.send((job.function, job.given))
         if not self.jobs:
-            self.heard = time.monotonic()
+            self.heard = self.began = time.monotonic()
         self.jobs.append(job)
+
+    @property
+    def soon_free(self) -> bool:
+        """Whether one job is at work that should soon end, and none waits behind it."""
+        left = self.jobs[0].expected - (time.monotonic() - self.began) if self.jobs else 0.0
+        return len(self.jobs) == 1 and left < AHEAD
 
     @property
     def silent(self) -> bool:
@@ -164,6 +171,7 @@ class LocalEngine(Engine[Worker]):
                     continue
                 if kind != "progress":
                     del worker.jobs[0]
+                    worker.began = worker.heard
                 if kind == "failed" and is_spoilt(value):
                     self.replace(i, waiting, begun=0)
                 yield Event(key, kind, value, detail)
@@ -183,12 +191,13 @@ class LocalEngine(Engine[Worker]):
         worker.jobs.clear()
 
     def give_ahead(self, waiting: JobQueue) -> None:
-        """Each worker that has one job gets a second, so that none idles while the caller thinks.
+        """A worker whose job soon ends gets a second: none idles while the caller thinks.
 
-        Not of the last jobs: whoever is free first takes these.
+        Behind a long job it would wait, and the caller for it. The last jobs are not given ahead:
+        whoever is free first takes these.
         """
         for worker in self.workers:
-            if len(worker.jobs) == 1 and len(waiting) > len(self.workers):
+            if worker.soon_free and len(waiting) > len(self.workers):
                 job = waiting.pop()
                 try:
                     worker.give(job)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from convscope.engines.affinity import unbound
-from convscope.engines.engine import Engine
+from convscope.engines.engine import AHEAD, Engine
 from convscope.engines.jobs import Event, Job, JobQueue
 from convscope.engines.local import death, no_main_module
 from convscope.errors import UserError, one_line
@@ -55,11 +55,11 @@ class ClusterLost(UserError):
 
 @dataclass
 class Given:
-    """A job that a slot has."""
+    """A job that a slot has; begun: when it began, None before."""
 
     job: Job
     attempt: int
-    begun: bool = False
+    begun: float | None = None
 
 
 @dataclass
@@ -69,6 +69,14 @@ class Seat:
     number: int
     ready: bool = False
     jobs: list[Given] = field(default_factory=list)
+
+    @property
+    def soon_free(self) -> bool:
+        """Whether the jobs that it has should soon end."""
+        now = time.monotonic()
+        begun = (one.begun for one in self.jobs if one.begun is not None)
+        expected = sum(one.job.expected for one in self.jobs)
+        return expected - (now - min(begun, default=now)) < AHEAD
 
 
 @dataclass
@@ -249,7 +257,8 @@ class RayEngine(Engine[Seat]):
     def _feed(self, waiting: JobQueue) -> None:
         """Each slot has a job at work, and some ahead, so that none idles while the caller thinks.
 
-        Not the last ones: whoever is free first takes these.
+        Not behind a long one, where they would wait; not the last ones: whoever is free first
+        takes these.
         """
         ready = [seat for seat in self.workers if seat.ready]
         for seat in ready:
@@ -257,7 +266,8 @@ class RayEngine(Engine[Seat]):
                 self._give(seat, waiting.pop())
         for level in range(1, self.ahead + 1):
             for seat in ready:
-                if len(seat.jobs) == level and len(waiting) > self.ahead * len(ready):
+                many = len(waiting) > self.ahead * len(ready)
+                if many and len(seat.jobs) == level and seat.soon_free:
                     self._give(seat, waiting.pop())
 
     def _give(self, seat: Seat, job: Job) -> None:
@@ -294,7 +304,7 @@ class RayEngine(Engine[Seat]):
             given = next((one for one in seat.jobs if one.attempt == attempt), None)
             if given is None:
                 return
-            given.begun = True
+            given.begun = given.begun or time.monotonic()
             if kind in ("done", "failed"):
                 seat.jobs.remove(given)
                 self.losses.pop(given.job.key, None)
@@ -312,7 +322,7 @@ class RayEngine(Engine[Seat]):
         self._replace(seat)
         for given in seat.jobs:
             job = given.job
-            if not given.begun:
+            if given.begun is None:
                 waiting.push(job)
                 continue
             losses = self.losses[job.key]

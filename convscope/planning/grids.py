@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SETTINGS: dict[str, dict[str, type]] = {
     "capacity": {"widths": list, "depths": list, "images": list, "epochs": int, "seeds": int},
     "ordering": {"images": int, "epochs": int, "seeds": int},
-    "nonlinearity": {"epochs": int, "seeds": int},
+    "nonlinearity": {"images": int, "epochs": int, "seeds": int},
     "receptive_field": {"images": int, "epochs": int, "seeds": int},
 }
 

@@ -247,7 +247,7 @@ document.addEventListener("DOMContentLoaded", () => {
       swatch.style.background = colour(network.key);
       const button = html("button", { type: "button", "data-key": network.key,
         title: network.long }, swatch, network.name,
-        once(network) ? " (one epoch)" : null, html("span", { class: "ex-out" }, " ×"));
+        once(network) ? " (no curve)" : null, html("span", { class: "ex-out" }, " ×"));
       button.setAttribute("aria-label", `${network.name}: take out of the comparison`);
       button.addEventListener("click", () => pickNetwork(network.key));
       for (const kind of ["focus", "pointerenter"]) {

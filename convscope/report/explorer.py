@@ -238,7 +238,7 @@ def picked(
     """The networks that are picked at first.
 
     Those that the study chose, or else that of the run of lowest validation loss; then the largest
-    and the smallest one, of those with curves, which have more than one epoch, before others.
+    and the smallest one, of those with curves, which were evaluated more than once, before others.
 
     entries: the runs of results.json; numbers: for each the index of its network.
     wanted: what the study chose, as far as it did.
@@ -246,7 +246,11 @@ def picked(
     losses = [(entry["best"] or {}).get("val_loss") for entry in entries]
     known = [(loss, i) for loss, i in zip(losses, numbers, strict=True) if loss is not None]
     best = [min(known)[1]] if known else []
-    curved = {i for entry, i in zip(entries, numbers, strict=True) if entry["epochs"] > 1}
+    curved = {
+        i
+        for entry, i in zip(entries, numbers, strict=True)
+        if entry["epochs"] > entry["recipe"].get("evaluate_every", 1)
+    }
     order = sorted(range(len(networks)), key=lambda i: networks[i]["size"][1])
     drawn = [i for i in order if i in curved]
     ends = [*drawn[-1:], *drawn[:1], *order[-1:], *order[:1]]

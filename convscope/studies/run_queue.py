@@ -92,14 +92,14 @@ class Sweep:
 
     def _job(self, recipe: Recipe) -> Job:
         """A worker of another machine sends files; one of this machine writes the run's folder."""
-        silence = self._silence_of(recipe)
+        limits = self._silence_of(recipe), self.costs.run(recipe)
         if not self.engine.elsewhere:
-            return Job(recipe.id, train_job, (recipe, str(self.root)), silence)
+            return Job(recipe.id, train_job, (recipe, str(self.root)), *limits)
 
         def given() -> tuple[Any, ...]:
             return recipe, begun_files(recipe, self.root)
 
-        return Job(recipe.id, train_elsewhere, given, silence)
+        return Job(recipe.id, train_elsewhere, given, *limits)
 
     def _silence_of(self, recipe: Recipe) -> float:
         if self.silence is not None:
@@ -128,6 +128,18 @@ class Sweep:
             return None
         found = (self.runs[recipe.id] for recipe in recipes)
         return [run for run in found if run is not None]
+
+    def begin(self) -> None:
+        """Have idle workers of this machine begin with what waits, and go on at once."""
+        under_way = len(self.recipes) - len(self.runs) - len(self.queue)
+        if under_way or self.engine.elsewhere:  # a cluster may have no worker as yet
+            return
+        for _ in range(min(len(self.queue), len(self.engine.workers))):
+            event = next(self.events, None)
+            if event is None:  # the engine had come to its end before more was asked for
+                self.events = self.engine.run(self.queue)
+                event = next(self.events)
+            self._see(event)
 
     def wait(self, look: Callable[[], None] = lambda: None) -> bool:
         """Watch until a run has ended; False where nothing is left to run.

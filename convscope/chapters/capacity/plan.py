@@ -89,7 +89,7 @@ def second(depth: int, block_depth: int) -> ConvNet:
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
         sweeps=(widths(first(3), 2, 8, 16, 32),),
-        epochs=7,
+        epochs=6,
         rates=(1e-3, 2e-3, 4e-3),
         reference_seeds=1,
         looked_at=5_000,

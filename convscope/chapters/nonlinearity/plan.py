@@ -40,6 +40,7 @@ class Preset:
     winner_too: whether the search's winner is ablated, too, where another network is.
     checked: test images on which a collapsed network is compared with its map; None: all.
     seeds: at least so many, in a study of several.
+    images: the most training images; None: all.
     """
 
     epochs: int
@@ -49,10 +50,13 @@ class Preset:
     winner_too: bool
     checked: int | None = None
     seeds: int = 1
+    images: int | None = None
 
 
 PRESETS = {
-    "quick": Preset(3, (2e-3, 8e-3), (2,), ConvNet(16, 3, hidden=(256,)), False, 2000, seeds=4),
+    "quick": Preset(
+        3, (2e-3, 8e-3), (2,), ConvNet(16, 3, hidden=(256,)), False, 2000, 4, images=36_000
+    ),
     "standard": Preset(5, (1e-3, 4e-3), (2,), ConvNet(24, 3, hidden=(256,)), False, seeds=4),
     "full": Preset(
         30, (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3), (2, 4, 8), ConvNet(64, 3, hidden=(256,)), True
@@ -165,7 +169,7 @@ def recipes_of(context: Context, bases: Sequence[ConvNet]) -> list[Recipe]:
     models = list(
         dict.fromkeys(model for base in bases for model in arms_of(base, preset.enlarged))
     )
-    base = arm_recipe(context, preset.epochs)
+    base = arm_recipe(context, preset.epochs, preset.images)
     return [replace(base, model=model) for model in models]
 
 
