@@ -1,11 +1,12 @@
-"""How often the words of two chapters are false, and how often two studies say the same.
+"""How often the words of three chapters are false, and how often two studies say the same.
 
-As bench/calibrate.py, for the verdicts on nonlinearity and on receptive fields: studies with a
-known truth, of values by image of real networks, judged by the chapters' own rules. Networks differ
-in how much their seeds scatter, as four studies of `quick` on CIFAR-10 with disjoint seeds found.
+As bench/calibrate.py, for verdicts on nonlinearity, receptive fields and flatten orders: studies
+with a known truth, of values by image of real networks, judged by the chapters' own rules. Networks
+differ in how much their seeds scatter, as four studies of `quick` on CIFAR-10 with disjoint seeds
+found; the orders scatter alike.
 
 Command: python bench/calibrate_chapters.py [--data cifar10] [--draws 400] [--only no] [--write]
-Ten minutes on two cores. Prints two tables; with --write it also replaces those in
+A few minutes on two cores. Prints two tables; with --write it also replaces those in
 convscope/report/calibration_chapters.md, which docs/concepts.md quotes. Exit code 1 where a word is
 false in more than 5 % of the studies plus two standard errors of the simulation, or where two
 studies would contradict each other in more than 0.5 % of cases.
@@ -30,6 +31,8 @@ from simulated import Parts, real_parts
 from convscope.chapters.nonlinearity import ACTIVATION, POOLING, Factorial, role_of
 from convscope.chapters.nonlinearity.ablation import AT_MOST, word_of
 from convscope.chapters.nonlinearity.plan import MARGIN as DROP
+from convscope.chapters.ordering.experiment import Experiment, orders_missing, verdict_on
+from convscope.chapters.ordering.plan import MARGIN as SAME
 from convscope.chapters.receptive_field import MARGIN as BETTER
 from convscope.chapters.receptive_field.comparisons import answer_of
 from convscope.statistics import crossed, equivalence
@@ -85,14 +88,20 @@ SINGLES = [
 
 NET = Arm(0.521, 0.0057, 0.0096)
 
+# each of the orders that are the same for all images, in four studies of three seeds
+ORDER = Arm(0.573, 0.0082)
+
+ORDERS = 4  # the natural one and three others
+
 # small cascades with GAP: without pooling, with dilation, with pooling
 CASCADES = [Arm(0.348, 0.0181), Arm(0.399, 0.0159), Arm(0.368, 0.0196)]
 
 PAGE = Path(__file__).parent.parent / "convscope" / "report" / "calibration_chapters.md"
 
 HEAD = """\
-The same for the chapters on nonlinearity and on receptive fields, whose networks differ in how much
-their seeds scatter. `python bench/calibrate_chapters.py` repeats it."""
+The same for the chapters on nonlinearity, on receptive fields and on flatten orders. Networks of
+the first two differ in how much their seeds scatter; the orders scatter alike, which is proved.
+`python bench/calibrate_chapters.py` repeats it."""
 
 AGAIN = """\
 How often do two studies of `quick` on CIFAR-10, with seeds and learning rates of their own, say the
@@ -157,6 +166,18 @@ def step(parts: Parts, arms: Sequence[Arm], seeds: int) -> Decide:
     return decide
 
 
+def orders(parts: Parts, arms: Sequence[Arm], seeds: int) -> Decide:
+    """What the chapter on flatten orders says of the experiment; the first is the natural order."""
+
+    def decide(draw: Draw) -> str:
+        found = replace(crossed(study(parts, arms, seeds, draw)), alike=True)
+        others = range(1, len(arms))
+        said = {str(i): verdict_on(found.difference(i, 0), len(others)) for i in others}
+        return Experiment(said, (), orders_missing(said)).word
+
+    return decide
+
+
 def case(word: str, truth: str, false: bool, seeds: int, decide: Decide) -> Case:
     return Case(word, truth, false, seeds, IMAGES, lambda draw: decide(draw).startswith(word))
 
@@ -215,6 +236,19 @@ def field_cases(parts: Parts) -> Iterator[Case]:
             yield case(word, truth, false, seeds, decide)
 
 
+def order_cases(parts: Parts) -> Iterator[Case]:
+    """Of the chapter on flatten orders."""
+    same = [ORDER] * ORDERS
+    worse = [*same[:-1], replace(ORDER, mean=ORDER.mean - SAME)]
+    for seeds in (2, 3, 4):
+        for word, truth, false, arms in (
+            ("no difference", "one order is 3 points worse", True, worse),
+            ("a difference was found", "all orders are one", True, same),
+            ("no difference", "all orders are one", False, same),
+        ):
+            yield case(word, truth, false, seeds, orders(parts, arms, seeds))
+
+
 def again(decide: Decide, draws: int, number: int) -> tuple[Counter[str], float, float]:
     """(how often each word, how often two studies say the same, how often they contradict)."""
     draw = np.random.default_rng([number, draws])
@@ -235,7 +269,7 @@ def main() -> int:
     parts = real_parts(options.data, Path(__file__).parent / "results" / "calibration")["accuracy"]
     rows: dict[tuple[str, str, bool], list[tuple[Case, float]]] = {}
     bad = 0
-    cases = [*parts_cases(parts), *field_cases(parts)]
+    cases = [*parts_cases(parts), *field_cases(parts), *order_cases(parts)]
     for number, one in enumerate(one for one in cases if options.only in one.word):
         rate = measured(one, options.draws, number)
         rows.setdefault((one.word, one.truth, one.false), []).append((one, rate))
@@ -250,6 +284,7 @@ def main() -> int:
             (f"nonlinearity, {seeds} seeds", nonlinearity(parts, PARTS, seeds, rates=True)),
             (f"its parts, {seeds} seeds", nonlinearity(parts, PARTS, seeds, True, True)),
             (f"receptive field, {seeds} seeds", field(parts, SINGLES, NET, seeds, True)),
+            (f"flatten order, {seeds} seeds", orders(parts, [ORDER] * ORDERS, seeds)),
         )
         if not options.only
     ):

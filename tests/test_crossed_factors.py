@@ -37,6 +37,21 @@ def drawn(
     ]
 
 
+def test_where_all_are_known_to_scatter_alike_each_has_the_pooled_variance() -> None:
+    """One of two that scatters more by chance takes its own variance else, and fewer degrees."""
+    draw = np.random.default_rng(0)
+    a, b = (draw.normal(0, sd, (3, 1)) + draw.normal(0, 0.1, (3, 50)) for sd in (0.01, 1.0))
+    family = [[0.0, 0.5, 1.0]]
+    apart, alike = joined(crossed([a, b]), family), joined(crossed([a, b]), family, alike=True)
+    assert not apart.seed_variance.pooled
+    own = [x.mean(1).var(ddof=1) for x in (a, b)] + [0.25]
+    assert alike.seed_variance.pooled
+    assert alike.seed_variance.values == pytest.approx([sum(own) / 3] * 3)
+    assert alike.seed_variance.degrees == pytest.approx([6.0] * 3)
+    assert alike.difference(0, 1).degrees > apart.difference(0, 1).degrees
+    assert joined(crossed([a, b]), [], alike=True).alike
+
+
 def test_the_parts_of_a_variance_by_hand() -> None:
     a = np.array([[1.0, 3.0, 2.0, 6.0], [2.0, 2.0, 5.0, 7.0]])
     b = np.array([[1.0, 1.0, 1.0, 1.0], [0.0, 2.0, 1.0, 3.0]])

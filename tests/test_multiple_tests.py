@@ -14,6 +14,7 @@ from scipy import stats as scipy_stats
 
 from convscope.chapters import nonlinearity
 from convscope.chapters.nonlinearity.factorial import subsets
+from convscope.chapters.ordering.experiment import orders_missing, verdict_on
 from convscope.data.loading import load
 from convscope.recipe.labels import label_of
 from convscope.recipe.networks import ConvNet
@@ -117,6 +118,24 @@ def test_words_on_parts_are_rarely_false() -> None:
             wrong = "a" if word == "needed" else "b"
             false += said == word and wrong in kinds
         assert false / repeats <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / repeats), word
+
+
+def test_orders_are_rarely_said_to_train_alike_where_one_does_not() -> None:
+    draw, repeats = np.random.default_rng(3), 100
+
+    def words(accuracies: list[float]) -> list[bool]:
+        said = []
+        for _ in range(repeats):
+            arms = [np.stack(arm) for arm in arms_of(draw, accuracies, 3, 10_000)]
+            found = replace(crossed(arms), alike=True)
+            verdicts = {str(i): verdict_on(found.difference(i, 0), 3) for i in (1, 2, 3)}
+            said.append(not orders_missing(verdicts))
+        return said
+
+    false = sum(words([0.57, 0.57, 0.57, 0.54])) / repeats
+    assert false <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / repeats)
+    assert sum(words([0.57] * 4)) > 0.7 * repeats
+    assert orders_missing({}) == ("no orders",)
 
 
 def test_two_seeds_do_not_say_that_a_part_suffices() -> None:

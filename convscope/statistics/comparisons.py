@@ -52,10 +52,12 @@ def accuracy_difference(
     b: Configuration,
     among: Iterable[Configuration],
     margin: float | None = None,
+    alike: bool = False,
 ) -> Difference:
     """The test accuracy of a minus that of b, paired by image.
 
     among: the configurations whose seeds tell about the variance between seeds.
+    alike: whether all of them are known to scatter alike.
     margin: the replication is that of the word of `equivalence` within it; None: of the side of 0
         on which the 95 % interval lies.
 
@@ -68,8 +70,9 @@ def accuracy_difference(
     ]
     if a is not b and all(len(values) for values in (*a.right, *b.right)):
         arrays = [np.stack(a.right), np.stack(b.right)]
-        found = joined(crossed(arrays), family)
-        again = replication(arrays, functools.partial(word_in, family=family, margin=margin), found)
+        found = joined(crossed(arrays), family, alike)
+        word = functools.partial(word_in, family=family, margin=margin, alike=alike)
+        again = replication(arrays, word, found)
         return replace(found.difference(0, 1), replication=again)
     mean = a.test_accuracy.mean - b.test_accuracy.mean
     own = [[run.best["test_accuracy"] for run in one.runs] for one in (a, b)]
@@ -79,10 +82,13 @@ def accuracy_difference(
 
 
 def word_in(
-    found: Crossed, family: Sequence[Sequence[float]] = (), margin: float | None = None
+    found: Crossed,
+    family: Sequence[Sequence[float]] = (),
+    margin: float | None = None,
+    alike: bool = False,
 ) -> str | int:
     """What is said of the first against the second; the arguments are `accuracy_difference`'s."""
-    difference = joined(found, family).difference(0, 1)
+    difference = joined(found, family, alike).difference(0, 1)
     return difference.sign() if margin is None else equivalence(difference, margin)
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,7 @@ class Crossed:
     images: N.
     scatter: the variance of one seed's mean that is known from elsewhere, and its degrees of
         freedom; it takes the place of what the configurations tell about each other.
+    alike: whether all are known to scatter alike, so that the pooled variance is each one's.
     """
 
     means: tuple[Values, ...]
@@ -134,6 +135,7 @@ class Crossed:
     residual: Values
     images: int
     scatter: tuple[float, float] | None = None
+    alike: bool = False
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -146,6 +148,7 @@ class Crossed:
         Two or three seeds often look alike by chance: the pooled variance guards against that, the
         own one against configurations that scatter more than others. It has the pooled degrees of
         freedom unless Bartlett's test finds the variances different. `make calibrate` tries it.
+        Where all are `alike` it is the pooled one.
         """
         degrees = np.array([n - 1 for n in self.seeds], dtype=float)
         own = np.array([m.var(ddof=1) if len(m) > 1 else math.nan for m in self.means])
@@ -155,6 +158,11 @@ class Crossed:
         known = degrees > 0
         if not known.any():
             return SeedVariance(own, degrees, pooled=False)
+        if self.alike:
+            pooled = float((own[known] * degrees[known]).sum() / degrees.sum())
+            return SeedVariance(
+                np.full(len(own), pooled), np.full(len(own), degrees.sum()), pooled=True
+            )
         if degrees[known].max() > ALIKE * degrees[known].min():
             return SeedVariance(own, degrees, pooled=False)  # one would speak for the others
         pooled = float((own[known] * degrees[known]).sum() / degrees[known].sum())
@@ -244,13 +252,14 @@ def scalars(groups: Sequence[Sequence[float]], sampling: Sequence[float] = ()) -
     )
 
 
-def joined(found: Crossed, family: Sequence[Sequence[float]]) -> Crossed:
+def joined(found: Crossed, family: Sequence[Sequence[float]], alike: bool = False) -> Crossed:
     """`found` and other configurations of which only the seeds' means are known.
 
     In a contrast the others have weight 0: they tell about the variance between seeds alone.
+    alike: whether all are known to scatter alike.
     """
     if not family:
-        return found
+        return replace(found, alike=alike)
     k, more = len(found.means), len(family)
     covariance = np.zeros((k + more, k + more))
     covariance[:k, :k] = found.covariance
@@ -259,6 +268,7 @@ def joined(found: Crossed, family: Sequence[Sequence[float]]) -> Crossed:
         covariance,
         np.concatenate([found.residual, np.full(more, math.nan)]),
         found.images,
+        alike=alike,
     )
 
 

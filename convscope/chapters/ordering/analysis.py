@@ -130,7 +130,7 @@ def difference_from_natural(kind: str, arms: dict[str, Configuration]) -> Differ
     arm, natural = arms[kind], arms["natural"]
     if kind in FIXED:
         family = [arms[fixed] for fixed in FIXED if fixed in arms]
-        return accuracy_difference(arm, natural, family, MARGIN)
+        return accuracy_difference(arm, natural, family, MARGIN, alike=True)
     return accuracy_difference(arm, natural, [natural, arm])
 
 

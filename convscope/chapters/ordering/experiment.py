@@ -58,16 +58,20 @@ def judged_orders(
     missing = []
     if not arms["natural"].test_accuracy.low > chance:
         missing.append("chance")
-    if not verdicts:
-        missing.append("no orders")
-    elif set(verdicts.values()) != {"equivalent"}:
-        missing.append("orders")
+    missing += orders_missing(verdicts)
     control = differences.get(EACH)
     if control is None:
         missing.append("no control")
     elif not control.below(0.0):
         missing.append("control")
     return Experiment(verdicts, tuple(small), tuple(missing))
+
+
+def orders_missing(verdicts: Mapping[str, str]) -> tuple[str, ...]:
+    """What the orders themselves lack of the word, among `Experiment.missing`."""
+    if not verdicts:
+        return ("no orders",)
+    return () if set(verdicts.values()) == {"equivalent"} else ("orders",)
 
 
 def verdict_on(difference: Difference, orders: int) -> str:
