@@ -31,7 +31,7 @@ from simulated import Parts, real_parts
 from convscope.chapters.nonlinearity import ACTIVATION, POOLING, Factorial, role_of
 from convscope.chapters.nonlinearity.ablation import AT_MOST, word_of
 from convscope.chapters.nonlinearity.plan import MARGIN as DROP
-from convscope.chapters.ordering.experiment import Experiment, orders_missing, verdict_on
+from convscope.chapters.ordering.experiment import POOLED, Experiment, orders_missing, verdict_on
 from convscope.chapters.ordering.plan import MARGIN as SAME
 from convscope.chapters.receptive_field import MARGIN as BETTER
 from convscope.chapters.receptive_field.comparisons import answer_of
@@ -170,7 +170,7 @@ def orders(parts: Parts, arms: Sequence[Arm], seeds: int) -> Decide:
     """What the chapter on flatten orders says of the experiment; the first is the natural order."""
 
     def decide(draw: Draw) -> str:
-        found = replace(crossed(study(parts, arms, seeds, draw)), alike=True)
+        found = replace(crossed(study(parts, arms, seeds, draw)), alike=seeds >= POOLED)
         others = range(1, len(arms))
         said = {str(i): verdict_on(found.difference(i, 0), len(others)) for i in others}
         return Experiment(said, (), orders_missing(said)).word

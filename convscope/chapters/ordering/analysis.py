@@ -8,7 +8,7 @@ from typing import Any
 
 from convscope.chapters.ordering.answers import change_of, headlines_of, nothing_told
 from convscope.chapters.ordering.charts import exact_tables, orders_chart, orders_table
-from convscope.chapters.ordering.experiment import Experiment, judged_orders
+from convscope.chapters.ordering.experiment import POOLED, Experiment, judged_orders
 from convscope.chapters.ordering.plan import (
     BATCH,
     EACH,
@@ -125,12 +125,13 @@ def difference_from_natural(kind: str, arms: dict[str, Configuration]) -> Differ
     """Test accuracy in this order minus that in the natural one.
 
     The fixed orders are one network but for the names of its weights, so they scatter alike and
-    the seeds' variance is pooled over them; the other arms need not.
+    the seeds' variance is pooled over them, of three seeds or more; the other arms need not.
     """
     arm, natural = arms[kind], arms["natural"]
     if kind in FIXED:
         family = [arms[fixed] for fixed in FIXED if fixed in arms]
-        return accuracy_difference(arm, natural, family, MARGIN, alike=True)
+        alike = min(len(one.runs) for one in family) >= POOLED
+        return accuracy_difference(arm, natural, family, MARGIN, alike)
     return accuracy_difference(arm, natural, [natural, arm])
 
 

@@ -11,6 +11,8 @@ from convscope.statistics import Configuration, Difference, equivalence
 
 ERROR = 0.05  # of finding a difference among the fixed orders where there is none
 
+POOLED = 3  # seeds of each order from which their variance is pooled; of two too many were false
+
 Word = Literal["no difference", "a difference was found", "cannot tell"]
 
 
