@@ -170,7 +170,9 @@ def orders(parts: Parts, arms: Sequence[Arm], seeds: int) -> Decide:
     """What the chapter on flatten orders says of the experiment; the first is the natural order."""
 
     def decide(draw: Draw) -> str:
-        found = replace(crossed(study(parts, arms, seeds, draw)), alike=seeds >= POOLED)
+        found = replace(
+            crossed(study(parts, arms, seeds, draw)), alike=len(arms) * (seeds - 1) >= POOLED
+        )
         others = range(1, len(arms))
         said = {str(i): verdict_on(found.difference(i, 0), len(others)) for i in others}
         return Experiment(said, (), orders_missing(said)).word
@@ -193,13 +195,16 @@ def parts_cases(parts: Parts) -> Iterator[Case]:
     little = [full, no_act, no_pool, at(linear, full.mean - DROP), *rest]
     below = [full, *(at(arm, full.mean - DROP) for arm in (no_act, no_pool)), linear, *rest]
     equal = [replace(arm, seed_sd=full.seed_sd) for arm in below]
-    for seeds in (2, 4):
+    half = (full.mean + linear.mean) / 2
+    halves = [full, *(at(arm, half) for arm in (no_act, no_pool)), linear, *rest]
+    for seeds in (2, 3, 4):
         for word, truth, false, arms, fine in (
             ("nonlinearity buys accuracy", "parts buy nothing", True, none, False),
             (AT_MOST, "parts buy 3 points", True, little, False),
             ("suffice", "each part alone is 3 points worse", True, below, True),
             ("suffice", "the same, seeds scatter equally", True, equal, True),
             ("needed", "taking either out costs 3 points", True, below, True),
+            ("most", "each alone buys half", True, halves, True),
             ("nonlinearity buys accuracy", "as measured on CIFAR-10", False, PARTS, False),
             (f"suffice: {ACTIVATION}, {POOLING}", "as measured on CIFAR-10", False, PARTS, True),
             (AT_MOST, "parts buy nothing", False, none, False),

@@ -191,7 +191,7 @@ class LocalEngine(Engine[Worker]):
         worker.jobs.clear()
 
     def give_ahead(self, waiting: JobQueue) -> None:
-        """A worker whose job soon ends gets a second: none idles while the caller thinks.
+        """A worker whose job soon ends gets a second, so that it need not wait for the caller.
 
         Behind a long job it would wait, and the caller for it. The last jobs are not given ahead:
         whoever is free first takes these.

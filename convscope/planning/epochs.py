@@ -11,7 +11,7 @@ from convscope.recipe import ConvNet, Recipe
 
 REFERENCE_IMAGES = 45_000  # presets give epochs for a training split of so many images
 
-TRAIN_SAMPLE = 5_000  # training images evaluated after each epoch
+TRAIN_SAMPLE = 5_000  # training images that are evaluated
 
 MOST_EPOCHS = 60
 

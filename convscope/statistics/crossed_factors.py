@@ -259,7 +259,7 @@ def joined(found: Crossed, family: Sequence[Sequence[float]], alike: bool = Fals
     alike: whether all are known to scatter alike.
     """
     if not family:
-        return replace(found, alike=alike)
+        return replace(found, alike=alike or found.alike)
     k, more = len(found.means), len(family)
     covariance = np.zeros((k + more, k + more))
     covariance[:k, :k] = found.covariance
@@ -268,7 +268,7 @@ def joined(found: Crossed, family: Sequence[Sequence[float]], alike: bool = Fals
         covariance,
         np.concatenate([found.residual, np.full(more, math.nan)]),
         found.images,
-        alike=alike,
+        alike=alike or found.alike,
     )
 
 

@@ -41,25 +41,19 @@ class UnderWay:
     """A chapter that has no finding yet.
 
     rank: its place among the chapters; all but the last are analysed beside runs.
-    only_thinks: whether it trains nothing.
     step: what it waits for; an empty one before it begins.
     """
 
     name: str
     chapter: Chapter
     rank: int
-    only_thinks: bool
     step: Sequence[Request] | Wait = ()
 
     @staticmethod
-    def of(name: str, rank: int, context: Context, trains: bool) -> UnderWay:
-        """A chapter before its first step, with the results of those that it NEEDS.
-
-        trains: whether what it asks for is trained, not only read.
-        """
+    def of(name: str, rank: int, context: Context) -> UnderWay:
+        """A chapter before its first step, with the results of those that it NEEDS."""
         own = replace(context, needs=CHAPTERS[name].NEEDS)
-        only_thinks = trains and not CHAPTERS[name].forecast(own)
-        return UnderWay(name, CHAPTERS[name].chapter(own), rank, only_thinks)
+        return UnderWay(name, CHAPTERS[name].chapter(own), rank)
 
 
 class Driver:
@@ -156,7 +150,7 @@ class Driver:
         """
         findings = self.findings
         waiting = [
-            UnderWay.of(name, rank, context, self.sweep is not None)
+            UnderWay.of(name, rank, context)
             for rank, name in enumerate(context.chapters)
             if name not in findings
         ]
@@ -176,14 +170,9 @@ class Driver:
     def _move(
         self, waiting: Sequence[UnderWay], context: Context, findings: dict[str, Finding]
     ) -> bool:
-        """Each chapter goes on if what it waits for is there; whether one did.
-
-        Those that train nothing come last, so that workers have something to do meanwhile.
-        """
+        """Each chapter goes on if what it waits for is there; whether one did."""
         moved = False
-        for one in sorted(waiting, key=lambda one: one.only_thinks):
-            if one.only_thinks and self.sweep is not None:
-                self.sweep.begin()
+        for one in waiting:
             answer = self._answer(one, context)
             if answer is not None:
                 moved = True

@@ -129,18 +129,6 @@ class Sweep:
         found = (self.runs[recipe.id] for recipe in recipes)
         return [run for run in found if run is not None]
 
-    def begin(self) -> None:
-        """Have idle workers of this machine begin with what waits, and go on at once."""
-        under_way = len(self.recipes) - len(self.runs) - len(self.queue)
-        if under_way or self.engine.elsewhere:  # a cluster may have no worker as yet
-            return
-        for _ in range(min(len(self.queue), len(self.engine.workers))):
-            event = next(self.events, None)
-            if event is None:  # the engine had come to its end before more was asked for
-                self.events = self.engine.run(self.queue)
-                event = next(self.events)
-            self._see(event)
-
     def wait(self, look: Callable[[], None] = lambda: None) -> bool:
         """Watch until a run has ended; False where nothing is left to run.
 

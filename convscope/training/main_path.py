@@ -85,7 +85,7 @@ def train(
             folder.begin(recipe, tensors.format)
             net, state = resumed(net, folder, recipe, tensors)
 
-            # fit and evaluate: each epoch is on disk before the next one begins
+            # fit and evaluate: each evaluated epoch is on disk before the next one begins
             def epoch(row: Row, state: State) -> None:
                 folder.epoch(row, state)
                 if log is not None:

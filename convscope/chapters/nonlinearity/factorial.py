@@ -173,7 +173,7 @@ def role_of(factorial: Factorial) -> tuple[str, tuple[str, ...]]:
         "needed": {kind: p_of(factorial.cost(kind), p_above, MARGIN) for kind in kinds},
     }
     words = [("most", True), ("needed", False), ("most", False)]
-    if min(factorial.found.seeds) >= SUFFICIENT:
+    if min(factorial.found.seeds[: len(factorial.order)]) >= SUFFICIENT:
         words.insert(0, ("suffice", False))
     for word, of_all in words:
         every = max(p[word].values()) <= LEVEL

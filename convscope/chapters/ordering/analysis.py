@@ -81,11 +81,12 @@ def finding(context: Context, pilots: Sequence[Run], runs: Sequence[Run]) -> Fin
             tables,
             headlines=nothing_told(),
         )
-    differences = {kind: difference_from_natural(kind, arms) for kind in others}
-    chance = chance_of(context.data)
-    shown = judged_orders(arms, differences, chance)
     exact = exactness(context, arms["natural"])
     largest = largest_of(exact)
+    proved = largest is not None and largest <= EXACT
+    differences = {kind: difference_from_natural(kind, arms, proved) for kind in others}
+    chance = chance_of(context.data)
+    shown = judged_orders(arms, differences, chance)
     verdict = verdict_of(largest, shown)
     return Finding(
         "ordering",
@@ -121,17 +122,18 @@ def arms_among(context: Context, runs: Sequence[Run]) -> dict[str, Configuration
     return {kind: arm for model, arm in found.items() if (kind := arm_of(model)) is not None}
 
 
-def difference_from_natural(kind: str, arms: dict[str, Configuration]) -> Difference:
+def difference_from_natural(kind: str, arms: dict[str, Configuration], proved: bool) -> Difference:
     """Test accuracy in this order minus that in the natural one.
 
-    The fixed orders are one network but for the names of its weights, so they scatter alike and
-    the seeds' variance is pooled over them, of three seeds or more; the other arms need not.
+    proved: whether the fixed orders are found to be one network but for the names of its weights.
+        Then they scatter alike, and where enough seeds tell it, they share one variance; the other
+        arms need not.
     """
     arm, natural = arms[kind], arms["natural"]
     if kind in FIXED:
         family = [arms[fixed] for fixed in FIXED if fixed in arms]
-        alike = min(len(one.runs) for one in family) >= POOLED
-        return accuracy_difference(arm, natural, family, MARGIN, alike)
+        enough = sum(len(one.runs) - 1 for one in family) >= POOLED
+        return accuracy_difference(arm, natural, family, MARGIN, alike=proved and enough)
     return accuracy_difference(arm, natural, [natural, arm])
 
 
