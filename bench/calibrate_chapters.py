@@ -88,8 +88,8 @@ SINGLES = [
 
 NET = Arm(0.521, 0.0057, 0.0096)
 
-# each of the orders that are the same for all images, in four studies of three seeds
-ORDER = Arm(0.573, 0.0082)
+# each of the orders that are the same for all images, in five studies of three seeds
+ORDER = Arm(0.570, 0.0085)
 
 ORDERS = 4  # the natural one and three others
 

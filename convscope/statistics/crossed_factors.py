@@ -158,17 +158,14 @@ class Crossed:
         known = degrees > 0
         if not known.any():
             return SeedVariance(own, degrees, pooled=False)
+        pooled = float((own[known] * degrees[known]).sum() / degrees.sum())
+        together = np.full(len(own), degrees.sum())
         if self.alike:
-            pooled = float((own[known] * degrees[known]).sum() / degrees.sum())
-            return SeedVariance(
-                np.full(len(own), pooled), np.full(len(own), degrees.sum()), pooled=True
-            )
+            return SeedVariance(np.full(len(own), pooled), together, pooled=True)
         if degrees[known].max() > ALIKE * degrees[known].min():
             return SeedVariance(own, degrees, pooled=False)  # one would speak for the others
-        pooled = float((own[known] * degrees[known]).sum() / degrees[known].sum())
         if homogeneous(own[known], degrees[known]):
-            most = np.fmax(own, pooled)
-            return SeedVariance(most, np.full(len(own), degrees.sum()), pooled=True)
+            return SeedVariance(np.fmax(own, pooled), together, pooled=True)
         return SeedVariance(np.where(known, np.fmax(own, pooled), math.nan), degrees, pooled=False)
 
     def contrast(self, weights: Sequence[float]) -> Difference:
