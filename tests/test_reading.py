@@ -77,10 +77,13 @@ def test_what_was_found_is_told_in_the_question_s_words() -> None:
         name: Finding(name, "T", "q", "v", "S.", one["numbers"]) for name, one in chapters.items()
     }
     told = {one.question.number: one.told for one in asked_of(findings, [])}
+    parts = chapters["nonlinearity"]["numbers"]
+    full, linear = (f"{100 * parts[name]:.1f} %" for name in ("full_accuracy", "linear_accuracy"))
+    assert full != linear
     assert told["Practice 2"].startswith(
         "The nonlinear parts of width 4, depth 2 are max pooling (2 layers) and activation (3 "
-        "layers). With all of them it classifies 10.0 % of the test images right, with none of "
-        "them 9.2 %. A chain of affine maps is one affine map"
+        f"layers). With all of them it classifies {full} of the test images right, with none of "
+        f"them {linear}. A chain of affine maps is one affine map"
     )
     for place in ("(i) A fully connected layer", "(ii) Global average pooling: one 3×3"):
         assert place in told["Practice 3"]
