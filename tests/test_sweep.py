@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from convscope import data
+from convscope.engines.jobs import Event
 from convscope.engines.local import LocalEngine
 from convscope.machine.costs import Costs, cost_kind
 from convscope.planning.requests import Request
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.studies.engines import IMPORTED
-from convscope.studies.run_queue import Sweep
+from convscope.studies.run_queue import THOUGHT, Sweep
 from convscope.studies.watcher import Watcher
 
 
@@ -24,11 +30,24 @@ class Order(Watcher):
         self.seen.append(recipe.id)
 
 
+@contextmanager
+def sweep_in(folder: Path, base: Recipe, order: Watcher) -> Iterator[Sweep]:
+    """A sweep with one worker."""
+    with LocalEngine(1, IMPORTED, copied=True) as engine:
+        kind = cost_kind(base)
+        costs = Costs(data.load(base.data), {kind.id: (1e-3, 1e-4)}, [kind])
+        yield Sweep(engine, folder / "runs", costs, order)
+
+
+def base_of(images: Path) -> Recipe:
+    key = data.load(str(images)).hash
+    return Recipe(data=str(images), data_hash=key, model=ConvNet(2, 1), epochs=1, batch=16)
+
+
 def test_pilots_first_then_chapter_after_chapter_the_longest_first(
     micro: Path, tmp_path: Path
 ) -> None:
-    loaded = data.load(str(micro))
-    base = Recipe(data=str(micro), data_hash=loaded.hash, model=ConvNet(2, 1), epochs=1, batch=16)
+    base = base_of(micro)
     late, short, long = (
         replace(base, seed=1, epochs=3),
         replace(base, seed=2),
@@ -36,11 +55,7 @@ def test_pilots_first_then_chapter_after_chapter_the_longest_first(
     )
     pilot, shared = replace(base, seed=4, evaluate=("val",)), replace(base, seed=5)
     order = Order()
-    with LocalEngine(1, IMPORTED, copied=True) as engine:
-        kind = cost_kind(base)
-        sweep = Sweep(
-            engine, tmp_path / "runs", Costs(loaded, {kind.id: (1e-3, 1e-4)}, [kind]), order
-        )
+    with sweep_in(tmp_path, base, order) as sweep:
         sweep.ask(Request([late, shared], "final"), rank=1)
         sweep.ask(Request([short, long], "final"), rank=0)
         sweep.ask(Request([shared], "final"), rank=0)  # what was asked for keeps its place
@@ -52,3 +67,50 @@ def test_pilots_first_then_chapter_after_chapter_the_longest_first(
             pilot,
         ]
     assert order.seen == [recipe.id for recipe in (pilot, long, short, late, shared)]
+
+
+def results(folder: Path) -> int:
+    return len(list((folder / "runs").glob("*/result.json")))
+
+
+def test_jobs_are_given_out_while_the_caller_computes(micro: Path, tmp_path: Path) -> None:
+    base, order = base_of(micro), Order()
+    recipes = [replace(base, seed=seed) for seed in range(6)]
+    with sweep_in(tmp_path, base, order) as sweep:
+        sweep.ask(Request(recipes, "final"))
+        assert sweep.wait()
+        known = len(sweep.runs)
+        with sweep.going_on():
+            until = time.monotonic() + 120
+            while results(tmp_path) < len(recipes) and time.monotonic() < until:
+                time.sleep(0.05)
+        assert results(tmp_path) == len(recipes), "as many as were asked for, without a wait"
+        # what happened meanwhile has not been told yet, and is told run by run
+        assert len(sweep.runs) == known and len(order.seen) <= known + 1
+        for _ in recipes[known:]:
+            assert sweep.wait()
+        assert sweep.idle and not sweep.wait() and len(order.seen) == len(recipes)
+        sweep.ask(Request([replace(base, seed=9)], "final"))
+        with sweep.going_on():  # it begins there, too
+            pass
+        assert sweep.wait() and sweep.idle
+        with pytest.raises(ZeroDivisionError), sweep.going_on():
+            raise ZeroDivisionError
+
+
+def test_what_ends_the_engine_meanwhile_is_raised_by_the_next_wait(
+    micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = base_of(micro)
+    with sweep_in(tmp_path, base, Order()) as sweep:
+
+        def lost() -> Iterator[Event | None]:
+            yield None
+            raise RuntimeError("the cluster is lost")
+
+        sweep.ask(Request([base], "final"))
+        monkeypatch.setattr(sweep, "rounds", lost())
+        with sweep.going_on():
+            time.sleep(5 * THOUGHT)
+        with pytest.raises(RuntimeError, match="the cluster is lost"):
+            sweep.wait()

@@ -11,6 +11,8 @@ from convscope.engines.jobs import Event, Job, JobQueue
 
 AHEAD = 30.0  # seconds before a worker should be free in which it is given the next job
 
+ROUND = 0.2  # seconds after which an engine looks whether its workers live, where none tells it
+
 W = TypeVar("W")  # what an engine keeps of a worker
 
 
@@ -49,12 +51,16 @@ class Engine(ABC, Generic[W]):
         """
 
     @abstractmethod
+    def rounds(self, jobs: Sequence[Job] | JobQueue) -> Iterator[Event | None]:
+        """As `run`, and None wherever nothing has happened for ROUND seconds."""
+
     def run(self, jobs: Sequence[Job] | JobQueue) -> Iterator[Event]:
         """Run the jobs in order, each worker one at a time, and yield what happens.
 
         jobs: a list, or a queue, to which more may be pushed meanwhile.
         Every job ends in exactly one event "done" or "failed".
         """
+        return (event for event in self.rounds(jobs) if event is not None)
 
     def room(self, threads: int) -> int | None:
         """How many workers of so many threads fit; None where that is for the caller to know."""

@@ -24,14 +24,12 @@ from multiprocessing.process import current_process
 from typing import TYPE_CHECKING, Any
 
 from convscope.engines.affinity import unbound, without_binding
-from convscope.engines.engine import AHEAD, Engine
+from convscope.engines.engine import AHEAD, ROUND, Engine
 from convscope.engines.jobs import Event, Job, JobQueue
 from convscope.engines.parents import children_end_too, end_with_parent
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext  # which Windows lacks
-
-ROUND = 1.0  # seconds after which the pool looks whether its workers live, where nothing tells it
 
 # A failed kernel spoils its process: all later calls of CUDA in it fail. A worker ends after that.
 SPOILT = ("CUDA error", "cuDNN error", "graph capture")
@@ -126,7 +124,7 @@ class LocalEngine(Engine[Worker]):
         while len(self.workers) < workers:
             self.workers.append(self.fresh())
 
-    def run(self, jobs: Sequence[Job] | JobQueue) -> Iterator[Event]:
+    def rounds(self, jobs: Sequence[Job] | JobQueue) -> Iterator[Event | None]:
         waiting = jobs if isinstance(jobs, JobQueue) else JobQueue(jobs)
         while waiting or any(worker.jobs for worker in self.workers):
             for i, worker in enumerate(self.workers):
@@ -147,6 +145,8 @@ class LocalEngine(Engine[Worker]):
                 for handle in (worker.pipe, worker.process.sentinel)
             ]
             ready = connection.wait(handles, timeout=ROUND)
+            if not ready:
+                yield None
             for i, worker in enumerate(self.workers):
                 if not worker.jobs:  # it may not even have started
                     continue

@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from convscope.engines.affinity import unbound
-from convscope.engines.engine import AHEAD, Engine
+from convscope.engines.engine import AHEAD, ROUND, Engine
 from convscope.engines.jobs import Event, Job, JobQueue
 from convscope.engines.local import death, no_main_module
 from convscope.errors import UserError, one_line
 from convscope.recipe import Recipe
 from convscope.words import count
 
-ROUND = 1.0  # seconds after which the engine looks whether the driver lives
 PATIENCE = 10.0  # seconds that the driver has to end
 WAITING = 30.0  # seconds without a slot after which that is said
 REACH = 5.0  # seconds that the head has to answer a call
@@ -228,7 +227,7 @@ class RayEngine(Engine[Seat]):
         self._order("start", seat.number, resources=(self.threads, self.gpus))
         return seat
 
-    def run(self, jobs: Sequence[Job] | JobQueue) -> Iterator[Event]:
+    def rounds(self, jobs: Sequence[Job] | JobQueue) -> Iterator[Event | None]:
         waiting = jobs if isinstance(jobs, JobQueue) else JobQueue(jobs)
         while waiting or any(seat.jobs for seat in self.workers):
             self._feed(waiting)
@@ -237,6 +236,7 @@ class RayEngine(Engine[Seat]):
                 if not self.process.is_alive():
                     raise lost_cluster(self.process.exitcode)
                 self._tell_of_waiting()
+                yield None
                 continue
             yield from self._take(message, waiting)
 

@@ -66,7 +66,6 @@ if TYPE_CHECKING:
     from convscope.planning.search_journal import JOURNAL as JOURNAL
     from convscope.planning.search_request import Search as Search
     from convscope.planning.search_request import check_search as check_search
-    from convscope.planning.search_space import HEADROOM as HEADROOM
     from convscope.planning.search_space import describe_configuration as describe_configuration
     from convscope.planning.tried import Tried as Tried
 
@@ -78,7 +77,6 @@ _HOMES = {
     "Context": "context",
     "DeviceLimits": "device_limits",
     "Give": "requests",
-    "HEADROOM": "search_space",
     "IMPORTANCE_TRIALS": "search",
     "JOURNAL": "search_journal",
     "MANY_IMAGES": "pilots",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -269,7 +270,8 @@ class Driver:
         begun = name in self.asked
         self.asked.setdefault(name, [])
         try:
-            with missing_evidence(self.missing.setdefault(name, [])):
+            going_on = nullcontext() if self.sweep is None else self.sweep.going_on()
+            with missing_evidence(self.missing.setdefault(name, [])), going_on:
                 step = chapter.send(answer) if begun else next(chapter)
                 while isinstance(step, Give):
                     context.given[name] = step.result

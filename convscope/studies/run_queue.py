@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,8 @@ from convscope.training import (
 
 # a run is ended that reports nothing for so long: seconds, and as a multiple of what was measured
 SILENCE, SILENCE_TIMES = 900.0, 50.0
+
+THOUGHT = 0.2  # seconds of the caller's work from which on jobs are given out beside it
 
 
 class Sweep:
@@ -63,7 +68,9 @@ class Sweep:
         self.altered = {} if altered is None else altered
         self.silence = silence
         self.queue = JobQueue()
-        self.events = engine.run(self.queue)
+        self.rounds = engine.rounds(self.queue)
+        self.unseen: deque[Event] = deque()  # what has happened beside the caller's work
+        self.broken: Exception | None = None  # what has ended the engine meanwhile
 
     def ask(self, request: Request, rank: int = 0) -> tuple[float, float]:
         """Have recipes trained.
@@ -132,19 +139,54 @@ class Sweep:
     def wait(self, look: Callable[[], None] = lambda: None) -> bool:
         """Watch until a run has ended; False where nothing is left to run.
 
-        look: is called after each event, and may raise what ends the watch.
+        look: is called after each event and each round, and may raise what ends the watch.
         """
         for turn in range(2):
-            for event in self.events:
-                ended = self._see(event)
+            for event in chain(self._meanwhile(), self.rounds):
+                ended = event is not None and self._see(event)
                 look()
                 if ended:
                     return True
             if turn or not self.queue:
                 return False
             # the engine had come to its end before more was asked for
-            self.events = self.engine.run(self.queue)
+            self.rounds = self.engine.rounds(self.queue)
         return False
+
+    def _meanwhile(self) -> Iterator[Event]:
+        while self.unseen:
+            yield self.unseen.popleft()
+        if self.broken is not None:
+            raise self.broken
+
+    @contextlib.contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Workers that end are given the next jobs while the caller computes.
+
+        What happens meanwhile is told by the next `wait`. Nothing may be asked for inside.
+        """
+        over = threading.Event()
+        thread = threading.Thread(target=self._go_on, args=(over,), name="jobs", daemon=True)
+        if not self.idle:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if thread.ident is not None:
+                thread.join()
+
+    def _go_on(self, over: threading.Event) -> None:
+        if over.wait(THOUGHT):
+            return
+        try:
+            for event in self.rounds:
+                if event is not None:
+                    self.unseen.append(event)
+                if over.is_set():
+                    return
+        except Exception as error:
+            self.broken = error
 
     def _see(self, event: Event) -> bool:
         """Tell the watcher of an event; whether it ends a run."""

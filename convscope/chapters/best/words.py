@@ -12,7 +12,6 @@ from convscope.chapters.best.flips import MIRROR_MARGIN, Flips
 from convscope.chapters.best.outcome import Outcome, schedule_of
 from convscope.chapters.best.plan import BATCH, PRESETS, REGRETS
 from convscope.planning import (
-    HEADROOM,
     IMPORTANCE_TRIALS,
     JOURNAL,
     OPTIMIZERS,
@@ -172,7 +171,7 @@ def limits_of(search: Proposer, importance: Mapping[str, float] | None) -> str:
     trials = len([tried for tried in search.tried if tried.runs])
     told = TEXTS.limits(
         epochs=search.epochs[-1],
-        headroom=HEADROOM,
+        headroom=space.ranges.headroom,
         million_flops=space.limits().flops / 1e6,
         settings=space.settings(),
         share=space.share,
