@@ -47,6 +47,8 @@ class ScriptedSweep:
     def going_on(self) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def settle(self) -> None: ...
+
     def ask(self, request: Request, rank: int) -> tuple[float, float]:
         self.asked += request.recipes
         return 1.0, 0.0

@@ -17,6 +17,7 @@ from convscope.machine.costs import Costs, cost_kind
 from convscope.planning.requests import Request
 from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
+from convscope.studies import run_queue
 from convscope.studies.engines import IMPORTED
 from convscope.studies.run_queue import THOUGHT, Sweep
 from convscope.studies.watcher import Watcher
@@ -89,13 +90,38 @@ def test_jobs_are_given_out_while_the_caller_computes(micro: Path, tmp_path: Pat
         assert len(sweep.runs) == known and len(order.seen) <= known + 1
         for _ in recipes[known:]:
             assert sweep.wait()
-        assert sweep.idle and not sweep.wait() and len(order.seen) == len(recipes)
+        assert sweep.idle and len(order.seen) == len(recipes)
+        # the engine had come to its end; what is asked for now begins beside the caller, too
         sweep.ask(Request([replace(base, seed=9)], "final"))
-        with sweep.going_on():  # it begins there, too
-            pass
-        assert sweep.wait() and sweep.idle
+        with sweep.going_on():
+            until = time.monotonic() + 120
+            while results(tmp_path) == len(recipes) and time.monotonic() < until:
+                time.sleep(0.05)
+        assert results(tmp_path) == len(recipes) + 1
+        sweep.settle()  # as before workers are ended
+        assert sweep.idle and not sweep.wait()
         with pytest.raises(ZeroDivisionError), sweep.going_on():
             raise ZeroDivisionError
+
+
+def test_an_end_of_time_is_not_noticed_before_what_has_happened_is_told(
+    micro: Path, tmp_path: Path
+) -> None:
+    base = base_of(micro)
+
+    def late() -> None:
+        raise TimeoutError
+
+    with sweep_in(tmp_path, base, Order()) as sweep:
+        sweep.ask(Request([base, replace(base, seed=1)], "final"))
+        with sweep.going_on():
+            until = time.monotonic() + 120
+            while results(tmp_path) < 2 and time.monotonic() < until:
+                time.sleep(0.05)
+        assert sweep.wait(late), "the first has ended, and the second is still to be told"
+        with pytest.raises(TimeoutError):
+            sweep.wait(late)
+        assert len(sweep.runs) == 2
 
 
 def test_what_ends_the_engine_meanwhile_is_raised_by_the_next_wait(
@@ -114,3 +140,27 @@ def test_what_ends_the_engine_meanwhile_is_raised_by_the_next_wait(
             time.sleep(5 * THOUGHT)
         with pytest.raises(RuntimeError, match="the cluster is lost"):
             sweep.wait()
+
+
+def test_files_of_another_machine_are_written_at_once(
+    micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job may be given out again while the caller computes: then it goes on from them."""
+    base = base_of(micro)
+    kept: list[object] = []
+    monkeypatch.setattr(run_queue, "receive", lambda recipe, root, files: kept.append(files))
+    with sweep_in(tmp_path, base, Order()) as sweep:
+
+        def told() -> Iterator[Event | None]:
+            yield Event(base.id, "progress", ({"epoch": 1}, {"checkpoint": b"1"}))
+            while True:
+                time.sleep(0.01)
+                yield None
+
+        monkeypatch.setattr(sweep.engine, "elsewhere", True)
+        monkeypatch.setattr(sweep, "rounds", told())
+        monkeypatch.setitem(sweep.recipes, base.id, base)
+        with sweep.going_on():
+            time.sleep(5 * THOUGHT)
+        assert kept == [{"checkpoint": b"1"}]
+        assert [event.value for event in sweep.unseen] == [({"epoch": 1}, {})]

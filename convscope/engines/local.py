@@ -145,14 +145,14 @@ class LocalEngine(Engine[Worker]):
                 for handle in (worker.pipe, worker.process.sentinel)
             ]
             ready = connection.wait(handles, timeout=ROUND)
-            if not ready:
-                yield None
             for i, worker in enumerate(self.workers):
                 if not worker.jobs:  # it may not even have started
                     continue
                 quiet = worker.pipe not in ready and worker.process.sentinel not in ready
                 key = worker.jobs[0].key
-                if quiet and worker.silent:
+                if (
+                    quiet and worker.silent and not worker.pipe.poll()
+                ):  # this round may be an old one
                     reason = silence(worker.jobs[0].silence)
                     self.replace(i, waiting)
                     yield Event(key, "failed", reason)
@@ -177,6 +177,8 @@ class LocalEngine(Engine[Worker]):
                 yield Event(key, kind, value, detail)
                 if kind != "progress" and worker.jobs:
                     yield Event(worker.jobs[0].key, "started")
+            if not ready:
+                yield None
 
     def replace(self, i: int, waiting: JobQueue, begun: int = 1) -> None:
         """Put a fresh worker in the place of one that is dead or is to end.

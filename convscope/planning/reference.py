@@ -13,8 +13,6 @@ from convscope.recipe import ConvNet, Recipe
 # 2404.00498), batch normalisation, skips, Muon with a rate that falls linearly (Jordan et al.
 # 2024), label smoothing (Szegedy et al. 2016), flips and shifts.
 
-EVERY = 2  # epochs between two evaluations: it is judged by its last one, at rate 0
-
 SMALLEST_WHITENED = 4  # pixels a side: the stem makes a map one smaller
 
 
@@ -68,7 +66,6 @@ def reference_recipe(context: Context) -> Recipe:
         label_smoothing=0.1,
         flip=True,
         crop=reference.crop,
-        evaluate_every=EVERY,
         seed=context.seeds[0],
     )
 

@@ -43,7 +43,8 @@ class Ranges:
     parameters: the most learnable ones, or `headroom` times the reference recipe's, where that is
         more.
     memory: likewise, about the bytes of a batch's feature maps and their gradients in float32.
-    headroom: how many times as many FLOPs as the reference recipe's a network may take.
+    headroom: how many times the reference recipe's FLOPs a network may take, and at least how many
+        times its parameters and memory.
     """
 
     width: tuple[int, int]

@@ -351,6 +351,8 @@ def drive(driver: Driver, context: Context) -> tuple[dict[str, Finding], BaseExc
         driver.watcher.say(told)
         driver.absence = "not trained before the time budget ended"
     assert driver.engine is not None
+    if driver.sweep is not None:
+        driver.sweep.settle()
     driver.engine.resize(0)
     driver.only_finished = True
     return driver.collect(replace(context, live=False), known), reason

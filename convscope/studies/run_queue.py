@@ -139,12 +139,14 @@ class Sweep:
     def wait(self, look: Callable[[], None] = lambda: None) -> bool:
         """Watch until a run has ended; False where nothing is left to run.
 
-        look: is called after each event and each round, and may raise what ends the watch.
+        look: is called after each event and each round, and may raise what ends the watch; not
+            before all that has happened is told.
         """
         for turn in range(2):
             for event in chain(self._meanwhile(), self.rounds):
                 ended = event is not None and self._see(event)
-                look()
+                if not self.unseen:
+                    look()
                 if ended:
                     return True
             if turn or not self.queue:
@@ -167,26 +169,44 @@ class Sweep:
         """
         over = threading.Event()
         thread = threading.Thread(target=self._go_on, args=(over,), name="jobs", daemon=True)
-        if not self.idle:
-            thread.start()
         try:
+            if not self.idle:
+                with contextlib.suppress(RuntimeError):  # no further thread: then nobody gives jobs
+                    thread.start()
             yield
         finally:
             over.set()
             if thread.ident is not None:
-                thread.join()
+                joined(thread)
 
     def _go_on(self, over: threading.Event) -> None:
         if over.wait(THOUGHT):
             return
         try:
-            for event in self.rounds:
-                if event is not None:
-                    self.unseen.append(event)
-                if over.is_set():
+            while True:
+                for event in self.rounds:
+                    if event is not None:
+                        self.unseen.append(self._kept(event))
+                    if over.is_set():
+                        return
+                if not self.queue:
                     return
+                self.rounds = self.engine.rounds(self.queue)
         except Exception as error:
             self.broken = error
+
+    def _kept(self, event: Event) -> Event:
+        """An event without the files of a row, which are written: a job may be given out again."""
+        if not self.engine.elsewhere or event.kind != "progress":
+            return event
+        row, files = event.value
+        self._receive(self.recipes[event.key], files)
+        return replace(event, value=(row, {}))
+
+    def settle(self) -> None:
+        """Record what happened beside the caller's work, before the engine's workers are ended."""
+        while self.unseen:
+            self._see(self.unseen.popleft())
 
     def _see(self, event: Event) -> bool:
         """Tell the watcher of an event; whether it ends a run."""
@@ -223,17 +243,29 @@ class Sweep:
     def _epoch(self, recipe: Recipe, told: Any) -> None:
         """A row; from elsewhere it may bring files, and one that was told before may come again."""
         row, files = told if self.engine.elsewhere else (told, {})
-        if files:
-            with contextlib.suppress(OSError, UserError):  # the finished run brings them again
-                receive(recipe, self.root, files)
+        self._receive(recipe, files)
         if row["epoch"] > self.told[recipe.id]:
             self.told[recipe.id] = row["epoch"]
             self.watcher.epoch(recipe, row, self.costs.since_row_before(recipe, row["epoch"]))
+
+    def _receive(self, recipe: Recipe, files: Any) -> None:
+        if files:
+            with contextlib.suppress(OSError, UserError):  # the finished run brings them again
+                receive(recipe, self.root, files)
 
     def _end(self, recipe: Recipe, run: Run) -> None:
         run = replace(run, recipe=recipe)  # its images may lie at another path now
         self.runs[recipe.id] = run
         self.watcher.ended(recipe, run)
+
+
+def joined(thread: threading.Thread) -> None:
+    """Wait until it has ended, before an interruption goes on: two would use one engine."""
+    try:
+        thread.join()
+    except BaseException:
+        thread.join()
+        raise
 
 
 def run_all(

@@ -176,7 +176,7 @@ def limits_of(search: Proposer, importance: Mapping[str, float] | None) -> str:
         settings=space.settings(),
         share=space.share,
         trials=len(search.tried),
-        regrets=[f"{points:.1f}" for points in REGRETS],
+        regrets=REGRETS,
         fitted=space.whole is not None and space.whole != space.model,
     )
     if importance is None and trials < IMPORTANCE_TRIALS:

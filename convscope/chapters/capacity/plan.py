@@ -240,14 +240,15 @@ def recipe_of(context: Context, model: ConvNet, images: int) -> Recipe:
     """
     preset = preset_in(context)
     base = base_recipe(context, images, preset.looked_at)
-    evaluated = len(context.data.val) + len(context.data.test)
+    evaluated = min(images, base.train_sample or images)
+    evaluated += len(context.data.val) + len(context.data.test)
     return replace(
         base,
         model=model,
         epochs=epochs_to_turn(context, preset.epochs, images, model.width),
         schedule="constant",
         # so that a run on few images does not pay for many that are evaluated
-        evaluate_every=2 if evaluated >= images else 1,
+        evaluate_every=2 if evaluated > 2 * images else 1,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -71,7 +72,9 @@ def chapter(context: Context) -> Chapter:
     """The best network that can be afforded, and in large studies the winner, without parts."""
     yield Wait(needs=("capacity", "best"))
     preset, recipes = preset_in(context), recipes_of(context, bases_of(context))
-    optimum_of(context, recipes[0])  # now, beside runs of others: at the end none would go on
+    if len(context.chapters) > 1:  # beside runs of others: at the end none would go on
+        with contextlib.suppress(Exception):  # which `finding` meets, too, when runs are there
+            optimum_of(context, recipes[0])
     tuned = yield from tuned_rates(context, recipes, preset.rates)
     wanted = final_arms(context, recipes, tuned.rate, preset.seeds)
     answer = yield [Request(wanted, "final")]

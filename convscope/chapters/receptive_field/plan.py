@@ -59,7 +59,7 @@ class Preset:
 
 
 PRESETS = {
-    "quick": Preset(3, (8e-3, 3.2e-2), (1, 2, 3, 7), ConvNet(4, 3, head="gap"), 10_000, 3),
+    "quick": Preset(3, (2e-3, 8e-3, 3.2e-2), (1, 2, 3, 7), ConvNet(4, 3, head="gap"), 10_000, 3),
     "standard": Preset(4, (1e-3, 4e-3, 1.6e-2), (1, 2, 3, 7), ConvNet(8, 3, head="gap"), 20_000, 3),
     "full": Preset(30, (1e-3, 2e-3, 4e-3, 8e-3), (1, 2, 3, 5, 7), ConvNet(16, 3, head="gap"), None),
 }
