@@ -151,3 +151,13 @@ def test_rungs_may_see_a_part_of_the_images() -> None:
     assert {recipe.limit for recipe in asked} == {30}
     assert {tried.recipe.limit for tried in search.tried} == {None}
     assert all(search.known[tried.recipe] is tried for tried in search.tried)
+
+
+def test_a_report_tells_the_limits_that_its_study_had() -> None:
+    context = context_of(SHAPE)
+    own = space_of(context).limits()
+    assert context.measured == {"the search's headroom": RANGES["quick"].headroom}
+    told = replace(context, live=False)
+    assert space_of(told).limits() == own
+    older = space_of(replace(told, measured={})).limits()  # of a version that did not keep it
+    assert older.flops == round(1.5 * own.flops / RANGES["quick"].headroom)

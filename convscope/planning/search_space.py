@@ -31,6 +31,8 @@ WIDTH_STEP = 8  # widths between cost as much: a processor computes with vectors
 
 CONTINUOUS = ("lr", "weight_decay")  # the settings that no cost depends on
 
+FIRST_HEADROOM = 1.5  # of studies of earlier versions, which do not say it
+
 SHARE_DRAWS = 1000  # settings from which the share that fits the limits is estimated
 
 
@@ -323,13 +325,15 @@ def space_of(context: Context, flips: bool = True) -> Space:
     reference = reference_recipe(context)
     reference = replace(reference, flip=reference.flip and flips)
     assert isinstance(reference.model, ConvNet)
+    ranges = RANGES[context.preset]
+    headroom = context.measure("the search's headroom", lambda: ranges.headroom)
     channels, height, width = context.data.in_shape
     if not leaves_room(reference.model, (channels, height, width)):
         raise UserError(
             f"images of {height}×{width} pixels leave no room for a convolution with pooling"
         )
     return Space(
-        RANGES[context.preset],
+        replace(ranges, headroom=headroom or FIRST_HEADROOM),
         reference,
         (channels, height, width),
         context.data.num_classes,
