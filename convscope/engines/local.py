@@ -150,9 +150,8 @@ class LocalEngine(Engine[Worker]):
                     continue
                 quiet = worker.pipe not in ready and worker.process.sentinel not in ready
                 key = worker.jobs[0].key
-                if (
-                    quiet and worker.silent and not worker.pipe.poll()
-                ):  # this round may be an old one
+                # the caller may have kept this round waiting: what came since lies in the pipe
+                if quiet and worker.silent and not worker.pipe.poll():
                     reason = silence(worker.jobs[0].silence)
                     self.replace(i, waiting)
                     yield Event(key, "failed", reason)
