@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from convscope.recipe.networks import ConvNet
 from convscope.recipe.recipe import Recipe
 from convscope.studies import run_queue
 from convscope.studies.engines import IMPORTED
-from convscope.studies.run_queue import THOUGHT, Sweep
+from convscope.studies.run_queue import Sweep
 from convscope.studies.watcher import Watcher
 
 
@@ -74,6 +74,18 @@ def results(folder: Path) -> int:
     return len(list((folder / "runs").glob("*/result.json")))
 
 
+def ended(sweep: Sweep) -> int:
+    """How many runs have ended beside the caller's work."""
+    return sum(event.kind == "done" for event in tuple(sweep.unseen))
+
+
+def until(so: Callable[[], bool]) -> None:
+    """Compute nothing until it is so; two minutes are plenty on a busy machine."""
+    end = time.monotonic() + 120
+    while not so() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
 def test_jobs_are_given_out_while_the_caller_computes(micro: Path, tmp_path: Path) -> None:
     base, order = base_of(micro), Order()
     recipes = [replace(base, seed=seed) for seed in range(6)]
@@ -82,9 +94,7 @@ def test_jobs_are_given_out_while_the_caller_computes(micro: Path, tmp_path: Pat
         assert sweep.wait()
         known = len(sweep.runs)
         with sweep.going_on():
-            until = time.monotonic() + 120
-            while results(tmp_path) < len(recipes) and time.monotonic() < until:
-                time.sleep(0.05)
+            until(lambda: results(tmp_path) == len(recipes))
         assert results(tmp_path) == len(recipes), "as many as were asked for, without a wait"
         # what happened meanwhile has not been told yet, and is told run by run
         assert len(sweep.runs) == known and len(order.seen) <= known + 1
@@ -94,9 +104,7 @@ def test_jobs_are_given_out_while_the_caller_computes(micro: Path, tmp_path: Pat
         # the engine had come to its end; what is asked for now begins beside the caller, too
         sweep.ask(Request([replace(base, seed=9)], "final"))
         with sweep.going_on():
-            until = time.monotonic() + 120
-            while results(tmp_path) == len(recipes) and time.monotonic() < until:
-                time.sleep(0.05)
+            until(lambda: ended(sweep) == 1)
         assert results(tmp_path) == len(recipes) + 1
         sweep.settle()  # as before workers are ended
         assert sweep.idle and not sweep.wait()
@@ -115,9 +123,7 @@ def test_an_end_of_time_is_not_noticed_before_what_has_happened_is_told(
     with sweep_in(tmp_path, base, Order()) as sweep:
         sweep.ask(Request([base, replace(base, seed=1)], "final"))
         with sweep.going_on():
-            until = time.monotonic() + 120
-            while results(tmp_path) < 2 and time.monotonic() < until:
-                time.sleep(0.05)
+            until(lambda: ended(sweep) == 2)
         assert sweep.wait(late), "the first has ended, and the second is still to be told"
         with pytest.raises(TimeoutError):
             sweep.wait(late)
@@ -137,7 +143,7 @@ def test_what_ends_the_engine_meanwhile_is_raised_by_the_next_wait(
         sweep.ask(Request([base], "final"))
         monkeypatch.setattr(sweep, "rounds", lost())
         with sweep.going_on():
-            time.sleep(5 * THOUGHT)
+            until(lambda: sweep.broken is not None)
         with pytest.raises(RuntimeError, match="the cluster is lost"):
             sweep.wait()
 
@@ -161,6 +167,6 @@ def test_files_of_another_machine_are_written_at_once(
         monkeypatch.setattr(sweep, "rounds", told())
         monkeypatch.setitem(sweep.recipes, base.id, base)
         with sweep.going_on():
-            time.sleep(5 * THOUGHT)
+            until(lambda: len(sweep.unseen) > 0)
         assert kept == [{"checkpoint": b"1"}]
         assert [event.value for event in sweep.unseen] == [({"epoch": 1}, {})]
