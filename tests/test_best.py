@@ -179,9 +179,8 @@ def test_the_chapter_on_real_training(micro: Path, shared: Path) -> None:
     assert "fewer than 20 trials" in " ".join(found.paragraphs) and numbers["importance"] is None
 
     # driven again, it asks for the same; an old report trains nothing and says the same
-    limits = {key: value for key, value in context.measured.items() if "headroom" in key}
-    old = replace(context, measured=limits, live=False)
-    again, asked_again = drive(old, reader(shared / "runs"))
+    kept = {key: value for key, value in context.measured.items() if "headroom" in key}
+    again, asked_again = drive(replace(context, measured=kept, live=False), reader(shared / "runs"))
     assert (
         asked_again == asked
         and again.sentence == found.sentence

@@ -220,7 +220,8 @@ def test_fewer_questions_are_asked_well_and_which_is_said(tmp_path: Path) -> Non
     context, told = context_of(), Told()
     costs = costs_of(context)
     smallest = least_well(2, WELL_IMAGES)
-    whole = cost_of(smallest, context, costs) / 2 + OVERHEAD + 6 * CHAPTER_OVERHEAD
+    training = RESERVE * cost_of(smallest, context, costs) / 2
+    whole = training + OVERHEAD + 6 * CHAPTER_OVERHEAD
     budget = 0.7 * whole
     found = studies.fitted(StudyFolder.open(tmp_path), context, costs, budget, 2, told)
     assert found.chapters and 0 < len(found.chapters) < 6 and found.chapters[0] == "capacity"

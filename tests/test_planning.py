@@ -148,6 +148,16 @@ def test_networks_are_made_to_fit_the_images() -> None:
         )
 
 
+def test_a_budget_leaves_the_nearest_number_of_epochs() -> None:
+    def left(epochs: int, share: float) -> int:
+        context = context_of(images((1, 1, 1), 45_000), fit=BudgetFit(epochs=share))
+        return epochs_of(context, epochs)
+
+    assert [left(epochs, 0.85) for epochs in (3, 4, 7, 1)] == [3, 3, 6, 1]
+    assert [left(epochs, 0.67) for epochs in (3, 4, 7, 1)] == [2, 3, 5, 1]
+    assert left(3, 0.5) == 2 and left(3, 0.01) == 1
+
+
 def test_pilots_look_at_validation_alone_on_a_part_of_many_images() -> None:
     context = context_of(images((1, 1, 1), 45_000))
     recipes = [replace(context.base, model=m, epochs=8) for m in (SoftmaxRegression(), A)]

@@ -29,11 +29,16 @@ def epochs_of(context: Context, epochs: int) -> int:
     REFERENCE_IMAGES. Under a time budget it shrinks by the budget's factor.
     """
     if isinstance(epochs, Exact):
-        return max(1, math.floor(epochs * context.fit.epochs))
+        return max(1, nearest(epochs * context.fit.epochs))
     scale = math.sqrt(REFERENCE_IMAGES / max(1, len(context.data.train)))
     return max(
-        1, min(MOST_EPOCHS, math.floor(max(epochs, round(epochs * scale)) * context.fit.epochs))
+        1, min(MOST_EPOCHS, nearest(max(epochs, round(epochs * scale)) * context.fit.epochs))
     )
+
+
+def nearest(epochs: float) -> int:
+    """A whole number of epochs; halves are rounded up. A budget's plan is fitted by its cost."""
+    return math.floor(epochs + 0.5)
 
 
 def epochs_to_turn(context: Context, epochs: int, images: int, width: int) -> int:
@@ -48,11 +53,11 @@ def epochs_to_turn(context: Context, epochs: int, images: int, width: int) -> in
     width: filters in its first block.
     """
     if isinstance(epochs, Exact):
-        return max(1, math.floor(epochs * context.fit.epochs))
+        return max(1, nearest(epochs * context.fit.epochs))
     by_images = max((REFERENCE_IMAGES / images) ** 0.25, MANY_STEPS / images)
     by_width = min(LONGEST, max(1.0, math.sqrt(USUAL_WIDTH / width)))
     most = LONGEST * MOST_EPOCHS
-    return max(1, math.floor(min(most, round(epochs * by_images * by_width)) * context.fit.epochs))
+    return max(1, nearest(min(most, round(epochs * by_images * by_width)) * context.fit.epochs))
 
 
 def nested_subsets(context: Context) -> tuple[int, ...]:
