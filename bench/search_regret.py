@@ -17,8 +17,7 @@ Measured on two cores (AMD EPYC, float32, library kernels), 27 November 2026, tw
                                                                      0.0, −3.0 and 4.7 points
 
 So n = 6, mean 2.8. Where the regret is 0.0 both searches chose the same network; where it is below,
-the long one chose a network that validation liked and the test did not. Nothing larger was
-measured.
+the long search's winner has the higher test error. Nothing larger was measured.
 """
 
 from __future__ import annotations
